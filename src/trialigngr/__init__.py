@@ -1,0 +1,23 @@
+"""Multimodal generative recommendation with Semantic IDs (TriAlignGR, arXiv 2605.05249).
+
+``run(recipe, data, out)`` runs the whole pipeline; ``load(run).recommend(history, k)`` uses what it made.
+Both are imported on first use, so that ``import trialigngr`` stays fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trialigngr.pipeline import load, run
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "run"):
+        from trialigngr import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'trialigngr' has no attribute {name!r}")

@@ -1,0 +1,101 @@
+"""`Histories`: who took what, in order, and which part of it is for training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trialigngr.foundation.errors import CatalogError, did_you_mean
+
+Part = Literal["train", "valid", "test"]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be predicted: for target t, the item at ``positions[t]`` of user ``users[t]``'s sequence."""
+
+    users: Rows
+    positions: Rows
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class Histories:
+    """U users' sequences, flat. User u took ``items[offsets[u]:offsets[u + 1]]`` (catalogue rows, oldest first).
+
+    Every split is two cuts of each sequence: ``[0, valid_from[u])`` trains, ``[valid_from[u], test_from[u])`` validates,
+    ``[test_from[u], length)`` tests (positions within the sequence). An empty part means the user is not evaluated there.
+    """
+
+    user_ids: list[str]
+    offsets: Rows
+    items: Rows
+    valid_from: Rows
+    test_from: Rows
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @cached_property
+    def lengths(self) -> Rows:
+        """Sequence length of each user [U]."""
+        return np.diff(self.offsets)
+
+    def sequence(self, user: int) -> Rows:
+        """Return all rows that a user took, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def train(self, user: int) -> Rows:
+        """Return the training part of a user's sequence."""
+        return self.sequence(user)[: self.valid_from[user]]
+
+    def before(self, user: int, position: int, cap: int) -> Rows:
+        """Return the last ``cap`` rows taken before ``position`` (the test history contains the validation item)."""
+        return self.sequence(user)[max(0, position - cap) : position]
+
+    def targets(self, part: Part) -> Targets:
+        """Return every (user, position ≥ 1) of a part, user by user, in order."""
+        bounds = {
+            "train": (np.zeros_like(self.valid_from), self.valid_from),
+            "valid": (self.valid_from, self.test_from),
+            "test": (self.test_from, self.lengths),
+        }
+        first, last = bounds[part]
+        first = np.maximum(first, 1)
+        counts = np.maximum(last - first, 0)
+        users = np.repeat(np.arange(len(self)), counts)
+        starts = np.repeat(np.cumsum(counts) - counts, counts)
+        return Targets(users, np.arange(len(users)) - starts + first[users])
+
+    def target_items(self, targets: Targets) -> Rows:
+        """Return the catalogue row of each target."""
+        return self.items[self.offsets[targets.users] + targets.positions]
+
+    def train_sequences(self) -> Iterator[Rows]:
+        """Iterate over the training parts of all users."""
+        return (self.train(user) for user in range(len(self)))
+
+    def popularity(self, n_items: int) -> Rows:
+        """Return how often each item occurs in the training parts [N]."""
+        inside = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths) < np.repeat(self.valid_from, self.lengths)
+        return np.bincount(self.items[inside], minlength=n_items)
+
+    @cached_property
+    def users(self) -> dict[str, int]:
+        """User id → number."""
+        return {user_id: user for user, user_id in enumerate(self.user_ids)}
+
+    def user(self, user_id: str) -> int:
+        """Return the number of a user; raise `CatalogError` with the nearest known id."""
+        try:
+            return self.users[user_id]
+        except KeyError:
+            raise CatalogError(f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}") from None

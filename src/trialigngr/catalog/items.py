@@ -1,0 +1,85 @@
+"""`Item` and `Catalog`: what is on offer, in a fixed row order that every later stage shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trialigngr.foundation.errors import CatalogError, did_you_mean
+
+COLUMNS: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "description": pl.String(),
+    "brand": pl.String(),
+    "categories": pl.List(pl.String()),
+    "image_path": pl.String(),
+    "image_url": pl.String(),
+}
+"""The columns that mean something. Any other column is an attribute: kept, and never part of an item's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item. Missing text is ``None``, never an empty string; ``image_path`` is relative to the data folder."""
+
+    item_id: str
+    title: str | None = None
+    description: str | None = None
+    brand: str | None = None
+    categories: tuple[str, ...] = ()
+    image_path: str | None = None
+    image_url: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The title, or what an item without one is known by: brand, last category, id."""
+        return self.title or " ".join(part for part in (self.brand, *self.categories[-1:], self.item_id) if part)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """N items as a table in row order; ``root`` is the data folder that ``image_path`` is relative to."""
+
+    table: pl.DataFrame
+    root: Path
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    def __getitem__(self, row: int) -> Item:
+        values = self.table.row(row, named=True)
+        attributes = {name: value for name, value in values.items() if name not in COLUMNS}
+        known = {name: values[name] for name in COLUMNS if name not in ("item_id", "categories")}
+        return Item(values["item_id"], categories=tuple(values["categories"] or ()), attributes=attributes, **known)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[row] for row in range(len(self)))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The item ids in row order."""
+        return self.table["item_id"].to_list()
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Item id → row."""
+        return {item_id: row for row, item_id in enumerate(self.ids)}
+
+    def row(self, item_id: str) -> int:
+        """Return the row of an item; raise `CatalogError` with the nearest known id."""
+        try:
+            return self.rows[item_id]
+        except KeyError:
+            raise CatalogError(f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.ids)}") from None
+
+    def picture(self, row: int) -> Path | None:
+        """Return the path of the item's picture file, or None when it has none. `catalog.pictures` opens it safely."""
+        relative = self.table["image_path"][row]
+        return self.root / relative if relative else None

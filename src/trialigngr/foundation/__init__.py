@@ -1,0 +1,1 @@
+"""What every room stands on: errors, settings, artifacts, seeds, the console, the device."""

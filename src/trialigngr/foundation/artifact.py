@@ -1,0 +1,115 @@
+"""Artifacts: a stage writes one folder with a ``manifest.json``; unchanged stages are not run again.
+
+A stage works in ``NAME.partial`` and moves the whole into place when it is done, so a kill or a full disk leaves either
+the finished stage or a partial one that the next call goes on with. The fingerprint (kind, version, settings, parents)
+decides whether what lies there is what is wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage was made from (``settings``, ``parents``: name → fingerprint) and what came out (``facts``)."""
+
+    kind: str
+    version: int
+    fingerprint: str
+    settings: dict[str, Any]
+    parents: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def fingerprint(kind: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """Return 16 hex digits that stand for a stage's kind, format version, settings and parents."""
+    body = json.dumps([kind, FORMAT_VERSION, dict(settings), dict(parents)], sort_keys=True, default=str)
+    return sha256(body.encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """Return 16 hex digits of the file's content."""
+    with path.open("rb") as file:
+        digest = sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest in ``folder``; raise `ArtifactError` if there is none, or one of another format version."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder} holds no finished stage (no {MANIFEST}); run the recipe to make it.")
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**body)
+    except (json.JSONDecodeError, TypeError, UnicodeDecodeError):
+        raise ArtifactError(f"{path} cannot be read as a manifest; delete {folder} and run again.") from None
+    if manifest.version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder} was written in format version {manifest.version}, this is version {FORMAT_VERSION}; "
+            "use the release that wrote it, or run into a new folder."
+        )
+    return manifest
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_stage(
+    folder: Path,
+    kind: str,
+    settings: Settings,
+    parents: Mapping[str, str],
+    build: Callable[[Path], dict[str, Any]],
+) -> Manifest:
+    """Return the manifest of the stage in ``folder``, building it when what lies there is not what is wanted.
+
+    ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial`` keeps
+    what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
+    """
+    wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
+    if (folder / MANIFEST).exists():
+        found = read_manifest(folder)
+        if found.fingerprint == wanted:
+            log(f"{kind}: unchanged, kept")
+            return found
+    partial = folder.with_name(f"{folder.name}.partial")
+    token = partial / ".wanted"
+    if partial.exists() and (not token.exists() or token.read_text(encoding="utf-8") != wanted):
+        shutil.rmtree(partial)
+    if partial.exists():
+        log(f"{kind}: going on with what an interrupted run left")
+    partial.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(token, wanted)
+    facts = build(partial)
+    manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), dict(parents), facts)
+    write_text_atomically(partial / MANIFEST, json.dumps(asdict(manifest), indent=2, default=str) + "\n")
+    token.unlink()
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.replace(folder)
+    return manifest

@@ -1,0 +1,50 @@
+"""What people read while work goes on: log lines on stderr, and progress with an ETA when stderr is a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def log(message: str) -> None:
+    """Print one line on stderr. Text from data is shown as it is, never as markup."""
+    err.print(message, markup=False)
+
+
+class Advance(Protocol):
+    """Tell a progress bar that ``steps`` more are done, and optionally a short note to show beside it."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show ``what`` with a bar and an ETA on a terminal; say nothing elsewhere."""
+    if not err.is_terminal:
+        yield lambda steps=1, note="": None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"))
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=err, transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            bar.update(task, advance=steps, **({"note": note} if note else {}))
+
+        yield advance
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with progress."""
+    size = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    with progress(what, size) as advance:
+        for item in items:
+            yield item
+            advance()

@@ -1,0 +1,34 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the named device; ``auto`` takes CUDA, then MPS, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@cache
+def bf16_is_fast(device_type: str) -> bool:
+    """Say whether bf16 matmuls are worth their rounding here (AMX or AVX512-bf16 on a CPU, native on a GPU)."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    cpuinfo = Path("/proc/cpuinfo")
+    return device_type == "cpu" and cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+
+
+def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
+    """Return the context that runs matmuls in bf16 (``bf16``, or ``auto`` where it is fast) or changes nothing (``fp32``)."""
+    if precision == "bf16" or (precision == "auto" and bf16_is_fast(device.type)):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
