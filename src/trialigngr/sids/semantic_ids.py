@@ -1,0 +1,103 @@
+"""`SemanticIds`: which item has which codes, how they are written, and how they are read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trialigngr.foundation.errors import ArtifactError
+
+END = -1
+"""The code of a level that an item does not have (SIDs of unequal length end early)."""
+
+Codes = npt.NDArray[np.int32]
+_TOKEN = re.compile(r"<([a-z])_(\d+)>")
+
+
+def token(level: int, code: int) -> str:
+    """Return how a code is written, as one vocabulary token: level 0, code 195 → ``<a_195>``."""
+    return f"<{ascii_lowercase[level]}_{code}>"
+
+
+def all_tokens(sizes: Sequence[int]) -> list[str]:
+    """Return every token of codebooks of these sizes, level by level, code by code."""
+    return [token(level, code) for level, size in enumerate(sizes) for code in range(size)]
+
+
+def parse_sid(text: str) -> tuple[int, ...]:
+    """Return the codes that ``<a_195><b_112><c_7>`` writes; raise `ValueError` if it is not a SID."""
+    found = _TOKEN.findall(text)
+    codes = tuple(int(code) for _, code in found)
+    if not found or "".join(token(level, code) for level, code in enumerate(codes)) != text:
+        raise ValueError(f"{text!r} is not a Semantic ID such as '<a_195><b_112><c_7>'.")
+    return codes
+
+
+@dataclass(frozen=True)
+class SemanticIds:
+    """The codes of N items. ``codes_NL`` [N, L] is padded with `END` at the right; ``sizes`` [L] are codebook sizes."""
+
+    item_ids: list[str]
+    codes_NL: Codes
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        n, levels = self.codes_NL.shape
+        if n != len(self.item_ids) or levels != len(self.sizes) or levels > len(ascii_lowercase):
+            raise ArtifactError(f"{len(self.item_ids)} items and {len(self.sizes)} codebooks, but codes of shape {n} × {levels}.")
+        if n and (self.codes_NL.min() < END or (self.codes_NL >= np.array(self.sizes)).any() or (self.codes_NL[:, 0] == END).any()):
+            raise ArtifactError("A code lies outside its codebook.")
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def levels(self) -> int:
+        """The number of levels L."""
+        return len(self.sizes)
+
+    def tokens(self, row: int) -> list[str]:
+        """Return an item's tokens, coarse to fine."""
+        return [token(level, code) for level, code in enumerate(self.codes_NL[row].tolist()) if code != END]
+
+    def text(self, row: int) -> str:
+        """Return an item's SID as written, ``<a_195><b_112><c_7>``."""
+        return "".join(self.tokens(row))
+
+    @cached_property
+    def rows_of(self) -> dict[tuple[int, ...], list[int]]:
+        """Codes (without `END`) → rows of the items that bear them."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, codes in enumerate(self.codes_NL.tolist()):
+            rows.setdefault(tuple(code for code in codes if code != END), []).append(row)
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Write ``sids.parquet``: item_id, sid (as written), codes; the sizes stand in the file's metadata."""
+        table = pl.DataFrame(
+            {
+                "item_id": pl.Series(self.item_ids, dtype=pl.String),
+                "sid": pl.Series([self.text(row) for row in range(len(self))], dtype=pl.String),
+                "codes": pl.Series(self.codes_NL.tolist(), dtype=pl.List(pl.Int32)),
+            }
+        )
+        table.write_parquet(folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.sizes))})
+
+    @classmethod
+    def load(cls, folder: Path) -> SemanticIds:
+        """Read what `save` wrote; raise `ArtifactError` if it is not there."""
+        path = folder / "sids.parquet"
+        if not path.is_file():
+            raise ArtifactError(f"{folder} holds no sids.parquet; run the recipe up to its SIDs first.")
+        table = pl.read_parquet(path)
+        sizes = tuple(int(size) for size in pl.read_parquet_metadata(path)["sizes"].split())
+        codes_NL = np.array(table["codes"].to_list(), dtype=np.int32).reshape(table.height, len(sizes))
+        return cls(table["item_id"].to_list(), codes_NL, sizes)
