@@ -1,0 +1,57 @@
+# make demo | test | check | bench NAME=startup: each makes .venv from requirements.lock first, if it has to.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+MAKEFLAGS += --no-print-directory
+# Weights come in packages; nothing is fetched from a hub, and forked workers do not warn about tokenizers' threads.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check docs-current bench lock clean
+
+help:
+	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
+	@echo "make test          run every test"
+	@echo "make check         format, lint, types, import direction, docs current"
+	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
+	@echo "make lock          write requirements.lock anew from pyproject.toml"
+
+# The environment is made anew when the lock changes; the project is put into it again when pyproject.toml changes.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "trialigngr needs Python 3.11 or newer, and '$(PYTHON)' is not; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet -r requirements.lock
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(VENV)/bin/trialigngr run trialigngr-demo --out runs/demo
+	$(VENV)/bin/trialigngr run trialigngr-demo-t3-text --out runs/demo-t3-text
+	$(VENV)/bin/trialigngr evaluate runs/demo runs/demo-t3-text
+
+test: $(VENV)/.ready
+	$(PY) -m pytest
+
+check: $(VENV)/.ready
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	@$(MAKE) docs-current
+
+docs-current: $(VENV)/.ready
+	$(if $(wildcard src/trialigngr/cli/docs.py),$(PY) -m trialigngr.cli.docs --check)
+
+bench: $(VENV)/.ready
+	@$(PY) -m benchmarks $(NAME)
+
+lock:
+	$(PYTHON) scripts/lock.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,87 @@
+"""The house keeps its rules: quick to open, every room says what it is, one direction of imports, one honest lock."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss"}
+PROBE = """
+import sys
+sys.argv[1:] = {arguments!r}
+try:
+    {call}
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("\\n" + " ".join({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+def loaded_by(call: str, *arguments: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after ``call``."""
+    code = PROBE.format(call=call, arguments=list(arguments))
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def packages(root: Path) -> list[Path]:
+    return sorted(path.parent for path in (root / "src" / "trialigngr").rglob("__init__.py"))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_by("import trialigngr")
+    assert "trialigngr" in loaded
+    assert not HEAVY & loaded
+
+
+@pytest.mark.skipif(find_spec("trialigngr.cli") is None, reason="the command line is not written yet")
+def test_help_loads_nothing_heavy():
+    loaded = loaded_by("from trialigngr.cli.main import main; main()", "--help")
+    assert "click" in loaded
+    assert not HEAVY & loaded
+
+
+def test_every_package_says_what_it_is(root: Path):
+    found = packages(root)
+    silent = [path for path in found if not ast.get_docstring(ast.parse((path / "__init__.py").read_text("utf-8")))]
+    assert len(found) > 2
+    assert silent == []
+
+
+def test_every_python_file_lies_in_a_package(root: Path):
+    homes = set(packages(root))
+    stray = [path for path in (root / "src").rglob("*.py") if path.parent not in homes]
+    assert stray == []
+
+
+def test_check_runs_the_import_contract(root: Path):
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert recipe is not None
+    assert "lint-imports" in recipe[1]
+
+
+@pytest.mark.parametrize("extra", ["", "dev"])
+def test_the_lock_holds_every_declared_dependency(root: Path, extra: str):
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    lines = (root / "requirements.lock").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    locked = {canonicalize_name(pin.name): str(next(iter(pin.specifier)).version) for pin in pins}
+    for requirement in map(Requirement, declared):
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not locked; run make lock"
+        assert requirement.specifier.contains(version), f"the lock has {requirement.name} {version}; run make lock"
+
+
+def test_the_lock_is_exact(root: Path):
+    lines = (root / "requirements.lock").read_text("utf-8").splitlines()
+    assert all(line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
