@@ -20,7 +20,7 @@ from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.packing import Branch, Sheet
 from trialigngr.tasks.task import Scope, Task
 from trialigngr.tasks.views import ItemViews
-from trialigngr.tasks.windows import shown_from, windows
+from trialigngr.tasks.windows import Window, shown_from, windows
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,14 +40,13 @@ class PromptSettings(Settings):
     """Tokens of a visual description at most."""
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """G groups of examples: a window of a user, or an item. Group g asks for ``counts[g]`` targets."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Examples that share a trunk: the ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
 
-    owner: Ints
-    first: Ints
-    targets_from: Ints
-    counts: Ints
+    owner: int
+    first: int
+    positions: list[int]
 
 
 class TaskExamples:
@@ -58,7 +57,7 @@ class TaskExamples:
         self.header = chat.header(task.system, task.instruction)
 
     def __len__(self) -> int:
-        return int(self._groups.counts.sum())
+        return int(self._counts.sum())
 
     @cached_property
     def budget(self) -> int:
@@ -72,47 +71,31 @@ class TaskExamples:
         return np.array([len(self.views.chunk(self.task.source, row)) for row in rows], dtype=np.int64)
 
     @cached_property
-    def _groups(self) -> _Groups:
-        found = list(self._item_groups() if self.task.scope is Scope.ITEM else self._window_groups())
-        table = np.array(found, dtype=np.int64).reshape(-1, 4)
-        return _Groups(*table.T.copy())
-
-    def _item_groups(self) -> Iterator[tuple[int, int, int, int]]:
-        for row in range(len(self.views.ids[self.task.target])):
-            if self.views.has(self.task.source, row) and self.views.has(self.task.target, row):
-                yield row, 0, 0, 1
-
-    def _window_groups(self) -> Iterator[tuple[int, int, int, int]]:
-        cap, overlap = self.settings.history_cap, min(self.settings.window_overlap, self.settings.history_cap - 1)
-        for user, rows in enumerate(self.histories.train_sequences()):
-            costs = self._costs[rows]
-            for window in windows(costs, cap, overlap, self.budget):
-                asked = self._asked(rows, window.first, window.targets_from, window.targets_to)
-                if asked:
-                    yield user, window.first, window.targets_from, len(asked)
-
-    def _asked(self, rows: Ints, first: int, start: int, stop: int) -> list[int]:
-        """Return the targets of a window that can be asked for: the target has its view, and something is shown."""
-        shown_to = np.cumsum(self._costs[rows[first:stop]] > 0)
-        return [p for p in range(start, stop) if shown_to[p - first - 1] and self.views.has(self.task.target, int(rows[p]))]
+    def _groups(self) -> list[_Group]:
+        found = self._item_groups() if self.task.scope is Scope.ITEM else self._window_groups()
+        return [group for group in found if group.positions]
 
     @cached_property
-    def _positions(self) -> list[list[int]]:
-        """Return the positions that each group asks for."""
-        groups = self._groups
-        ends = np.append(groups.targets_from[1:], 0)
-        result = []
-        for group in range(len(groups.owner)):
-            rows = self.histories.train(int(groups.owner[group]))
-            same = group + 1 < len(groups.owner) and groups.owner[group + 1] == groups.owner[group]
-            stop = int(ends[group]) if same else len(rows)
-            result.append(self._asked(rows, int(groups.first[group]), int(groups.targets_from[group]), stop))
-        return result
+    def _counts(self) -> Ints:
+        return np.array([len(group.positions) for group in self._groups], dtype=np.int64)
 
-    @property
-    def groups(self) -> int:
-        """How many groups of examples there are."""
-        return len(self._groups.owner)
+    def _item_groups(self) -> Iterator[_Group]:
+        for row in range(len(self.views.ids[self.task.target])):
+            if self.views.has(self.task.source, row) and self.views.has(self.task.target, row):
+                yield _Group(row, 0, [0])
+
+    def _window_groups(self) -> Iterator[_Group]:
+        cap = self.settings.history_cap
+        overlap = min(self.settings.window_overlap, cap - 1)
+        for user, rows in enumerate(self.histories.train_sequences()):
+            for window in windows(self._costs[rows], cap, overlap, self.budget):
+                yield _Group(user, window.first, self._asked(rows, window))
+
+    def _asked(self, rows: Ints, window: Window) -> list[int]:
+        """Return the targets that can be asked for: the target has its view, and something is shown before it."""
+        shown = np.cumsum(self._costs[rows[window.first : window.targets_to]] > 0)
+        positions = range(window.targets_from, window.targets_to)
+        return [p for p in positions if shown[p - window.first - 1] and self.views.has(self.task.target, int(rows[p]))]
 
     @cached_property
     def _epoch(self) -> dict[tuple[int, int], tuple[Ints, Ints]]:
@@ -123,8 +106,8 @@ class TaskExamples:
         key = (seed, epoch)
         if key not in self._epoch:
             self._epoch.clear()
-            order = np.random.default_rng(child(seed, self.task.name, epoch)).permutation(self.groups)
-            self._epoch[key] = (order, np.cumsum(self._groups.counts[order]))
+            order = np.random.default_rng(child(seed, self.task.name, epoch)).permutation(len(self._groups))
+            self._epoch[key] = (order, np.cumsum(self._counts[order]))
         return self._epoch[key]
 
     def batch(self, seed: int, number: int, size: int) -> list[Sheet]:
@@ -141,22 +124,21 @@ class TaskExamples:
     def _slice(self, order: Ints, ends: Ints, start: int, stop: int) -> Iterator[Sheet]:
         first, last = int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, stop, side="left"))
         for place in range(first, last + 1):
-            group = int(order[place])
-            begin = int(ends[place] - self._groups.counts[group])
-            yield self._sheet(group, max(start - begin, 0), min(stop - begin, int(self._groups.counts[group])))
+            group = self._groups[order[place]]
+            begin = int(ends[place]) - len(group.positions)
+            yield self._sheet(group, group.positions[max(start - begin, 0) : stop - begin])
 
-    def _sheet(self, group: int, start: int, stop: int) -> Sheet:
-        """Return examples ``start … stop - 1`` of a group as one sheet."""
-        owner = int(self._groups.owner[group])
+    def _sheet(self, group: _Group, positions: list[int]) -> Sheet:
+        """Return some of a group's examples as one sheet."""
         if self.task.scope is Scope.ITEM:
-            source = self.views.ids[self.task.source][owner] or []
-            return Sheet([], [Branch(0, [*source, *self.chat.tail], self.target(owner), (owner, 0))])
-        rows = self.histories.train(owner)
-        first = int(self._groups.first[group])
-        positions = self._positions[group][start:stop]
-        chunks = [self.views.chunk(self.task.source, int(row)) for row in rows[first : positions[-1]]]
-        cuts = np.cumsum([len(chunk) for chunk in chunks])
-        branches = [Branch(int(cuts[p - first - 1]), self.chat.tail, self.target(int(rows[p])), (owner, p)) for p in positions]
+            source = self.views.ids[self.task.source][group.owner] or []
+            return Sheet([], [Branch(0, [*source, *self.chat.tail], self.target(group.owner), (group.owner, 0))])
+        rows = self.histories.train(group.owner)
+        chunks = [self.views.chunk(self.task.source, int(row)) for row in rows[group.first : positions[-1]]]
+        cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
+        branches = [
+            Branch(cuts[p - group.first - 1], self.chat.tail, self.target(int(rows[p])), (group.owner, p)) for p in positions
+        ]
         return Sheet([token for chunk in chunks for token in chunk], branches)
 
     def target(self, row: int) -> list[int]:
