@@ -31,8 +31,9 @@ class Targets:
 class Histories:
     """U users' sequences, flat. User u took ``items[offsets[u]:offsets[u + 1]]`` (catalogue rows, oldest first).
 
-    Every split is two cuts of each sequence: ``[0, valid_from[u])`` trains, ``[valid_from[u], test_from[u])`` validates,
-    ``[test_from[u], length)`` tests (positions within the sequence). An empty part means the user is not evaluated there.
+    Every split is two cuts of each sequence (positions within it): ``[0, valid_from[u])`` trains,
+    ``[valid_from[u], test_from[u])`` validates, ``[test_from[u], length)`` tests. An empty part means that the user is
+    not evaluated there.
     """
 
     user_ids: list[str]
@@ -77,7 +78,8 @@ class Histories:
 
     def target_items(self, targets: Targets) -> Rows:
         """Return the catalogue row of each target."""
-        return self.items[self.offsets[targets.users] + targets.positions]
+        items: Rows = self.items[self.offsets[targets.users] + targets.positions]
+        return items
 
     def train_sequences(self) -> Iterator[Rows]:
         """Iterate over the training parts of all users."""
@@ -85,8 +87,10 @@ class Histories:
 
     def popularity(self, n_items: int) -> Rows:
         """Return how often each item occurs in the training parts [N]."""
-        inside = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths) < np.repeat(self.valid_from, self.lengths)
-        return np.bincount(self.items[inside], minlength=n_items)
+        positions = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
+        inside = positions < np.repeat(self.valid_from, self.lengths)
+        counts: Rows = np.bincount(self.items[inside], minlength=n_items)
+        return counts
 
     @cached_property
     def users(self) -> dict[str, int]:
@@ -98,4 +102,6 @@ class Histories:
         try:
             return self.users[user_id]
         except KeyError:
-            raise CatalogError(f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}") from None
+            raise CatalogError(
+                f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}"
+            ) from None

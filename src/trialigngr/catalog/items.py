@@ -77,7 +77,9 @@ class Catalog:
         try:
             return self.rows[item_id]
         except KeyError:
-            raise CatalogError(f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.ids)}") from None
+            raise CatalogError(
+                f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.ids)}"
+            ) from None
 
     def picture(self, row: int) -> Path | None:
         """Return the path of the item's picture file, or None when it has none. `catalog.pictures` opens it safely."""

@@ -1,0 +1,146 @@
+"""Bring a column of any reasonable type to ours: ids, text, categories, numbers, order. Each gives an expression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from trialigngr.catalog.items import COLUMNS
+from trialigngr.foundation.errors import CatalogError
+
+ISO_FORMAT = "%Y-%m-%d %H:%M:%S%.f%:z"
+
+
+def _refuse(name: str, dtype: pl.DataType, path: Path, wanted: str) -> CatalogError:
+    return CatalogError(f"{path}: column {name!r} is of type {dtype}; {wanted} is needed.")
+
+
+def _is_text(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or dtype == pl.Categorical or dtype == pl.Enum
+
+
+def filled(text: pl.Expr) -> pl.Expr:
+    """Return stripped text; what is empty then is null."""
+    stripped = text.str.strip_chars()
+    return pl.when(stripped != "").then(stripped)
+
+
+def identifier(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """Return ids as text, empty ones as null. A whole float (an integer that met a null elsewhere) loses its .0."""
+    ids = pl.col(name)
+    if dtype == pl.Null or dtype.is_integer() or _is_text(dtype):
+        text = ids.cast(pl.String)
+    elif dtype.is_float():
+        whole = pl.when(ids == ids.floor()).then(ids.cast(pl.Int64, strict=False)).cast(pl.String)
+        text = pl.when(ids.is_finite()).then(pl.coalesce(whole, ids.cast(pl.String)))
+    else:
+        raise _refuse(name, dtype, path, "text or a number")
+    return pl.when(text != "").then(text).alias(name)
+
+
+def text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """Return stripped text, empty and NaN as null; the parts of a list are joined by a space."""
+    values = pl.col(name)
+    if dtype == pl.List(pl.String):
+        return filled(values.list.join(" ", ignore_nulls=True)).alias(name)
+    if dtype.is_float():
+        values = values.fill_nan(None)
+    elif not (dtype == pl.Null or dtype == pl.List(pl.Null) or dtype.is_integer() or _is_text(dtype)):
+        raise _refuse(name, dtype, path, "text")
+    if dtype == pl.List(pl.Null):
+        return pl.lit(None, pl.String).alias(name)
+    return filled(values.cast(pl.String)).alias(name)
+
+
+def categories(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """Return lists of stripped, non-empty names, or null. Text is cut at ``|``, or at ``>`` where it has no ``|``."""
+    values = pl.col(name)
+    if isinstance(dtype, pl.List) and dtype.inner == pl.String:
+        parts = values
+    elif dtype.is_float() or dtype == pl.Null or dtype == pl.List(pl.Null):
+        return pl.lit(None, pl.List(pl.String)).alias(name)
+    elif _is_text(dtype):
+        whole = values.cast(pl.String)
+        parts = (
+            pl.when(whole.str.contains("|", literal=True)).then(whole.str.split("|")).otherwise(whole.str.split(">"))
+        )
+    else:
+        raise _refuse(name, dtype, path, "a list of names, or text separated by | or >,")
+    kept = parts.list.eval(filled(pl.element()).drop_nulls())
+    return pl.when(kept.list.len() > 0).then(kept).alias(name)
+
+
+def standard(name: str, dtype: pl.DataType | None, path: Path) -> pl.Expr:
+    """Return the expression for one of the item columns `COLUMNS`; a column that is not there is all null."""
+    if dtype is None:
+        return pl.lit(None, COLUMNS[name]).alias(name)
+    if name == "item_id":
+        return identifier(name, dtype, path)
+    return categories(name, dtype, path) if name == "categories" else text(name, dtype, path)
+
+
+def _first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> str | None:
+    misfits = table.select(given=given).filter(fits.not_() & pl.col("given").is_not_null()).head(1).collect()
+    return None if misfits.is_empty() else str(misfits["given"][0])
+
+
+def number(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+    """Return floats, NaN as null; raise `CatalogError` with the first text that is no number."""
+    values = pl.col(name)
+    if _is_text(dtype):
+        given = filled(values.cast(pl.String))
+        misfit = _first_misfit(table, given, pl.col("given").cast(pl.Float64, strict=False).is_not_null())
+        if misfit is not None:
+            raise CatalogError(f"{path}: {name} {misfit!r} is not a number.")
+        values = given
+    elif not (dtype == pl.Null or dtype.is_numeric()):
+        raise _refuse(name, dtype, path, "a number")
+    return values.cast(pl.Float64).fill_nan(None).alias(name)
+
+
+def order(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+    """Return what orders interactions: integers (of dates: microseconds since 1970), or floats; NaN is null.
+
+    Text may hold whole numbers, numbers, or ISO dates (without an offset: UTC), one kind in the whole column.
+    """
+    values = pl.col(name)
+    if dtype.is_integer() or dtype == pl.Null:
+        return values.cast(pl.Int64).alias(name)
+    if dtype.is_float():
+        return pl.when(values.is_finite()).then(values.cast(pl.Float64)).alias(name)
+    if dtype == pl.Date or dtype == pl.Datetime:
+        return values.cast(pl.Datetime("us")).to_physical().alias(name)
+    if _is_text(dtype):
+        return _order_of_text(name, table, path).alias(name)
+    raise _refuse(name, dtype, path, "a number, a date, or text that holds one")
+
+
+def _order_of_text(name: str, table: pl.LazyFrame, path: Path) -> pl.Expr:
+    given = filled(pl.col(name).cast(pl.String))
+    for kind in (_whole, _real, _microseconds):
+        if _first_misfit(table, given, kind(pl.col("given")).is_not_null()) is None:
+            return kind(given)
+    either = _real(pl.col("given")).is_not_null() | _microseconds(pl.col("given")).is_not_null()
+    misfit = _first_misfit(table, given, either)
+    if misfit is None:
+        raise CatalogError(f"{path}: {name} mixes numbers and dates; write all of them the same way.")
+    raise CatalogError(
+        f"{path}: {name} {misfit!r} is neither a number nor an ISO date such as 2014-07-23 or 2014-07-23T12:30:00Z."
+    )
+
+
+def _whole(texts: pl.Expr) -> pl.Expr:
+    return texts.cast(pl.Int64, strict=False)
+
+
+def _real(texts: pl.Expr) -> pl.Expr:
+    number = texts.cast(pl.Float64, strict=False)
+    return pl.when(number.is_finite()).then(number)
+
+
+def _microseconds(texts: pl.Expr) -> pl.Expr:
+    plain = texts.str.replace(r"^(.{10})[Tt]", "$1 ").str.replace(r"[Zz]$", "+00:00")
+    timed = plain.str.replace(r"^(.{10})$", "$1 00:00:00").str.replace(r"^(.{10} \d\d:\d\d)($|[+-])", "$1:00$2")
+    zoned = timed.str.replace(r"^(.{10} \d\d:\d\d:\d\d(?:\.\d+)?)$", "$1+00:00")
+    return zoned.str.to_datetime(ISO_FORMAT, strict=False, time_unit="us").to_physical()

@@ -1,0 +1,118 @@
+"""`Log`: the interactions as arrays of codes, and the filters before the k-core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trialigngr.catalog.folder import ORDERS, DataFolder, reading, scan_interactions
+from trialigngr.foundation.errors import CatalogError
+
+Codes = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Log:
+    """n interactions. ``keys`` order those of a user, most significant first; the last key is the place in the file.
+
+    ``users`` are numbers in order of first appearance in the file (``user_ids`` names them), ``items`` are item rows.
+    ``order`` names the columns behind the keys before the last.
+    """
+
+    user_ids: pl.Series
+    users: Codes
+    items: Codes
+    keys: tuple[npt.NDArray[Any], ...]
+    order: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, which: npt.NDArray[Any]) -> Log:
+        """Return the interactions of a mask or of an array of places, in that order."""
+        keys = tuple(key[which] for key in self.keys)
+        return Log(self.user_ids, self.users[which], self.items[which], keys, self.order)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A `Log` of usable interactions, and the counts: as they stood in the file, and dropped by reason."""
+
+    log: Log
+    users: int
+    interactions: int
+    dropped: dict[str, int]
+
+
+def load_log(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> Loaded:
+    """Return the interactions with an id, an order and a known item; the rest is counted under ``dropped``."""
+    table = _read(folder, item_ids, min_rating)
+    if table.is_empty():
+        raise CatalogError(f"{folder.interactions} is empty: there is nothing to learn from.")
+    users, interactions = table["user_id"].drop_nulls().n_unique(), table.height
+    dropped: dict[str, int] = {}
+    for reason in ("incomplete", "unknown_item", "rated_low"):
+        if reason in table.columns:
+            dropped[reason] = int(table[reason].sum())
+            if dropped[reason]:
+                table = table.filter(pl.col(reason).not_())
+    return Loaded(_coded(table), users, interactions, dropped)
+
+
+def _read(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> pl.DataFrame:
+    rows = pl.LazyFrame({"item_id": item_ids}).with_row_index("item")
+    log = scan_interactions(folder, with_rating=min_rating is not None)
+    orders = [name for name in ORDERS if name in log.collect_schema()]
+    log = log.join(rows, on="item_id", how="left", maintain_order="left")
+    flags = {
+        "incomplete": pl.any_horizontal(pl.col("user_id", "item_id", *orders).is_null()),
+        "unknown_item": pl.col("item").is_null() & pl.col("item_id").is_not_null(),
+    }
+    if min_rating is not None:
+        flags["rated_low"] = (pl.col("rating") >= min_rating).fill_null(False).not_()
+    with reading(folder.interactions):
+        return log.select("row", "user_id", "item", *orders, **flags).collect(engine="streaming")
+
+
+def _coded(table: pl.DataFrame) -> Log:
+    user_ids = table["user_id"].unique(maintain_order=True)
+    numbers = pl.LazyFrame({"user_id": user_ids}).with_row_index("user")
+    users = table.lazy().select("user_id").join(numbers, on="user_id", how="left", maintain_order="left").select("user")
+    order = tuple(name for name in ORDERS if name in table.columns)
+    keys = tuple(table[name].to_numpy() for name in (*order, "row"))
+    return Log(user_ids, users.collect()["user"].to_numpy(), table["item"].to_numpy(), keys, order)
+
+
+def first_unknown_items(folder: DataFolder, item_ids: pl.Series, count: int = 3) -> list[str]:
+    """Return the first ids in the log that no item has."""
+    known = pl.LazyFrame({"item_id": item_ids})
+    log = scan_interactions(folder, with_rating=False).select("item_id").drop_nulls()
+    unknown = log.join(known, on="item_id", how="anti", maintain_order="left").unique(maintain_order=True)
+    return [str(item_id) for item_id in unknown.head(count).collect()["item_id"]]
+
+
+def in_order(log: Log) -> Log:
+    """Return the log sorted by user and, within a user, by the keys: `Log.keys` states the rule for ties.
+
+    The place in the file is the last key, so the order depends on the file alone, never on how it was read in parallel.
+    """
+    return log.take(np.lexsort((*reversed(log.keys), log.users)))
+
+
+def without_repeats(log: Log) -> Log:
+    """Return a sorted log with the first of each (user, item) only."""
+    pairs = log.users.astype(np.int64) * (int(log.items.max(initial=0)) + 1) + log.items
+    return log.take(np.sort(np.unique(pairs, return_index=True)[1]))
+
+
+def ties(log: Log) -> dict[str, int]:
+    """Return how many users of a sorted log have two interactions that only the place in the file tells apart."""
+    same = log.users[1:] == log.users[:-1]
+    ends = np.append(~same, True)[1:]
+    for key in log.keys[:-1]:
+        same &= key[1:] == key[:-1]
+    return {"users_with_a_tie": len(np.unique(log.users[1:][same])), "users_ending_on_a_tie": int((same & ends).sum())}

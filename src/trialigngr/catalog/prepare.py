@@ -1,0 +1,236 @@
+"""The catalogue stage: a data folder becomes a catalogue in a fixed row order and histories with two cuts each.
+
+In this order: columns, ids, pictures, unknown items, rating, time order, repeats, k-core, split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from trialigngr.catalog.folder import DataFolder, open_folder, read_items
+from trialigngr.catalog.histories import Histories
+from trialigngr.catalog.image_paths import drop_missing_pictures
+from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
+from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.kcore import k_core
+from trialigngr.catalog.split import Cuts, global_temporal, leave_last
+from trialigngr.foundation.artifact import file_hash
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.console import log as say
+from trialigngr.foundation.console import progress
+from trialigngr.foundation.errors import CatalogError
+
+
+class CatalogSettings(Settings):
+    """What of a data folder is used, and how it is split."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Their column names → ours, for both files: ``{asin = "item_id", reviewerID = "user_id"}``."""
+    incomplete: Literal["refuse", "drop"] = "refuse"
+    """Rows without an id, and interactions without an order (null, NaN, empty): an error, or dropped and counted."""
+    unknown_items: Literal["refuse", "drop"] = "refuse"
+    """Interactions that name an item the items file does not have: an error, or dropped and counted."""
+    min_rating: float | None = None
+    """Keep interactions with at least this rating; the rest, and those without a rating, are dropped and counted."""
+    repeats: Literal["keep", "first"] = "keep"
+    """Of a user's interactions with the same item keep all, or the first in time."""
+    k_core: int = Field(default=5, ge=0)
+    """Every user and item that stays has at least this many interactions; 0 and 1 keep everybody."""
+    items: Literal["in_log", "all"] = "in_log"
+    """Which items the catalogue holds: those that the log still names after the k-core, or all of the items file."""
+    split: Literal["leave-last", "global-temporal"] = "leave-last"
+    """Test on each user's last interactions, or on everything after one moment (needs timestamps)."""
+    last: int = Field(default=1, ge=1)
+    """leave-last: this many for test and as many before them for validation (fewer for short histories)."""
+    valid_share: float = Field(default=0.1, gt=0, lt=0.5)
+    """global-temporal: share of all interactions for validation."""
+    test_share: float = Field(default=0.1, gt=0, lt=0.5)
+    """global-temporal: share of all interactions for test, the latest ones."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the catalogue stage made: N items in row order, and U histories that name them by row."""
+
+    catalog: Catalog
+    histories: Histories
+
+
+def prepare(settings: CatalogSettings, data: Path, out: Path) -> dict[str, Any]:
+    """Write ``items.parquet``, ``histories.parquet`` and ``source.json`` into ``out`` and return the counts.
+
+    Raises `CatalogError` for a folder that cannot be read as it is; the sentence says what to change.
+    """
+    with progress("Preparing the catalogue", total=4) as advance:
+        folder = open_folder(data, settings.columns)
+        items, item_facts = _load_items(folder, settings)
+        advance(note="items")
+        loaded = load_log(folder, items["item_id"], settings.min_rating)
+        _refuse_or_drop(loaded, folder, items["item_id"], settings)
+        advance(note="interactions")
+        log, dropped = _filtered(loaded, settings, folder)
+        advance(note="k-core")
+        facts = _write(settings, items, log, data, out)
+        advance(note="split")
+    facts["loaded"] = {"users": loaded.users, "items": item_facts.pop("rows"), "interactions": loaded.interactions}
+    facts["dropped"] = {f"interactions_{reason}": n for reason, n in dropped.items()}
+    facts["dropped"]["items_without_id"] = item_facts.pop("without_id")
+    facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"]
+    facts["pictures_missing"] = item_facts["pictures_missing"]
+    _say(facts)
+    return facts
+
+
+def _load_items(folder: DataFolder, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
+    items = read_items(folder)
+    if items.is_empty():
+        raise CatalogError(f"{folder.items} is empty.")
+    rows, without_id = items.height, items["item_id"].null_count()
+    if without_id and settings.incomplete == "refuse":
+        raise CatalogError(
+            f"{folder.items}: {without_id} rows have no item_id. Drop them with --set catalog.incomplete=drop."
+        )
+    items = items.drop_nulls("item_id")
+    twice = items["item_id"].filter(items["item_id"].is_duplicated()).unique(maintain_order=True)
+    if len(twice):
+        raise CatalogError(f"{folder.items}: {len(twice)} item ids occur more than once; first: {twice[:3].to_list()}.")
+    items, missing = drop_missing_pictures(items, folder.root)
+    return items, {"rows": rows, "without_id": without_id, "pictures_missing": missing}
+
+
+def _refuse_or_drop(loaded: Loaded, folder: DataFolder, item_ids: pl.Series, settings: CatalogSettings) -> None:
+    n = loaded.dropped["incomplete"]
+    if n and settings.incomplete == "refuse":
+        names = ", ".join(("user_id", "item_id", *loaded.log.order))
+        raise CatalogError(
+            f"{folder.interactions}: {n} interactions lack one of {names}. "
+            "Drop them with --set catalog.incomplete=drop."
+        )
+    n = loaded.dropped["unknown_item"]
+    if n and settings.unknown_items == "refuse":
+        first = first_unknown_items(folder, item_ids)
+        raise CatalogError(
+            f"{n} interactions name items that are not in {folder.items}; first: {first}. "
+            "Drop them with --set catalog.unknown_items=drop."
+        )
+
+
+def _filtered(loaded: Loaded, settings: CatalogSettings, folder: DataFolder) -> tuple[Log, dict[str, int]]:
+    dropped = dict(loaded.dropped)
+    log = in_order(loaded.log)
+    if settings.repeats == "first":
+        once = without_repeats(log)
+        dropped["repeated"], log = len(log) - len(once), once
+    if not len(log):
+        reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n)
+        raise CatalogError(f"No interaction of {folder.interactions} is left after the filters ({reasons}).")
+    core = log.take(k_core(log.users, log.items, settings.k_core))
+    dropped["outside_k_core"] = len(log) - len(core)
+    if not len(core):
+        raise CatalogError(
+            f"The {settings.k_core}-core of {folder.interactions} leaves none of its {len(log)} interactions; "
+            f"try a smaller one, such as --set catalog.k_core={min(2, settings.k_core - 1)}."
+        )
+    return core, dropped
+
+
+def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path, out: Path) -> dict[str, Any]:
+    named = np.bincount(log.items, minlength=items.height) > 0
+    kept = np.ones(items.height, dtype=np.bool_) if settings.items == "all" else named
+    users, numbers = np.unique(log.users, return_inverse=True)
+    lengths = np.bincount(numbers)
+    valid_from, test_from = _cut(settings, log, numbers, lengths, data)
+    rows = (np.cumsum(kept) - 1)[log.items]
+    table = items.filter(pl.Series(kept))
+    table.write_parquet(out / "items.parquet")
+    sequences = pl.DataFrame({"user": numbers, "items": rows}).group_by("user", maintain_order=True).agg("items")
+    histories = sequences.select(
+        log.user_ids.gather(users).alias("user_id"),
+        "items",
+        pl.Series("valid_from", valid_from, pl.Int64),
+        pl.Series("test_from", test_from, pl.Int64),
+    )
+    histories.write_parquet(out / "histories.parquet")
+    (out / "source.json").write_text(json.dumps({"root": str(data.resolve())}) + "\n", encoding="utf-8")
+    return {
+        "kept": {"users": len(users), "items": table.height, "interactions": len(log)},
+        "without": {
+            name: table[name].null_count() for name in ("title", "description", "brand", "categories", "image_path")
+        },
+        "order": {"by": [*log.order, "row"], **ties(log)},
+        "split": _split_facts(lengths, valid_from, test_from),
+    }
+
+
+def _cut(settings: CatalogSettings, log: Log, numbers: Any, lengths: Any, data: Path) -> Cuts:
+    if settings.split == "leave-last":
+        return leave_last(lengths, settings.last)
+    if "timestamp" not in log.order:
+        raise CatalogError(f"The split global-temporal needs a timestamp, and the interactions of {data} have none.")
+    return global_temporal(numbers, log.keys[0], len(lengths), settings.valid_share, settings.test_share)
+
+
+def _split_facts(lengths: Any, valid_from: Any, test_from: Any) -> dict[str, int]:
+    return {
+        "train": int(valid_from.sum()),
+        "valid": int((test_from - valid_from).sum()),
+        "test": int((lengths - test_from).sum()),
+        "users_not_validated": int((test_from <= np.maximum(valid_from, 1)).sum()),
+        "users_not_tested": int((lengths <= np.maximum(test_from, 1)).sum()),
+    }
+
+
+def _say(facts: dict[str, Any]) -> None:
+    kept, without = facts["kept"], facts["without"]
+    say(f"catalog: {kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions")
+    for what, n in facts["dropped"].items():
+        if n:
+            say(f"catalog: dropped {n:,} {what.replace('_', ' ', 1).replace('_', ' ')}")
+    if facts["pictures_missing"]:
+        say(
+            f"catalog: {facts['pictures_missing']:,} items name a picture file that is not there; they stay, without it"
+        )
+    if any(without.values()):
+        names = ", ".join(f"{n:,} no {'picture' if name == 'image_path' else name}" for name, n in without.items() if n)
+        say(f"catalog: of {kept['items']:,} items have {names}")
+    if n := facts["split"]["users_not_tested"]:
+        say(f"catalog: {n:,} users are not tested: too short a history, or nothing after the cut")
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Return what `prepare` wrote into ``folder``."""
+    root = Path(json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"])
+    table = pl.read_parquet(folder / "histories.parquet")
+    offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
+    items, valid_from, test_from = (
+        column.to_numpy() for column in (table["items"].explode(), table["valid_from"], table["test_from"])
+    )
+    histories = Histories(table["user_id"].to_list(), offsets, items, valid_from, test_from)
+    return Dataset(Catalog(pl.read_parquet(folder / "items.parquet"), root), histories)
+
+
+def data_fingerprint(data: Path, columns: Mapping[str, str] | None = None) -> str:
+    """Return 16 hex digits that change with the folder's place, its two tables, or any picture that the items name.
+
+    Tables go in with their content. Pictures go in with name, size and time of last change: a million of them are too
+    much to read again before every run, so a copy that keeps the times counts as the same.
+    """
+    folder = open_folder(data, columns)
+    digest = sha256(f"{data.resolve()}\n{file_hash(folder.items)}\n{file_hash(folder.interactions)}\n".encode())
+    for relative in read_items(folder)["image_path"].drop_nulls().unique(maintain_order=True):
+        try:
+            state = (data / relative).stat()
+        except (OSError, ValueError):
+            digest.update(f"{relative}\0missing\n".encode())
+        else:
+            digest.update(f"{relative}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
