@@ -1,0 +1,99 @@
+"""`Levels`: codebooks that add up. Every quantizer here is a way into such a space and a way back out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+ROWS_AT_ONCE = 1 << 16
+
+
+def blocks(n_rows: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
+    """Return slices that cover ``n_rows`` rows, ``size`` at a time, so that memory does not grow with N."""
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+@dataclass(frozen=True)
+class Level:
+    """One codebook: ``vectors_KD`` [K, D], and ``prices_K`` [K], what a code costs beyond its squared distance."""
+
+    vectors_KD: Vectors
+    prices_K: Vectors | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of codes K."""
+        return len(self.vectors_KD)
+
+    def nearest(self, residual_ND: Vectors) -> Codes:
+        """Return the cheapest code of each row [N]: least squared distance plus price; ties go to the lower code."""
+        import faiss
+
+        rows_ND, codes_KD = np.ascontiguousarray(residual_ND), self.vectors_KD
+        if self.prices_K is not None:  # one more coordinate, 0 in every row: its square is the price
+            rows_ND = np.pad(rows_ND, ((0, 0), (0, 1)))
+            codes_KD = np.column_stack([codes_KD, np.sqrt(self.prices_K - self.prices_K.min())])
+        _, codes_N1 = faiss.knn(rows_ND, np.ascontiguousarray(codes_KD), 1)
+        return codes_N1[:, 0].astype(np.int32)
+
+    def distances(self, residual_ND: Vectors) -> Vectors:
+        """Return squared distances of rows to codes [N, K], prices included."""
+        cross_NK = residual_ND @ self.vectors_KD.T
+        squares_K = np.square(self.vectors_KD).sum(1) + (0 if self.prices_K is None else self.prices_K)
+        distances_NK = np.square(residual_ND).sum(1)[:, None] - 2 * cross_NK + squares_K
+        return np.maximum(distances_NK, 0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """L codebooks over the same space; an item's vector is the sum of its codes' vectors (Eqs. 3–4)."""
+
+    levels: Sequence[Level]
+
+    def __iter__(self) -> Iterator[Level]:
+        return iter(self.levels)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, index: int) -> Level:
+        return self.levels[index]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codebook sizes, coarse to fine."""
+        return tuple(level.size for level in self.levels)
+
+    def encode(self, latents_ND: Vectors) -> Codes:
+        """Return the codes [N, L] that are nearest level by level: of the vector, then of what is left of it (Eqs. 3–4)."""
+        codes_NL = np.empty((len(latents_ND), len(self)), dtype=np.int32)
+        for rows in blocks(len(latents_ND)):
+            residual_ND = latents_ND[rows]
+            for index, level in enumerate(self.levels):
+                codes_NL[rows, index] = level.nearest(residual_ND)
+                residual_ND = residual_ND - level.vectors_KD[codes_NL[rows, index]]
+        return codes_NL
+
+    def sum(self, codes_NL: Codes) -> Vectors:
+        """Return the sum of the codes' vectors [N, D]; fewer columns than levels give the coarser sum."""
+        total_ND = np.zeros((len(codes_NL), self.levels[0].vectors_KD.shape[1]), dtype=np.float32)
+        for level, codes_N in zip(self.levels, codes_NL.T, strict=False):
+            total_ND += level.vectors_KD[codes_N]
+        return total_ND
+
+    def tensors(self) -> dict[str, Vectors]:
+        """Return what `from_tensors` reads, by name."""
+        named = {f"level.{index}.vectors": level.vectors_KD for index, level in enumerate(self.levels)}
+        prices = {f"level.{index}.prices": level.prices_K for index, level in enumerate(self.levels)}
+        return named | {name: prices_K for name, prices_K in prices.items() if prices_K is not None}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Vectors]) -> Levels:
+        """Read what `tensors` gave."""
+        count = sum(name.startswith("level.") and name.endswith(".vectors") for name in tensors)
+        return cls([Level(tensors[f"level.{i}.vectors"], tensors.get(f"level.{i}.prices")) for i in range(count)])
