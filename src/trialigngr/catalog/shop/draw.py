@@ -1,0 +1,163 @@
+"""`draw_shop` writes a small shop as a data folder: products with drawn pictures, texts, shoppers and their histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+from pydantic import Field
+
+from trialigngr.catalog.shop.easel import Easel
+from trialigngr.catalog.shop.looks import mix_paint
+from trialigngr.catalog.shop.shapes import SHAPES
+from trialigngr.catalog.shop.shoppers import Floats, draw_shopper, popularity, pull, shop, transitions, visit_times
+from trialigngr.catalog.shop.stock import DEPARTMENTS, Labels, Product, departments_of, hidden_labels, stock_shelf
+from trialigngr.catalog.shop.textures import TEXTURES
+from trialigngr.catalog.shop.words import describe
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.console import track
+from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.seeds import child
+
+TRUTH = "truth.parquet"
+SIDE = 144
+CANVAS = 2 * SIDE
+
+
+class ShopSettings(Settings):
+    """What the shop is drawn from. The same settings give the same bytes."""
+
+    seed: int = 0
+    """Everything random in the shop follows from it."""
+    items: int = Field(default=384, ge=8)
+    """How many products there are."""
+    shoppers: int = Field(default=1500, ge=1)
+    """How many people shop; each takes 8 to 14 items."""
+    shuffle_looks: bool = False
+    """Paint the pictures in looks that were shuffled among the items after the log was made: a control."""
+    shuffle_interests: bool = False
+    """Write the descriptions for interests that were shuffled among the items after the log was made: a control."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """N products and the truth about them: what the shoppers feel (look, interest) and what is shown and told of it."""
+
+    products: list[Product]
+    look_N: Labels
+    interest_N: Labels
+    shown_N: Labels
+    told_N: Labels
+    popularity_N: Floats
+
+    @property
+    def ids(self) -> list[str]:
+        """Item ids in row order."""
+        return [f"p{number:04d}" for number in range(len(self.products))]
+
+    @property
+    def department_N(self) -> Labels:
+        """The department of each product."""
+        return np.array([product.department for product in self.products])
+
+
+def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
+    """Write the shop into ``out`` and return its counts.
+
+    ``items.parquet``, ``interactions.parquet`` and ``images/`` are a data folder like any other; ``truth.parquet``
+    (item_id, category, look, interest, what the picture and the description show, popularity) and ``tastes.parquet``
+    (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew.
+    Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
+    """
+    if (out / "items.parquet").exists() and not (out / TRUTH).exists():
+        raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    stock = _stock(settings)
+    _truth(stock).write_parquet(out / TRUTH)
+    _items(stock, settings).write_parquet(out / "items.parquet")
+    for row, item_id in enumerate(track(stock.ids, "drawing the shop")):
+        picture = draw_picture(stock.products[row], int(stock.shown_N[row]), _rng(settings, "picture", row))
+        picture.save(out / _image_path(item_id))
+    interactions, tastes = _log(stock, settings)
+    tastes.write_parquet(out / "tastes.parquet")
+    interactions.write_parquet(out / "interactions.parquet")
+    return {"items": settings.items, "shoppers": settings.shoppers, "interactions": interactions.height}
+
+
+def draw_picture(product: Product, look: int, rng: np.random.Generator) -> Image.Image:
+    """Return the product's picture: its shape from the noun, its grain from the material, its colours from the look."""
+    texture, gloss = TEXTURES[product.material]
+    easel = Easel(CANVAS, mix_paint(look, CANVAS, rng), texture(CANVAS, rng), gloss)
+    SHAPES[product.noun](easel)
+    return easel.picture(SIDE)
+
+
+def _rng(settings: ShopSettings, *names: str | int) -> np.random.Generator:
+    return np.random.default_rng(child(settings.seed, "shop", *names))
+
+
+def _image_path(item_id: str) -> str:
+    return f"images/{item_id}.png"
+
+
+def _stock(settings: ShopSettings) -> Stock:
+    department_N = departments_of(settings.items)
+    shelves = enumerate(np.bincount(department_N))
+    rng = _rng(settings, "products")
+    products = [product for number, count in shelves for product in stock_shelf(number, int(count), rng)]
+    look_N, interest_N = hidden_labels(department_N, _rng(settings, "labels"))
+    shown_N = _rng(settings, "shuffled looks").permutation(look_N) if settings.shuffle_looks else look_N
+    told_N = _rng(settings, "shuffled interests").permutation(interest_N) if settings.shuffle_interests else interest_N
+    return Stock(products, look_N, interest_N, shown_N, told_N, popularity(settings.items, _rng(settings, "popularity")))
+
+
+def _opaque(kind: str, labels: Labels | tuple[int, ...]) -> list[str]:
+    return [f"{kind}_{label}" for label in labels]
+
+
+def _truth(stock: Stock) -> pl.DataFrame:
+    labels = {
+        "look": _opaque("look", stock.look_N),
+        "look_shown": _opaque("look", stock.shown_N),
+        "interest": _opaque("interest", stock.interest_N),
+        "interest_told": _opaque("interest", stock.told_N),
+    }
+    categories = [DEPARTMENTS[product.department].categories[-1] for product in stock.products]
+    return pl.DataFrame({"item_id": stock.ids, "category": categories, **labels, "popularity": stock.popularity_N})
+
+
+def _items(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
+    products = stock.products
+    told = enumerate(zip(products, stock.told_N, strict=True))
+    return pl.DataFrame(
+        {
+            "item_id": stock.ids,
+            "title": [product.title for product in products],
+            "description": [describe(product, int(about), _rng(settings, "words", row)) for row, (product, about) in told],
+            "brand": [product.brand for product in products],
+            "categories": [list(DEPARTMENTS[product.department].categories) for product in products],
+            "image_path": [_image_path(item_id) for item_id in stock.ids],
+        }
+    )
+
+
+def _log(stock: Stock, settings: ShopSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the interactions in order of time, and the shoppers' tastes."""
+    ids, department_N = stock.ids, stock.department_N
+    chances_CC = transitions(_rng(settings, "departments"))
+    log: list[tuple[str, str, int]] = []
+    tastes: list[tuple[str, list[str], list[str]]] = []
+    for number in range(settings.shoppers):
+        rng, user_id = _rng(settings, "shopper", number), f"u{number:05d}"
+        shopper = draw_shopper(rng)
+        weight_N = stock.popularity_N * pull(shopper, stock.look_N, stock.interest_N)
+        taken = shop(weight_N, department_N, chances_CC, shopper.length, rng)
+        log += [(user_id, ids[row], int(time)) for row, time in zip(taken, visit_times(len(taken), rng), strict=True)]
+        tastes.append((user_id, _opaque("look", shopper.looks), _opaque("interest", shopper.interests)))
+    columns = ["user_id", "item_id", "timestamp"]
+    interactions = pl.DataFrame(log, schema=columns, orient="row").sort("timestamp", "user_id")
+    return interactions, pl.DataFrame(tastes, schema=["user_id", "looks", "interests"], orient="row")

@@ -1,0 +1,150 @@
+"""The easel: fills shapes with cloth, light and shadow on a square canvas measured 0..100 in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter
+
+from trialigngr.catalog.shop.looks import RGB, Paint
+
+Floats = npt.NDArray[np.float32]
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+Colour = Literal["cloth", "ground", "motif", "accent", "wood", "metal", "ink", "pale", "glow"]
+Form = Literal["round", "soft", "flat"]
+
+FIXED: dict[str, RGB] = {
+    "wood": (0.60, 0.43, 0.28),
+    "metal": (0.70, 0.71, 0.73),
+    "ink": (0.17, 0.17, 0.19),
+    "pale": (0.96, 0.94, 0.90),
+    "glow": (1.0, 0.94, 0.74),
+}
+
+
+def curve(points: Sequence[Point], closed: bool = True, steps: int = 8) -> list[Point]:
+    """Return points on a smooth line through ``points`` (Catmull-Rom)."""
+    p = np.asarray(points, float)
+    p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    pieces = [
+        0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+        for a, b, c, d in zip(p, p[1:], p[2:], p[3:])
+    ]
+    line = np.concatenate([*pieces, *([] if closed else [p[-1:]])])
+    return [(float(x), float(y)) for x, y in line]
+
+
+class Easel:
+    """A canvas that is painted back to front. ``texture_HW`` (around 1) is the grain of the cloth's material."""
+
+    def __init__(self, size: int, paint: Paint, texture_HW: Floats, gloss: float) -> None:
+        self.size, self.paint, self.texture_HW, self.gloss = size, paint, texture_HW, gloss
+        self.canvas_HWC = self._backdrop()
+
+    def _backdrop(self) -> Floats:
+        y, x = np.mgrid[: self.size, : self.size].astype(np.float32) / self.size
+        light = 1.04 - 0.10 * y - 0.10 * ((x - 0.45) ** 2 + (y - 0.4) ** 2)
+        light -= 0.05 / (1 + np.exp(-(y - 0.80) * 60))  # the table's edge
+        return np.asarray(self.paint.backdrop, np.float32) * light[..., None]
+
+    def _mask(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+        mask = Image.new("L", (self.size, self.size))
+        return mask, ImageDraw.Draw(mask)
+
+    def _scaled(self, numbers: Sequence[float]) -> list[float]:
+        return [number * self.size / 100 for number in numbers]
+
+    def _points(self, points: Sequence[Point]) -> list[Point]:
+        return [(x * self.size / 100, y * self.size / 100) for x, y in points]
+
+    def shadow(self, box: Box, strength: float = 0.38) -> None:
+        """Lay a soft shadow on the table."""
+        mask, draw = self._mask()
+        draw.ellipse(self._scaled(box), fill=255)
+        blurred = mask.filter(ImageFilter.GaussianBlur(self.size * 0.02))
+        self.canvas_HWC *= 1 - strength * (np.asarray(blurred, np.float32) / 255)[..., None]
+
+    def polygon(self, points: Sequence[Point], colour: Colour = "cloth", form: Form = "soft") -> None:
+        """Fill a polygon."""
+        mask, draw = self._mask()
+        draw.polygon(self._points(points), fill=255)
+        self._fill(mask, colour, form)
+
+    def ellipse(self, box: Box, colour: Colour = "cloth", form: Form = "soft") -> None:
+        """Fill an ellipse."""
+        mask, draw = self._mask()
+        draw.ellipse(self._scaled(box), fill=255)
+        self._fill(mask, colour, form)
+
+    def box(self, box: Box, radius: float = 2, colour: Colour = "cloth", form: Form = "soft") -> None:
+        """Fill a rectangle with round corners."""
+        mask, draw = self._mask()
+        draw.rounded_rectangle(self._scaled(box), self.size * radius / 100, fill=255)
+        self._fill(mask, colour, form)
+
+    def stroke(self, points: Sequence[Point], width: float, colour: Colour = "cloth", form: Form = "soft") -> None:
+        """Draw a line with round ends."""
+        mask, draw = self._mask()
+        line = self._points(points)
+        thickness = max(1, round(width * self.size / 100))
+        draw.line(line, fill=255, width=thickness, joint="curve")
+        for x, y in (line[0], line[-1]):
+            draw.ellipse((x - thickness / 2, y - thickness / 2, x + thickness / 2, y + thickness / 2), fill=255)
+        self._fill(mask, colour, form)
+
+    def _fill(self, mask: Image.Image, colour: Colour, form: Form) -> None:
+        area = mask.getbbox()
+        if area is None:
+            return
+        left, top, right, bottom = area
+        alpha_HW = np.asarray(mask.crop(area), np.float32) / 255
+        part_HWC = self._material(colour, form, area) * self._light(mask, area, form, colour)[..., None]
+        spot = self.canvas_HWC[top:bottom, left:right]
+        spot += alpha_HW[..., None] * (part_HWC - spot)
+
+    def _material(self, colour: Colour, form: Form, area: tuple[int, int, int, int]) -> Floats:
+        left, top, right, bottom = area
+        if colour in FIXED:
+            return np.broadcast_to(np.asarray(FIXED[colour], np.float32), (bottom - top, right - left, 3))
+        grain = self.texture_HW[top:bottom, left:right, None]
+        if colour != "cloth":
+            return np.asarray(getattr(self.paint, colour), np.float32) * grain
+        rows, columns = np.mgrid[top:bottom, left:right]
+        if form == "round":  # a print bends round a body
+            across = (columns - left) / max(1, right - left) * 2 - 1
+            rows = np.clip(rows + np.round(0.035 * self.size * (1 - across**2)).astype(int), 0, self.size - 1)
+        cloth: Floats = self.paint.cloth_HWC[rows, columns] * grain
+        return cloth
+
+    def _light(self, mask: Image.Image, area: tuple[int, int, int, int], form: Form, colour: Colour) -> Floats:
+        """Return the light on a part (around 1): from the upper left, with darker rims; a body gets a highlight."""
+        left, top, right, bottom = area
+        height, width = bottom - top, right - left
+        if colour == "glow":
+            return np.ones((height, width), np.float32)
+        if form == "flat":
+            return np.broadcast_to(np.linspace(1.03, 0.95, height, dtype=np.float32)[:, None], (height, width))
+        if form == "round":
+            x = np.linspace(0, 1, width, dtype=np.float32)
+            profile = 0.66 + 0.44 * np.cos((x - 0.36) * 2.1) ** 2 + self.gloss * np.exp(-(((x - 0.24) / 0.05) ** 2))
+            return np.broadcast_to(profile[None, :], (height, width))
+        return self._pillow(mask, area)
+
+    def _pillow(self, mask: Image.Image, area: tuple[int, int, int, int]) -> Floats:
+        left, top, right, bottom = area
+        reach = max(2, round(min(right - left, bottom - top) * 0.12))
+        swollen = np.asarray(mask.filter(ImageFilter.GaussianBlur(reach)), np.float32) / 255
+        padded = np.pad(swollen, reach, mode="edge")
+        end_y, end_x = bottom + 2 * reach, right + 2 * reach
+        lit = padded[top + 2 * reach : end_y, left + 2 * reach : end_x] - padded[top:bottom, left:right]
+        return np.asarray(0.80 + 0.22 * swollen[top:bottom, left:right] + 0.20 * lit, np.float32)
+
+    def picture(self, size: int) -> Image.Image:
+        """Return what is on the canvas, scaled down to ``size`` × ``size``."""
+        pixels = np.clip(self.canvas_HWC * 255 + 0.5, 0, 255).astype(np.uint8)
+        return Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
