@@ -1,0 +1,1 @@
+"""The one supervised loop: mixture in, checkpoint out; resumable, with selection on validation."""

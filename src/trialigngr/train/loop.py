@@ -1,0 +1,187 @@
+"""The training loop: one task a batch, AdamW with warm-up and cosine, selection and early stopping on validation.
+
+Everything random is a function of (seed, step), so a run that was killed and goes on ends with the weights of one that
+was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.console import log, progress
+from trialigngr.foundation.device import autocast, pick_device
+from trialigngr.foundation.errors import TriAlignError
+from trialigngr.foundation.seeds import child
+from trialigngr.models.backbone import Backbone
+from trialigngr.tasks.examples import TaskExamples
+from trialigngr.tasks.mixture import Mixture, epoch_steps
+from trialigngr.tasks.packing import Sheet, pack
+from trialigngr.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, trainable
+from trialigngr.train.loss import DeviceRows, target_losses
+
+Validate = Callable[[Any], dict[str, float]]
+
+
+class TrainSettings(Settings):
+    """The paper's values (Table 10) are the defaults; what it does not say is AdamW, cosine, 3 % warm-up."""
+
+    batch_size: int = 64
+    """Examples (targets) in a batch."""
+    epochs: float = 3.0
+    """One epoch is as many batches as all tasks together have examples."""
+    max_steps: int | None = None
+    """Stop the schedule after this many batches, whatever the epochs say."""
+    learning_rate: float = 3e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """AdamW's decay of matrices."""
+    warm_up: float = 0.03
+    """Share of the steps in which the learning rate rises."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    row_tokens: int = 512
+    """Token budget of a packed row."""
+    precision: str = "auto"
+    """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``mps`` or ``auto``."""
+    validate_every: int = 500
+    """Steps between validations (constrained decoding of a fixed sample of users)."""
+    validate_users: int = 1000
+    """Users in that sample."""
+    patience: int = 5
+    """Stop after this many validations without a better NDCG@10; the best checkpoint is kept."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints."""
+
+
+class _Journal:
+    """``metrics.jsonl``: mean loss by task between two lines, and validations. Lines after a resumed step are dropped."""
+
+    def __init__(self, path: Path, resumed: int) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _whole(line) and json.loads(line)["step"] <= resumed]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._sums: dict[str, list[float]] = {}
+
+    def loss(self, task: str, value: float) -> None:
+        self._sums.setdefault(task, []).append(value)
+
+    def write(self, step: int, **more: Any) -> None:
+        losses = {task: sum(values) / len(values) for task, values in self._sums.items()}
+        self._sums.clear()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "loss": losses, **more}) + "\n")
+
+
+def _whole(line: str) -> bool:
+    return line.startswith("{") and line.endswith("}")
+
+
+class Trainer:
+    """Trains a backbone on a mixture into a folder; `fit` goes on from what lies there."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        backbone: Backbone,
+        tasks: dict[str, TaskExamples],
+        weights: dict[str, float],
+        validate: Validate,
+        seed: int,
+    ) -> None:
+        self.settings, self.backbone, self.validate, self.seed = settings, backbone, validate, seed
+        steps = math.ceil(epoch_steps(tasks, settings.batch_size) * settings.epochs)
+        self.steps = min(steps, settings.max_steps or steps)
+        self.mixture = Mixture(tasks, weights, settings.batch_size, self.steps, seed)
+        self.device = pick_device(settings.device)
+        self.model = backbone.model.to(self.device)
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = list(trainable(self.model).values())
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self.settings.weight_decay},
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then cosine to a hundredth."""
+        warm = max(1, round(self.steps * self.settings.warm_up))
+        if step < warm:
+            return self.settings.learning_rate * (step + 1) / warm
+        done = (step - warm) / max(1, self.steps - warm)
+        return self.settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def fit(self, out: Path) -> dict[str, Any]:
+        """Train, keep the best weights by validation NDCG@10 in the model, and return the facts."""
+        state = load_checkpoint(out, self.model, self.optimizer) or {"step": 0, "best": -1.0, "best_step": 0, "seconds": 0.0}
+        journal = _Journal(out / "metrics.jsonl", state["step"])
+        started, saved = time.monotonic() - state["seconds"], time.monotonic()
+        with progress("train", self.steps, state["step"]) as advance:
+            for step in range(state["step"], self.steps):
+                if self._stale(state):
+                    break
+                task, sheets = self.mixture.batch(step)
+                loss = self.train_step(step, task, sheets)
+                journal.loss(task.task.name, loss)
+                advance(1, f"{task.task.number} loss {loss:.3f}, best {max(state['best'], 0):.4f}")
+                state["step"], state["seconds"] = step + 1, time.monotonic() - started
+                if (step + 1) % self.settings.validate_every == 0 or step + 1 == self.steps:
+                    self._validated(state, journal, out)
+                if time.monotonic() - saved > self.settings.checkpoint_seconds:
+                    save_checkpoint(out, step + 1, self.model, self.optimizer, _rest(state))
+                    saved = time.monotonic()
+        if (out / "best.safetensors").exists():
+            load_weights(self.model, out / "best.safetensors")
+        return {**state, "planned_steps": self.steps}
+
+    def train_step(self, step: int, task: TaskExamples, sheets: list[Sheet]) -> float:
+        """Take one optimizer step and return the loss; raise when it is not a number."""
+        torch.manual_seed(child(self.seed, "step", step))
+        self.model.train()
+        rows = DeviceRows.of(pack(task.header, sheets, self.settings.row_tokens, pad=0), self.device)
+        with autocast(self.device, self.settings.precision):
+            loss = target_losses(self.model, rows).mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TriAlignError(
+                f"The loss of task {task.task.name} is not a number at step {step}; the last good checkpoint is kept. "
+                f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        self.optimizer.step()
+        return value
+
+    def _stale(self, state: dict[str, Any]) -> bool:
+        return bool(state["step"] - state["best_step"] >= self.settings.patience * self.settings.validate_every)
+
+    def _validated(self, state: dict[str, Any], journal: _Journal, out: Path) -> None:
+        self.model.eval()
+        found = self.validate(self.model)
+        journal.write(state["step"], valid=found, rate=self.rate(state["step"] - 1), seconds=round(state["seconds"], 1))
+        if found["NDCG@10"] > state["best"]:
+            state["best"], state["best_step"] = found["NDCG@10"], state["step"]
+            save_weights(self.model, out / "best.safetensors")
+        log(
+            f"  step {state['step']:,}/{self.steps:,}: validation NDCG@10 {found['NDCG@10']:.4f} HR@10 {found['HR@10']:.4f} "
+            f"(best {state['best']:.4f} at {state['best_step']:,}), {state['seconds']:.0f} s"
+        )
+
+
+def _rest(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != "step"}
