@@ -1,6 +1,8 @@
 """The wheel is whole: its data files are inside, what it declares suffices, and it works away from the repository.
 
-The environment is bare: it gets the wheel and what the wheel declares, at the versions of the lock, from the registry.
+The environment is bare: it sees the wheel and what the wheel declares (and what that declares, and so on), linked from
+the environment that runs the tests, so at the versions of the lock and without a network. The tools of development are
+out of its sight, and pip, told to use no index, refuses the wheel when a requirement is not met.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 NOT_DATA = {".py", ".pyc"}
 FIRST_STAGES = ("run", "trialigngr-demo", "--until", "sids", "--set", "shop.items=60", "--out")
@@ -39,15 +44,50 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def wanted_by(package: Distribution, extras: set[str]) -> list[Requirement]:
+    """Return what a distribution requires here when it is asked for with ``extras``."""
+    declared = [Requirement(line) for line in package.requires or []]
+    environments = [{"extra": extra} for extra in ("", *extras)]
+    return [r for r in declared if r.marker is None or any(r.marker.evaluate(chosen) for chosen in environments)]
+
+
+def closure(package: Distribution) -> dict[str, Distribution]:
+    """Return all that ``package`` needs, by name, as it is installed for the tests."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = wanted_by(package, set())
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, frozenset(requirement.extras)) not in seen:
+            seen.add((name, frozenset(requirement.extras)))
+            found[name] = distribution(name)
+            waiting += wanted_by(found[name], requirement.extras)
+    return found
+
+
+def link(package: Distribution, site: Path) -> None:
+    """Make the top-level modules and the metadata of an installed distribution visible in ``site``."""
+    for name in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
+        if not (site / name).exists():
+            (site / name).symlink_to(Path(str(package.locate_file(name))))
+
+
 @pytest.fixture(scope="module")
-def bare(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the bin folder of an environment that holds the wheel and what it declares."""
     home = tmp_path_factory.mktemp("bare")
-    quietly(sys.executable, "-m", "venv", home / "venv", folder=home)
-    python = home / "venv" / "bin" / "python"
-    install = (python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", root / "requirements.lock")
-    quietly(*install, wheel, folder=home)
-    return python.parent
+    quietly(sys.executable, "-m", "venv", "--without-pip", home / "venv", folder=home)
+    (site,) = (home / "venv" / "lib").glob("python*/site-packages")
+    (packed,) = distributions(path=[str(wheel)])
+    needed = closure(packed)
+    assert {"torch", "polars"} <= set(needed)
+    assert not {"pytest", "mypy", "hypothesis"} & set(needed)
+    for package in needed.values():
+        link(package, site)
+    binaries = home / "venv" / "bin"
+    quietly(sys.executable, "-m", "pip", "--python", binaries / "python", "install", "--no-index", wheel, folder=home)
+    return binaries
 
 
 def test_every_data_file_is_in_the_wheel(root: Path, wheel: Path):
