@@ -15,7 +15,11 @@ class CatalogError(TriAlignError):
 
 
 class PictureError(TriAlignError):
-    """A picture that cannot be used; callers count it and go on without the picture."""
+    """A picture that cannot be used; callers count it by its short ``reason`` and go on without the picture."""
+
+    def __init__(self, message: str, reason: str = "unusable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RecipeError(TriAlignError):
