@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+MADE_ON_DEMAND = {"runs/"}
 HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss"}
 PROBE = """
 import sys
@@ -85,3 +86,10 @@ def test_the_lock_holds_every_declared_dependency(root: Path, extra: str):
 def test_the_lock_is_exact(root: Path):
     lines = (root / "requirements.lock").read_text("utf-8").splitlines()
     assert all(line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+
+
+def test_contributing_names_places_that_exist(root: Path):
+    named = set(re.findall(r"`([\w.]+/[\w./]*)`", (root / "CONTRIBUTING.md").read_text("utf-8")))
+    missing = {name for name in named if not ((root / name).exists() or (root / "src" / "trialigngr" / name).exists())}
+    assert "sids/quantizers/" in named
+    assert missing - MADE_ON_DEMAND == set()
