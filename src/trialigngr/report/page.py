@@ -1,0 +1,232 @@
+"""The page's whole input as plain data. Who fills it knows runs; the page knows only this.
+
+Everything is text, numbers and paths of pictures. ``None`` and empty tuples mean "not there": the page says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The data after filtering. ``notes`` say what was dropped, repaired or missing, a sentence each."""
+
+    users: int
+    items: int
+    interactions: int
+    pictures: int
+    test_targets: int
+    titles: int | None = None
+    median_history: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+StageName = Literal["catalog", "captions", "interests", "embeddings", "sids", "tasks", "model", "decode", "evaluation"]
+"""The rooms of the pipeline picture, in order. ``tasks`` and ``decode`` leave no folder: their seconds are ``None``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the fact to print under it ("324 captions"), its seconds (None: not timed), what generated its rows."""
+
+    name: StageName
+    fact: str
+    seconds: float | None = None
+    generator: str | None = None
+
+
+@dataclass(frozen=True)
+class SidLevel:
+    """One level of the codebook: how many codes there are and how many some item uses."""
+
+    codes: int
+    used: int
+
+
+@dataclass(frozen=True)
+class SidQuality:
+    """Paper §4.5: shares are in [0, 1], prefix entropies in nats, one for every depth; fidelity is cos(x, x̂) by depth.
+
+    ``sharing`` is the paper's collision rate (share of items that share their SID), ``surplus`` is (n - distinct) / n,
+    ``sharing_targets`` is ``sharing`` weighted by test targets; ``raw_sharing`` is ``sharing`` before the policy acted.
+    """
+
+    items: int
+    distinct: int
+    levels: tuple[SidLevel, ...]
+    sharing: float
+    surplus: float
+    sharing_targets: float | None = None
+    raw_sharing: float | None = None
+    prefix_entropy: tuple[float, ...] = ()
+    fidelity: tuple[float, ...] = ()
+    policy: str = ""
+    moved: int | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of a table: metric name (``HR@10``) → figure. ``ours`` marks the run that the page is about."""
+
+    name: str
+    figures: Mapping[str, Estimate]
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """One table of systems × metrics, and one sentence on how it was counted. The first table is the headline."""
+
+    name: str
+    says: str
+    systems: tuple[System, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired difference ours - ``versus`` on a metric, over the same targets."""
+
+    metric: str
+    versus: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Training loss by task name and the validation metric, as (step, value); ``chosen_step`` is the checkpoint kept."""
+
+    loss: Mapping[str, tuple[tuple[int, float], ...]]
+    validation: tuple[tuple[int, float], ...] = ()
+    validation_metric: str = "NDCG@10"
+    chosen_step: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        """The last step of any curve."""
+        return max((step for points in (*self.loss.values(), self.validation) for step, _ in points), default=0)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a prompt; ``token`` marks one special token. Text that merely looks like one is not marked."""
+
+    text: str
+    token: bool = False
+
+
+@dataclass(frozen=True)
+class TaskExample:
+    """A real example of a task, or (``absent``) the sentence that says why this run does not have the task.
+
+    ``number`` is T1 … T8, ``name`` as in `tasks.task`.
+    """
+
+    number: str
+    name: str
+    system: tuple[Span, ...] = ()
+    user: tuple[Span, ...] = ()
+    target: tuple[Span, ...] = ()
+    examples: int | None = None
+    absent: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An item as people see it."""
+
+    title: str
+    picture: Path | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """A recommended item; its rank is its place in the list, ``score`` its log-probability; ``taken`` marks a hit."""
+
+    item: Tile
+    score: float | None = None
+    taken: bool = False
+
+
+@dataclass(frozen=True)
+class Person:
+    """One pseudonymised user ("Shopper 3"). ``history`` is oldest first; ``earlier`` more items came before it."""
+
+    name: str
+    history: tuple[Tile, ...]
+    recommended: tuple[Recommended, ...]
+    taken: Tile
+    earlier: int = 0
+
+
+@dataclass(frozen=True)
+class Interest:
+    """One interest tag with its confidence."""
+
+    tag: str
+    confidence: Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True)
+class Story:
+    """One item's way through the stages (the paper's Table 12). ``sid`` is its tokens; ``kin`` share its first code."""
+
+    item: Tile
+    description: str | None
+    brand: str | None
+    categories: tuple[str, ...]
+    caption: str | None
+    interests: tuple[Interest, ...]
+    lifestyle: str | None
+    enriched_text: str | None
+    sid: tuple[str, ...]
+    kin: tuple[Tile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the page shows. ``settings`` and ``protocol`` may nest; ``made_on`` is a date as people read it.
+
+    ``people_chosen`` is the sentence that says how the shown people were drawn; ``notes`` stand at the foot of the page.
+    """
+
+    title: str
+    recipe: str
+    made_on: str
+    counts: Counts
+    stages: tuple[Stage, ...]
+    settings: Mapping[str, Any]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    sid_quality: SidQuality | None = None
+    tables: tuple[MetricTable, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    curves: Curves | None = None
+    tasks: tuple[TaskExample, ...] = ()
+    people: tuple[Person, ...] = ()
+    people_chosen: str = ""
+    stories: tuple[Story, ...] = ()
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> MetricTable | None:
+        """The first table."""
+        return self.tables[0] if self.tables else None
+
+    @property
+    def pictured(self) -> bool:
+        """Whether the catalogue has any picture."""
+        return self.counts.pictures > 0
