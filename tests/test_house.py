@@ -7,15 +7,18 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-MADE_ON_DEMAND = {"runs/"}
+PLACEHOLDERS = {"runs/", "benchmarks/x.py", "benchmarks/NAME.py"}
 HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss"}
+PENDING = pytest.mark.skipif(
+    not (Path(__file__).parents[1] / "src/trialigngr/cli/main.py").exists(),
+    reason="the command line is not written yet",
+)
 PROBE = """
 import sys
 sys.argv[1:] = {arguments!r}
@@ -44,7 +47,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not HEAVY & loaded
 
 
-@pytest.mark.skipif(find_spec("trialigngr.cli.main") is None, reason="the command line is not written yet")
+@PENDING
 def test_help_loads_nothing_heavy():
     loaded = loaded_by("from trialigngr.cli.main import main; main()", "--help")
     assert "click" in loaded
@@ -92,4 +95,4 @@ def test_contributing_names_places_that_exist(root: Path):
     named = set(re.findall(r"`([\w.]+/[\w./]*)`", (root / "CONTRIBUTING.md").read_text("utf-8")))
     missing = {name for name in named if not ((root / name).exists() or (root / "src" / "trialigngr" / name).exists())}
     assert "sids/quantizers/" in named
-    assert missing - MADE_ON_DEMAND == set()
+    assert missing - PLACEHOLDERS == set()
