@@ -1,0 +1,135 @@
+"""Interests (MDIM, Eq. 6): what kind of life an item fits into, as 2–4 tags with a confidence and one lifestyle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import polars as pl
+
+from trialigngr.catalog.items import Catalog
+from trialigngr.enrich.journal import Journal
+from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+
+FILE = "interests.parquet"
+CHUNK = 512
+Confidence = Literal["high", "medium", "low"]
+
+
+class InterestSettings(Settings):
+    """How interests are mined."""
+
+    generator: str = "lexicon"
+    """Who mines them; `MINERS` lists the names."""
+    drop_low: bool = True
+    """Leave out tags of low confidence."""
+    use_captions: bool = True
+    """Let the miner read the captions (false: "without CMSA")."""
+    device: str = "auto"
+    """Where the generator's networks run."""
+
+
+class Tag(NamedTuple):
+    """One interest, and how sure the generator is of it."""
+
+    tag: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True)
+class Interests:
+    """The interests of one item, the surest first. ``lifestyle`` is None when there is nothing to tell it from."""
+
+    tags: tuple[Tag, ...] = ()
+    lifestyle: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The tags without their confidence."""
+        return [tag.tag for tag in self.tags]
+
+
+class InterestMiner(Protocol):
+    """Reads items and tells interests. ``name`` is recorded with every row."""
+
+    name: str
+
+    def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
+        """Return the interests of each text, in their order; each depends on its own text alone."""
+        ...
+
+
+def _lexicon(settings: InterestSettings) -> InterestMiner:
+    from trialigngr.enrich.lexicon import LexiconMiner
+
+    return LexiconMiner(settings.device)
+
+
+MINERS: dict[str, Callable[[InterestSettings], InterestMiner]] = {"lexicon": _lexicon}
+"""Generator name → how to start it."""
+
+
+def start_miner(settings: InterestSettings) -> InterestMiner:
+    """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
+    if settings.generator not in MINERS:
+        hint = did_you_mean(settings.generator, MINERS)
+        raise RecipeError(f"interests.generator = {settings.generator!r}: known are {', '.join(sorted(MINERS))}.{hint}")
+    return MINERS[settings.generator](settings)
+
+
+def write_interests(
+    settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], out: Path
+) -> dict[str, Any]:
+    """Write ``interests.parquet`` (item_id, tags, lifestyle, generator) and return the facts.
+
+    Finished rows survive a kill in ``interests.jsonl`` until the table is written.
+    """
+    if len(captions) != len(catalog):
+        raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
+    miner = start_miner(settings)
+    journal = Journal(out / "interests.jsonl")
+
+    def mine(rows: range) -> list[dict[str, Any]]:
+        texts = [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
+        return [_row(interests, settings.drop_low) for interests in miner.mine(texts)]
+
+    rows = journal.complete(len(catalog), CHUNK, "Mining interests", mine)
+    schema = {"tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})), "lifestyle": pl.String}
+    table = pl.DataFrame(rows, schema=schema).with_columns(
+        item_id=pl.Series(catalog.ids, dtype=pl.String), generator=pl.lit(miner.name)
+    )
+    table.select("item_id", "tags", "lifestyle", "generator").write_parquet(out / FILE)
+    journal.remove()
+    return _facts(miner.name, rows)
+
+
+def _row(interests: Interests, drop_low: bool) -> dict[str, Any]:
+    kept = [tag._asdict() for tag in interests.tags if not (drop_low and tag.confidence == "low")]
+    return {"tags": kept, "lifestyle": interests.lifestyle}
+
+
+def _facts(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    tags = Counter(tag["tag"] for row in rows for tag in row["tags"])
+    confidences = Counter(tag["confidence"] for row in rows for tag in row["tags"])
+    return {
+        "generator": name,
+        "items_without_tags": sum(not row["tags"] for row in rows),
+        "tags": tags.total(),
+        "distinct_tags": len(tags),
+        "most_frequent": dict(tags.most_common(10)),
+        "confidence": dict(confidences.most_common()),
+    }
+
+
+def load_interests(folder: Path) -> list[Interests]:
+    """Return the interests in row order."""
+    table = pl.read_parquet(folder / FILE, columns=["tags", "lifestyle"])
+    return [
+        Interests(tuple(Tag(tag["tag"], tag["confidence"]) for tag in row["tags"]), row["lifestyle"])
+        for row in table.iter_rows(named=True)
+    ]

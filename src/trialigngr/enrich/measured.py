@@ -1,0 +1,122 @@
+"""The offline captioner: what was measured on a picture, said in words. It understands nothing and invents nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from trialigngr.packaged.colours import NAMES, Floats
+from trialigngr.packaged.efficientnet import class_names, load_efficientnet
+from trialigngr.packaged.looks import Look, measure
+
+SURE = 0.4
+"""Class probability from which an object is named; below it the words would change between similar pictures."""
+
+
+class MeasuredCaptioner:
+    """Describes palette, light, pattern, composition and, where the classifier is sure, the kind of object."""
+
+    name = "measured"
+
+    def __init__(self, device: str = "auto") -> None:
+        self.classifier = load_efficientnet(device)
+
+    def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
+        """Return one caption of one to three sentences a picture, the same for the same pixels."""
+        if not pictures:
+            return []
+        probabilities_BC = self.classifier.class_probabilities(self.classifier.features(pictures))
+        kinds = [class_names()[row.argmax()] if row.max() >= SURE else None for row in probabilities_BC]
+        return [say(measure(picture), kind) for picture, kind in zip(pictures, kinds, strict=True)]
+
+
+def say(look: Look, kind: str | None = None) -> str:
+    """Return the look in words."""
+    scene = _subject(look) if look.has_background else _full_frame(look)
+    resembles = f" It resembles {with_article(kind)}." if kind else ""
+    return f"{scene} {_light(look)}{resembles}"
+
+
+def with_article(noun: str) -> str:
+    """Return the noun behind "a" or "an"."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def palette(shares_C: Floats) -> str:
+    """Return the colours in words, the largest first: all names from 30 %, up to three from 8 %, others left out."""
+    order = [int(index) for index in np.argsort(-shares_C, kind="stable")[:3] if shares_C[index] >= 0.08]
+    names = [NAMES[index] for index in order] or [NAMES[int(shares_C.argmax())]]
+    first, *rest = names
+    if not rest:
+        return f"mostly {first}" if shares_C.max() < 0.85 else f"all {first}"
+    lead = f"mainly {first}" if shares_C[order[0]] >= 0.45 else first
+    return f"{lead} with {' and '.join(rest)}" if lead != first else " and ".join([", ".join(names[:-1]), names[-1]])
+
+
+def _outline(look: Look) -> str:
+    if look.tall > 1.8:
+        return "tall narrow"
+    if look.tall < 0.55:
+        return "long flat"
+    if look.fill > 0.9:
+        return "boxy"
+    if 0.72 < look.fill <= 0.84 and 0.8 < look.tall < 1.25 and abs(look.pinch) < 0.2:
+        return "round"
+    if abs(look.pinch) > 0.35:
+        return "tapered" if look.pinch > 0 else "top-heavy"
+    return "compact" if look.fill > 0.6 else "open, irregular"
+
+
+PATTERNS = {
+    "plain": "a plain even surface",
+    "lightly textured": "a lightly textured surface",
+    "shaded": "soft shading in one direction",
+    "varied": "several parts of different tone",
+    "checks": "a checked pattern",
+    "dots": "a repeated dotted pattern",
+}
+
+
+def _size(look: Look) -> str:
+    share = look.subject
+    return "small in the frame" if share < 0.12 else "filling much of the frame" if share > 0.45 else "medium-sized"
+
+
+def _place(look: Look) -> str:
+    right, down = look.offset
+    if max(abs(right), abs(down)) < 0.15:
+        return "centred"
+    if abs(right) >= abs(down):
+        return "to the right" if right > 0 else "to the left"
+    return "low" if down > 0 else "high"
+
+
+def _subject(look: Look) -> str:
+    colours, pattern = palette(look.colours), PATTERNS.get(look.pattern.name, look.pattern.name)
+    outline = _outline(look)
+    opening = f"{with_article(outline).capitalize()} subject in {colours}, with {pattern}"
+    return f"{opening}, {_size(look)} and {_place(look)} on a plain {look.background} background."
+
+
+def _full_frame(look: Look) -> str:
+    shape = look.height / look.width
+    frame = "portrait" if shape > 1.15 else "landscape" if shape < 0.87 else "square"
+    busy = "busy, detailed" if look.detail > 0.05 else "calm, sparse" if look.detail < 0.025 else "moderately detailed"
+    repeated = look.pattern.name.endswith("stripes") or look.pattern.name in ("checks", "dots")
+    pattern = f" with {PATTERNS.get(look.pattern.name, look.pattern.name)}" if repeated and look.pattern.repeat > 0.5 else ""
+    ground = f" around a mostly {look.background} edge" if look.evenness > 0.6 else ""
+    return f"{with_article(busy).capitalize()} {frame} picture{ground}, {palette(look.whole_colours)}{pattern}."
+
+
+def _light(look: Look) -> str:
+    light = _step(look.lightness, (0.3, 0.45, 0.65, 0.82), ("very dark", "dark", "mid-toned", "bright", "very bright"))
+    vivid = _step(look.chroma, (0.02, 0.05, 0.09), ("nearly colourless", "muted", "colourful", "vivid"))
+    contrast = _step(look.contrast, (0.12, 0.25), ("soft contrast", "medium contrast", "strong contrast"))
+    warm = _step(look.warmth, (-0.015, 0.02), (", cool", "", ", warm")) if look.chroma >= 0.02 else ""
+    return f"The look is {light}, {vivid}{warm}, with {contrast}."
+
+
+def _step(value: float, bounds: tuple[float, ...], words: tuple[str, ...]) -> str:
+    return words[sum(value >= bound for bound in bounds)]
