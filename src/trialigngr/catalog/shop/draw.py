@@ -91,7 +91,9 @@ def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
 def draw_picture(product: Product, look: int, rng: np.random.Generator) -> Image.Image:
     """Return the product's picture: its shape from the noun, its grain from the material, its colours from the look."""
     texture, gloss = TEXTURES[product.material]
-    easel = Easel(CANVAS, mix_paint(look, CANVAS, rng), texture(CANVAS, rng), gloss)
+    sizes = DEPARTMENTS[product.department].sizes
+    zoom = 0.88 + 0.16 * sizes.index(product.size) / (len(sizes) - 1)
+    easel = Easel(mix_paint(look, CANVAS, rng), texture(CANVAS, rng), gloss, zoom, flipped=bool(rng.random() < 0.3))
     SHAPES[product.noun](easel)
     return easel.picture(SIDE)
 

@@ -40,10 +40,15 @@ def curve(points: Sequence[Point], closed: bool = True, steps: int = 8) -> list[
 
 
 class Easel:
-    """A canvas that is painted back to front. ``texture_HW`` (around 1) is the grain of the cloth's material."""
+    """A canvas that is painted back to front.
 
-    def __init__(self, size: int, paint: Paint, texture_HW: Floats, gloss: float) -> None:
-        self.size, self.paint, self.texture_HW, self.gloss = size, paint, texture_HW, gloss
+    ``texture_HW`` (around 1) is the grain of the cloth's material; ``zoom`` scales what stands on the table, ``flipped``
+    turns it to the other side.
+    """
+
+    def __init__(self, paint: Paint, texture_HW: Floats, gloss: float, zoom: float = 1, flipped: bool = False) -> None:
+        self.size = len(texture_HW)
+        self.paint, self.texture_HW, self.gloss, self.zoom, self.flipped = paint, texture_HW, gloss, zoom, flipped
         self.canvas_HWC = self._backdrop()
 
     def _backdrop(self) -> Floats:
@@ -56,16 +61,21 @@ class Easel:
         mask = Image.new("L", (self.size, self.size))
         return mask, ImageDraw.Draw(mask)
 
-    def _scaled(self, numbers: Sequence[float]) -> list[float]:
-        return [number * self.size / 100 for number in numbers]
-
     def _points(self, points: Sequence[Point]) -> list[Point]:
-        return [(x * self.size / 100, y * self.size / 100) for x, y in points]
+        unit, side = self.size / 100, -1 if self.flipped else 1
+        return [((50 + side * self.zoom * (x - 50)) * unit, (86 + self.zoom * (y - 86)) * unit) for x, y in points]
+
+    def _corners(self, box: Box) -> Box:
+        (left, top), (right, bottom) = self._points([box[:2], box[2:]])
+        return min(left, right), top, max(left, right), bottom
+
+    def _length(self, length: float) -> float:
+        return length * self.zoom * self.size / 100
 
     def shadow(self, box: Box, strength: float = 0.38) -> None:
         """Lay a soft shadow on the table."""
         mask, draw = self._mask()
-        draw.ellipse(self._scaled(box), fill=255)
+        draw.ellipse(self._corners(box), fill=255)
         blurred = mask.filter(ImageFilter.GaussianBlur(self.size * 0.02))
         self.canvas_HWC *= 1 - strength * (np.asarray(blurred, np.float32) / 255)[..., None]
 
@@ -78,20 +88,20 @@ class Easel:
     def ellipse(self, box: Box, colour: Colour = "cloth", form: Form = "soft") -> None:
         """Fill an ellipse."""
         mask, draw = self._mask()
-        draw.ellipse(self._scaled(box), fill=255)
+        draw.ellipse(self._corners(box), fill=255)
         self._fill(mask, colour, form)
 
     def box(self, box: Box, radius: float = 2, colour: Colour = "cloth", form: Form = "soft") -> None:
         """Fill a rectangle with round corners."""
         mask, draw = self._mask()
-        draw.rounded_rectangle(self._scaled(box), self.size * radius / 100, fill=255)
+        draw.rounded_rectangle(self._corners(box), self._length(radius), fill=255)
         self._fill(mask, colour, form)
 
     def stroke(self, points: Sequence[Point], width: float, colour: Colour = "cloth", form: Form = "soft") -> None:
         """Draw a line with round ends."""
         mask, draw = self._mask()
         line = self._points(points)
-        thickness = max(1, round(width * self.size / 100))
+        thickness = max(1, round(self._length(width)))
         draw.line(line, fill=255, width=thickness, joint="curve")
         for x, y in (line[0], line[-1]):
             draw.ellipse((x - thickness / 2, y - thickness / 2, x + thickness / 2, y + thickness / 2), fill=255)

@@ -83,10 +83,10 @@ def table_lamp(e: Easel) -> None:
 
 def pendant_lamp(e: Easel) -> None:
     """A dome on a cord."""
-    e.stroke([(50, 0), (50, 30)], 1.4, "ink", "flat")
+    e.stroke([(50, -30), (50, 30)], 1.4, "ink", "flat")
     e.box((46, 24, 54, 33), 2, "metal")
     e.ellipse((39, 60, 61, 78), "glow")
-    e.polygon(curve([(50, 31), (33, 35), (20, 50), (15, 68), (15.5, 70), (84.5, 70), (85, 68), (80, 50), (67, 35)], steps=6), "cloth", "round")
+    e.polygon(curve([(15, 70), (20, 50), (33, 35), (50, 31), (67, 35), (80, 50), (85, 70)], closed=False), "cloth", "round")
     e.ellipse((15, 65.5, 85, 74.5), "accent", "flat")
     e.ellipse((18, 66.5, 82, 73.5), "glow")
 
@@ -139,6 +139,8 @@ def jacket(e: Easel) -> None:
     e.polygon([(31, 25), (17, 36), (10, 72), (21, 75), (32, 46)], "cloth")
     e.polygon([(69, 25), (83, 36), (90, 72), (79, 75), (68, 46)], "cloth")
     e.polygon(mirrored([(41, 18), (29, 26), (29, 84), (50, 86)]), "cloth")
+    for x in (29, 71):
+        e.stroke([(x, 38), (x, 82)], 0.7, "ink", "flat")
     e.polygon([(41, 18), (50, 24), (59, 18), (63, 24), (50, 34), (37, 24)], "accent")
     e.stroke([(50, 30), (50, 85)], 1.3, "metal")
     for x in (34, 57):
@@ -153,6 +155,8 @@ def hooded_jacket(e: Easel) -> None:
     e.polygon([(32, 29), (18, 39), (12, 75), (23, 78), (33, 50)])
     e.polygon([(68, 29), (82, 39), (88, 75), (77, 78), (67, 50)])
     e.polygon(mirrored([(37, 25), (29, 31), (27, 90), (50, 92)]))
+    for x, foot in ((29, 27.5), (71, 72.5)):
+        e.stroke([(x, 44), (foot, 90)], 0.7, "ink", "flat")
     e.stroke([(50, 34), (50, 91)], 1.2, "ink")
     for y in (44, 58, 72):
         e.box((45, y, 55, y + 3.4), 1.5, "wood")
@@ -170,11 +174,13 @@ def vest(e: Easel) -> None:
 def sneakers(e: Easel) -> None:
     """A laced low shoe, seen from the side."""
     e.shadow((8, 76, 94, 88))
-    e.polygon(curve([(14, 74), (13, 50), (20, 41), (29, 46), (40, 43), (50, 47), (62, 58), (80, 62), (89, 68), (89, 75)]), "cloth")
-    e.polygon(curve([(72, 61), (82, 62), (90, 69), (89, 76), (70, 76)]), "accent")
+    upper = curve([(12, 66), (13, 48), (18, 41), (28, 47), (38, 42), (46, 43), (62, 57), (78, 61), (88, 67), (90, 75)], closed=False)
+    e.polygon([*upper, (12, 75)])
+    e.polygon([*curve([(70, 59), (79, 61), (88, 67), (90, 75)], closed=False), (68, 75)], "accent")
     e.box((10, 72, 92, 81), 4, "pale")
     e.stroke([(11, 79), (91, 79)], 1.4, "accent", "flat")
-    for x, y in ((42, 46), (48, 49.5), (54, 54)):
+    e.stroke(curve([(13, 50), (19, 56), (23, 74)], closed=False), 1.6, "accent", "flat")
+    for x, y in ((42, 44), (48, 48), (54, 53)):
         e.stroke([(x, y), (x - 5, y + 8)], 1.8, "pale")
 
 
@@ -185,14 +191,16 @@ def boots(e: Easel) -> None:
     e.box((18, 15, 53, 24), 3, "accent")
     e.polygon([(17, 80), (89, 80), (89, 86), (46, 86), (42, 90), (17, 90)], "ink")
     for y in (32, 40, 48):
-        e.stroke([(43, y), (53, y + 2)], 1.8, "pale")
+        e.stroke([(41, y), (49.5, y + 2)], 1.8, "pale")
 
 
 def slip_ons(e: Easel) -> None:
     """A low shoe without laces, seen from the side."""
     e.shadow((8, 74, 94, 86))
-    e.polygon(curve([(14, 73), (13, 58), (20, 52), (32, 58), (46, 57), (62, 52), (80, 57), (90, 68), (88, 75)]), "cloth")
-    e.polygon(curve([(19, 54), (30, 60), (46, 59), (56, 55), (44, 66), (28, 66)], steps=6), "ink")
+    e.polygon(curve([(14, 50), (30, 46), (50, 48), (46, 58), (20, 58)]), "ink")
+    upper = curve([(11, 62), (12, 48), (20, 54), (34, 57), (44, 52), (50, 46), (66, 52), (82, 58), (90, 66), (91, 74)], closed=False)
+    e.polygon([*upper, (11, 74)])
+    e.polygon([(48, 53), (55, 56), (52, 71), (40, 71)], "accent")
     e.box((10, 71, 92, 78), 3.5, "wood")
 
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from trialigngr.catalog.shop.stock import Product
 
+HINTS = 3
 CHOICE = re.compile(r"\{([^{}]*)\}")
 
 
 @cache
 def phrases() -> dict[str, Any]:
-    """Return the phrase bank: ``products`` (per department), ``interests`` (per interest), ``closings``."""
+    """Return the phrase bank: ``products`` (per department) and ``interests`` (per interest)."""
     return tomllib.loads(files(__package__).joinpath("phrases.toml").read_text(encoding="utf-8"))
 
 
@@ -35,9 +36,6 @@ def _about(product: Product, rng: np.random.Generator) -> str:
 
 
 def describe(product: Product, interest: int, rng: np.random.Generator) -> str:
-    """Return three or four sentences: how the product is made, and hints at the life of those who buy it."""
-    hints = rng.choice(phrases()["interests"][interest], size=2, replace=False)
-    sentences = [_about(product, rng), *(spoken(hint, rng) for hint in hints)]
-    if rng.random() < 0.5:
-        sentences.append(spoken(rng.choice(phrases()["closings"]), rng))
-    return " ".join(sentences)
+    """Return four sentences: how the product is made, and three hints at the life of those who buy it."""
+    hints = rng.choice(phrases()["interests"][interest], size=HINTS, replace=False)
+    return " ".join([_about(product, rng), *(spoken(hint, rng) for hint in hints)])
