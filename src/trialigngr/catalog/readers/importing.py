@@ -1,0 +1,63 @@
+"""The registry of readers, and the one way in which what they read becomes a data folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import polars as pl
+
+from trialigngr.catalog.readers import amazon2014, amazon2018, amazon2023, lcrec, movielens, recbole
+from trialigngr.catalog.readers.tables import Reader, Tables
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import CatalogError, did_you_mean
+
+READERS: dict[str, Reader] = {
+    "amazon2014": amazon2014.read,
+    "amazon2018": amazon2018.read,
+    "amazon2023": amazon2023.read,
+    "lcrec": lcrec.read,
+    "movielens": movielens.read,
+    "recbole": recbole.read,
+}
+"""Format name → reader."""
+
+
+def import_data(format: str, source: Path, out: Path) -> dict[str, int]:
+    """Write ``items.parquet`` and ``interactions.parquet`` into ``out`` and return the counts.
+
+    ``out`` must not exist, or be empty; it is there only when it is whole. Items that only the log names are added with
+    nothing but their id. Raises `CatalogError` for an unknown format, a missing file, or a malformed line.
+    """
+    if format not in READERS:
+        hint = did_you_mean(format, READERS)
+        raise CatalogError(f"There is no format {format!r}; known are {', '.join(READERS)}.{hint}")
+    if not source.exists():
+        raise CatalogError(f"There is no {source} to import.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CatalogError(f"{out} is there and not empty; name a new folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        parts = Path(scratch) / "parts"
+        parts.mkdir()
+        counts = _write(READERS[format](source, parts), made)
+        if out.exists():
+            out.rmdir()
+        shutil.move(made, out)
+    log(f"Imported into {out}: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items()))
+    return counts
+
+
+def _write(tables: Tables, folder: Path) -> dict[str, int]:
+    tables.interactions.sink_parquet(folder / "interactions.parquet")
+    interactions = pl.scan_parquet(folder / "interactions.parquet")
+    named = interactions.select("item_id").unique(maintain_order=True)
+    bare = named.join(tables.items, on="item_id", how="anti", maintain_order="left")
+    pl.concat([tables.items, bare], how="diagonal").sink_parquet(folder / "items.parquet")
+    users, n = interactions.select(pl.col("user_id").n_unique(), pl.len().alias("n")).collect().row(0)
+    unnamed = bare.select(pl.len()).collect().item()
+    items = pl.scan_parquet(folder / "items.parquet").select(pl.len()).collect().item()
+    return {"users": users, "items": items, "items_known_by_id_only": unnamed, "interactions": n}

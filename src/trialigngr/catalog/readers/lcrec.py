@@ -1,0 +1,77 @@
+"""The json set of the LC-Rec / LETTER / MiniOneRec line: ``NAME.inter.json``, where there are ``.item`` and ``.index``.
+
+``inter``: user → list of items, oldest first. ``item``: item → title, description, brand, categories. ``index``: item →
+list of SID tokens; they are kept as the attribute ``sid``, joined to one string.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trialigngr.catalog.readers.lines import malformed
+from trialigngr.catalog.readers.tables import Tables, optional_file, spill, the_file
+from trialigngr.foundation.errors import CatalogError
+
+LOG: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.Int64()}
+ITEM: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "description": pl.String(),
+    "brand": pl.String(),
+    "categories": pl.List(pl.String()),
+    "sid": pl.String(),
+}
+
+
+def read(source: Path, scratch: Path) -> Tables:
+    """Return the tables; ``categories``, one text with commas there, is cut at them."""
+    log = the_file(source, "*.inter.json", "log")
+    items, sids = optional_file(source, "*.item.json"), optional_file(source, "*.index.json")
+    described = _load(items) if items else {}
+    index = _load(sids) if sids else {}
+    rows = [_item(item_id, described.get(item_id, {}), index.get(item_id), items) for item_id in {**described, **index}]
+    table = pl.DataFrame(rows, schema=ITEM, orient="row").lazy()
+    return Tables(table, spill(_steps(log), LOG, scratch / "log"))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise CatalogError(f"{path} is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise malformed(path, error.lineno, f"not JSON ({error.msg})") from None
+    if not isinstance(body, dict):
+        raise CatalogError(f"{path} is not an object from ids to what belongs to them.")
+    return body
+
+
+def _steps(path: Path) -> Iterator[tuple[str, str, int]]:
+    for user_id, items in _load(path).items():
+        if not isinstance(items, list):
+            raise CatalogError(f"{path}: the history of user {user_id!r} is not a list.")
+        yield from ((user_id, str(item_id), position) for position, item_id in enumerate(items))
+
+
+def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[Any, ...]:
+    if not isinstance(features, dict):
+        raise CatalogError(f"{path}: item {item_id!r} is not an object with title, description, brand and categories.")
+    categories = features.get("categories") or []
+    listed = categories.split(",") if isinstance(categories, str) else categories
+    return (
+        item_id,
+        *(_text(features.get(name)) for name in ("title", "description", "brand")),
+        [name for value in listed if (name := str(value).strip())],
+        "".join(tokens) if tokens else None,
+    )
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, list):
+        value = " ".join(str(part) for part in value)
+    return value.strip() or None if isinstance(value, str) else None

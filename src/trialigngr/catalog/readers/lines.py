@@ -1,0 +1,96 @@
+"""Text files line by line, gzipped or not, with errors that name file and line; and delimited logs, lazily."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import polars as pl
+
+from trialigngr.foundation.console import progress
+from trialigngr.foundation.errors import CatalogError
+
+NOT_IN_TEXT = "\x1f"
+"""A separator that no file has, so that polars gives whole lines (it knows no separators of two characters)."""
+
+
+def malformed(path: Path, line: int, why: str) -> CatalogError:
+    """Return the error for one line of a file."""
+    return CatalogError(f"{path}, line {line}: {why}.")
+
+
+def numbered(path: Path, fallback: str | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text without its end); UTF-8, or ``fallback`` for lines that are not; no blank lines."""
+    number = 0
+    with path.open("rb") as packed, progress(f"Reading {path.name}", path.stat().st_size) as advance:
+        lines = cast(BinaryIO, gzip.GzipFile(fileobj=packed)) if path.suffix == ".gz" else packed
+        done = 0
+        try:
+            for number, line in enumerate(lines, 1):
+                if number % 10_000 == 0:
+                    advance(packed.tell() - done)
+                    done = packed.tell()
+                if line.strip():
+                    yield number, _decoded(line.rstrip(b"\r\n"), path, number, fallback)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise CatalogError(f"{path} is cut off or damaged after line {number}; fetch it again.") from None
+
+
+def _decoded(line: bytes, path: Path, number: int, fallback: str | None) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        if fallback is None:
+            raise malformed(path, number, "not UTF-8") from None
+        return line.decode(fallback)
+
+
+def header(path: Path) -> str:
+    """Return the first line; raise `CatalogError` for an empty file."""
+    for _, line in numbered(path):
+        return line
+    raise CatalogError(f"{path} is empty.")
+
+
+def delimited(
+    path: Path, separator: str, names: Sequence[str], types: Mapping[str, pl.DataType], skip_header: bool = False
+) -> pl.LazyFrame:
+    """Return the columns ``types`` of a file without quotes whose lines hold ``names``, lazily and in file order.
+
+    Raises `CatalogError` that names the first line with too few or too many fields, or with one that does not fit.
+    """
+    if path.stat().st_size == 0:
+        raise CatalogError(f"{path} is empty.")
+    lines = pl.scan_csv(
+        path,
+        separator=NOT_IN_TEXT,
+        has_header=False,
+        quote_char=None,
+        infer_schema=False,
+        new_columns=["line"],
+        encoding="utf8-lossy",
+        row_index_name="number",
+        row_index_offset=1,
+        truncate_ragged_lines=True,
+        glob=False,
+    )
+    lines = lines.slice(int(skip_header)).drop_nulls("line")
+    fields = pl.col("line").str.split(separator)
+    table = lines.with_columns(
+        (fields.list.len() == len(names)).alias("whole"),
+        *(
+            fields.list.get(names.index(name), null_on_oob=True).cast(dtype, strict=False).alias(name)
+            for name, dtype in types.items()
+        ),
+    )
+    fits = pl.all_horizontal(pl.col("whole"), *(pl.col(name).is_not_null() for name in types))
+    misfit = table.filter(fits.not_()).select("number", "line", "whole").head(1).collect()
+    if misfit.height:
+        number, line, whole = misfit.row(0)
+        wanted = ", ".join(f"{name} ({types[name]})" if name in types else name for name in names)
+        why = "a field does not fit" if whole else f"not {len(names)} fields"
+        raise malformed(path, number, f"{why}: {line[:80]!r}; wanted are {wanted} separated by {separator!r}")
+    return table.select(*types)

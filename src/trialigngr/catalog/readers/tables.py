@@ -1,0 +1,61 @@
+"""What every reader gives: the two tables of a data folder, lazily, and the protocol that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from trialigngr.foundation.errors import CatalogError
+
+BATCH = 100_000
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Items and interactions with our column names. Items that only the interactions name may be missing here."""
+
+    items: pl.LazyFrame
+    interactions: pl.LazyFrame
+
+
+class Reader(Protocol):
+    """Reads one of the field's formats; a `CatalogError` names file and line. ``scratch`` is an empty folder."""
+
+    def __call__(self, source: Path, scratch: Path) -> Tables:
+        """Return the tables of ``source``."""
+        ...
+
+
+def spill(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, pl.DataType], folder: Path) -> pl.LazyFrame:
+    """Write rows into Parquet files of ``folder``, a batch each, and return them lazily: memory stays flat."""
+    folder.mkdir()
+    rest, parts = iter(rows), [pl.LazyFrame(schema=dict(schema))]
+    while batch := list(islice(rest, BATCH)):
+        path = folder / f"{len(parts):06}.parquet"
+        pl.DataFrame(batch, schema=dict(schema), orient="row").write_parquet(path)
+        parts.append(pl.scan_parquet(path, glob=False))
+    return pl.concat(parts)
+
+
+def the_file(folder: Path, pattern: str, what: str) -> Path:
+    """Return the only file of ``folder`` that fits ``pattern``; raise `CatalogError` when there is none, or several."""
+    found = optional_file(folder, pattern)
+    if found is None:
+        raise CatalogError(f"{folder} holds no {what} ({pattern}).")
+    return found
+
+
+def optional_file(folder: Path, pattern: str) -> Path | None:
+    """Return the only file of ``folder`` that fits ``pattern``, or None; raise `CatalogError` for several."""
+    if not folder.is_dir():
+        raise CatalogError(f"{folder} is not a folder.")
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:3])
+        raise CatalogError(f"{folder} holds {len(found)} files {pattern} ({names}); leave one.")
+    return found[0] if found else None
