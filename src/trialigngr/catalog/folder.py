@@ -12,6 +12,7 @@ import codecs
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
@@ -117,16 +118,16 @@ def renamed(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
     return table.rename(mapping)
 
 
-def require(path: Path, table: pl.LazyFrame, name: str, what: str | None = None) -> None:
-    """Raise `CatalogError` that says how to map a column when ``name`` is not there."""
+def require(path: Path, table: pl.LazyFrame, *names: str) -> None:
+    """Raise `CatalogError` that says how to map a column when none of ``names`` is there."""
     there = table.collect_schema().names()
-    if name in there:
+    if any(name in there for name in names):
         return
-    near = did_you_mean(name, there)
-    theirs = near.split("'")[1] if near else "THEIR_NAME"
+    wanted = " or ".join(repr(name) for name in names)
+    theirs = next(iter(get_close_matches(names[0], there, n=1)), "THEIR_NAME")
     raise CatalogError(
-        f"{path} has no column {what or name!r}; it has {', '.join(there)}.{near} "
-        f"Map it with --set catalog.columns.{theirs}={name}."
+        f"{path} has no column {wanted}; it has {', '.join(there)}.{did_you_mean(names[0], there)} "
+        f"Map it with --set catalog.columns.{theirs}={names[0]}."
     )
 
 
@@ -151,8 +152,7 @@ def scan_interactions(folder: DataFolder, with_rating: bool) -> pl.LazyFrame:
     require(path, table, "item_id")
     schema = table.collect_schema()
     orders = [name for name in ORDERS if name in schema]
-    if not orders:
-        require(path, table, "timestamp", "'timestamp' or 'position'")
+    require(path, table, *ORDERS)
     if with_rating:
         require(path, table, "rating")
     wanted = [column.identifier(name, schema[name], path) for name in ("user_id", "item_id")]
