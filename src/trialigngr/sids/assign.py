@@ -17,11 +17,12 @@ from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import fidelity
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.levels import Codes, Vectors
-from trialigngr.sids.quantizers.protocol import Quantizer, check_vectors, fitting_sizes, save_quantizer
-from trialigngr.sids.quantizers.registry import quantizer_class
+from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, fitting_sizes, shrinkage
+from trialigngr.sids.quantizers.registry import fit_method
 from trialigngr.sids.quantizers.rqvae import RqVaeSettings
 from trialigngr.sids.semantic_ids import SemanticIds
 
+QUANTIZER = "quantizer.safetensors"
 CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
@@ -53,10 +54,12 @@ def assign_sids(settings: SidSettings, embeddings_ND: Vectors, item_ids: Sequenc
         raise SidError(f"{len(item_ids)} item ids but {len(embeddings_ND)} embeddings; both must name the same items in the same order.")
     vectors_ND = check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
     quantizer = fit(settings, vectors_ND)
+    if shrunk := shrinkage(settings.sizes, quantizer.sizes):
+        log(f"sids: {len(item_ids)} items are too few for codebooks of {settings.sizes}; {shrunk}")
     raw_NL = quantizer.encode(vectors_ND)
     codes_NL = resolve(settings.collisions, raw_NL, quantizer.latents(vectors_ND), quantizer.levels)
-    SemanticIds(list(item_ids), codes_NL, quantizer.levels.sizes).save(out)
-    save_quantizer(quantizer, out / "quantizer.safetensors")
+    SemanticIds(list(item_ids), codes_NL, quantizer.sizes).save(out)
+    quantizer.save(out / QUANTIZER)
     facts = _facts(quantizer, vectors_ND, raw_NL, codes_NL) | {"fidelity_held_out": held_out_fidelity(settings, vectors_ND)}
     log(
         f"sids: {len(item_ids)} items, {facts['collisions_raw']['items']:.2%} shared a SID, {facts['moved']} moved, "
@@ -66,10 +69,9 @@ def assign_sids(settings: SidSettings, embeddings_ND: Vectors, item_ids: Sequenc
 
 
 def fit(settings: SidSettings, vectors_ND: Vectors) -> Quantizer:
-    """Return the quantizer that the settings name, fitted on the vectors; levels larger than N shrink, with a sentence."""
-    quantizer = quantizer_class(settings.quantizer)(getattr(settings, settings.quantizer))
-    quantizer.fit(vectors_ND, fitting_sizes(settings.sizes, len(vectors_ND)), settings.seed)
-    return quantizer
+    """Return the quantizer that the settings name, fitted on the vectors; levels larger than N shrink."""
+    sizes = fitting_sizes(settings.sizes, len(vectors_ND))
+    return fit_method(settings.quantizer)(vectors_ND, sizes, getattr(settings, settings.quantizer), settings.seed)
 
 
 def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors) -> float | None:
@@ -85,9 +87,9 @@ def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors) -> float | Non
 
 def _facts(quantizer: Quantizer, vectors_ND: Vectors, raw_NL: Codes, codes_NL: Codes) -> dict[str, Any]:
     """Return sizes, collisions before and after the policy, use of the codebooks, fidelity and what the policy cost."""
-    sizes = quantizer.levels.sizes
+    sizes = quantizer.sizes
     return {
-        "quantizer": quantizer.name,
+        "quantizer": quantizer.method,
         "sizes": list(sizes),
         "items": len(codes_NL),
         "collisions_raw": collisions(raw_NL),

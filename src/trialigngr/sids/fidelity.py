@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trialigngr.sids.quantizers.levels import Codes, Vectors, blocks
-from trialigngr.sids.quantizers.protocol import Quantizer
+from trialigngr.sids.quantizers.quantizer import Quantizer
 
 
 def cosine(left_ND: Vectors, right_ND: Vectors) -> Vectors:

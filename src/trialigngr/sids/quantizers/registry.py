@@ -1,23 +1,35 @@
-"""Every quantizer by name. A new one: its file in this folder, and a line here."""
+"""Every method by name. A new one: its file in this folder with a `fit` and its settings, and a line here."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Protocol, cast
 
+from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import did_you_mean
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.protocol import Quantizer
+from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer
 
-QUANTIZERS = {
-    "rqvae": "RqVae",
-    "rqkmeans": "RqKMeans",
+METHODS = ("rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec")
+"""Names of methods; each is a module here."""
+BESIDE = {
+    "letter": "collaborative item vectors (from a recommender trained on the training part)",
+    "macrec": "the other modality's embeddings (pictures)",
 }
-"""Name (also the module's) → class."""
+"""Methods that look at a second table of vectors, and at which."""
 
 
-def quantizer_class(name: str) -> type[Quantizer]:
-    """Return the class of a quantizer; raise `SidError` with the nearest known name."""
-    if name not in QUANTIZERS:
-        raise SidError(f"There is no quantizer {name!r}; known are {', '.join(QUANTIZERS)}.{did_you_mean(name, QUANTIZERS)}")
-    found: type[Quantizer] = getattr(import_module(f"trialigngr.sids.quantizers.{name}"), QUANTIZERS[name])
-    return found
+class Fit(Protocol):
+    """How a method fits: N ≥ max(sizes) vectors in, a quantizer with codebooks of (at most) ``sizes`` out."""
+
+    def __call__(
+        self, vectors_ND: Vectors, sizes: tuple[int, ...], settings: Settings, seed: int, beside_NC: Vectors | None = None
+    ) -> Quantizer: ...
+
+
+def fit_method(name: str) -> Fit:
+    """Return a method's `fit`; raise `SidError` with the nearest known name."""
+    if name not in METHODS:
+        raise SidError(f"There is no quantizer {name!r}; known are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    return cast(Fit, import_module(f"trialigngr.sids.quantizers.{name}").fit)

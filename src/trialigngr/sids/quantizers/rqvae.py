@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from trialigngr.foundation.config import Settings
-from trialigngr.sids.quantizers.kmeans import KMeansSettings
-from trialigngr.sids.quantizers.levels import Codes, Levels, Vectors
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, residual_kmeans
+from trialigngr.sids.quantizers.levels import Levels, Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.spaces import Learned
+
+if TYPE_CHECKING:
+    from trialigngr.sids.quantizers.bottleneck import LevelTerm, ResidualCodebooks
+    from trialigngr.sids.quantizers.training import Strand, Trained
 
 
-class RqVaeSettings(Settings):
-    """The network, its losses and how long it is trained."""
+class TrainingSettings(Settings):
+    """How long and how fast a network is trained."""
 
     hidden: tuple[int, ...] = (512, 256)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
-    latent: int = Field(64, ge=1)
-    """Width of the space in which the codebooks lie."""
     warm_up: int = Field(20, ge=0)
-    """Epochs without codebooks, before k-means on all latents starts them."""
+    """Epochs without codebooks, before they start from the latents."""
     epochs: int = Field(100, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(10, ge=1)
@@ -28,6 +32,17 @@ class RqVaeSettings(Settings):
     """Vectors a step."""
     learning_rate: float = Field(1e-3, gt=0)
     """Of AdamW."""
+    held_out: float = Field(0.1, gt=0, lt=1)
+    """Share of the vectors that training does not see and early stopping looks at."""
+    linear: bool = True
+    """Whether a fixed projection on principal directions runs beside the MLPs (see `network.Autoencoder`)."""
+
+
+class RqVaeSettings(TrainingSettings):
+    """The latent space and how its codes are learned."""
+
+    latent: int = Field(64, ge=1)
+    """Width of the space in which the codebooks lie."""
     commitment: float = Field(0.25, ge=0)
     """Weight β of the loss that pulls latents to their codes."""
     codebooks: Literal["ema", "gradient"] = "ema"
@@ -36,52 +51,48 @@ class RqVaeSettings(Settings):
     """Of the running mean."""
     restart_dead: bool = True
     """Whether codes that no item chose during an epoch are moved onto an item's residual."""
-    held_out: float = Field(0.1, gt=0, lt=1)
-    """Share of the vectors that training does not see and early stopping looks at."""
+    rotation_trick: bool = False
+    """Whether gradients pass the codes by rotation instead of straight through."""
+    sinkhorn: tuple[float, ...] = ()
+    """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
     kmeans: KMeansSettings = KMeansSettings()
-    """The start of the codebooks."""
+    """The start of the codebooks, and their last refinement."""
 
 
-class RqVae:
-    """Codebooks in the latent space of an autoencoder that was trained with them."""
+def fit(
+    vectors_ND: Vectors, sizes: tuple[int, ...], settings: RqVaeSettings, seed: int, beside_NC: Vectors | None = None
+) -> Quantizer:
+    """Return encoder, codebooks and decoder trained together; the codes end as k-means over the latents of all vectors."""
+    from trialigngr.sids.quantizers.training import train
 
-    name: ClassVar[str] = "rqvae"
+    made = rqvae_strand(vectors_ND, sizes, settings, seed)
+    return finish("rqvae", vectors_ND, train([made], settings, seed)[0], settings, seed)
 
-    def __init__(self, settings: RqVaeSettings | None = None) -> None:
-        self.settings = settings or RqVaeSettings()
-        self.levels = Levels([])
-        self.network: dict[str, Vectors] = {}
 
-    def fit(self, vectors_ND: Vectors, sizes: tuple[int, ...], seed: int) -> None:
-        """Train encoder, codebooks and decoder; the codebooks end as k-means over the latents of all vectors."""
-        from trialigngr.sids.quantizers.autoencoder import train
+def rqvae_strand(
+    vectors_ND: Vectors, sizes: tuple[int, ...], settings: RqVaeSettings, seed: int, level_term: LevelTerm | None = None
+) -> Strand:
+    """Return an autoencoder whose bottleneck will be residual codebooks, started by k-means."""
+    from trialigngr.sids.quantizers.bottleneck import HowCodesLearn, ResidualCodebooks
+    from trialigngr.sids.quantizers.network import Autoencoder
+    from trialigngr.sids.quantizers.training import strand
 
-        self.network, self.levels = train(vectors_ND, sizes, self.settings, seed)
+    decay = settings.ema_decay if settings.codebooks == "ema" else None
+    how = HowCodesLearn(settings.commitment, decay, settings.restart_dead, settings.rotation_trick, settings.sinkhorn)
 
-    def latents(self, vectors_ND: Vectors) -> Vectors:
-        """Return the encoder's output [N, Z]."""
-        from trialigngr.sids.quantizers.autoencoder import run
+    def make(latents_NZ: Vectors) -> ResidualCodebooks:
+        fitting = tuple(min(size, len(latents_NZ)) for size in sizes)
+        return ResidualCodebooks(residual_kmeans(latents_NZ, fitting, settings.kmeans, seed), how, level_term)
 
-        return run(self.network, "encode", vectors_ND)
+    def network() -> Autoencoder:
+        return Autoencoder(vectors_ND.shape[1], settings.hidden, settings.latent)
 
-    def encode(self, vectors_ND: Vectors) -> Codes:
-        """Return the nearest code of each residual in the latent space [N, L]."""
-        return self.levels.encode(self.latents(vectors_ND))
+    return strand(vectors_ND, network, settings.linear, make, seed)
 
-    def decode(self, codes_NL: Codes) -> Vectors:
-        """Return the decoder's output for the sum of the codes [N, D]."""
-        from trialigngr.sids.quantizers.autoencoder import run
 
-        return run(self.network, "decode", self.levels.sum(codes_NL))
-
-    def tensors(self) -> dict[str, Vectors]:
-        """Return the codebooks and the network's weights."""
-        return self.levels.tensors() | {f"network.{name}": tensor for name, tensor in self.network.items()}
-
-    @classmethod
-    def from_tensors(cls, settings: dict[str, Any], tensors: dict[str, Vectors]) -> Self:
-        """Read what `tensors` gave."""
-        quantizer = cls(RqVaeSettings.model_validate(settings))
-        quantizer.levels = Levels.from_tensors(tensors)
-        quantizer.network = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-        return quantizer
+def finish(method: str, vectors_ND: Vectors, trained: Trained, settings: RqVaeSettings, seed: int) -> Quantizer:
+    """Return the quantizer whose codes have gone on from the trained ones, as k-means over the latents of all vectors."""
+    space = Learned(trained.weights)
+    latents_NZ = space.enter(vectors_ND)
+    levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
+    return Quantizer(method, settings.model_dump(mode="json"), space, Levels(list(levels)))

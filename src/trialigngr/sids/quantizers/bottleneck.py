@@ -1,0 +1,159 @@
+"""What stands between encoder and decoder while they are trained: residual codebooks that learn, or a fixed grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trialigngr.sids.quantizers.levels import Level, Levels
+
+
+@dataclass(frozen=True)
+class AtLevel:
+    """What a level's extra loss may look at: its number, the residuals that came in, the codes chosen for them, the
+    codebook, and which rows of the data the batch holds."""
+
+    level: int
+    residual_BZ: Tensor
+    codes_B: Tensor
+    vectors_KZ: Tensor
+    rows_B: Tensor
+
+
+LevelTerm = Callable[[AtLevel], Tensor]
+
+
+class Bottleneck(Protocol):
+    """Quantises latents so that gradients pass."""
+
+    def __call__(self, latents_BZ: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the quantised latents [B, Z] and the loss that belongs to quantising."""
+
+    def end_epoch(self, latents_NZ: Tensor, generator: torch.Generator) -> None:
+        """Do what is done once an epoch."""
+
+    def levels(self) -> Levels:
+        """Return a copy of the codebooks as they are now."""
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """Return what the optimiser moves."""
+
+
+def nearest(residual_BZ: Tensor, vectors_KZ: Tensor) -> Tensor:
+    """Return the nearest code of each row [B]."""
+    return torch.addmm(vectors_KZ.square().sum(1), residual_BZ, vectors_KZ.T, alpha=-2).argmin(1)
+
+
+def straight_through(latents_BZ: Tensor, quantised_BZ: Tensor) -> Tensor:
+    """Return the quantised latents; the gradient goes to the latents as if nothing had been done to them."""
+    return latents_BZ + (quantised_BZ - latents_BZ).detach()
+
+
+def rotation_trick(latents_BZ: Tensor, quantised_BZ: Tensor) -> Tensor:
+    """Return the quantised latents; the gradient goes to the latents through the rotation and stretch that takes one
+    onto the other (Fifty et al., arXiv 2410.06424, Eq. 4), so that it keeps its angle to the code."""
+    length_B1 = latents_BZ.norm(dim=1, keepdim=True).clamp_min(1e-6).detach()
+    from_BZ = (latents_BZ / length_B1).detach()
+    to_BZ = F.normalize(quantised_BZ, dim=1, eps=1e-6).detach()
+    between_BZ = F.normalize(from_BZ + to_BZ, dim=1, eps=1e-6)
+    stretch_B1 = quantised_BZ.norm(dim=1, keepdim=True).detach() / length_B1
+    along_B1, across_B1 = (latents_BZ * between_BZ).sum(1, True), (latents_BZ * from_BZ).sum(1, True)
+    return stretch_B1 * (latents_BZ - 2 * along_B1 * between_BZ + 2 * across_B1 * to_BZ)
+
+
+def sinkhorn_codes(distances_BK: Tensor, epsilon: float, rounds: int = 50) -> Tensor:
+    """Return a code for each row [B] such that codes are used evenly (LC-Rec: distances scaled to ±1, kernel
+    ``exp(−d / ε)``, rows and columns normalised in turn, in double precision and logarithms)."""
+    lowest, highest = distances_BK.min(), distances_BK.max()
+    scaled_BK = (distances_BK - (highest + lowest) / 2).double() / ((highest - lowest).double() / 2 + 1e-5)
+    plan_BK = -scaled_BK / epsilon
+    for _ in range(rounds):
+        plan_BK = plan_BK - plan_BK.logsumexp(1, keepdim=True)
+        plan_BK = plan_BK - plan_BK.logsumexp(0, keepdim=True)
+    return plan_BK.argmax(1)
+
+
+@dataclass(frozen=True)
+class HowCodesLearn:
+    """Settings of `ResidualCodebooks`: see `RqVaeSettings`, whose fields these are."""
+
+    commitment: float
+    ema_decay: float | None
+    restart_dead: bool
+    rotation: bool
+    sinkhorn: Sequence[float]
+
+
+class ResidualCodebooks(nn.Module):
+    """Levels that follow the running mean of their residuals (EMA), or the gradient of the codebook loss."""
+
+    def __init__(self, start: Levels, how: HowCodesLearn, level_term: LevelTerm | None = None) -> None:
+        super().__init__()
+        self.how, self.level_term = how, level_term
+        self.vectors = nn.ParameterList(
+            nn.Parameter(torch.from_numpy(level.vectors_KD.copy()), how.ema_decay is None) for level in start
+        )
+        self.counts = [torch.ones(level.size) for level in start]
+        self.sums = [vectors_KZ.detach().clone() for vectors_KZ in self.vectors]
+        self.used = [torch.zeros(level.size, dtype=torch.bool) for level in start]
+
+    def forward(self, latents_BZ: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed codes [B, Z] and the mean over levels of codebook loss, commitment and extra term."""
+        residual_BZ, loss = latents_BZ, latents_BZ.new_zeros(())
+        for level, vectors_KZ in enumerate(self.vectors):
+            codes_B = self._choose(level, residual_BZ.detach())
+            loss = loss + self._loss(AtLevel(level, residual_BZ, codes_B, vectors_KZ, rows_B))
+            if self.training:
+                self._follow(level, residual_BZ.detach(), codes_B)
+            residual_BZ = residual_BZ - vectors_KZ[codes_B].detach()
+        quantised_BZ = (latents_BZ - residual_BZ).detach()
+        through = rotation_trick if self.how.rotation else straight_through
+        return through(latents_BZ, quantised_BZ), loss / len(self.vectors)
+
+    def _choose(self, level: int, residual_BZ: Tensor) -> Tensor:
+        """Return the nearest codes; while training, on levels with a Sinkhorn ε, codes used evenly over the batch."""
+        vectors_KZ = self.vectors[level].detach()
+        epsilon = self.how.sinkhorn[level] if level < len(self.how.sinkhorn) else 0.0
+        if self.training and epsilon > 0:
+            return sinkhorn_codes(torch.cdist(residual_BZ, vectors_KZ).square(), epsilon)
+        return nearest(residual_BZ, vectors_KZ)
+
+    def _loss(self, at: AtLevel) -> Tensor:
+        chosen_BZ = at.vectors_KZ[at.codes_B]
+        loss = self.how.commitment * F.mse_loss(at.residual_BZ, chosen_BZ.detach())
+        if self.how.ema_decay is None:
+            loss = loss + F.mse_loss(chosen_BZ, at.residual_BZ.detach())
+        return loss if self.level_term is None else loss + self.level_term(at)
+
+    def _follow(self, level: int, residual_BZ: Tensor, codes_B: Tensor) -> None:
+        self.used[level][codes_B] = True
+        decay = self.how.ema_decay
+        if decay is None:
+            return
+        counts_K = torch.bincount(codes_B, minlength=len(self.counts[level])).float()
+        sums_KZ = torch.zeros_like(self.sums[level]).index_add_(0, codes_B, residual_BZ)
+        self.counts[level].mul_(decay).add_(counts_K, alpha=1 - decay)
+        self.sums[level].mul_(decay).add_(sums_KZ, alpha=1 - decay)
+        seen_K = counts_K > 0
+        self.vectors[level].data[seen_K] = self.sums[level][seen_K] / self.counts[level][seen_K, None]
+
+    def end_epoch(self, latents_NZ: Tensor, generator: torch.Generator) -> None:
+        """Move each code that no item chose during the epoch onto the residual of some item."""
+        residual_NZ = latents_NZ
+        for level, vectors_KZ in enumerate(self.vectors):
+            dead_R = (~self.used[level]).nonzero()[:, 0]
+            if self.how.restart_dead and len(dead_R):
+                rows_R = torch.randint(len(residual_NZ), (len(dead_R),), generator=generator)
+                vectors_KZ.data[dead_R] = residual_NZ[rows_R]
+                self.sums[level][dead_R], self.counts[level][dead_R] = residual_NZ[rows_R], 1.0
+            self.used[level].zero_()
+            residual_NZ = residual_NZ - vectors_KZ.data[nearest(residual_NZ, vectors_KZ.data)]
+
+    def levels(self) -> Levels:
+        """Return a copy of the codebooks as they are now."""
+        return Levels([Level(vectors_KZ.detach().numpy().copy()) for vectors_KZ in self.vectors])

@@ -1,0 +1,103 @@
+"""The encoder and decoder around a learned space (torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trialigngr.sids.errors import SidError
+from trialigngr.sids.quantizers.levels import Vectors, blocks
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Return linear layers of these widths with ReLU between them and nothing after the last."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Autoencoder(nn.Module):
+    """x → (x − mean) / scale → linear map + MLP → latent, and back. Mean, scale and linear map come from the data.
+
+    The linear map (principal directions; fixed) keeps what a projection can keep from the first step on, and the MLPs,
+    whose last layers start at zero, learn the rest. ``bounded`` squashes latents into (−1, 1).
+    """
+
+    mean_D: Tensor
+    scale: Tensor
+    linear_DZ: Tensor
+    bounded: Tensor
+
+    def __init__(self, width: int, hidden: Sequence[int], latent: int, bounded: bool = False) -> None:
+        super().__init__()
+        self.encoder = mlp([width, *hidden, latent])
+        self.decoder = mlp([latent, *reversed(hidden), width])
+        self.register_buffer("mean_D", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("linear_DZ", torch.zeros(width, latent))
+        self.register_buffer("bounded", torch.tensor(float(bounded)))
+
+    def look_at(self, vectors_ND: Tensor, linear: bool) -> None:
+        """Take mean and scale from the data, so that one learning rate fits embeddings of any length, and the linear map."""
+        self.mean_D.copy_(vectors_ND.mean(0))
+        spread = float((vectors_ND - self.mean_D).square().mean().sqrt())
+        self.scale.fill_(spread if spread > 0 else 1.0)
+        if linear:
+            self.linear_DZ.copy_(principal_directions(vectors_ND - self.mean_D, self.linear_DZ.shape[1]))
+            for last in (self.encoder[-1], self.decoder[-1]):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def encode(self, vectors_BD: Tensor) -> Tensor:
+        """Return latents [B, Z]."""
+        scaled_BD = (vectors_BD - self.mean_D) / self.scale
+        latents_BZ: Tensor = scaled_BD @ self.linear_DZ + self.encoder(scaled_BD)
+        return torch.tanh(latents_BZ) if self.bounded else latents_BZ
+
+    def decode(self, latents_BZ: Tensor) -> Tensor:
+        """Return vectors [B, D]."""
+        vectors_BD: Tensor = (latents_BZ @ self.linear_DZ.T + self.decoder(latents_BZ)) * self.scale + self.mean_D
+        return vectors_BD
+
+    def error(self, decoded_BD: Tensor, vectors_BD: Tensor) -> Tensor:
+        """Return the mean squared error in units of the data's variance."""
+        return F.mse_loss(decoded_BD, vectors_BD) / self.scale.square()
+
+    def weights(self) -> dict[str, Vectors]:
+        """Return a copy of the weights as numpy arrays."""
+        return {name: tensor.detach().numpy().copy() for name, tensor in self.state_dict().items()}
+
+
+def principal_directions(centred_ND: Tensor, count: int) -> Tensor:
+    """Return the ``count`` directions of largest variance [D, count], largest first; zero columns beyond D."""
+    width = centred_ND.shape[1]
+    if count == width:
+        return torch.eye(width)
+    _, vectors_DD = torch.linalg.eigh(centred_ND.T.double() @ centred_ND.double())
+    found_DZ = vectors_DD.flip(1)[:, :count].float()
+    return F.pad(found_DZ, (0, count - found_DZ.shape[1]))
+
+
+def build(weights: dict[str, Vectors]) -> Autoencoder:
+    """Return the network whose weights these are; its widths are read off them."""
+    depth = sum(name.startswith("encoder.") and name.endswith(".weight") for name in weights)
+    layers = [weights[f"encoder.{2 * index}.weight"] for index in range(depth)]
+    network = Autoencoder(layers[0].shape[1], [len(layer) for layer in layers[:-1]], len(layers[-1]))
+    network.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in weights.items()})
+    return network.eval()
+
+
+@torch.no_grad()
+def run(weights: dict[str, Vectors], way: str, rows_NX: Vectors) -> Vectors:
+    """Send rows through the network the ``encode`` or ``decode`` way [N, Y]; raise `SidError` on another width."""
+    network = build(weights)
+    step, width = (network.encode, len(network.mean_D)) if way == "encode" else (network.decode, network.linear_DZ.shape[1])
+    if rows_NX.shape[1] != width:
+        raise SidError(f"The quantizer was fitted on {width} dimensions, these vectors have {rows_NX.shape[1]}.")
+    parts = [step(torch.from_numpy(np.ascontiguousarray(rows_NX[rows]))).numpy() for rows in blocks(max(len(rows_NX), 1), 8192)]
+    return np.concatenate(parts)

@@ -1,0 +1,113 @@
+"""`Quantizer`: vectors ↔ codes. Methods differ in how they fit one; what is fitted is always this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.foundation.console import log
+from trialigngr.sids.errors import SidError
+from trialigngr.sids.quantizers.levels import Codes, Levels, Vectors, blocks
+from trialigngr.sids.quantizers.spaces import SPACES, Space
+
+FORMAT = "trialigngr-quantizer-1"
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """A space and codebooks that add up in it.
+
+    Laws: `encode` gives a row the same codes whatever stands beside it; every code lies within its codebook; saving and
+    loading changes no code; one method, one seed, the same bytes.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    space: Space
+    levels: Levels
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codebook sizes as fitted, coarse to fine."""
+        return self.levels.sizes
+
+    def latents(self, vectors_ND: Vectors) -> Vectors:
+        """Return where vectors lie in the space of the codebooks [N, Z]; raise `SidError` if D is not the fitted one."""
+        return self.space.enter(vectors_ND)
+
+    def encode(self, vectors_ND: Vectors) -> Codes:
+        """Return one code a level [N, L], a block of rows at a time."""
+        codes_NL = np.empty((len(vectors_ND), len(self.levels)), dtype=np.int32)
+        for rows in blocks(len(vectors_ND)):
+            codes_NL[rows] = self.levels.encode(self.latents(vectors_ND[rows]))
+        return codes_NL
+
+    def decode(self, codes_NL: Codes) -> Vectors:
+        """Return the vectors that codes stand for [N, D]; the first columns alone give the coarser answer."""
+        return self.space.leave(self.levels.sum(codes_NL))
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file whose header holds method, settings and space as JSON."""
+        from safetensors.numpy import save_file
+
+        header = {"format": FORMAT, "method": self.method, "space": self.space.kind, "settings": json.dumps(self.settings)}
+        tensors = self.levels.tensors() | {f"space.{name}": tensor for name, tensor in self.space.tensors().items()}
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata=header)
+
+    @classmethod
+    def load(cls, path: Path) -> Quantizer:
+        """Read what `save` wrote; raise `SidError` if the file is missing or something else."""
+        header, tensors = _read(path)
+        space = {name.removeprefix("space."): tensor for name, tensor in tensors.items() if name.startswith("space.")}
+        return cls(header["method"], json.loads(header["settings"]), SPACES[header["space"]].from_tensors(space), Levels.from_tensors(tensors))
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Vectors]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise SidError(f"There is no quantizer at {path}; fit one first (trialigngr sids fit).")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise SidError(f"{path} cannot be read as a quantizer: {error}.") from None
+    if header.get("format") != FORMAT:
+        raise SidError(f"{path} is no quantizer of this format version ({FORMAT}); fit again or use the release that wrote it.")
+    return header, tensors
+
+
+def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda row: f"row {row}") -> Vectors:
+    """Return the vectors as float32 [N, D]; raise `SidError` if they are no N ≥ 1 finite vectors."""
+    if vectors_ND.ndim != 2 or not vectors_ND.shape[0] or not vectors_ND.shape[1]:
+        raise SidError(f"Embeddings must be a table of N ≥ 1 rows and D ≥ 1 columns, not of shape {vectors_ND.shape}.")
+    checked_ND = np.asanyarray(vectors_ND, dtype=np.float32, order="C")  # a memory-mapped float32 file stays on disk
+    zero = broken = 0
+    for rows in blocks(len(checked_ND)):
+        finite_N = np.isfinite(checked_ND[rows]).all(1)
+        if not broken and not finite_N.all():
+            first = name_of(rows.start + int(finite_N.argmin()))
+        broken += int((~finite_N).sum())
+        zero += int((~checked_ND[rows].any(1)).sum())
+    if broken:
+        raise SidError(f"{broken} embeddings hold NaN or infinity, the first is that of {first}; embed them again or drop them.")
+    if zero:
+        log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; they share their codes before the collision policy")
+    return checked_ND
+
+
+def fitting_sizes(sizes: tuple[int, ...], n_items: int) -> tuple[int, ...]:
+    """Return codebook sizes of at most ``n_items``."""
+    return tuple(min(size, n_items) for size in sizes)
+
+
+def shrinkage(wanted: tuple[int, ...], sizes: tuple[int, ...]) -> str:
+    """Return which level shrank to what, as text; empty when none did."""
+    both = enumerate(zip(wanted, sizes, strict=True), 1)
+    return ", ".join(f"level {level} from {want} to {size} codes" for level, (want, size) in both if want != size)
