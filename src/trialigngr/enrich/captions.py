@@ -52,7 +52,9 @@ def start_captioner(settings: CaptionSettings) -> Captioner:
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
     if settings.generator not in CAPTIONERS:
         hint = did_you_mean(settings.generator, CAPTIONERS)
-        raise RecipeError(f"captions.generator = {settings.generator!r}: known are {', '.join(sorted(CAPTIONERS))}.{hint}")
+        raise RecipeError(
+            f"captions.generator = {settings.generator!r}: known are {', '.join(sorted(CAPTIONERS))}.{hint}"
+        )
     return CAPTIONERS[settings.generator](settings)
 
 

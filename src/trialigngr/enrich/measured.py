@@ -105,7 +105,9 @@ def _full_frame(look: Look) -> str:
     frame = "portrait" if shape > 1.15 else "landscape" if shape < 0.87 else "square"
     busy = "busy, detailed" if look.detail > 0.05 else "calm, sparse" if look.detail < 0.025 else "moderately detailed"
     repeated = look.pattern.name.endswith("stripes") or look.pattern.name in ("checks", "dots")
-    pattern = f" with {PATTERNS.get(look.pattern.name, look.pattern.name)}" if repeated and look.pattern.repeat > 0.5 else ""
+    pattern = (
+        f" with {PATTERNS.get(look.pattern.name, look.pattern.name)}" if repeated and look.pattern.repeat > 0.5 else ""
+    )
     ground = f" around a mostly {look.background} edge" if look.evenness > 0.6 else ""
     return f"{with_article(busy).capitalize()} {frame} picture{ground}, {palette(look.whole_colours)}{pattern}."
 

@@ -1,0 +1,106 @@
+"""Encoders: texts and pictures in, vectors out. One that sees both is f_mm of Eq. 2; others are fused late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.packaged import looks
+from trialigngr.packaged.colours import Floats
+
+Sight = Literal["text", "picture", "both"]
+
+
+class Encoder(Protocol):
+    """Gives one block of an item's vector.
+
+    Attributes:
+        name: recorded in the facts.
+        dimension: D of the block.
+        sees: what it looks at; a row it sees nothing of is zeros.
+
+    """
+
+    name: str
+    dimension: int
+    sees: Sight
+
+    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> npt.NDArray[np.float32]:
+        """Return vectors float32 [B, D], in order; zeros where there is nothing to see."""
+        ...
+
+
+def _where_there_are(
+    pictures: Sequence[Image.Image | None], dimension: int, encode: Callable[[list[Image.Image]], Floats]
+) -> Floats:
+    vectors_BD = np.zeros((len(pictures), dimension), np.float32)
+    rows = [row for row, picture in enumerate(pictures) if picture is not None]
+    if rows:
+        vectors_BD[rows] = encode([picture for picture in pictures if picture is not None])
+    return vectors_BD
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 on the text."""
+
+    name = "all-MiniLM-L6-v2"
+    sees: Sight = "text"
+
+    def __init__(self, device: str = "auto") -> None:
+        from trialigngr.packaged import minilm
+
+        self._embed, self.device, self.dimension = minilm.embed_texts, device, minilm.DIMENSION
+
+    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
+        """Return unit vectors [B, 384] of the texts, cut at 512 tokens."""
+        return self._embed(texts, self.device)
+
+
+class EfficientNet:
+    """EfficientNet-lite2's pooled features: what kind of thing the picture shows."""
+
+    name = "efficientnet-lite2"
+    sees: Sight = "picture"
+
+    def __init__(self, device: str = "auto") -> None:
+        from trialigngr.packaged import efficientnet
+
+        self._network, self.dimension = efficientnet.load_efficientnet(device), efficientnet.DIMENSION
+
+    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
+        """Return features [B, 1280] of the pictures."""
+        return _where_there_are(pictures, self.dimension, self._network.features)
+
+
+class Looks:
+    """Measured colours, light, outline and pattern: what the classifier was trained to ignore."""
+
+    name = "looks"
+    sees: Sight = "picture"
+    dimension = looks.DIMENSION
+
+    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
+        """Return measurements [B, 104] of the pictures."""
+        return _where_there_are(
+            pictures, self.dimension, lambda some: np.stack([looks.measure(one).vector() for one in some])
+        )
+
+
+ENCODERS: dict[str, Callable[[str], list[Encoder]]] = {
+    "packaged": lambda device: [MiniLM(device), EfficientNet(device), Looks()],
+}
+"""Name → the encoders whose blocks make up the vector, started on a device."""
+
+
+def start_encoders(name: str, device: str) -> list[Encoder]:
+    """Return the encoders of that name; raise `RecipeError` when there are none."""
+    if name not in ENCODERS:
+        raise RecipeError(
+            f"embed.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
+        )
+    return ENCODERS[name](device)

@@ -1,0 +1,153 @@
+"""Item embeddings e_i (Eq. 2): one float32 unit vector for every item, in row order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from PIL import Image
+from pydantic import Field
+from safetensors.numpy import load_file, save_file
+
+from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.pictures import open_picture
+from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
+from trialigngr.embed.encoders import Encoder, start_encoders
+from trialigngr.embed.fusion import Block, fuse
+from trialigngr.embed.text import enriched_text
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.console import progress
+from trialigngr.foundation.errors import ArtifactError, PictureError
+from trialigngr.packaged.colours import Floats
+from trialigngr.packaged.patterns import Mask
+
+FILE = "embeddings.safetensors"
+TEXTS = "texts.parquet"
+TEXTS_SCHEMA = {"item_id": pl.String, "text": pl.String}
+CHUNK = 512
+
+
+class EmbedSettings(Settings):
+    """How items become vectors."""
+
+    encoder: str = "packaged"
+    """Which encoders; `ENCODERS` lists the names."""
+    use_captions: bool = True
+    """Put captions into the text (false together with use_pixels: "without CMSA")."""
+    use_interests: bool = True
+    """Put interest tags into the text (false: "without MDIM")."""
+    use_pixels: bool = True
+    """Let encoders see the pictures themselves."""
+    picture_weight: float = Field(default=0.5, ge=0)
+    """Weight of each picture block beside a text block of weight 1, where encoders of one modality are fused."""
+    picture_dimensions: int = Field(default=128, ge=1)
+    """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
+    device: str = "auto"
+    """Where the encoders run."""
+
+
+def item_texts(
+    settings: EmbedSettings, catalog: Catalog, captions: Sequence[str | None], tags: Sequence[list[str]]
+) -> list[str]:
+    """Return the enriched text of every item as the settings want it."""
+    if not len(captions) == len(tags) == len(catalog):
+        raise ArtifactError(
+            f"{len(captions)} captions and {len(tags)} lists of tags do not belong to {len(catalog)} items; run enrichment again."
+        )
+    return [
+        enriched_text(
+            item, tags[row] if settings.use_interests else (), captions[row] if settings.use_captions else None
+        )
+        for row, item in enumerate(catalog)
+    ]
+
+
+def write_embeddings(
+    settings: EmbedSettings, catalog: Catalog, captions: Sequence[str | None], tags: Sequence[list[str]], out: Path
+) -> dict[str, Any]:
+    """Write ``embeddings.safetensors`` (``embeddings`` [N, D] float32, ``has_image`` [N]) and ``texts.parquet``; return the facts.
+
+    Finished chunks survive a kill in ``chunks/`` until the whole is written. A picture that cannot be used leaves its
+    item as one without a picture, and is counted. Vectors that are not finite are refused (`ArtifactError`).
+    """
+    if not len(catalog):
+        raise ArtifactError("There is no item to embed; the catalogue is empty.")
+    texts = item_texts(settings, catalog, captions, tags)
+    encoders = start_encoders(settings.encoder, settings.device)
+    seeing = [encoder for encoder in encoders if settings.use_pixels or encoder.sees != "picture"]
+    whole = _encode_all(settings, seeing, catalog, texts, out / "chunks")
+    has_image_N = whole.arrays["has_image"].astype(np.bool_)
+    embeddings_ND = fuse([_block(settings, encoder, whole, has_image_N, len(seeing)) for encoder in seeing])
+    _refuse_unfinished(embeddings_ND, "the fused vectors")
+    save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
+    pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
+    remove_chunks(out / "chunks")
+    return {
+        "encoders": [encoder.name for encoder in seeing],
+        "items": len(catalog),
+        "dimensions": embeddings_ND.shape[1],
+        "with_picture": int(has_image_N.sum()),
+        "failed_pictures": dict(whole.failed.most_common()),
+    }
+
+
+def _encode_all(
+    settings: EmbedSettings, encoders: Sequence[Encoder], catalog: Catalog, texts: Sequence[str], folder: Path
+) -> Chunk:
+    chunks = []
+    with progress("Embedding items", len(catalog)) as advance:
+        for start in range(0, len(catalog), CHUNK):
+            rows = range(start, min(start + CHUNK, len(catalog)))
+            make = partial(_encode, encoders, catalog if settings.use_pixels else None, texts, rows)
+            chunks.append(kept_chunk(folder / f"{start:010d}.safetensors", make))
+            advance(len(rows))
+    return joined(chunks)
+
+
+def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, texts: Sequence[str], rows: range) -> Chunk:
+    """Return each encoder's block for the rows; without a catalogue no picture is opened."""
+    pictures: list[Image.Image | None] = [None] * len(rows)
+    failed = Counter[str]()
+    for place, row in enumerate(rows):
+        path = catalog.picture(row) if catalog is not None else None
+        try:
+            pictures[place] = open_picture(path) if path is not None else None
+        except PictureError as error:
+            failed[error.reason] += 1
+    arrays: Arrays = {"has_image": np.array([picture is not None for picture in pictures])}
+    for encoder in encoders:
+        arrays[encoder.name] = encoder.encode(texts[rows.start : rows.stop], pictures)
+        _refuse_unfinished(arrays[encoder.name], f"{encoder.name}, items {rows.start} to {rows.stop - 1},")
+    return Chunk(arrays, failed)
+
+
+def _block(settings: EmbedSettings, encoder: Encoder, whole: Chunk, has_image_N: Mask, n_encoders: int) -> Block:
+    vectors_ND = whole.arrays[encoder.name].astype(np.float32, copy=False)
+    if encoder.sees != "picture":
+        return Block(
+            vectors_ND, np.ones(len(vectors_ND), np.bool_), 1.0, centre=n_encoders > 1 or encoder.sees == "text"
+        )
+    weight = settings.picture_weight
+    return Block(vectors_ND, has_image_N, weight, reduce_to=settings.picture_dimensions, scale=True)
+
+
+def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:
+    if not np.isfinite(vectors).all():
+        raise ArtifactError(
+            f"{whose[:1].upper()}{whose[1:]} hold NaN or infinity; check the encoder and its precision."
+        )
+
+
+def load_embeddings(folder: Path) -> Floats:
+    """Return the embeddings float32 [N, D] in row order."""
+    if not (folder / FILE).is_file():
+        raise ArtifactError(f"{folder} holds no {FILE}; run the recipe to make it.")
+    embeddings_ND: Floats = load_file(folder / FILE)["embeddings"]
+    _refuse_unfinished(embeddings_ND, f"{folder / FILE}")
+    return embeddings_ND

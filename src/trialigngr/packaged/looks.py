@@ -1,0 +1,114 @@
+"""`Look`: what can be measured on any picture without knowing what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from trialigngr.packaged.colours import NAMES, Floats, shares, to_oklab
+from trialigngr.packaged.patterns import Mask, Pattern, erode, find_pattern
+
+SIDE = 112
+"""Pictures are measured at this size (long side): small enough to be quick, large enough for fine stripes."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Measurements of one picture. Colours are OKLab; shares are parts of one.
+
+    Attributes:
+        background: share of the border that is of one even colour (0…1), and which name it bears.
+        subject: share of the picture that stands out from an even background; 1 when there is none.
+        offset: how far the subject's centre is from the picture's, in half-widths, right and down.
+        fill: share of the subject's bounding box that it covers; ``tall``: height over width of that box.
+        pinch: how much narrower the subject is at its upper end than at its lower one, −1…1.
+        detail: mean gradient, how busy the picture is.
+
+    """
+
+    width: int
+    height: int
+    evenness: float
+    background: str
+    subject: float
+    offset: tuple[float, float]
+    fill: float
+    tall: float
+    pinch: float
+    colours: Floats
+    whole_colours: Floats
+    lightness: float
+    contrast: float
+    chroma: float
+    warmth: float
+    detail: float
+    pattern: Pattern
+
+    @property
+    def has_background(self) -> bool:
+        """Say whether one subject stands on an even background."""
+        return self.evenness > 0.75 and 0.02 < self.subject < 0.9
+
+    def vector(self) -> Floats:
+        """Return the measurements as float32 [2 C + 16], each about 0…1."""
+        turn = np.radians(2 * self.pattern.angle)
+        pattern = self.pattern
+        rest = [
+            self.evenness, self.subject, self.fill, np.log2(self.tall) / 2, self.pinch, *self.offset,
+            self.lightness, 2 * self.contrast, 4 * self.chroma, 4 * self.warmth, 4 * self.detail,
+            pattern.repeat, pattern.one_way * pattern.repeat * np.cos(turn), pattern.one_way * pattern.repeat * np.sin(turn),
+            pattern.two_way * pattern.repeat,
+        ]  # fmt: skip
+        return np.concatenate([np.sqrt(self.colours), np.sqrt(self.whole_colours), rest]).astype(np.float32)
+
+
+DIMENSION = 2 * len(NAMES) + 16
+
+
+def measure(picture: Image.Image) -> Look:
+    """Return the look of a picture."""
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    if min(small.size) < 16:  # slivers and dots are stretched, so that every measurement has something to stand on
+        small = picture.resize((max(16, small.width), max(16, small.height)), Image.Resampling.BOX)
+    lab_HW3 = to_oklab(np.asarray(small, np.uint8))
+    evenness, background, mask_HW = _stand_out(lab_HW3)
+    stands_out = evenness > 0.75 and 0.02 < mask_HW.mean() < 0.9
+    subject_HW = mask_HW if stands_out else np.ones_like(mask_HW)
+    shown = lab_HW3[erode(subject_HW, 1)] if erode(subject_HW, 1).any() else lab_HW3[subject_HW]
+    chroma = np.hypot(lab_HW3[..., 1], lab_HW3[..., 2])
+    down, right = np.gradient(lab_HW3[..., 0])
+    offset, fill, tall, pinch = _outline(subject_HW)
+    return Look(
+        picture.width, picture.height, evenness, background, float(subject_HW.mean()), offset, fill, tall, pinch,
+        shares(shown), shares(lab_HW3), float(lab_HW3[..., 0].mean()), float(lab_HW3[..., 0].std()), float(chroma.mean()),
+        float((lab_HW3[..., 1] * 0.5 + lab_HW3[..., 2]).mean()), float(np.hypot(down, right).mean()),
+        find_pattern(lab_HW3, subject_HW),
+    )  # fmt: skip
+
+
+def _stand_out(lab_HW3: Floats) -> tuple[float, str, Mask]:
+    """Return how even the border is, the name of its colour, and which pixels differ from it."""
+    rim = max(1, min(lab_HW3.shape[:2]) // 24)
+    edge = np.ones(lab_HW3.shape[:2], bool)
+    edge[rim:-rim, rim:-rim] = False
+    border = lab_HW3[edge]
+    colour = np.median(border, 0)
+    apart_HW = np.linalg.norm(lab_HW3 - colour, axis=-1)
+    return float((apart_HW[edge] < 0.06).mean()), NAMES[int(shares(colour[None]).argmax())], apart_HW > 0.08
+
+
+def _outline(mask_HW: Mask) -> tuple[tuple[float, float], float, float, float]:
+    """Return the subject's offset from the centre, how it fills its box, height over width, and its pinch."""
+    rows, columns = np.nonzero(mask_HW.sum(1) > 1)[0], np.nonzero(mask_HW.sum(0) > 1)[0]
+    if not len(rows) or not len(columns):
+        return (0.0, 0.0), 1.0, 1.0, 0.0
+    box = mask_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = mask_HW.shape
+    offset = ((columns[0] + columns[-1] + 1) / width - 1, (rows[0] + rows[-1] + 1) / height - 1)
+    third = max(1, len(box) // 3)
+    upper, lower = float(box[:third].mean()), float(box[-third:].mean())
+    pinch = (lower - upper) / max(upper, lower, 1e-6)
+    return (float(offset[0]), float(offset[1])), float(box.mean()), box.shape[0] / box.shape[1], pinch
