@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,29 @@ def test_check_runs_the_import_contract(root: Path):
     recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert recipe is not None
     assert "lint-imports" in recipe[1]
+
+
+def imported_by(file: Path) -> set[str]:
+    """Return the top-level modules that a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    given = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in plain | given}
+
+
+def test_every_import_is_declared(root: Path):
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [line for extra, lines in project["optional-dependencies"].items() if extra != "dev" for line in lines]
+    declared = {canonicalize_name(Requirement(line).name) for line in [*project["dependencies"], *extras]}
+    installed = packages_distributions()
+    provided = {module for module, names in installed.items() if declared & set(map(canonicalize_name, names))}
+    foreign = {
+        (module, file.relative_to(root).as_posix())
+        for file in (root / "src").rglob("*.py")
+        for module in imported_by(file) - sys.stdlib_module_names - {"trialigngr"}
+    }
+    assert ("pydantic", "src/trialigngr/foundation/config.py") in foreign
+    assert {(module, file) for module, file in foreign if module not in provided} == set()
 
 
 @pytest.mark.parametrize("extra", ["", "dev"])
