@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.page import (
     Counts,
     Curves,
     Difference,
-    Estimate,
     Interest,
     MetricTable,
     Page,
@@ -38,7 +38,12 @@ SID_TEXT = ("<a_5>", "<b_130>", "<c_7>")
 def _draw(path: Path, shape: str, colour: str) -> Path:
     picture = Image.new("RGB", (240, 240), "whitesmoke")
     pen = ImageDraw.Draw(picture)
-    box = {"mug": (60, 70, 170, 190), "lamp": (80, 30, 160, 210), "cushion": (40, 60, 200, 180), "notebook": (65, 35, 175, 205)}[shape]
+    box = {
+        "mug": (60, 70, 170, 190),
+        "lamp": (80, 30, 160, 210),
+        "cushion": (40, 60, 200, 180),
+        "notebook": (65, 35, 175, 205),
+    }[shape]
     draw = pen.ellipse if shape in ("lamp", "cushion") else pen.rectangle
     draw(box, fill=colour, outline="black", width=4)
     picture.save(path)
@@ -50,7 +55,11 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tile, ...]:
     folder = tmp_path_factory.mktemp("pictures")
     wares = [(shape, colour) for shape in SHAPES for colour in COLOURS]
     return tuple(
-        Tile(f"{colour.title()} {shape} with a hand-finished rim", _draw(folder / f"{shape}-{colour}.png", shape, colour), shape.title())
+        Tile(
+            f"{colour.title()} {shape} with a hand-finished rim",
+            _draw(folder / f"{shape}-{colour}.png", shape, colour),
+            shape.title(),
+        )
         for shape, colour in wares
     )
 
@@ -69,10 +78,17 @@ def _people(tiles: tuple[Tile, ...], dice: random.Random) -> tuple[Person, ...]:
 
 def _story(tiles: tuple[Tile, ...], place: int) -> Story:
     item = tiles[place]
-    caption = "A squat form in a single saturated colour, thick black outline, on a pale ground; matt, quiet, made for a shelf."
-    description = "Turned by hand in small numbers. Holds what you give it, stacks when it has to, and forgives the dishwasher."
-    interests = (Interest("slow mornings at home", "high"), Interest("small-space organiser", "medium"), Interest("gift giver", "low"))
-    text = f"{item.title}\nslow mornings at home; small-space organiser\n{description}\nKiln & Co\n{item.category}\n{caption}"
+    caption = "A squat form in a single saturated colour, thick black outline, on a pale ground; matt and quiet."
+    description = (
+        "Turned by hand in small numbers. Holds what you give it, stacks when it has to, and forgives the dishwasher."
+    )
+    interests = (
+        Interest("slow mornings at home", "high"),
+        Interest("small-space organiser", "medium"),
+        Interest("gift giver", "low"),
+    )
+    tags = "slow mornings at home; small-space organiser"
+    text = "\n".join((item.title, tags, description, "Kiln & Co", item.category or "", caption))
     kin = tuple(tile for tile in tiles if tile.category == item.category)[:6]
     labels = ("Home", item.category or "")
     return Story(item, description, "Kiln & Co", labels, caption, interests, "homebody", text, SID_TEXT, kin)
@@ -81,7 +97,10 @@ def _story(tiles: tuple[Tile, ...], place: int) -> Story:
 def _figures(scale: float, metrics: tuple[float, ...] = (0.0841, 0.1283, 0.0527, 0.0669)) -> dict[str, Estimate]:
     names = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
     spread = 0.9 * math.sqrt(scale)
-    return {name: Estimate(value * scale, value * scale - 0.011 * spread, value * scale + 0.012 * spread) for name, value in zip(names, metrics, strict=True)}
+    return {
+        name: Estimate(value * scale, value * scale - 0.011 * spread, value * scale + 0.012 * spread)
+        for name, value in zip(names, metrics, strict=True)
+    }
 
 
 def _systems(scale: float) -> tuple[System, ...]:
@@ -91,9 +110,13 @@ def _systems(scale: float) -> tuple[System, ...]:
 
 def _tasks(tiles: tuple[Tile, ...]) -> tuple[TaskExample, ...]:
     codes = tuple(Span(text, token=True) for text in SID_TEXT)
-    history = codes + tuple(Span(text, token=True) for text in ("<a_9>", "<b_2>", "<c_801>", "<a_5>", "<b_77>", "<c_0>"))
+    history = codes + tuple(
+        Span(text, token=True) for text in ("<a_9>", "<b_2>", "<c_801>", "<a_5>", "<b_77>", "<c_0>")
+    )
     titles = (Span("Titles so far, oldest first.\n" + "\n".join(tile.title for tile in tiles[:5])),)
-    look = (Span("It looks like this: A squat form in a single saturated colour, thick black outline, on a pale ground."),)
+    look = (
+        Span("It looks like this: A squat form in a single saturated colour, thick black outline, on a pale ground."),
+    )
     title = (Span(tiles[0].title),)
     end = (Span("<|im_end|>", token=True),)
     rows = (
@@ -107,15 +130,23 @@ def _tasks(tiles: tuple[Tile, ...]) -> tuple[TaskExample, ...]:
         ("T8", "visual_to_title", look, title),
     )
     system = (Span("You are a recommendation model: you write what a shopper takes next."),)
-    return tuple(TaskExample(number, name, system, user, target + end, 324 * place) for place, (number, name, user, target) in enumerate(rows, 1))
+    return tuple(
+        TaskExample(number, name, system, user, target + end, 324 * place)
+        for place, (number, name, user, target) in enumerate(rows, 1)
+    )
 
 
 def _curves(tasks: tuple[TaskExample, ...], dice: random.Random) -> Curves:
     loss = {
-        task.name: tuple((step, 1.0 + place / 5 + 5 * math.exp(-step / (200 + 60 * place)) + dice.gauss(0, 0.12)) for step in range(place, 2000, 8))
+        task.name: tuple(
+            (step, 1.0 + place / 5 + 5 * math.exp(-step / (200 + 60 * place)) + dice.gauss(0, 0.12))
+            for step in range(place, 2000, 8)
+        )
         for place, task in enumerate(tasks)
     }
-    validation = tuple((step, 0.071 * (1 - math.exp(-step / 500)) - (0.000006 * max(0, step - 1400))) for step in range(0, 2001, 200))
+    validation = tuple(
+        (step, 0.071 * (1 - math.exp(-step / 500)) - (0.000006 * max(0, step - 1400))) for step in range(0, 2001, 200)
+    )
     return Curves(loss, validation, chosen_step=1400)
 
 
@@ -136,7 +167,10 @@ STAGES = (
 def page(tiles: tuple[Tile, ...]) -> Page:
     dice = random.Random(7)
     tasks = _tasks(tiles)
-    notes = ("2 pictures could not be opened; their items stay without a picture.", "3 items have no title and are left out of T1, T2, T4, T5, T6 and T8.")
+    notes = (
+        "2 pictures could not be opened; their items stay without a picture.",
+        "3 items have no title and are left out of T1, T2, T4, T5, T6 and T8.",
+    )
     return Page(
         title="The drawn shop",
         recipe="trialigngr-demo",
@@ -146,21 +180,59 @@ def page(tiles: tuple[Tile, ...]) -> Page:
         settings={
             "catalog": {"core": 5, "split": {"kind": "leave-last-n", "n": 1}, "unknown_items": "refuse"},
             "sids": {"sizes": [64, 64, 64], "policy": "nearest free code", "epochs": 200, "seed": 0},
-            "train": {"learning_rate": 0.001, "batch_size": 64, "bf16": False, "early_stopping": {"patience": 5, "metric": "NDCG@10"}},
+            "train": {
+                "learning_rate": 0.001,
+                "batch_size": 64,
+                "bf16": False,
+                "early_stopping": {"patience": 5, "metric": "NDCG@10"},
+            },
             "evaluate": {"beams": 20, "history_cap": 20, "ks": [5, 10]},
         },
-        protocol={"split": "leave-last-out", "history_cap": 20, "seen_items": "not masked", "candidates": "all items", "beams": 20, "users": 1200},
+        protocol={
+            "split": "leave-last-out",
+            "history_cap": 20,
+            "seen_items": "not masked",
+            "candidates": "all items",
+            "beams": 20,
+            "users": 1200,
+        },
         sid_quality=SidQuality(
-            324, 324, (SidLevel(64, 64), SidLevel(64, 61), SidLevel(64, 52)), 0.0, 0.0, 0.0, 0.031, (3.9, 5.5, 5.78), (0.71, 0.84, 0.91), "nearest free code", 10
+            324,
+            324,
+            (SidLevel(64, 64), SidLevel(64, 61), SidLevel(64, 52)),
+            0.0,
+            0.0,
+            0.0,
+            0.031,
+            (3.9, 5.5, 5.78),
+            (0.71, 0.84, 0.91),
+            "nearest free code",
+            10,
         ),
         tables=(
-            MetricTable("Items, nothing masked", "A hit is the very item; items already taken may be suggested again.", _systems(1.0)),
-            MetricTable("SIDs, nothing masked", "A hit is the right SID, whichever item bears it. Never instead of the table above.", _systems(1.02)),
-            MetricTable("Items, seen items masked", "Items already taken are not suggested, for every system alike.", _systems(1.15)),
+            MetricTable(
+                "Items, nothing masked",
+                "A hit is the very item; items already taken may be suggested again.",
+                _systems(1.0),
+            ),
+            MetricTable(
+                "SIDs, nothing masked",
+                "A hit is the right SID, whichever item bears it. Never instead of the table above.",
+                _systems(1.02),
+            ),
+            MetricTable(
+                "Items, seen items masked",
+                "Items already taken are not suggested, for every system alike.",
+                _systems(1.15),
+            ),
         ),
         differences=tuple(
             Difference(metric, versus, Estimate(value, value - 0.012, value + 0.013))
-            for metric, versus, value in (("HR@10", "Popularity", 0.0872), ("HR@10", "T3 only, text only", 0.0372), ("NDCG@10", "T3 only, text only", 0.009))
+            for metric, versus, value in (
+                ("HR@10", "Popularity", 0.0872),
+                ("HR@10", "T3 only, text only", 0.0372),
+                ("NDCG@10", "T3 only, text only", 0.009),
+            )
         ),
         curves=_curves(tasks, dice),
         tasks=tasks,
@@ -175,8 +247,12 @@ def page(tiles: tuple[Tile, ...]) -> Page:
 def bare(page: Page) -> Page:
     """The same run on a catalogue of titles, with everything that can be missing gone."""
     gone = "this catalogue has no pictures, so there is no look to describe."
-    tasks = tuple(TaskExample(task.number, task.name, absent=gone) if task.number in ("T7", "T8") else task for task in page.tasks)
-    blind = {tile.title: replace(tile, picture=None) for person in page.people for tile in (*person.history, person.taken)}
+    tasks = tuple(
+        TaskExample(task.number, task.name, absent=gone) if task.number in ("T7", "T8") else task for task in page.tasks
+    )
+    blind = {
+        tile.title: replace(tile, picture=None) for person in page.people for tile in (*person.history, person.taken)
+    }
 
     def strip(tile: Tile) -> Tile:
         return blind.get(tile.title, replace(tile, picture=None))
@@ -190,6 +266,23 @@ def bare(page: Page) -> Page:
         )
         for person in page.people
     )
-    story = replace(page.stories[0], item=strip(page.stories[0].item), caption=None, interests=(), description=None, brand=None, kin=())
+    story = replace(
+        page.stories[0],
+        item=strip(page.stories[0].item),
+        caption=None,
+        interests=(),
+        description=None,
+        brand=None,
+        kin=(),
+    )
     stages = tuple(stage for stage in page.stages if stage.name != "captions")
-    return replace(page, counts=Counts(22363, 12101, 198502, 0, 22363), stages=stages, tasks=tasks, people=people, stories=(story,), sid_quality=None, curves=None)
+    return replace(
+        page,
+        counts=Counts(22363, 12101, 198502, 0, 22363),
+        stages=stages,
+        tasks=tasks,
+        people=people,
+        stories=(story,),
+        sid_quality=None,
+        curves=None,
+    )

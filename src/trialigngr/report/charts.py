@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trialigngr.report.page import Curves, Estimate
+from trialigngr.metrics.intervals import Estimate
+from trialigngr.report.page import Curves
 
 Point = tuple[int, float]
 MOST_POINTS = 120
@@ -37,15 +38,6 @@ class LineChart:
     def path(self) -> str:
         """The line as SVG polyline points."""
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
-
-
-@dataclass(frozen=True)
-class Whisker:
-    """An interval in a drawing that is 100 wide; ``low`` and ``high`` are None without an interval."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[tuple[float, float]]:
@@ -112,12 +104,12 @@ def _frame(width: int, height: int, last: int, highest: float) -> Frame:
     return Frame(width, height, last or 1, steps, tuple(ticks(0, highest or 1.0, 4)))
 
 
-def validation_chart(curves: Curves) -> LineChart | None:
-    """Return the chart of the validation metric, or None when there is no finite value."""
+def validation_chart(curves: Curves, width: int) -> LineChart | None:
+    """Return the chart of the validation metric in a drawing ``width`` wide, or None when there is no finite value."""
     line = thinned(curves.validation)
     if not line:
         return None
-    return _frame(760, 220, curves.last_step, max(value for _, value in line)).chart(line, curves.chosen_step)
+    return _frame(width, 220, curves.last_step, max(value for _, value in line)).chart(line, curves.chosen_step)
 
 
 def loss_charts(curves: Curves) -> dict[str, LineChart | None]:
@@ -129,15 +121,14 @@ def loss_charts(curves: Curves) -> dict[str, LineChart | None]:
 
 
 def reach(estimates: Iterable[Estimate]) -> float:
-    """Return the largest value that a shared scale from 0 must hold."""
-    return max((estimate.value if estimate.high is None else estimate.high for estimate in estimates), default=0.0) or 1.0
+    """Return how far from 0 a shared scale must go to hold all intervals."""
+    return max((abs(edge) for estimate in estimates for edge in (estimate.low, estimate.high)), default=0.0) or 1.0
 
 
-def whisker(estimate: Estimate, low: float, high: float) -> Whisker:
-    """Return where an estimate stands on a scale from ``low`` to ``high``, with room for its dot at both ends."""
+def whisker(estimate: Estimate, low: float, high: float) -> Estimate:
+    """Return where an estimate and its interval stand in a drawing 100 wide that shows ``low`` to ``high``."""
 
     def place(value: float) -> float:
-        return 4 + 92 * (value - low) / (high - low)
+        return 4 + 92 * (value - low) / (high - low)  # room for the dot at both ends
 
-    bounds = None if estimate.low is None or estimate.high is None else (place(estimate.low), place(estimate.high))
-    return Whisker(place(estimate.value), *(bounds or (None, None)))
+    return Estimate(place(estimate.value), place(estimate.low), place(estimate.high))

@@ -1,4 +1,4 @@
-"""The pipeline in one picture: where its nine rooms stand, on a wide page and on a narrow one, and how arrows join them."""
+"""The pipeline in one picture: where its nine rooms stand, on a wide and on a narrow page, and how arrows join them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Layout:
-    """Boxes and arrows (SVG paths) of a ``width`` × ``height`` drawing; ``shortcut`` is where pixels pass by the text."""
+    """Boxes and arrows (SVG paths) of a ``width`` × ``height`` drawing; ``shortcut`` is the way of the pixels."""
 
     name: str
     width: int
@@ -70,7 +70,14 @@ def wide(stages: tuple[Stage, ...]) -> Layout:
     turn = f"V{middle - 10}q0 10 -10 10H{to_x + 10}q-10 0 -10 10V{below - 5}"
     start, end = first // 2, boxes[3][0] + first // 2
     shortcut = f"M{start} {top - 4}V26q0 -12 12 -12H{end - 12}q12 0 12 12V{top - 5}"
-    return Layout("wide", width, below + height + 2, _rooms(stages, boxes), (*arrows, f"M{from_x} {top + height + 4}{turn}"), shortcut)
+    return Layout(
+        "wide",
+        width,
+        below + height + 2,
+        _rooms(stages, boxes),
+        (*arrows, f"M{from_x} {top + height + 4}{turn}"),
+        shortcut,
+    )
 
 
 def tall(stages: tuple[Stage, ...]) -> Layout:
@@ -89,7 +96,7 @@ def _cells(text: str) -> int:
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:
-    """Return ``text`` on at most ``lines`` lines of ``width`` characters (wide letters count two), with an ellipsis if cut."""
+    """Return ``text`` on at most ``lines`` lines of ``width`` cells (wide letters take two), an ellipsis if cut."""
     made: list[str] = [""]
     for word in text.split()[: width * lines]:
         for piece in _pieces(word, width):
@@ -97,7 +104,7 @@ def wrapped(text: str, width: int, lines: int) -> list[str]:
                 made.append("")
             made[-1] += (" " if made[-1] else "") + piece
         if len(made) > lines:
-            return [*made[: lines - 1], made[lines - 1][: width - 1].rstrip(" ,.;:") + "…"]
+            return [*made[: lines - 1], _pieces(made[lines - 1], width - 1)[0].rstrip(" ,.;:") + "…"]
     return made
 
 

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % interval, where there is one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+from trialigngr.metrics.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ StageName = Literal["catalog", "captions", "interests", "embeddings", "sids", "t
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the fact to print under it ("324 captions"), its seconds (None: not timed), what generated its rows."""
+    """One stage: a fact to print under it ("324 captions"), its seconds (None: not timed), what generated its rows."""
 
     name: StageName
     fact: str
@@ -106,7 +99,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Curves:
-    """Training loss by task name and the validation metric, as (step, value); ``chosen_step`` is the checkpoint kept."""
+    """Training loss by task name, and the validation metric, as (step, value); ``chosen_step`` is the one kept."""
 
     loss: Mapping[str, tuple[tuple[int, float], ...]]
     validation: tuple[tuple[int, float], ...] = ()
@@ -200,7 +193,7 @@ class Story:
 class Page:
     """Everything the page shows. ``settings`` and ``protocol`` may nest; ``made_on`` is a date as people read it.
 
-    ``people_chosen`` is the sentence that says how the shown people were drawn; ``notes`` stand at the foot of the page.
+    ``people_chosen`` is the sentence that says how the people were drawn; ``notes`` stand at the foot of the page.
     """
 
     title: str

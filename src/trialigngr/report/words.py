@@ -7,7 +7,11 @@ from collections.abc import Iterable
 TASKS: dict[str, tuple[str, str, str]] = {
     "T1": ("translation", "title → SID", "Name an item: read its title, write its Semantic ID."),
     "T2": ("translation", "SID → title", "The way back: read the codes, write the title they stand for."),
-    "T3": ("recommendation", "SIDs → next SID", "The task that recommends: a history in codes, the next item in codes."),
+    "T3": (
+        "recommendation",
+        "SIDs → next SID",
+        "The task that recommends: a history in codes, the next item in codes.",
+    ),
     "T4": ("recommendation", "titles → next SID", "A history in words, the next item in codes."),
     "T5": ("recommendation", "SIDs → next title", "A history in codes, the next item in words."),
     "T6": ("recommendation", "titles → next title", "A history in words, the next item in words."),
@@ -37,7 +41,7 @@ _PROTOCOL: dict[str, str] = {
 
 _METRICS: dict[str, str] = {
     "HR": "Hit rate: how often the item that was really taken is among the first {k} suggestions.",
-    "NDCG": "A hit rate that looks at the place: 1 for a hit at the top, less with every rank down to {k}, 0 for a miss.",
+    "NDCG": "A hit rate that looks at the place: 1 for a hit at the top, less with every rank to {k}, 0 for a miss.",
     "MRR": "Mean of 1 ÷ rank of the item that was really taken, 0 beyond rank {k}.",
     "COVERAGE": "Share of the catalogue that is suggested to somebody within the first {k}.",
 }
@@ -65,4 +69,8 @@ def glossary(metrics: Iterable[str]) -> list[tuple[str, str]]:
     for metric in metrics:
         families.setdefault(_parts(metric)[0], []).append(metric)
     depths = {name: " or ".join(_parts(metric)[1] for metric in members) for name, members in families.items()}
-    return [(", ".join(members), _METRICS[name].format(k=depths[name])) for name, members in families.items() if name in _METRICS]
+    return [
+        (", ".join(members), _METRICS[name].format(k=depths[name]))
+        for name, members in families.items()
+        if name in _METRICS
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.metrics.intervals import Estimate
 from trialigngr.report import charts, flow, words
 from trialigngr.report.page import MetricTable, Page, System
 from trialigngr.report.thumbnails import Thumbnails
@@ -34,15 +35,13 @@ def write_page(page: Page, out: Path) -> Path:
 def render(page: Page) -> str:
     """Return the page as HTML. Pictures that cannot be read are left out and counted at its end."""
     environment = _environment()
-    style = (environment.loader.get_source(environment, "page.css")[0]) if environment.loader else ""
-    thumbnails = Thumbnails()
-    environment.globals["thumbnail"] = thumbnails
+    style = environment.get_template("page.css").render()
     html = environment.get_template("page.html.jinja").render(
         page=page,
-        style=Markup(style),  # noqa: S704  our own file
+        style=Markup(style),  # noqa: S704  our own file, nothing of it comes from data
         policy=_policy(style),
         layouts=(flow.wide(page.stages), flow.tall(page.stages)),
-        failed=thumbnails.failed,
+        thumbnail=Thumbnails(),
     )
     return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in a title must not lose the page
 
@@ -60,7 +59,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    environment.filters |= _formats()
+    environment.globals |= _questions()
+    return environment
+
+
+def _formats() -> dict[str, Callable[..., Any]]:
+    return {
         "count": lambda value: f"{value:,}",
         "percent": percent,
         "figure": lambda value: f"{value:.4f}",
@@ -73,19 +78,22 @@ def _environment() -> Environment:
         "number": charts.number,
         "glossary": words.glossary,
     }
-    environment.globals |= {
+
+
+def _questions() -> dict[str, Any]:
+    return {
         "task_words": words.TASKS,
+        "stage_labels": flow.ROOMS,
         "metric_meaning": words.metric_meaning,
         "protocol_meaning": words.protocol_meaning,
         "validation_chart": charts.validation_chart,
         "loss_charts": charts.loss_charts,
-        "stage_labels": flow.ROOMS,
         "whisker": charts.whisker,
         "reach": charts.reach,
         "metrics_of": metrics_of,
+        "figures_of": figures_of,
         "headline": headline,
     }
-    return environment
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -142,8 +150,13 @@ def metrics_of(table: MetricTable) -> list[str]:
     return list(dict.fromkeys(metric for system in table.systems for metric in system.figures))
 
 
+def figures_of(systems: Sequence[System], metric: str) -> list[Estimate]:
+    """Return the figures of all systems that have the metric."""
+    return [system.figures[metric] for system in systems if metric in system.figures]
+
+
 def headline(page: Page) -> tuple[str, System, list[System]] | None:
-    """Return the page's one figure: its metric (HR@10 or the first), our system, and up to three others that have it."""
+    """Return the page's one figure: its metric (HR@10 or the first), our system, and up to three others."""
     table = page.headline
     ours = next((system for system in table.systems if system.ours and system.figures), None) if table else None
     if table is None or ours is None:
