@@ -1,0 +1,21 @@
+"""`Ranker`: any system that can say where a target stands among all items."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trialigngr.catalog.histories import Histories, Targets
+from trialigngr.metrics.ranks import Ranks
+
+
+class Ranker(Protocol):
+    """A system fitted on the training parts only."""
+
+    @property
+    def name(self) -> str:
+        """How the system is called in tables."""
+        ...
+
+    def ranks(self, histories: Histories, targets: Targets, *, unseen: bool) -> Ranks:
+        """Return where each target stands among all items; with ``unseen``, items taken before it take no place."""
+        ...

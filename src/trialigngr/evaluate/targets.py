@@ -1,0 +1,80 @@
+"""Every target with its ranks: the table (``test.parquet``, ``valid.parquet``) that all figures are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trialigngr.catalog.histories import Histories, Targets
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.metrics.intervals import Estimate, bootstrap, paired
+from trialigngr.metrics.ranks import Ranks, per_target
+
+ITEM, UNSEEN, SID = "item", "unseen", "sid"
+"""Item level with nothing masked (the headline); the same with items taken before masked; SID level (one place a SID)."""
+
+
+@dataclass(frozen=True)
+class TargetRanks:
+    """Ranks of M targets by system and by way of counting: ``ranks["model"]["item"]``. ``users_M`` says whose they are."""
+
+    user_ids: list[str]
+    users_M: npt.NDArray[np.int64]
+    positions_M: npt.NDArray[np.int64]
+    item_ids: list[str]
+    ranks: dict[str, dict[str, Ranks]]
+
+    @classmethod
+    def of(
+        cls, histories: Histories, targets: Targets, catalog_ids: Sequence[str], ranks: Mapping[str, dict[str, Ranks]]
+    ) -> TargetRanks:
+        """Put ranks beside who and what they are of."""
+        items = [catalog_ids[row] for row in histories.target_items(targets)]
+        users = [histories.user_ids[user] for user in targets.users]
+        return cls(users, targets.users, targets.positions, items, dict(ranks))
+
+    def save(self, path: Path) -> None:
+        """Write one row a target: user_id, position, item_id, and for each system and way ``…_ahead``, ``…_tied``."""
+        columns: dict[str, object] = {"user_id": self.user_ids, "position": self.positions_M, "item_id": self.item_ids}
+        for system, ways in self.ranks.items():
+            for way, ranks in ways.items():
+                columns[f"{system}.{way}_ahead"], columns[f"{system}.{way}_tied"] = ranks.ahead_M, ranks.tied_M
+        pl.DataFrame(columns).write_parquet(path)
+
+    @classmethod
+    def load(cls, path: Path) -> TargetRanks:
+        """Read what `save` wrote."""
+        if not path.is_file():
+            raise ArtifactError(f"There is no {path}; run the recipe to its end first.")
+        table = pl.read_parquet(path)
+        ranks: dict[str, dict[str, Ranks]] = {}
+        for column in table.columns:
+            if column.endswith("_ahead"):
+                name = column.removesuffix("_ahead")
+                system, way = name.rsplit(".", 1)
+                ahead, tied = table[column].to_numpy().astype(np.int64), table[f"{name}_tied"].to_numpy().astype(np.int64)
+                ranks.setdefault(system, {})[way] = Ranks(ahead, tied)
+        users_M = np.unique(table["user_id"].to_numpy(), return_inverse=True)[1].astype(np.int64)
+        positions_M = table["position"].to_numpy().astype(np.int64)
+        return cls(table["user_id"].to_list(), users_M, positions_M, table["item_id"].to_list(), ranks)
+
+    def figures(self, system: str, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
+        """Return each metric of a system with its 95 % interval over users."""
+        return bootstrap(per_target(self.ranks[system][way], ks), self.users_M)
+
+    def difference(self, system: str, other: str, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
+        """Return system − other on these targets, with its paired 95 % interval over users."""
+        ours, theirs = (per_target(self.ranks[name][way], ks) for name in (system, other))
+        return paired(ours, theirs, self.users_M)
+
+    def difference_from(self, other: TargetRanks, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
+        """Return this run's model − another run's on the same targets; raise when the targets are not the same."""
+        mine, theirs = (list(zip(run.user_ids, run.positions_M.tolist(), run.item_ids, strict=True)) for run in (self, other))
+        if mine != theirs:
+            raise ArtifactError("The runs were tested on different targets (data, k-core or split differ), so they cannot be compared.")
+        return paired(per_target(self.ranks["model"][way], ks), per_target(other.ranks["model"][way], ks), self.users_M)
