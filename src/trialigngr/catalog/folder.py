@@ -41,7 +41,7 @@ def open_folder(root: Path, columns: Mapping[str, str] | None = None) -> DataFol
     if not root.is_dir():
         raise CatalogError(f"There is no data folder {root}.")
     folder = DataFolder(root, _the_file(root, "items"), _the_file(root, "interactions"), dict(columns or {}))
-    there = {*column_names(folder.items), *column_names(folder.interactions)}
+    there = sorted({*_names(folder.items), *_names(folder.interactions)}) if folder.columns else []
     for theirs in folder.columns:
         if theirs not in there:
             hint = did_you_mean(theirs, there)
@@ -57,6 +57,8 @@ def _the_file(root: Path, name: str) -> Path:
         raise CatalogError(f"{root} holds no {name} file (one of {names}).{near}")
     if len(found) > 1:
         raise CatalogError(f"{root} holds {' and '.join(path.name for path in found)}; leave one of them.")
+    if found[0].suffix != ".parquet":
+        _check_utf8(found[0])
     return found[0]
 
 
@@ -64,7 +66,6 @@ def scan(path: Path) -> pl.LazyFrame:
     """Return a table as it stands, lazily. CSV cells stay text, so that the id 007 does not become 7."""
     if path.suffix == ".parquet":
         return pl.scan_parquet(path, glob=False)
-    _check_utf8(path)
     if path.suffix == ".csv":
         return pl.scan_csv(path, infer_schema=False, glob=False)
     return pl.scan_ndjson(path, infer_schema_length=None)
@@ -97,8 +98,7 @@ def reading(path: Path) -> Iterator[None]:
         raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: {reason}.") from None
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of a file's columns as they stand."""
+def _names(path: Path) -> list[str]:
     with reading(path):
         return scan(path).collect_schema().names()
 

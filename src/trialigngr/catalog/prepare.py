@@ -194,14 +194,14 @@ def _say(facts: dict[str, Any]) -> None:
     say(f"catalog: {kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions")
     for what, n in facts["dropped"].items():
         if n:
-            say(f"catalog: dropped {n:,} {what.replace('_', ' ', 1).replace('_', ' ')}")
+            say(f"catalog: dropped {n:,} {what.replace('k_core', 'the_k-core').replace('_', ' ')}")
     if facts["pictures_missing"]:
         say(
             f"catalog: {facts['pictures_missing']:,} items name a picture file that is not there; they stay, without it"
         )
     if any(without.values()):
-        names = ", ".join(f"{n:,} no {'picture' if name == 'image_path' else name}" for name, n in without.items() if n)
-        say(f"catalog: of {kept['items']:,} items have {names}")
+        counts = ", ".join(f"{name.replace('image_path', 'picture')} {n:,}" for name, n in without.items() if n)
+        say(f"catalog: items without {counts}")
     if n := facts["split"]["users_not_tested"]:
         say(f"catalog: {n:,} users are not tested: too short a history, or nothing after the cut")
 
