@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from statistics import median
 
 from rich.console import Console
@@ -48,13 +49,14 @@ def at_least(what: str, value: float, limit: float, unit: str = "") -> Check:
 
 
 def report(name: str, checks: Sequence[Check]) -> None:
-    """Print a table for people and, as the last line, one JSON object for programs."""
+    """Print a table for people and, as the last line, one JSON object for programs (NaN and infinity become null)."""
     table = Table("check", "value", "goal", "", title=f"benchmark {name}", title_justify="left")
     for check in checks:
         table.add_row(check.what, f"{check.value:.4g}", check.goal, "ok" if check.ok else "MISSED")
     Console().print(table)
+    rows = [asdict(check) | {"value": check.value if isfinite(check.value) else None} for check in checks]
     all_ok = bool(checks) and all(check.ok for check in checks)
-    print(json.dumps({"name": name, "ok": all_ok, "checks": [asdict(check) for check in checks]}), flush=True)
+    print(json.dumps({"name": name, "ok": all_ok, "checks": rows}), flush=True)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
