@@ -38,7 +38,6 @@ def folder(
 
 def run(data: Path, **settings: Any) -> dict[str, Any]:
     out = data.with_name(f"{data.name}-out")
-    out.mkdir(exist_ok=True)
     return prepare(CatalogSettings(**{"k_core": 0, **settings}), data, out)
 
 

@@ -151,6 +151,7 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
     valid_from, test_from = _cut(settings, log, numbers, lengths, data)
     rows = (np.cumsum(kept) - 1)[log.items]
     table = items.filter(pl.Series(kept))
+    out.mkdir(parents=True, exist_ok=True)
     table.write_parquet(out / "items.parquet")
     sequences = pl.DataFrame({"user": numbers, "items": rows}).group_by("user", maintain_order=True).agg("items")
     histories = sequences.select(
