@@ -51,7 +51,7 @@ class SidLevel:
 
 @dataclass(frozen=True)
 class SidQuality:
-    """Paper §4.5: shares are in [0, 1], prefix entropies in nats, one for every depth; fidelity is cos(x, x̂) by depth.
+    """Paper §4.5: shares are in [0, 1], prefix entropies in nats, one for every depth; fidelity is the mean cos(x, x̂).
 
     ``sharing`` is the paper's collision rate (share of items that share their SID), ``surplus`` is (n - distinct) / n,
     ``sharing_targets`` is ``sharing`` weighted by test targets; ``raw_sharing`` is ``sharing`` before the policy acted.
@@ -65,7 +65,8 @@ class SidQuality:
     sharing_targets: float | None = None
     raw_sharing: float | None = None
     prefix_entropy: tuple[float, ...] = ()
-    fidelity: tuple[float, ...] = ()
+    fidelity: float | None = None
+    fidelity_held_out: float | None = None
     policy: str = ""
     moved: int | None = None
 
