@@ -1,7 +1,8 @@
-"""`draw_shop` writes a small shop as a data folder: products with drawn pictures, texts, shoppers and their histories."""
+"""`draw_shop` writes a small shop as a data folder: products with drawn pictures, texts, shoppers, histories."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.seeds import child
 
 TRUTH = "truth.parquet"
+LOG = "interactions.parquet"
 SIDE = 144
 CANVAS = 2 * SIDE
 
@@ -45,14 +47,14 @@ class ShopSettings(Settings):
 
 @dataclass(frozen=True)
 class Stock:
-    """N products and the truth about them: what the shoppers feel (look, interest) and what is shown and told of it."""
+    """N products and the truth about them [N]: look and interest as shoppers feel them, and as shown and told."""
 
     products: list[Product]
-    look_N: Labels
-    interest_N: Labels
-    shown_N: Labels
-    told_N: Labels
-    popularity_N: Floats
+    looks: Labels
+    interests: Labels
+    shown: Labels
+    told: Labels
+    popularity: Floats
 
     @property
     def ids(self) -> list[str]:
@@ -60,8 +62,8 @@ class Stock:
         return [f"p{number:04d}" for number in range(len(self.products))]
 
     @property
-    def department_N(self) -> Labels:
-        """The department of each product."""
+    def department(self) -> Labels:
+        """The department of each product [N]."""
         return np.array([product.department for product in self.products])
 
 
@@ -73,19 +75,27 @@ def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
     (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew.
     Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
     """
-    if (out / "items.parquet").exists() and not (out / TRUTH).exists():
-        raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    stock = _stock(settings)
-    _truth(stock).write_parquet(out / TRUTH)
-    _items(stock, settings).write_parquet(out / "items.parquet")
+    _clear(out)
+    stock = make_stock(settings)
+    truth_table(stock).write_parquet(out / TRUTH)
+    items_table(stock, settings).write_parquet(out / "items.parquet")
     for row, item_id in enumerate(track(stock.ids, "drawing the shop")):
-        picture = draw_picture(stock.products[row], int(stock.shown_N[row]), _rng(settings, "picture", row))
+        picture = draw_picture(stock.products[row], int(stock.shown[row]), _rng(settings, "picture", row))
         picture.save(out / _image_path(item_id))
-    interactions, tastes = _log(stock, settings)
+    interactions, tastes = make_log(stock, settings)
     tastes.write_parquet(out / "tastes.parquet")
-    interactions.write_parquet(out / "interactions.parquet")
+    interactions.write_parquet(out / LOG)
     return {"items": settings.items, "shoppers": settings.shoppers, "interactions": interactions.height}
+
+
+def _clear(out: Path) -> None:
+    """Make room, the log first: a shop whose drawing is broken off must not be taken for a whole one."""
+    if any(out.glob("items.*")) and not (out / TRUTH).exists():
+        raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
+    if (out / TRUTH).exists():
+        (out / LOG).unlink(missing_ok=True)
+        shutil.rmtree(out / "images", ignore_errors=True)
+    (out / "images").mkdir(parents=True, exist_ok=True)
 
 
 def draw_picture(product: Product, look: int, rng: np.random.Generator) -> Image.Image:
@@ -106,7 +116,8 @@ def _image_path(item_id: str) -> str:
     return f"images/{item_id}.png"
 
 
-def _stock(settings: ShopSettings) -> Stock:
+def make_stock(settings: ShopSettings) -> Stock:
+    """Return the products and their hidden labels; with a control switched on, what is shown or told is shuffled."""
     department_N = departments_of(settings.items)
     shelves = enumerate(np.bincount(department_N))
     rng = _rng(settings, "products")
@@ -114,32 +125,38 @@ def _stock(settings: ShopSettings) -> Stock:
     look_N, interest_N = hidden_labels(department_N, _rng(settings, "labels"))
     shown_N = _rng(settings, "shuffled looks").permutation(look_N) if settings.shuffle_looks else look_N
     told_N = _rng(settings, "shuffled interests").permutation(interest_N) if settings.shuffle_interests else interest_N
-    return Stock(products, look_N, interest_N, shown_N, told_N, popularity(settings.items, _rng(settings, "popularity")))
+    return Stock(
+        products, look_N, interest_N, shown_N, told_N, popularity(settings.items, _rng(settings, "popularity"))
+    )
 
 
 def _opaque(kind: str, labels: Labels | tuple[int, ...]) -> list[str]:
     return [f"{kind}_{label}" for label in labels]
 
 
-def _truth(stock: Stock) -> pl.DataFrame:
+def truth_table(stock: Stock) -> pl.DataFrame:
+    """Return ``truth.parquet``. Labels are opaque: nothing can be read off their names."""
     labels = {
-        "look": _opaque("look", stock.look_N),
-        "look_shown": _opaque("look", stock.shown_N),
-        "interest": _opaque("interest", stock.interest_N),
-        "interest_told": _opaque("interest", stock.told_N),
+        "look": _opaque("look", stock.looks),
+        "look_shown": _opaque("look", stock.shown),
+        "interest": _opaque("interest", stock.interests),
+        "interest_told": _opaque("interest", stock.told),
     }
     categories = [DEPARTMENTS[product.department].categories[-1] for product in stock.products]
-    return pl.DataFrame({"item_id": stock.ids, "category": categories, **labels, "popularity": stock.popularity_N})
+    return pl.DataFrame({"item_id": stock.ids, "category": categories, **labels, "popularity": stock.popularity})
 
 
-def _items(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
+def items_table(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
+    """Return ``items.parquet``."""
     products = stock.products
-    told = enumerate(zip(products, stock.told_N, strict=True))
+    told = enumerate(zip(products, stock.told, strict=True))
     return pl.DataFrame(
         {
             "item_id": stock.ids,
             "title": [product.title for product in products],
-            "description": [describe(product, int(about), _rng(settings, "words", row)) for row, (product, about) in told],
+            "description": [
+                describe(product, int(about), _rng(settings, "words", row)) for row, (product, about) in told
+            ],
             "brand": [product.brand for product in products],
             "categories": [list(DEPARTMENTS[product.department].categories) for product in products],
             "image_path": [_image_path(item_id) for item_id in stock.ids],
@@ -147,16 +164,16 @@ def _items(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
     )
 
 
-def _log(stock: Stock, settings: ShopSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
+def make_log(stock: Stock, settings: ShopSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the interactions in order of time, and the shoppers' tastes."""
-    ids, department_N = stock.ids, stock.department_N
+    ids, department_N = stock.ids, stock.department
     chances_CC = transitions(_rng(settings, "departments"))
     log: list[tuple[str, str, int]] = []
     tastes: list[tuple[str, list[str], list[str]]] = []
     for number in range(settings.shoppers):
         rng, user_id = _rng(settings, "shopper", number), f"u{number:05d}"
         shopper = draw_shopper(rng)
-        weight_N = stock.popularity_N * pull(shopper, stock.look_N, stock.interest_N)
+        weight_N = stock.popularity * pull(shopper, stock.looks, stock.interests)
         taken = shop(weight_N, department_N, chances_CC, shopper.length, rng)
         log += [(user_id, ids[row], int(time)) for row, time in zip(taken, visit_times(len(taken), rng), strict=True)]
         tastes.append((user_id, _opaque("look", shopper.looks), _opaque("interest", shopper.interests)))

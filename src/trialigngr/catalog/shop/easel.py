@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -33,17 +34,30 @@ def curve(points: Sequence[Point], closed: bool = True, steps: int = 8) -> list[
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     pieces = [
         0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-        for a, b, c, d in zip(p, p[1:], p[2:], p[3:])
+        for a, b, c, d in zip(p[:-3], p[1:-2], p[2:-1], p[3:], strict=True)
     ]
     line = np.concatenate([*pieces, *([] if closed else [p[-1:]])])
     return [(float(x), float(y)) for x, y in line]
 
 
+def mirrored(points: list[Point], axis: float = 50) -> list[Point]:
+    """Return a symmetrical outline from its left half (top to bottom)."""
+    return points + [(2 * axis - x, y) for x, y in reversed(points)]
+
+
+@cache
+def _daylight(size: int) -> Floats:
+    """Return the light on wall and table [H, W], around 1."""
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    light = 1.04 - 0.10 * y - 0.10 * ((x - 0.45) ** 2 + (y - 0.4) ** 2)
+    return np.asarray(light - 0.05 / (1 + np.exp(-(y - 0.80) * 60)), np.float32)
+
+
 class Easel:
     """A canvas that is painted back to front.
 
-    ``texture_HW`` (around 1) is the grain of the cloth's material; ``zoom`` scales what stands on the table, ``flipped``
-    turns it to the other side.
+    ``texture_HW`` (around 1) is the grain of the cloth's material; ``zoom`` scales what stands on the table and
+    ``flipped`` turns it to the other side.
     """
 
     def __init__(self, paint: Paint, texture_HW: Floats, gloss: float, zoom: float = 1, flipped: bool = False) -> None:
@@ -52,10 +66,8 @@ class Easel:
         self.canvas_HWC = self._backdrop()
 
     def _backdrop(self) -> Floats:
-        y, x = np.mgrid[: self.size, : self.size].astype(np.float32) / self.size
-        light = 1.04 - 0.10 * y - 0.10 * ((x - 0.45) ** 2 + (y - 0.4) ** 2)
-        light -= 0.05 / (1 + np.exp(-(y - 0.80) * 60))  # the table's edge
-        return np.asarray(self.paint.backdrop, np.float32) * light[..., None]
+        wall: Floats = np.asarray(self.paint.backdrop, np.float32) * _daylight(self.size)[..., None]
+        return wall
 
     def _mask(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
         mask = Image.new("L", (self.size, self.size))
@@ -128,8 +140,8 @@ class Easel:
         if form == "round":  # a print bends round a body
             across = (columns - left) / max(1, right - left) * 2 - 1
             rows = np.clip(rows + np.round(0.035 * self.size * (1 - across**2)).astype(int), 0, self.size - 1)
-        cloth: Floats = self.paint.cloth_HWC[rows, columns] * grain
-        return cloth
+        printed: Floats = self.paint.cloth[rows, columns] * grain
+        return printed
 
     def _light(self, mask: Image.Image, area: tuple[int, int, int, int], form: Form, colour: Colour) -> Floats:
         """Return the light on a part (around 1): from the upper left, with darker rims; a body gets a highlight."""
@@ -147,12 +159,12 @@ class Easel:
 
     def _pillow(self, mask: Image.Image, area: tuple[int, int, int, int]) -> Floats:
         left, top, right, bottom = area
-        reach = max(2, round(min(right - left, bottom - top) * 0.12))
-        swollen = np.asarray(mask.filter(ImageFilter.GaussianBlur(reach)), np.float32) / 255
-        padded = np.pad(swollen, reach, mode="edge")
-        end_y, end_x = bottom + 2 * reach, right + 2 * reach
-        lit = padded[top + 2 * reach : end_y, left + 2 * reach : end_x] - padded[top:bottom, left:right]
-        return np.asarray(0.80 + 0.22 * swollen[top:bottom, left:right] + 0.20 * lit, np.float32)
+        height, width = bottom - top, right - left
+        reach = max(2, round(min(width, height) * 0.12))
+        around = mask.crop((left - reach, top - reach, right + reach, bottom + reach))
+        swollen = np.asarray(around.filter(ImageFilter.GaussianBlur(reach)), np.float32) / 255
+        lit = swollen[2 * reach :, 2 * reach :] - swollen[:height, :width]
+        return np.asarray(0.80 + 0.22 * swollen[reach:-reach, reach:-reach] + 0.20 * lit, np.float32)
 
     def picture(self, size: int) -> Image.Image:
         """Return what is on the canvas, scaled down to ``size`` × ``size``."""

@@ -1,301 +1,35 @@
-"""Shapes: how each kind of product is drawn, one function a noun, on the 0..100 canvas of the easel."""
+"""Which function draws which noun."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from trialigngr.catalog.shop.easel import Easel, Point, curve
+from trialigngr.catalog.shop import homeware, outfits
+from trialigngr.catalog.shop.easel import Easel
 
-Shape = Callable[[Easel], None]
-
-
-def mirrored(points: list[Point], axis: float = 50) -> list[Point]:
-    """Return a symmetrical outline from its left half (top to bottom)."""
-    return points + [(2 * axis - x, y) for x, y in reversed(points)]
-
-
-def mug(e: Easel) -> None:
-    """A straight mug with a handle."""
-    e.shadow((22, 78, 80, 90))
-    e.stroke(curve([(62, 40), (80, 40), (83, 55), (74, 68), (61, 70)], closed=False), 6, "ground")
-    e.polygon(mirrored([(26, 29), (26, 78), (29, 83), (37, 85.5)], 45), "cloth", "round")
-    e.ellipse((26, 23, 64, 35), "pale", "flat")
-    e.ellipse((28.5, 25, 61.5, 34), "ink", "flat")
-
-
-def cup(e: Easel) -> None:
-    """A bowl of a cup on its saucer."""
-    e.shadow((14, 77, 88, 91))
-    e.ellipse((15, 73, 85, 89), "ground", "soft")
-    e.ellipse((27, 76, 73, 86), "motif", "soft")
-    e.stroke(curve([(68, 47), (82, 44), (84, 56), (66, 65)], closed=False), 5, "accent")
-    e.polygon(curve([(24, 42), (27, 62), (38, 78), (48, 81), (58, 78), (69, 62), (72, 42)]), "cloth", "round")
-    e.ellipse((24, 35, 72, 48), "pale", "flat")
-    e.ellipse((27, 37, 69, 46.5), "wood", "flat")
-
-
-def tumbler(e: Easel) -> None:
-    """A tapered beaker without a handle."""
-    e.shadow((27, 80, 76, 91))
-    e.polygon(mirrored([(27, 24), (35, 83), (40, 86)]), "cloth", "round")
-    e.ellipse((27, 18, 73, 30), "pale", "flat")
-    e.ellipse((29.5, 20, 70.5, 29), "ink", "flat")
-
-
-def teapot(e: Easel) -> None:
-    """A round pot with spout and handle."""
-    e.shadow((18, 78, 84, 91))
-    e.stroke(curve([(66, 44), (84, 38), (89, 54), (80, 68), (66, 70)], closed=False), 5.5, "accent")
-    e.polygon(curve([(34, 60), (22, 52), (16, 36), (10, 33), (12, 30), (22, 34), (28, 44), (38, 48)]), "ground")
-    e.polygon(curve([(25, 60), (30, 43), (44, 36), (58, 36), (71, 43), (76, 60), (69, 78), (58, 84), (43, 84), (31, 78)]), "cloth", "round")
-    e.polygon(curve([(38, 38), (42, 31), (50, 29), (59, 31), (63, 38), (51, 41)]), "ground")
-    e.ellipse((46.5, 22, 54.5, 30), "accent")
-
-
-def coffee_pot(e: Easel) -> None:
-    """A tall pot that narrows to the top."""
-    e.shadow((25, 82, 80, 92))
-    e.stroke(curve([(62, 34), (80, 34), (82, 52), (70, 72)], closed=False), 5, "wood")
-    e.polygon([(38, 30), (24, 25), (30, 38), (36, 46)], "ground")
-    e.polygon(mirrored([(36, 27), (34, 50), (28, 84), (32, 87)]), "cloth", "round")
-    e.polygon(curve([(35, 28), (42, 20), (50, 18), (58, 20), (65, 28), (50, 30)]), "accent")
-    e.ellipse((46.5, 11.5, 53.5, 19))
-
-
-def kettle(e: Easel) -> None:
-    """A low kettle with a handle over the top."""
-    e.shadow((15, 79, 86, 91))
-    e.stroke(curve([(29, 48), (28, 26), (40, 14), (60, 14), (72, 26), (71, 48)], closed=False), 4.5, "wood")
-    e.polygon(curve([(30, 66), (20, 58), (14, 46), (9, 45), (10, 41), (20, 43), (28, 52)]), "accent")
-    e.polygon(curve([(18, 74), (24, 54), (38, 45), (62, 45), (76, 54), (82, 74), (78, 84), (22, 84)]), "cloth", "round")
-    e.ellipse((36, 41, 64, 50), "ground", "soft")
-    e.ellipse((46, 35, 54, 44), "accent")
-
-
-def table_lamp(e: Easel) -> None:
-    """A cone of a shade on a turned foot."""
-    e.shadow((28, 83, 74, 93))
-    e.polygon(curve([(47, 52), (45, 62), (40, 74), (43, 84), (57, 84), (60, 74), (55, 62), (53, 52)]), "ground", "round")
-    e.box((34, 83, 66, 88), 2, "wood")
-    e.polygon([(37, 16), (63, 16), (78, 54), (22, 54)], "cloth", "round")
-    e.polygon([(22, 54), (78, 54), (77, 56.5), (23, 56.5)], "glow")
-
-
-def pendant_lamp(e: Easel) -> None:
-    """A dome on a cord."""
-    e.stroke([(50, -30), (50, 30)], 1.4, "ink", "flat")
-    e.box((46, 24, 54, 33), 2, "metal")
-    e.ellipse((39, 60, 61, 78), "glow")
-    e.polygon(curve([(15, 70), (20, 50), (33, 35), (50, 31), (67, 35), (80, 50), (85, 70)], closed=False), "cloth", "round")
-    e.ellipse((15, 65.5, 85, 74.5), "accent", "flat")
-    e.ellipse((18, 66.5, 82, 73.5), "glow")
-
-
-def floor_lamp(e: Easel) -> None:
-    """A drum on a tall tripod."""
-    e.shadow((26, 88, 76, 97))
-    for foot in (31, 50, 69):
-        e.stroke([(50, 44), (foot, 92)], 2.4, "wood")
-    e.box((24, 10, 76, 46), 2, "cloth", "round")
-    e.box((24, 44.5, 76, 47.5), 1, "glow")
-
-
-def armchair(e: Easel) -> None:
-    """A deep chair with rolled arms."""
-    e.shadow((14, 82, 88, 95))
-    for x in (24, 72):
-        e.polygon([(x, 80), (x + 5, 80), (x + 4, 91), (x + 1, 91)], "wood")
-    e.polygon(curve([(26, 66), (25, 30), (33, 18), (50, 15), (67, 18), (75, 30), (74, 66)]), "cloth", "soft")
-    e.box((24, 64, 76, 83), 4, "ground")
-    e.box((27, 54, 73, 69), 6, "cloth")
-    e.box((13, 46, 29, 83), 8, "cloth")
-    e.box((71, 46, 87, 83), 8, "cloth")
-
-
-def stool(e: Easel) -> None:
-    """A padded seat on three legs."""
-    e.shadow((20, 83, 82, 95))
-    e.stroke([(33, 52), (24, 91)], 4, "wood")
-    e.stroke([(67, 52), (76, 91)], 4, "wood")
-    e.stroke([(50, 56), (50, 93)], 4, "wood")
-    e.stroke([(29, 74), (71, 74)], 2.4, "wood")
-    e.box((20, 40, 80, 58), 8, "accent")
-    e.ellipse((20, 30, 80, 54))
-
-
-def dining_chair(e: Easel) -> None:
-    """A high back and four legs."""
-    e.shadow((24, 86, 80, 96))
-    for top, bottom in (((32, 60), (27, 93)), ((68, 60), (73, 93)), ((38, 60), (36, 87)), ((62, 60), (64, 87))):
-        e.stroke([top, bottom], 3.4, "wood")
-    e.stroke([(34, 60), (31, 14)], 3.4, "wood")
-    e.stroke([(66, 60), (69, 14)], 3.4, "wood")
-    e.box((29, 12, 71, 44), 7)
-    e.polygon(curve([(30, 56), (70, 56), (76, 66), (72, 70), (28, 70), (24, 66)], steps=4))
-
-
-def jacket(e: Easel) -> None:
-    """A zipped jacket with a collar."""
-    e.polygon([(31, 25), (17, 36), (10, 72), (21, 75), (32, 46)], "cloth")
-    e.polygon([(69, 25), (83, 36), (90, 72), (79, 75), (68, 46)], "cloth")
-    e.polygon(mirrored([(41, 18), (29, 26), (29, 84), (50, 86)]), "cloth")
-    for x in (29, 71):
-        e.stroke([(x, 38), (x, 82)], 0.7, "ink", "flat")
-    e.polygon([(41, 18), (50, 24), (59, 18), (63, 24), (50, 34), (37, 24)], "accent")
-    e.stroke([(50, 30), (50, 85)], 1.3, "metal")
-    for x in (34, 57):
-        e.box((x, 62, x + 9, 72), 1, "ground")
-    e.box((29, 81, 71, 86), 1, "accent")
-
-
-def hooded_jacket(e: Easel) -> None:
-    """A jacket with a hood and toggles."""
-    e.polygon(curve([(34, 30), (33, 16), (42, 7), (58, 7), (67, 16), (66, 30), (50, 36)]), "ground")
-    e.polygon(curve([(39, 28), (39, 18), (46, 13), (54, 13), (61, 18), (61, 28), (50, 33)]), "ink")
-    e.polygon([(32, 29), (18, 39), (12, 75), (23, 78), (33, 50)])
-    e.polygon([(68, 29), (82, 39), (88, 75), (77, 78), (67, 50)])
-    e.polygon(mirrored([(37, 25), (29, 31), (27, 90), (50, 92)]))
-    for x, foot in ((29, 27.5), (71, 72.5)):
-        e.stroke([(x, 44), (foot, 90)], 0.7, "ink", "flat")
-    e.stroke([(50, 34), (50, 91)], 1.2, "ink")
-    for y in (44, 58, 72):
-        e.box((45, y, 55, y + 3.4), 1.5, "wood")
-
-
-def vest(e: Easel) -> None:
-    """A quilted jacket without sleeves."""
-    e.polygon(mirrored([(40, 17), (29, 24), (33, 44), (27, 56), (27, 85), (50, 87)]))
-    for y in (38, 50, 62, 74):
-        e.stroke([(29.5, y), (70.5, y)], 0.9, "ink", "flat")
-    e.polygon([(40, 17), (50, 21), (60, 17), (61, 25), (50, 30), (39, 25)], "accent")
-    e.stroke([(50, 28), (50, 86)], 1.4, "metal")
-
-
-def sneakers(e: Easel) -> None:
-    """A laced low shoe, seen from the side."""
-    e.shadow((8, 76, 94, 88))
-    upper = curve([(12, 66), (13, 48), (18, 41), (28, 47), (38, 42), (46, 43), (62, 57), (78, 61), (88, 67), (90, 75)], closed=False)
-    e.polygon([*upper, (12, 75)])
-    e.polygon([*curve([(70, 59), (79, 61), (88, 67), (90, 75)], closed=False), (68, 75)], "accent")
-    e.box((10, 72, 92, 81), 4, "pale")
-    e.stroke([(11, 79), (91, 79)], 1.4, "accent", "flat")
-    e.stroke(curve([(13, 50), (19, 56), (23, 74)], closed=False), 1.6, "accent", "flat")
-    for x, y in ((42, 44), (48, 48), (54, 53)):
-        e.stroke([(x, y), (x - 5, y + 8)], 1.8, "pale")
-
-
-def boots(e: Easel) -> None:
-    """An ankle boot with a heel, seen from the side."""
-    e.shadow((14, 82, 92, 93))
-    e.polygon([(20, 18), (51, 18), (52, 50), (64, 59), (82, 64), (88, 74), (87, 81), (20, 81)], "cloth")
-    e.box((18, 15, 53, 24), 3, "accent")
-    e.polygon([(17, 80), (89, 80), (89, 86), (46, 86), (42, 90), (17, 90)], "ink")
-    for y in (32, 40, 48):
-        e.stroke([(41, y), (49.5, y + 2)], 1.8, "pale")
-
-
-def slip_ons(e: Easel) -> None:
-    """A low shoe without laces, seen from the side."""
-    e.shadow((8, 74, 94, 86))
-    e.polygon(curve([(14, 50), (30, 46), (50, 48), (46, 58), (20, 58)]), "ink")
-    upper = curve([(11, 62), (12, 48), (20, 54), (34, 57), (44, 52), (50, 46), (66, 52), (82, 58), (90, 66), (91, 74)], closed=False)
-    e.polygon([*upper, (11, 74)])
-    e.polygon([(48, 53), (55, 56), (52, 71), (40, 71)], "accent")
-    e.box((10, 71, 92, 78), 3.5, "wood")
-
-
-def backpack(e: Easel) -> None:
-    """A pack with a front pocket and side straps."""
-    e.shadow((20, 82, 82, 94))
-    e.stroke(curve([(41, 16), (43, 6), (57, 6), (59, 16)], closed=False), 3, "wood")
-    for x in (21, 79):
-        e.box((x - 4, 44, x + 4, 80), 4, "ground")
-    e.polygon(curve([(26, 84), (25, 40), (30, 20), (42, 12), (58, 12), (70, 20), (75, 40), (74, 84), (50, 87)]))
-    e.polygon(curve([(26, 36), (30, 20), (42, 12), (58, 12), (70, 20), (74, 36), (70, 42), (50, 44), (30, 42)], steps=6), "ground")
-    e.box((33, 55, 67, 80), 5, "ground")
-    e.stroke([(35, 61), (65, 61)], 1.3, "ink", "flat")
-    e.box((46, 38, 54, 52), 1.5, "wood")
-
-
-def tote_bag(e: Easel) -> None:
-    """A flat bag with two long handles."""
-    e.shadow((18, 83, 84, 94))
-    e.stroke(curve([(36, 42), (37, 16), (50, 8), (63, 16), (64, 42)], closed=False), 3.2, "accent")
-    e.polygon([(22, 38), (78, 38), (81, 88), (19, 88)])
-    e.polygon([(22, 38), (78, 38), (78.3, 43), (21.7, 43)], "ground")
-    for x in (36, 64):
-        e.box((x - 2.6, 36, x + 2.6, 48), 1, "accent")
-
-
-def duffel_bag(e: Easel) -> None:
-    """A long round bag with handles over the middle."""
-    e.shadow((8, 79, 94, 91))
-    e.stroke(curve([(33, 56), (36, 28), (50, 21), (64, 28), (67, 56)], closed=False), 3.4, "wood")
-    e.box((9, 42, 91, 86), 18, "cloth")
-    for x in (10, 78):
-        e.box((x, 46, x + 12, 83), 6, "ground")
-    for x in (33, 67):
-        e.box((x - 2.8, 48, x + 2.8, 85), 1, "wood")
-    e.stroke([(24, 48), (76, 48)], 1.3, "ink", "flat")
-
-
-def notebook(e: Easel) -> None:
-    """A bound book with an elastic band."""
-    e.shadow((22, 84, 84, 95))
-    e.box((26, 14, 80, 90), 2, "pale", "flat")
-    e.box((22, 11, 76, 87), 3, "cloth", "flat")
-    e.box((22, 11, 30, 87), 2, "ground")
-    e.stroke([(67, 11), (67, 87)], 2, "accent")
-    e.box((38, 26, 60, 38), 1.5, "pale", "flat")
-
-
-def planner(e: Easel) -> None:
-    """A book with tabs and a ribbon."""
-    e.shadow((20, 84, 84, 95))
-    e.stroke([(46, 80), (44, 96)], 2.4, "accent", "flat")
-    for number, colour in enumerate(("accent", "motif", "ground", "accent")):
-        e.box((74, 18 + 16 * number, 85, 29 + 16 * number), 1.5, colour, "flat")  # type: ignore[arg-type]
-    e.box((22, 12, 79, 88), 2, "pale", "flat")
-    e.box((20, 10, 77, 86), 3, "cloth", "flat")
-    e.box((20, 10, 77, 20), 2, "ground")
-    e.ellipse((41, 40, 57, 56), "pale", "flat")
-
-
-def sketchbook(e: Easel) -> None:
-    """A pad with a spiral along the top, and a pencil."""
-    e.shadow((18, 84, 88, 95))
-    e.box((18, 18, 76, 88), 1.5, "pale", "flat")
-    e.box((17, 16, 75, 85), 2, "cloth", "flat")
-    for x in range(22, 74, 6):
-        e.stroke([(x, 12), (x, 21)], 1.8, "metal", "flat")
-    e.polygon([(80, 28), (87, 28), (87, 78), (80, 78)], "accent", "round")
-    e.polygon([(80, 78), (87, 78), (83.5, 88)], "pale", "flat")
-    e.box((80, 22, 87, 29), 1, "metal")
-
-
-SHAPES: dict[str, Shape] = {
-    "Mug": mug,
-    "Cup": cup,
-    "Tumbler": tumbler,
-    "Teapot": teapot,
-    "Coffee Pot": coffee_pot,
-    "Kettle": kettle,
-    "Table Lamp": table_lamp,
-    "Pendant Lamp": pendant_lamp,
-    "Floor Lamp": floor_lamp,
-    "Armchair": armchair,
-    "Stool": stool,
-    "Dining Chair": dining_chair,
-    "Jacket": jacket,
-    "Hooded Jacket": hooded_jacket,
-    "Vest": vest,
-    "Sneakers": sneakers,
-    "Boots": boots,
-    "Slip-Ons": slip_ons,
-    "Backpack": backpack,
-    "Tote Bag": tote_bag,
-    "Duffel Bag": duffel_bag,
-    "Notebook": notebook,
-    "Planner": planner,
-    "Sketchbook": sketchbook,
+SHAPES: dict[str, Callable[[Easel], None]] = {
+    "Mug": homeware.mug,
+    "Cup": homeware.cup,
+    "Tumbler": homeware.tumbler,
+    "Teapot": homeware.teapot,
+    "Coffee Pot": homeware.coffee_pot,
+    "Kettle": homeware.kettle,
+    "Table Lamp": homeware.table_lamp,
+    "Pendant Lamp": homeware.pendant_lamp,
+    "Floor Lamp": homeware.floor_lamp,
+    "Armchair": homeware.armchair,
+    "Stool": homeware.stool,
+    "Dining Chair": homeware.dining_chair,
+    "Jacket": outfits.jacket,
+    "Hooded Jacket": outfits.hooded_jacket,
+    "Vest": outfits.vest,
+    "Sneakers": outfits.sneakers,
+    "Boots": outfits.boots,
+    "Slip-Ons": outfits.slip_ons,
+    "Backpack": outfits.backpack,
+    "Tote Bag": outfits.tote_bag,
+    "Duffel Bag": outfits.duffel_bag,
+    "Notebook": outfits.notebook,
+    "Planner": outfits.planner,
+    "Sketchbook": outfits.sketchbook,
 }

@@ -38,11 +38,13 @@ def draw_shopper(rng: np.random.Generator) -> Shopper:
     """Return a shopper with one or two looks and interests."""
     n_looks, n_interests = TASTES[rng.integers(len(TASTES))]
     looks, interests = rng.permutation(N_LOOKS)[:n_looks], rng.permutation(N_INTERESTS)[:n_interests]
-    return Shopper(tuple(sorted(looks.tolist())), tuple(sorted(interests.tolist())), int(rng.integers(*LENGTHS, endpoint=True)))
+    return Shopper(
+        tuple(sorted(looks.tolist())), tuple(sorted(interests.tolist())), int(rng.integers(*LENGTHS, endpoint=True))
+    )
 
 
 def transitions(rng: np.random.Generator) -> Floats:
-    """Return the chance of each next department [C, C] (rows: from); departments follow one another round a random ring."""
+    """Return the chance of each next department [C, C] (rows: from): departments stand in a random ring."""
     count = len(DEPARTMENTS)
     chances_CC = np.full((count, count), (1 - STAY - ONWARD - ASIDE) / count)
     ring = rng.permutation(count)
@@ -63,8 +65,10 @@ def pull(shopper: Shopper, look_N: Labels, interest_N: Labels) -> Floats:
     return np.asarray(PULL[matches_N])
 
 
-def shop(weight_N: Floats, department_N: Labels, chances_CC: Floats, length: int, rng: np.random.Generator) -> list[int]:
-    """Return the items a shopper takes, in order: each with the chance of its department times its weight, none twice."""
+def shop(
+    weight_N: Floats, department_N: Labels, chances_CC: Floats, length: int, rng: np.random.Generator
+) -> list[int]:
+    """Return the items a shopper takes, in order: each by its department's chance times its weight, none twice."""
     left_N = weight_N.copy()
     taken: list[int] = []
     for _ in range(length):

@@ -15,8 +15,9 @@ Texture = Callable[[int, np.random.Generator], Floats]
 def _noise(size: int, blur: tuple[float, float], rng: np.random.Generator) -> Floats:
     """Return smooth noise with mean 0 and deviation 1; ``blur`` in pixels (x, y)."""
     raw = Image.fromarray(rng.integers(0, 256, (size, size), dtype=np.uint8))
-    noise = np.asarray(raw.filter(ImageFilter.GaussianBlur(blur)), np.float32)
-    return (noise - noise.mean()) / (noise.std() + 1e-6)
+    noise: Floats = np.asarray(raw.filter(ImageFilter.GaussianBlur(blur)), np.float32)
+    noise = (noise - noise.mean()) / (noise.std() + np.float32(1e-6))
+    return noise
 
 
 def smooth(size: int, rng: np.random.Generator) -> Floats:
