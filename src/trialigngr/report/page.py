@@ -51,10 +51,11 @@ class SidLevel:
 
 @dataclass(frozen=True)
 class SidQuality:
-    """Paper §4.5: shares are in [0, 1], prefix entropies in nats, one for every depth; fidelity is the mean cos(x, x̂).
+    """The diagnostics of the paper's Table 6. Shares are in [0, 1], prefix entropies in nats, one a depth.
 
     ``sharing`` is the paper's collision rate (share of items that share their SID), ``surplus`` is (n - distinct) / n,
     ``sharing_targets`` is ``sharing`` weighted by test targets; ``raw_sharing`` is ``sharing`` before the policy acted.
+    ``fidelity`` is the mean cosine of an item's vector and what its codes give back.
     """
 
     items: int
