@@ -14,8 +14,8 @@ from trialigngr.packaged.colours import Floats
 class Block:
     """What one encoder gave: ``vectors_ND``, for which rows it means anything, and its weight in the fused vector.
 
-    ``reduce_to`` is the most dimensions it may keep; ``scale`` says whether its dimensions are brought to one variance first,
-    ``centre`` whether the mean item is taken off (an encoder that sees everything is left as it is).
+    ``reduce_to`` is the most dimensions it may keep; ``scale`` brings its dimensions to one variance first; ``centre``
+    takes the mean item off (what an encoder that sees both text and picture gives is left as it is).
     """
 
     vectors_ND: Floats
@@ -46,7 +46,7 @@ def settle(block: Block) -> Floats:
     seen = block.vectors_ND[block.present_N].astype(np.float64)
     if len(seen) < 2 and block.reduce_to is not None:
         return np.zeros((len(block.vectors_ND), 0), np.float32)
-    if block.centre:
+    if block.centre and len(seen) > 1:
         seen -= seen.mean(0)
     if block.scale:
         spread = seen.std(0)

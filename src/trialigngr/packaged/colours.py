@@ -1,4 +1,4 @@
-"""Colour names: a small table of our own, and the nearest name in OKLab (Ottosson 2020), where distance is what eyes see."""
+"""Colour names: a table of our own, and the nearest name in OKLab (Ottosson 2020), where distance is what eyes see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("light grey", "c4c4c4"), ("white", "f0f0f0"), ("white", "ffffff"), ("cream", "f4ead0"), ("beige", "dcc7a0"),
     ("tan", "bf9a6a"), ("brown", "8a5a30"), ("brown", "714a35"), ("dark brown", "40271a"), ("maroon", "5c1420"),
     ("dark red", "8c1a1c"), ("red", "c81e24"), ("red", "e8302c"), ("coral", "f07a60"), ("salmon pink", "e7a498"),
-    ("pink", "f2b4c8"), ("hot pink", "e8489a"), ("magenta", "b41e82"), ("plum", "5e2452"), ("purple", "7b3aa8"),
+    ("pink", "f2b4c8"), ("hot pink", "e8489a"), ("magenta", "b41e82"), ("plum", "5e2452"), ("plum", "46324f"), ("purple", "7b3aa8"),
     ("lavender", "b9a5dc"), ("indigo", "3c3090"), ("navy blue", "16204a"), ("navy blue", "1f2f66"), ("blue", "2350b8"),
     ("bright blue", "3c7fe0"), ("sky blue", "8ac4ec"), ("slate blue", "566f8c"), ("steel grey", "8d9aa6"),
     ("dark teal", "12414a"), ("teal", "1f8080"), ("turquoise", "3cc4c0"), ("mint green", "aee2c8"),
@@ -24,6 +24,16 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("mustard yellow", "cc9c28"), ("orange", "ec7c20"), ("burnt orange", "b8521c"), ("peach", "f6c69c"),
 )  # fmt: skip
 NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in TABLE))
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "black": ("black", "charcoal grey"), "grey": ("grey", "light grey", "steel grey"), "white": ("white", "cream"),
+    "brown": ("beige", "tan", "brown", "dark brown", "khaki"), "red": ("maroon", "dark red", "red", "coral"),
+    "pink": ("salmon pink", "pink", "hot pink", "magenta"), "purple": ("plum", "purple", "lavender", "indigo"),
+    "blue": ("navy blue", "blue", "bright blue", "sky blue", "slate blue"),
+    "teal": ("dark teal", "teal", "turquoise", "mint green"), "yellow": ("yellow", "mustard yellow"),
+    "green": ("dark green", "green", "bright green", "sage green", "olive green", "lime green"),
+    "orange": ("orange", "burnt orange", "peach"),
+}  # fmt: skip
+"""Names that shade into each other: a surface that runs through several of one family is said to have one colour."""
 
 _TO_LMS = np.array(
     [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
@@ -43,9 +53,17 @@ def _linear_levels() -> Floats:
 
 
 def to_oklab(pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Return lightness 0…1, green–red and blue–yellow (each about −0.4…0.4), float32 [..., 3], of sRGB uint8 [..., 3]."""
+    """Return lightness 0…1, green–red and blue–yellow (each about −0.4…0.4) of sRGB uint8 [..., 3]."""
     lab: Floats = np.cbrt(_linear_levels()[pixels] @ _TO_LMS.T) @ _TO_LAB.T
     return lab
+
+
+@cache
+def chroma_of_names() -> Floats:
+    """Return how colourful each of `NAMES` is [C], 0…about 0.3."""
+    anchors_K3, names_K = _anchors()
+    chroma_K = np.hypot(anchors_K3[:, 1], anchors_K3[:, 2])
+    return np.array([chroma_K[names_K == name].mean() for name in range(len(NAMES))], np.float32)
 
 
 @cache
@@ -64,6 +82,6 @@ def nearest_names(lab: Floats) -> npt.NDArray[np.intp]:
 
 
 def shares(lab: Floats) -> Floats:
-    """Return which share of the colours OKLab [..., 3] bears each of `NAMES`, float32 [C]; zeros when there are none."""
+    """Return which share of the colours OKLab [..., 3] bears each of `NAMES`, float32 [C]; zeros if there are none."""
     counts = np.bincount(nearest_names(lab).ravel(), minlength=len(NAMES))
     return (counts / max(1, counts.sum())).astype(np.float32)

@@ -49,17 +49,16 @@ class Look:
     @property
     def has_background(self) -> bool:
         """Say whether one subject stands on an even background."""
-        return self.evenness > 0.75 and 0.02 < self.subject < 0.9
+        return _one_subject(self.evenness, self.subject)
 
     def vector(self) -> Floats:
         """Return the measurements as float32 [2 C + 16], each about 0…1."""
-        turn = np.radians(2 * self.pattern.angle)
         pattern = self.pattern
+        turn, striped = np.radians(2 * pattern.angle), pattern.one_way * pattern.repeat
         rest = [
             self.evenness, self.subject, self.fill, np.log2(self.tall) / 2, self.pinch, *self.offset,
             self.lightness, 2 * self.contrast, 4 * self.chroma, 4 * self.warmth, 4 * self.detail,
-            pattern.repeat, pattern.one_way * pattern.repeat * np.cos(turn), pattern.one_way * pattern.repeat * np.sin(turn),
-            pattern.two_way * pattern.repeat,
+            pattern.repeat, striped * np.cos(turn), striped * np.sin(turn), pattern.two_way * pattern.repeat,
         ]  # fmt: skip
         return np.concatenate([np.sqrt(self.colours), np.sqrt(self.whole_colours), rest]).astype(np.float32)
 
@@ -75,18 +74,27 @@ def measure(picture: Image.Image) -> Look:
         small = picture.resize((max(16, small.width), max(16, small.height)), Image.Resampling.BOX)
     lab_HW3 = to_oklab(np.asarray(small, np.uint8))
     evenness, background, mask_HW = _stand_out(lab_HW3)
-    stands_out = evenness > 0.75 and 0.02 < mask_HW.mean() < 0.9
-    subject_HW = mask_HW if stands_out else np.ones_like(mask_HW)
-    shown = lab_HW3[erode(subject_HW, 1)] if erode(subject_HW, 1).any() else lab_HW3[subject_HW]
-    chroma = np.hypot(lab_HW3[..., 1], lab_HW3[..., 2])
-    down, right = np.gradient(lab_HW3[..., 0])
+    subject_HW = mask_HW if _one_subject(evenness, float(mask_HW.mean())) else np.ones_like(mask_HW)
+    lightness, chroma = lab_HW3[..., 0], np.hypot(lab_HW3[..., 1], lab_HW3[..., 2])
+    down, right = np.gradient(lightness)
+    shown = lab_HW3[_away_from_edges(subject_HW, np.hypot(down, right))]
     offset, fill, tall, pinch = _outline(subject_HW)
     return Look(
         picture.width, picture.height, evenness, background, float(subject_HW.mean()), offset, fill, tall, pinch,
-        shares(shown), shares(lab_HW3), float(lab_HW3[..., 0].mean()), float(lab_HW3[..., 0].std()), float(chroma.mean()),
+        shares(shown), shares(lab_HW3), float(lightness.mean()), float(lightness.std()), float(chroma.mean()),
         float((lab_HW3[..., 1] * 0.5 + lab_HW3[..., 2]).mean()), float(np.hypot(down, right).mean()),
         find_pattern(lab_HW3, subject_HW),
     )  # fmt: skip
+
+
+def _away_from_edges(mask_HW: Mask, slope_HW: Floats) -> Mask:
+    """Return the mask without pixels on an edge, which mix two colours into a third; all of it if little would be left."""
+    inner_HW = erode(mask_HW, 1) & (slope_HW < 0.1)
+    return inner_HW if inner_HW.sum() > 0.3 * mask_HW.sum() else mask_HW
+
+
+def _one_subject(evenness: float, share: float) -> bool:
+    return evenness > 0.75 and 0.02 < share < 0.9
 
 
 def _stand_out(lab_HW3: Floats) -> tuple[float, str, Mask]:

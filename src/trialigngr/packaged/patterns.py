@@ -43,9 +43,9 @@ def erode(mask_HW: Mask, steps: int) -> Mask:
 def main_channel(lab_HW3: Floats, mask_HW: Mask) -> Floats:
     """Return the surface [H, W] along the direction in colour space in which it varies most, mean 0 inside the mask."""
     inside = lab_HW3[mask_HW]
-    centred = inside - inside.mean(0)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    channel: Floats = (lab_HW3 - inside.mean(0)) @ vectors[:, -1]
+    centred = inside - inside.mean(axis=0, keepdims=True)
+    directions = np.linalg.eigh(centred.T @ centred).eigenvectors
+    channel: Floats = (lab_HW3 - inside.mean(axis=0, keepdims=True)) @ directions[:, -1]
     return channel
 
 
@@ -107,9 +107,9 @@ def _direction(angle: float) -> str:
 def _name(energy: float, one_way: float, two_way: float, angle: float, repeat: float, skew: float) -> str:
     if energy < 0.02:
         return "plain"
-    if one_way > 0.65 and repeat > 0.3:
+    if one_way > 0.65 and repeat > 0.45:
         return f"{_direction(angle)} stripes"
-    if repeat > 0.3 and one_way < 0.5:
+    if repeat > 0.45 and one_way < 0.5:
         # Checks give both colours the same room; dots leave most of it to the ground.
         return "checks" if two_way > 0.5 or (two_way > 0.35 and skew < 0.5) else "dots"
     if energy < 0.05:
