@@ -35,7 +35,7 @@ class ShopSettings(Settings):
 
     seed: int = 0
     """Everything random in the shop follows from it."""
-    items: int = Field(default=384, ge=8)
+    items: int = Field(default=384, ge=16)
     """How many products there are."""
     shoppers: int = Field(default=1500, ge=1)
     """How many people shop; each takes 8 to 14 items."""

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 STAY, ONWARD, ASIDE = 0.40, 0.28, 0.16
-"""Chance of the next item's department: the same, the one that follows it, the one after the next but one."""
+"""Chance of the next item's department: the same, the next one on the ring, the third one on."""
 PULL = np.array([0.25, 2.0, 50.0])
 """Weight of an item that has neither the shopper's look nor interest, one of them, both."""
 POPULARITY_SPREAD = 0.5
