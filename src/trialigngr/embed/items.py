@@ -151,3 +151,9 @@ def load_embeddings(folder: Path) -> Floats:
     embeddings_ND: Floats = load_file(folder / FILE)["embeddings"]
     _refuse_unfinished(embeddings_ND, f"{folder / FILE}")
     return embeddings_ND
+
+
+def load_texts(folder: Path) -> list[str]:
+    """Return the enriched texts as they were embedded, in row order."""
+    texts: list[str] = pl.read_parquet(folder / TEXTS, columns=["text"])["text"].to_list()
+    return texts

@@ -23,9 +23,14 @@ class CaptionSettings(Settings):
     """How pictures are described."""
 
     generator: str = "measured"
-    """Who writes the captions; `CAPTIONERS` lists the names."""
+    """Who writes the captions; `CAPTIONERS` lists the names, and ``none`` writes none ("without CMSA")."""
     device: str = "auto"
     """Where the generator's networks run."""
+
+
+NOBODY = "none"
+"""The generator that describes nothing."""
+UNDESCRIBED: dict[str, Any] = {"caption": None, "generator": None, "problem": None}
 
 
 class Captioner(Protocol):
@@ -53,7 +58,7 @@ def start_captioner(settings: CaptionSettings) -> Captioner:
     if settings.generator not in CAPTIONERS:
         hint = did_you_mean(settings.generator, CAPTIONERS)
         raise RecipeError(
-            f"captions.generator = {settings.generator!r}: known are {', '.join(sorted(CAPTIONERS))}.{hint}"
+            f"captions.generator = {settings.generator!r}: known are {', '.join(sorted(CAPTIONERS))}, {NOBODY}.{hint}"
         )
     return CAPTIONERS[settings.generator](settings)
 
@@ -64,22 +69,22 @@ def write_captions(settings: CaptionSettings, catalog: Catalog, out: Path) -> di
     An item without a picture, or with one that cannot be used, has no caption; ``problem`` says why the picture failed.
     Finished rows survive a kill in ``captions.jsonl`` until the table is written.
     """
-    captioner = start_captioner(settings)
+    captioner = None if settings.generator == NOBODY else start_captioner(settings)
     journal = Journal(out / "captions.jsonl")
 
     def describe(rows: range) -> list[dict[str, Any]]:
-        return _describe_rows(captioner, catalog, rows)
+        return _describe_rows(captioner, catalog, rows) if captioner is not None else [UNDESCRIBED for _ in rows]
 
     rows = journal.complete(len(catalog), CHUNK, "Describing pictures", describe)
     schema = {"caption": pl.String, "generator": pl.String, "problem": pl.String}
     table = pl.DataFrame(rows, schema=schema).with_columns(item_id=pl.Series(catalog.ids, dtype=pl.String))
     table.select("item_id", *schema).write_parquet(out / FILE)
     journal.remove()
-    return _facts(captioner.name, catalog, table)
+    return _facts(settings.generator if captioner is None else captioner.name, catalog, table)
 
 
 def _describe_rows(captioner: Captioner, catalog: Catalog, rows: range) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = [{"caption": None, "generator": None, "problem": None} for _ in rows]
+    made: list[dict[str, Any]] = [dict(UNDESCRIBED) for _ in rows]
     pictures: dict[int, Image.Image] = {}
     for place, row in enumerate(rows):
         path = catalog.picture(row)

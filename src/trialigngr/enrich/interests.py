@@ -27,7 +27,7 @@ class InterestSettings(Settings):
     """How interests are mined."""
 
     generator: str = "lexicon"
-    """Who mines them; `MINERS` lists the names."""
+    """Who mines them; `MINERS` lists the names, and ``none`` mines none ("without MDIM")."""
     drop_low: bool = True
     """Leave out tags of low confidence."""
     use_captions: bool = True
@@ -72,7 +72,24 @@ def _lexicon(settings: InterestSettings, sample: Sequence[ItemText]) -> Interest
     return LexiconMiner(sample, settings.device)
 
 
-MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner]] = {"lexicon": _lexicon}
+class NoMiner:
+    """Tells no interests."""
+
+    name = "none"
+
+    def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
+        """Return no interests for each text."""
+        return [Interests((), None) for _ in texts]
+
+
+def _none(settings: InterestSettings, sample: Sequence[ItemText]) -> InterestMiner:
+    return NoMiner()
+
+
+MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner]] = {
+    "lexicon": _lexicon,
+    "none": _none,
+}
 """Generator name → how to start it, knowing a sample of the catalogue's texts."""
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
@@ -79,6 +80,33 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+Status = Literal["done", "begun", "changed", "to do"]
+
+
+def stage_status(folder: Path, wanted: str) -> Status:
+    """Say how a stage stands: done, begun and interrupted, something else in its place, or nothing there."""
+    if (folder / MANIFEST).exists() and read_manifest(folder).fingerprint == wanted:
+        return "done"
+    if _begun(folder, wanted):
+        return "begun"
+    return "changed" if folder.exists() else "to do"
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def _begun(folder: Path, wanted: str) -> bool:
+    token = _partial(folder) / ".wanted"
+    return token.exists() and token.read_text(encoding="utf-8") == wanted
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.replace(folder)
+
+
 def make_stage(
     folder: Path,
     kind: str,
@@ -92,24 +120,23 @@ def make_stage(
     what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
     """
     wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
-    if (folder / MANIFEST).exists():
-        found = read_manifest(folder)
-        if found.fingerprint == wanted:
-            log(f"{kind}: unchanged, kept")
-            return found
-    partial = folder.with_name(f"{folder.name}.partial")
-    token = partial / ".wanted"
-    if partial.exists() and (not token.exists() or token.read_text(encoding="utf-8") != wanted):
-        shutil.rmtree(partial)
-    if partial.exists():
+    if stage_status(folder, wanted) == "done":
+        log(f"{kind}: unchanged, kept")
+        return read_manifest(folder)
+    partial = _partial(folder)
+    if _begun(folder, wanted):
         log(f"{kind}: going on with what an interrupted run left")
-    partial.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(token, wanted)
+    else:
+        log(f"{kind} …")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_text_atomically(partial / ".wanted", wanted)
+    started = time.monotonic()
     facts = build(partial)
+    facts["seconds"] = round(time.monotonic() - started, 1)
     manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), dict(parents), facts)
     write_text_atomically(partial / MANIFEST, json.dumps(asdict(manifest), indent=2, default=str) + "\n")
-    token.unlink()
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.replace(folder)
+    _settle(partial, folder)
+    (folder / ".wanted").unlink()
+    log(f"{kind}: done in {facts['seconds']:.0f} s")
     return manifest

@@ -35,6 +35,8 @@ class Chat:
         before, between, tail, close = self._pieces()
         self.before, self.between, self.tail = map(self._trusted, (before, between, tail))
         self.close = self._closing(self._trusted(close))
+        if not self.tail:
+            raise RecipeError("The backbone's chat template has no assistant header to answer after; use another backbone.")
 
     def _pieces(self) -> tuple[str, str, str, str]:
         messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
@@ -72,3 +74,7 @@ class Chat:
     def header(self, system: str, instruction: str) -> list[int]:
         """Return everything up to where the user's items begin."""
         return [*self.before, *self.encode([system])[0], *self.between, *self.encode([instruction])[0]]
+
+    def is_special(self, token: int) -> bool:
+        """Say whether an id stands for a special or added token, never for text."""
+        return token in self._special

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 
@@ -69,3 +70,26 @@ def find_task(name: str) -> Task:
         if name in (task.name, task.number):
             return task
     raise RecipeError(f"There is no task {name!r}; the eight are {', '.join(TASKS)}.{did_you_mean(name, TASKS)}")
+
+
+class TaskSettings(Settings):
+    """Which tasks are trained, and how often each is drawn."""
+
+    use: tuple[str, ...] = tuple(TASKS)
+    """Task names (or T1 … T8)."""
+    weights: dict[str, float] = {}
+    """Task name → weight of being drawn for a batch; 1 where nothing is said (all 1: uniformly, as in the paper)."""
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks in use, in the paper's order; raise `RecipeError` for unknown names or none at all."""
+        named = {find_task(name).name for name in self.use}
+        if not named:
+            raise RecipeError("tasks.use names no task; give at least sids_to_sid.")
+        for name in self.weights:
+            find_task(name)
+        return [task for task in TASKS.values() if task.name in named]
+
+    def weight_of(self) -> dict[str, float]:
+        """Return task name → weight for the tasks in use."""
+        given = {find_task(name).name: weight for name, weight in self.weights.items()}
+        return {task.name: given.get(task.name, 1.0) for task in self.tasks()}

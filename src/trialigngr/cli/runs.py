@@ -1,0 +1,59 @@
+"""``run``, ``plan``, ``ls``: make runs and see how they stand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+_recipe = click.argument("recipe")
+_data = click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
+_set = click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
+_seeds = click.option("--seeds", default=1, show_default=True, help="Train this many models and report their spread.")
+
+
+@click.command()
+@_recipe
+@_data
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a run that stands there goes on.")
+@_set
+@_seeds
+@click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
+def run(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, until: str | None) -> None:
+    """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
+    from trialigngr.pipeline import run as run_recipe
+
+    run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
+
+
+@click.command()
+@_recipe
+@_data
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/plan"), show_default=True, help="Run folder.")
+@_set
+@_seeds
+def plan(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int) -> None:
+    """Print the stages of a run, what is done already, and what the rest will cost."""
+    from trialigngr.pipeline.plan import plan_lines
+    from trialigngr.recipes.recipe import read_recipe
+
+    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+def ls(folder: Path) -> None:
+    """List the runs in FOLDER with their test HR@10 and NDCG@10."""
+    found = sorted(path.parent for path in folder.glob("*/recipe.toml"))
+    if not found:
+        click.echo(f"There are no runs in {folder}.")
+    for run_folder in found:
+        metrics = run_folder / "metrics.json"
+        if not metrics.is_file():
+            click.echo(f"{run_folder.name:30s} not finished")
+            continue
+        test = json.loads(metrics.read_text(encoding="utf-8"))["test"]
+        said = "  ".join(f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10"))
+        click.echo(f"{run_folder.name:30s} {said}")

@@ -1,0 +1,94 @@
+"""`Run`: a finished run folder, ready to recommend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.catalog.items import Item
+from trialigngr.decode.recommend import Recommender
+from trialigngr.foundation.artifact import Manifest, read_manifest
+from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.pipeline.parts import Parts
+from trialigngr.recipes.recipe import Recipe, read_recipe
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A recommended item; ``score`` is the log-probability of its SID (None where popularity stands in)."""
+
+    item_id: str
+    title: str
+    score: float | None
+
+
+class Run:
+    """A run folder. Stages are loaded when they are first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / "recipe.toml").is_file():
+            raise ArtifactError(f"{folder} is not a run (it has no recipe.toml); make one with `trialigngr run RECIPE --out {folder}`.")
+        self.recipe: Recipe = read_recipe(str((folder / "recipe.toml").absolute()))
+        self.parts = Parts(self.recipe, folder)
+
+    def manifest(self, stage: str) -> Manifest:
+        """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""
+        return read_manifest(self.folder / stage)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` says."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise ArtifactError(f"{self.folder} has no metrics.json; run the recipe to its end first.")
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return body
+
+    @cached_property
+    def recommender(self) -> Recommender:
+        """Beam search with the run's model; raises when model and SIDs are not of one run."""
+        model, sids = self.manifest("model"), self.manifest("sids")
+        if model.parents["sids"] != sids.fingerprint:
+            raise ArtifactError(f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again.")
+        self.parts.backbone.model.eval()
+        return self.parts.recommender(self.parts.backbone, self.parts.chat, self.parts.views(self.parts.chat))
+
+    def recommend(self, history: Sequence[str], k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
+        """Return the best k items after a history of item ids, oldest first; ``unseen`` leaves out what is in it.
+
+        An empty history gets the most popular items. Raises `CatalogError` for an unknown item or k < 1.
+        """
+        if k < 1:
+            raise CatalogError(f"k = {k}: ask for at least one item.")
+        rows = np.array([self.parts.catalog.row(item_id) for item_id in history], dtype=np.int64)
+        if not len(rows):
+            return self._popular(k)
+        cap = self.recipe.prompt.history_cap
+        ranking = self.recommender.recommend(rows[-cap:], k, rows if unseen else None)
+        return [self._told(int(row), float(score)) for row, score in zip(ranking.rows, ranking.scores, strict=True)]
+
+    def recommend_user(self, user_id: str, k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
+        """Return the best k items for a user of the log, after everything they took."""
+        histories = self.parts.histories
+        rows = histories.sequence(histories.user(user_id))
+        return self.recommend([self.parts.catalog.ids[row] for row in rows], k, unseen=unseen)
+
+    def _popular(self, k: int) -> list[Recommendation]:
+        counts = self.parts.histories.popularity(len(self.parts.catalog))
+        return [self._told(int(row), None) for row in np.argsort(-counts, kind="stable")[:k]]
+
+    def _told(self, row: int, score: float | None) -> Recommendation:
+        item: Item = self.parts.catalog[row]
+        return Recommendation(item.item_id, item.name, score)
+
+
+def load(folder: str | Path) -> Run:
+    """Open a run folder; ``load("runs/demo").recommend(["p0007", "p0031"], k=5)``."""
+    return Run(Path(folder))

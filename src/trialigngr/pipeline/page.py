@@ -1,0 +1,289 @@
+"""Fills the report's `Page` from a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trialigngr import __version__
+from trialigngr.embed.items import load_texts
+from trialigngr.foundation.artifact import Manifest, read_manifest
+from trialigngr.metrics.intervals import Estimate
+from trialigngr.pipeline.loaded import Run
+from trialigngr.report.page import (
+    Counts,
+    Curves,
+    Difference,
+    Interest,
+    MetricTable,
+    Page,
+    Person,
+    Recommended,
+    SidLevel,
+    SidQuality,
+    Span,
+    Stage,
+    StageName,
+    Story,
+    System,
+    TaskExample,
+    Tile,
+)
+from trialigngr.report.write import write_page
+from trialigngr.sids.semantic_ids import END
+from trialigngr.tasks.chat import Chat
+from trialigngr.tasks.examples import TaskExamples
+from trialigngr.tasks.task import TASKS, Task
+
+PEOPLE, STORIES, SHOWN = 10, 6, 8
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` at the top of a run folder and return its path."""
+    return write_page(page(run), run.folder / "report.html")
+
+
+def page(run: Run) -> Page:
+    """Return the whole page of a finished run."""
+    metrics = run.metrics
+    return Page(
+        title=f"{run.folder.name}: recommendations with Semantic IDs",
+        recipe=run.recipe.description or run.folder.name,
+        made_on=date.today().strftime("%-d %B %Y"),
+        counts=_counts(run),
+        stages=_stages(run),
+        settings=run.recipe.model_dump(mode="json", exclude={"description"}),
+        protocol=metrics["protocol"],
+        sid_quality=_sid_quality(run),
+        tables=_tables(metrics),
+        differences=_differences(metrics),
+        curves=_curves(run),
+        tasks=tuple(_task_examples(run)),
+        people=_people(run),
+        people_chosen=f"{PEOPLE} test users drawn at random with a fixed seed; nobody was left out for a bad list.",
+        stories=_stories(run),
+        version=__version__,
+    )
+
+
+def _facts(run: Run, stage: str) -> dict[str, Any]:
+    return run.manifest(stage).facts
+
+
+def _counts(run: Run) -> Counts:
+    facts, histories = _facts(run, "catalog"), run.parts.histories
+    items = facts["kept"]["items"]
+    notes = [f"{count:,} {name.replace('_', ' ')} dropped" for name, count in facts["dropped"].items() if count]
+    if facts["order"]["users_with_a_tie"]:
+        notes.append(f"{facts['order']['users_with_a_tie']:,} users have a tie in time; ties go by place in the file")
+    return Counts(
+        users=facts["kept"]["users"],
+        items=items,
+        interactions=facts["kept"]["interactions"],
+        pictures=items - facts["without"]["image_path"],
+        test_targets=facts["split"]["test"],
+        titles=items - facts["without"]["title"],
+        median_history=float(np.median(histories.lengths)),
+        notes=tuple(notes),
+    )
+
+
+def _stages(run: Run) -> tuple[Stage, ...]:
+    manifests: dict[str, Manifest] = {
+        name: read_manifest(run.folder / name)
+        for name in ("catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation")
+    }
+    facts = {name: manifest.facts for name, manifest in manifests.items()}
+    embedded, sids, model = facts["embeddings"], facts["sids"], facts["model"]
+    said: dict[StageName, str] = {
+        "catalog": f"{facts['catalog']['kept']['items']:,} items, {facts['catalog']['kept']['users']:,} users",
+        "captions": f"{facts['captions']['captions']:,} captions",
+        "interests": f"{facts['interests']['tags']:,} tags, {facts['interests']['distinct_tags']:,} distinct",
+        "embeddings": f"{embedded['dimensions']} numbers an item",
+        "sids": " × ".join(str(size) for size in sids["sizes"]) + " codes",
+        "tasks": f"{len(model['examples'])} tasks, {sum(model['examples'].values()):,} examples",
+        "model": f"{model['parameters'] / 1e6:.1f}M parameters, {model['step']:,} steps",
+        "decode": f"{run.recipe.decode.beams} beams",
+        "evaluation": f"{facts['evaluation']['test_targets']:,} test targets",
+    }
+    written_by = {
+        "captions": facts["captions"]["generator"],
+        "interests": facts["interests"]["generator"],
+        "embeddings": ", ".join(embedded["encoders"]),
+        "sids": run.recipe.sids.quantizer,
+        "model": run.recipe.model.name,
+    }
+    return tuple(Stage(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name)) for name, fact in said.items())
+
+
+def _entropies(codes_NL: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Return the entropy (nats) of the prefixes of each depth."""
+    result = []
+    for depth in range(1, codes_NL.shape[1] + 1):
+        _, counts = np.unique(codes_NL[:, :depth], axis=0, return_counts=True)
+        shares = counts / counts.sum()
+        result.append(float(-(shares * np.log(shares)).sum()))
+    return tuple(result)
+
+
+def _sid_quality(run: Run) -> SidQuality:
+    facts, sids, parts = _facts(run, "sids"), run.parts.sids, run.parts
+    levels = []
+    for level, size in enumerate(sids.sizes):
+        codes = sids.codes_NL[:, level]
+        levels.append(SidLevel(size, len(np.unique(codes[codes != END]))))
+    leaf_N = parts.trie.node_of_item[-1]
+    shared_N = np.bincount(leaf_N)[leaf_N] > 1
+    targets = parts.histories.target_items(parts.histories.targets("test"))
+    return SidQuality(
+        items=len(sids),
+        distinct=len(sids.rows_of),
+        levels=tuple(levels),
+        sharing=float(shared_N.mean()),
+        surplus=1 - len(sids.rows_of) / len(sids),
+        sharing_targets=float(shared_N[targets].mean()),
+        raw_sharing=facts["collisions_raw"]["items"],
+        prefix_entropy=_entropies(sids.codes_NL),
+        fidelity=facts["fidelity"],
+        fidelity_held_out=facts["fidelity_held_out"],
+        policy=run.recipe.sids.collisions,
+        moved=facts["moved"],
+    )
+
+
+def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
+    return {name: Estimate(**figure) for name, figure in figures.items()}
+
+
+def _tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
+    def table(name: str, says: str, ours: str, others: str | None) -> MetricTable:
+        beside = metrics[others] if others else {}
+        rows = [System("TriAlignGR", _estimates(metrics[ours]), ours=True)]
+        rows += [System(name, _estimates(figures)) for name, figures in beside.items()]
+        return MetricTable(name, says, tuple(rows))
+
+    return (
+        table("Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"),
+        table("Items, seen ones masked", "What a user already took is left out, for every system.", "test_unseen", "baselines_unseen"),
+        table("SIDs", "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.", "test_sid", None),
+    )
+
+
+def _differences(metrics: Mapping[str, Any]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(metric, versus, Estimate(**figure))
+        for versus, figures in metrics["differences"].items()
+        for metric, figure in figures.items()
+    )
+
+
+def _curves(run: Run) -> Curves:
+    lines = [json.loads(line) for line in (run.folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    loss: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for task, value in line["loss"].items():
+            loss.setdefault(task, []).append((line["step"], value))
+    validation = tuple((line["step"], line["valid"]["NDCG@10"]) for line in lines if "valid" in line)
+    return Curves({task: tuple(points) for task, points in loss.items()}, validation, chosen_step=_facts(run, "model")["best_step"])
+
+
+def _task_examples(run: Run) -> Iterable[TaskExample]:
+    trained = _facts(run, "model")["examples"]
+    chat = run.parts.chat
+    views = run.parts.views(chat)
+    for task in TASKS.values():
+        if task.name in trained:
+            yield _task_example(task, run.parts.examples(task, views, chat), chat)
+        else:
+            wanted = task.name in {wanted.name for wanted in run.recipe.tasks.tasks()}
+            why = "this catalogue does not have what it needs" if wanted else "the recipe leaves it out"
+            yield TaskExample(task.number, task.name, absent=f"Not trained: {why}.")
+
+
+def _task_example(task: Task, examples: TaskExamples, chat: Chat) -> TaskExample:
+    sheet = examples.batch(0, 0, 1)[0]
+    branch = sheet.branches[0]
+    return TaskExample(
+        task.number,
+        task.name,
+        system=(Span(task.system),),
+        user=(Span(task.instruction), *_spans(chat, [*sheet.trunk, *branch.prompt[: len(branch.prompt) - len(chat.tail)]])),
+        target=_spans(chat, branch.target),
+        examples=len(examples),
+    )
+
+
+def _spans(chat: Chat, ids: list[int]) -> tuple[Span, ...]:
+    """Return ids as text, each special token by itself."""
+    spans: list[Span] = []
+    plain: list[int] = []
+    for token in [*ids, None]:
+        if token is not None and not chat.is_special(token):
+            plain.append(token)
+            continue
+        if plain:
+            spans.append(Span(chat.tokenizer.decode(plain)))
+            plain = []
+        if token is not None:
+            spans.append(Span(chat.tokenizer.convert_ids_to_tokens(token), token=True))
+    return tuple(spans)
+
+
+def _tile(run: Run, row: int) -> Tile:
+    item = run.parts.catalog[row]
+    return Tile(item.name, run.parts.catalog.picture(row), item.categories[-1] if item.categories else None)
+
+
+def _people(run: Run) -> tuple[Person, ...]:
+    parts = run.parts
+    lists = pl.read_parquet(run.folder / "recommendations.parquet")
+    targets = parts.sample("test", PEOPLE)
+    wanted = parts.histories.target_items(targets)
+    people: list[Person] = []
+    seen: set[int] = set()
+    for user, position, row in zip(targets.users.tolist(), targets.positions.tolist(), wanted.tolist(), strict=True):
+        if user in seen:
+            continue
+        seen.add(user)
+        mine = lists.filter(pl.col("user_id") == parts.histories.user_ids[user], pl.col("position") == position)
+        recommended = tuple(
+            Recommended(_tile(run, parts.catalog.row(item_id)), score, item_id == parts.catalog.ids[row])
+            for item_id, score in mine.sort("rank").select("item_id", "score").iter_rows()
+        )
+        shown = parts.histories.before(user, position, SHOWN)
+        history = tuple(_tile(run, int(other)) for other in shown)
+        people.append(Person(f"Shopper {len(people) + 1}", history, recommended, _tile(run, row), position - len(shown)))
+    return tuple(people)
+
+
+def _stories(run: Run) -> tuple[Story, ...]:
+    parts = run.parts
+    texts = load_texts(run.folder / "embeddings")
+    pictured = [row for row in range(len(parts.catalog)) if parts.captions[row]] or list(range(len(parts.catalog)))
+    rows = np.random.default_rng(0).choice(pictured, min(STORIES, len(pictured)), replace=False)
+    return tuple(_story(run, int(row), texts[int(row)]) for row in rows)
+
+
+def _story(run: Run, row: int, text: str) -> Story:
+    parts = run.parts
+    item, interests = parts.catalog[row], parts.interests[row]
+    codes = parts.sids.codes_NL
+    kin = [int(other) for other in np.flatnonzero(codes[:, 0] == codes[row, 0]) if other != row][:4]
+    return Story(
+        item=_tile(run, row),
+        description=item.description,
+        brand=item.brand,
+        categories=item.categories,
+        caption=parts.captions[row],
+        interests=tuple(Interest(tag.tag, tag.confidence) for tag in interests.tags),
+        lifestyle=interests.lifestyle,
+        enriched_text=text,
+        sid=tuple(parts.sids.tokens(row)),
+        kin=tuple(_tile(run, other) for other in kin),
+    )

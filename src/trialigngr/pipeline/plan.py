@@ -1,0 +1,35 @@
+"""What a run will do: each stage's state, and what it costs as far as that is known before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from trialigngr.foundation.artifact import read_manifest
+from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.recipes.recipe import Recipe
+
+
+def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> Iterator[str]:
+    """Yield a line a stage: done, begun, changed or to do, and where it stands; then what training will take."""
+    shown: set[Path] = set()
+    for seed in range(seeds):
+        for stage in stages(recipe, data, out, seed):
+            if stage.folder not in shown:
+                shown.add(stage.folder)
+                yield f"{stage.name:12s} {stage.status():8s} {_cost(stage, recipe)}"
+
+
+def _cost(stage: Stage, recipe: Recipe) -> str:
+    if stage.status() == "done":
+        return f"took {read_manifest(stage.folder).facts['seconds']:.0f} s"
+    settings = recipe.train
+    told = {
+        "captions": f"by {recipe.captions.generator}, once a picture",
+        "interests": f"by {recipe.interests.generator}, once an item",
+        "embeddings": f"by {recipe.embeddings.encoder}",
+        "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.sizes))}",
+        "model": f"{recipe.model.name}, {len(recipe.tasks.tasks())} tasks, at most {settings.epochs:g} epochs of {settings.batch_size} a batch",
+        "evaluation": f"{recipe.decode.beams} beams, twice over all test targets",
+    }
+    return told.get(stage.name, "")

@@ -1,0 +1,1 @@
+"""A recipe: the settings of every stage under a name, written as its difference from another recipe."""

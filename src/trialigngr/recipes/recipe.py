@@ -1,0 +1,143 @@
+"""`Recipe`: every stage's settings in one frozen tree; TOML files with ``extends``; ``--set a.b=v``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import Field
+
+from trialigngr.catalog.prepare import CatalogSettings
+from trialigngr.catalog.shop.draw import ShopSettings
+from trialigngr.decode.recommend import DecodeSettings
+from trialigngr.embed.items import EmbedSettings
+from trialigngr.enrich.captions import CaptionSettings
+from trialigngr.enrich.interests import InterestSettings
+from trialigngr.evaluate.figures import EvaluateSettings
+from trialigngr.foundation.config import Settings, parse_settings
+from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.models.backbone import BackboneSettings
+from trialigngr.sids.assign import SidSettings
+from trialigngr.tasks.examples import PromptSettings
+from trialigngr.tasks.task import TaskSettings
+from trialigngr.train.loop import TrainSettings
+
+
+class Recipe(Settings):
+    """The settings of every stage."""
+
+    description: str = ""
+    """One sentence for `trialigngr show`."""
+    seed: int = 0
+    """Root of every random choice in training."""
+    shop: ShopSettings = Field(default_factory=ShopSettings)
+    """The shop that is drawn when no data folder is given."""
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
+    """Reading, k-core and split."""
+    captions: CaptionSettings = Field(default_factory=CaptionSettings)
+    """CMSA: what the pictures show, in words."""
+    interests: InterestSettings = Field(default_factory=InterestSettings)
+    """MDIM: the interests behind the items."""
+    embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
+    """Text and pixels as one vector."""
+    sids: SidSettings = Field(default_factory=SidSettings)
+    """Vectors as Semantic IDs."""
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
+    """TMT: the tasks and their mixture."""
+    prompt: PromptSettings = Field(default_factory=PromptSettings)
+    """What a prompt shows."""
+    model: BackboneSettings = Field(default_factory=BackboneSettings)
+    """The language model."""
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    """The training loop."""
+    decode: DecodeSettings = Field(default_factory=DecodeSettings)
+    """Beam search."""
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    """The test."""
+
+    def to_toml(self) -> str:
+        """Return the whole recipe as TOML that `read_recipe` reads back to an equal one."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def packaged_recipes() -> dict[str, str]:
+    """Return name → TOML text of the recipes in the package."""
+    folder = files("trialigngr.recipes")
+    found = {entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
+    return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
+
+
+def _source(name: str, beside: Path | None) -> tuple[str, str, Path | None]:
+    """Return where a recipe stands, its text and its folder: a file (path ending in .toml) or a packaged name."""
+    if name.endswith(".toml"):
+        path = beside / name if beside is not None and not Path(name).is_absolute() else Path(name)
+        if not path.is_file():
+            raise RecipeError(f"There is no recipe file {path}.")
+        try:
+            return str(path), path.read_text(encoding="utf-8"), path.parent
+        except UnicodeDecodeError:
+            raise RecipeError(f"{path} is not UTF-8 text; a recipe is a TOML file.") from None
+    packaged = packaged_recipes()
+    if name not in packaged:
+        hint = did_you_mean(name, packaged)
+        raise RecipeError(f"There is no recipe {name!r}; known are {', '.join(packaged)}, or give a .toml file.{hint}")
+    return f"recipe {name}", packaged[name], None
+
+
+def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in change.items():
+        inner = result.get(key)
+        result[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _tree(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
+    """Return a recipe's settings as written: its parents' first, then its own; ``a+b`` lays b over a."""
+    tree: dict[str, Any] = {}
+    for part in name.split("+"):
+        tree = _merged(tree, _layer(part.strip(), beside, above))
+    return tree
+
+
+def _layer(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
+    where, text, folder = _source(name, beside)
+    if where in above:
+        raise RecipeError(f"{where} extends itself: {' → '.join((*above, where))}.")
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {error}.") from None
+    parent = own.pop("extends", None)
+    parse_settings(Recipe, own, where)
+    return own if parent is None else _merged(_tree(str(parent), folder, (*above, where)), own)
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text!r} is not of the form a.b=value.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
+    """Return a recipe by packaged name or .toml path (``a+b`` lays b over a), with ``a.b=value`` changes laid over it all.
+
+    Raises `RecipeError` that says what does not fit, where, and the nearest known name.
+    """
+    tree = _tree(name, None, ())
+    recipe = parse_settings(Recipe, tree, f"recipe {name}")
+    for change in changes:
+        tree = _merged(tree, _assignment(change))
+        recipe = parse_settings(Recipe, tree, f"--set {change}")
+    return recipe
