@@ -15,10 +15,16 @@ from trialigngr.foundation.seeds import child
 from trialigngr.sids.collisions import Policy, collisions, resolve
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import fidelity
+from trialigngr.sids.quantizers.fsq import FsqSettings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
+from trialigngr.sids.quantizers.letter import LetterSettings
 from trialigngr.sids.quantizers.levels import Codes, Vectors
+from trialigngr.sids.quantizers.macrec import MacRecSettings, fit_pair
+from trialigngr.sids.quantizers.opq import OpqSettings
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, fitting_sizes, shrinkage
 from trialigngr.sids.quantizers.registry import fit_method
+from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings
+from trialigngr.sids.quantizers.rqkmeans_plus import RqKMeansPlusSettings
 from trialigngr.sids.quantizers.rqvae import RqVaeSettings
 from trialigngr.sids.semantic_ids import SemanticIds
 
@@ -29,7 +35,9 @@ CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
 class SidSettings(Settings):
     """How embeddings become SIDs."""
 
-    quantizer: Literal["rqvae", "rqkmeans"] = "rqvae"
+    quantizer: Literal["rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec"] = (
+        "rqvae"
+    )
     """Which quantizer; its own settings stand in the table of the same name."""
     sizes: tuple[CodebookSize, ...] = Field((4096, 2048, 1024), min_length=1, max_length=8)
     """Codebook sizes, coarse to fine (the paper's); a catalogue of fewer items makes them smaller."""
@@ -43,24 +51,83 @@ class SidSettings(Settings):
     """Settings of `rqvae`."""
     rqkmeans: KMeansSettings = KMeansSettings()
     """Settings of `rqkmeans`."""
+    rqkmeans_balanced: BalancedSettings = BalancedSettings()
+    """Settings of `rqkmeans_balanced`."""
+    rqkmeans_plus: RqKMeansPlusSettings = RqKMeansPlusSettings()
+    """Settings of `rqkmeans_plus`."""
+    opq: OpqSettings = OpqSettings()
+    """Settings of `opq`."""
+    fsq: FsqSettings = FsqSettings()
+    """Settings of `fsq`."""
+    letter: LetterSettings = LetterSettings()
+    """Settings of `letter`."""
+    macrec: MacRecSettings = MacRecSettings()
+    """Settings of `macrec`."""
 
 
-def assign_sids(settings: SidSettings, embeddings_ND: Vectors, item_ids: Sequence[str], out: Path) -> dict[str, Any]:
+def assign_sids(
+    settings: SidSettings,
+    embeddings_ND: Vectors,
+    item_ids: Sequence[str],
+    out: Path,
+    beside_NC: Vectors | None = None,
+) -> dict[str, Any]:
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
-    Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
+    ``beside_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a second
+    set, of the pictures, into ``pictures/``. Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
+    vectors_ND = _checked(embeddings_ND, item_ids)
+    beside_NC = None if beside_NC is None else _checked(beside_NC, item_ids)
+    quantizers = fit(settings, vectors_ND, beside_NC)
+    facts = _write(settings, quantizers[0], vectors_ND, item_ids, out)
+    if len(quantizers) > 1 and beside_NC is not None:
+        (out / "pictures").mkdir(exist_ok=True)
+        facts["pictures"] = _write(settings, quantizers[1], beside_NC, item_ids, out / "pictures")
+    return facts | {"fidelity_held_out": held_out_fidelity(settings, vectors_ND, beside_NC)}
+
+
+def fit(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> list[Quantizer]:
+    """Return the quantizer that the settings name, fitted on the vectors; of `macrec` a second one, of the pictures."""
+    sizes = fitting_sizes(settings.sizes, len(vectors_ND))
+    if settings.quantizer == "macrec" and beside_NC is not None:
+        return list(fit_pair(vectors_ND, beside_NC, sizes, settings.macrec, settings.seed))
+    own = getattr(settings, settings.quantizer)
+    return [fit_method(settings.quantizer)(vectors_ND, sizes, own, settings.seed, beside_NC)]
+
+
+def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> float | None:
+    """Return the fidelity on items that a second fit did not see; None if the settings or too few items forbid it."""
+    held = int(settings.held_out * len(vectors_ND))
+    if not held:
+        return None
+    order_N = np.random.default_rng(child(settings.seed, "held-out items")).permutation(len(vectors_ND))
+    unseen_H, seen_S = np.sort(order_N[:held]), np.sort(order_N[held:])
+    quantizer = fit(settings, vectors_ND[seen_S], None if beside_NC is None else beside_NC[seen_S])[0]
+    return fidelity(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
+
+
+def _checked(embeddings_ND: Vectors, item_ids: Sequence[str]) -> Vectors:
     if len(item_ids) != len(embeddings_ND):
-        raise SidError(f"{len(item_ids)} item ids but {len(embeddings_ND)} embeddings; both must name the same items in the same order.")
-    vectors_ND = check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
-    quantizer = fit(settings, vectors_ND)
+        raise SidError(
+            f"{len(item_ids)} item ids but {len(embeddings_ND)} embeddings; they must name the same items in one order."
+        )
+    return check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
+
+
+def _write(
+    settings: SidSettings, quantizer: Quantizer, vectors_ND: Vectors, item_ids: Sequence[str], out: Path
+) -> dict[str, Any]:
+    """Encode, part the items that share, write both files and return the facts."""
     if shrunk := shrinkage(settings.sizes, quantizer.sizes):
-        log(f"sids: {len(item_ids)} items are too few for codebooks of {settings.sizes}; {shrunk}")
+        log(f"sids: codebooks of {settings.sizes} do not fit {len(item_ids)} items; {shrunk}")
     raw_NL = quantizer.encode(vectors_ND)
-    codes_NL = resolve(settings.collisions, raw_NL, quantizer.latents(vectors_ND), quantizer.levels)
-    SemanticIds(list(item_ids), codes_NL, quantizer.sizes).save(out)
+    codes_NL, sizes = resolve(
+        settings.collisions, raw_NL, lambda rows: quantizer.latents(vectors_ND[rows]), quantizer.levels
+    )
+    SemanticIds(list(item_ids), codes_NL, sizes).save(out)
     quantizer.save(out / QUANTIZER)
-    facts = _facts(quantizer, vectors_ND, raw_NL, codes_NL) | {"fidelity_held_out": held_out_fidelity(settings, vectors_ND)}
+    facts = _facts(quantizer, vectors_ND, raw_NL, codes_NL) | {"sizes": list(sizes)}
     log(
         f"sids: {len(item_ids)} items, {facts['collisions_raw']['items']:.2%} shared a SID, {facts['moved']} moved, "
         f"{facts['collisions']['items']:.2%} share one now; fidelity {facts['fidelity']:.3f}"
@@ -68,34 +135,17 @@ def assign_sids(settings: SidSettings, embeddings_ND: Vectors, item_ids: Sequenc
     return facts
 
 
-def fit(settings: SidSettings, vectors_ND: Vectors) -> Quantizer:
-    """Return the quantizer that the settings name, fitted on the vectors; levels larger than N shrink."""
-    sizes = fitting_sizes(settings.sizes, len(vectors_ND))
-    return fit_method(settings.quantizer)(vectors_ND, sizes, getattr(settings, settings.quantizer), settings.seed)
-
-
-def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors) -> float | None:
-    """Return the fidelity on items that a second fit did not see; None if the settings or too few items forbid it."""
-    held = int(settings.held_out * len(vectors_ND))
-    if not held:
-        return None
-    order_N = np.random.default_rng(child(settings.seed, "held-out items")).permutation(len(vectors_ND))
-    quantizer = fit(settings, vectors_ND[order_N[held:]])
-    unseen_ND = vectors_ND[order_N[:held]]
-    return fidelity(quantizer, unseen_ND, quantizer.encode(unseen_ND))
-
-
 def _facts(quantizer: Quantizer, vectors_ND: Vectors, raw_NL: Codes, codes_NL: Codes) -> dict[str, Any]:
-    """Return sizes, collisions before and after the policy, use of the codebooks, fidelity and what the policy cost."""
-    sizes = quantizer.sizes
+    """Return collisions before and after the policy, use of the codebooks, fidelity, and what the policy cost."""
+    depth = raw_NL.shape[1]
+    codes_and_sizes = zip(raw_NL.T, quantizer.sizes, strict=True)
     return {
         "quantizer": quantizer.method,
-        "sizes": list(sizes),
         "items": len(codes_NL),
         "collisions_raw": collisions(raw_NL),
         "collisions": collisions(codes_NL),
-        "moved": int((raw_NL != codes_NL).any(1).sum()),
-        "utilisation": [len(np.unique(codes_N)) / size for codes_N, size in zip(raw_NL.T, sizes, strict=True)],
+        "moved": int((raw_NL != codes_NL[:, :depth]).any(1).sum()),
+        "utilisation": [len(np.unique(codes_N)) / size for codes_N, size in codes_and_sizes],
         "fidelity_raw": fidelity(quantizer, vectors_ND, raw_NL),
         "fidelity": fidelity(quantizer, vectors_ND, codes_NL),
     }

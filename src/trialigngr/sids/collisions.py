@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Literal
 
@@ -12,35 +12,84 @@ import numpy.typing as npt
 
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Vectors
+from trialigngr.sids.quantizers.sinkhorn import sinkhorn_codes
 
-Policy = Literal["keep", "nearest_free"]
+Policy = Literal["keep", "nearest_free", "sinkhorn", "extra_level"]
 Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+LatentsOf = Callable[[Rows], Vectors]
+"""Rows [M] → their latents [M, Z]; asked only for the rows that share a SID."""
 
 
 def groups(codes_NL: Codes) -> Rows:
-    """Return a number for each row [N]; rows with equal codes share it."""
-    if not len(codes_NL):
-        return np.zeros(0, dtype=np.int64)
-    _, group_N = np.unique(codes_NL, axis=0, return_inverse=True)
-    return group_N.reshape(-1)
+    """Return a number for each row [N], in lexicographic order of the codes; rows with equal codes share it."""
+    if not codes_NL.size:
+        return np.zeros(len(codes_NL), dtype=np.int64)
+    shifted_NL = codes_NL.astype(np.int64) - codes_NL.min(0)
+    spans_L = shifted_NL.max(0) + 1
+    if np.prod(spans_L.astype(float)) < 2**62:  # one number a row sorts much faster than rows
+        keys_N = np.ravel_multi_index(tuple(shifted_NL.T), tuple(spans_L))
+        return np.unique(keys_N, return_inverse=True)[1]
+    return np.unique(shifted_NL, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def sharing(codes_NL: Codes) -> Mask:
+    """Return which rows bear a SID that another row bears too [N]."""
+    group_N = groups(codes_NL)
+    shared_N: Mask = np.bincount(group_N)[group_N] > 1
+    return shared_N
 
 
 def collisions(codes_NL: Codes) -> dict[str, float]:
-    """Return both rates in use: ``items`` = share of items whose SID another bears too (the paper's, §5.3), and
-    ``sids`` = (N − distinct) / N (LC-Rec's trainer)."""
-    counts_G = np.bincount(groups(codes_NL))
-    n = max(len(codes_NL), 1)
-    return {"items": float(counts_G[counts_G > 1].sum() / n), "sids": float((len(codes_NL) - len(counts_G)) / n)}
+    """Return both rates in use: ``items``, the share of items whose SID another bears too (the paper's), and ``sids``,
+    (N − distinct) / N (LC-Rec's trainer)."""
+    n = len(codes_NL)
+    distinct = int(groups(codes_NL).max(initial=-1)) + 1
+    return {"items": float(sharing(codes_NL).sum() / max(n, 1)), "sids": (n - distinct) / max(n, 1)}
 
 
-def resolve(policy: Policy, codes_NL: Codes, latents_NZ: Vectors, levels: Levels) -> Codes:
-    """Return the codes after the policy [N, L]. The same input gives the same output."""
-    if policy == "keep":
-        return codes_NL
-    return to_nearest_free(codes_NL, latents_NZ, levels, movable_N=np.ones(len(codes_NL), dtype=bool))
+def resolve(policy: Policy, codes_NL: Codes, latents_of: LatentsOf, levels: Levels) -> tuple[Codes, tuple[int, ...]]:
+    """Return the codes after the policy [N, L or L + 1] and the codebook sizes they lie in. Same input, same output."""
+    if policy == "nearest_free":
+        return to_nearest_free(codes_NL, latents_of, levels, np.ones(len(codes_NL), dtype=bool)), levels.sizes
+    if policy == "sinkhorn":
+        return sinkhorn_again(codes_NL, latents_of, levels), levels.sizes
+    if policy == "extra_level":
+        codes_NL = with_extra_level(codes_NL, latents_of, levels)
+        return codes_NL, (*levels.sizes, int(codes_NL[:, -1].max()) + 1)
+    return codes_NL, levels.sizes
 
 
-def to_nearest_free(codes_NL: Codes, latents_NZ: Vectors, levels: Levels, movable_N: npt.NDArray[np.bool_]) -> Codes:
+def with_extra_level(codes_NL: Codes, latents_of: LatentsOf, levels: Levels) -> Codes:
+    """Return the codes and one more [N, L + 1]: 0, 1, 2 … among items that share the rest, closest first (TIGER)."""
+    order_S, first_S = _closest_first(codes_NL, latents_of, levels, np.ones(len(codes_NL), dtype=bool))
+    places_S = np.arange(len(order_S))
+    rank_N = np.zeros(len(codes_NL), dtype=np.int32)
+    rank_N[order_S] = places_S - np.maximum.accumulate(np.where(first_S, places_S, 0))
+    return np.column_stack([codes_NL, rank_N])
+
+
+def sinkhorn_again(
+    codes_NL: Codes, latents_of: LatentsOf, levels: Levels, epsilon: float = 0.003, rounds: int = 20
+) -> Codes:
+    """Return the codes after LC-Rec's loop: each group that shares a SID chooses its last codes anew, evenly.
+
+    Up to ``rounds`` times, for the groups that are left. Nothing looks at codes that other groups hold, so collisions
+    may remain; the report says how many.
+    """
+    codes_NL = codes_NL.copy()
+    for _ in range(rounds):
+        rows_S = np.flatnonzero(sharing(codes_NL))
+        if not len(rows_S):
+            break
+        left_SZ = latents_of(rows_S) - levels.sum(codes_NL[rows_S, :-1])
+        for members_M in _members(groups(codes_NL[rows_S])):
+            distances_MK = levels[len(levels) - 1].distances(left_SZ[members_M])
+            codes_NL[rows_S[members_M], -1] = sinkhorn_codes(distances_MK, epsilon)
+    return codes_NL
+
+
+def to_nearest_free(codes_NL: Codes, latents_of: LatentsOf, levels: Levels, movable_N: Mask) -> Codes:
     """Return distinct codes [N, L]; of items that share a SID the closest to it stays, the others move to free ones.
 
     First the last code changes: within a prefix the movers and the free codes are matched at the least total squared
@@ -48,65 +97,73 @@ def to_nearest_free(codes_NL: Codes, latents_NZ: Vectors, levels: Levels, movabl
     matched, not greedy). Rows that are not ``movable_N`` stay whatever they share. Raises `SidError` if codes run out.
     """
     if len(codes_NL) > np.prod([float(size) for size in levels.sizes]):
-        raise SidError(f"{len(codes_NL)} items cannot have distinct SIDs of sizes {levels.sizes}; take larger codebooks or more levels.")
-    codes_NL = codes_NL.copy()
-    movers_M = _movers(codes_NL, latents_NZ, levels, movable_N)
-    left_NZ = latents_NZ[movers_M] - levels.sum(codes_NL[movers_M, :-1])
-    rows_under = _rows_by_prefix(codes_NL, movers_M)
+        raise SidError(
+            f"{len(codes_NL)} items cannot have distinct SIDs of sizes {levels.sizes}; take larger codebooks."
+        )
+    codes_NL, last = codes_NL.copy(), levels[len(levels) - 1]
+    order_S, first_S = _closest_first(codes_NL, latents_of, levels, movable_N)
+    movers_M = np.sort(order_S[~first_S & movable_N[order_S]])
+    left_MZ = latents_of(movers_M) - levels.sum(codes_NL[movers_M, :-1])
     homeless: list[int] = []
-    for members_M, inside_R in rows_under:
-        free_F = np.setdiff1d(np.arange(levels[len(levels) - 1].size), codes_NL[inside_R, -1])
-        seated_M, codes_M = _match(left_NZ[members_M], levels[len(levels) - 1], free_F)
-        codes_NL[movers_M[members_M[seated_M]], -1] = codes_M
-        homeless += movers_M[np.delete(members_M, seated_M)].tolist()
+    for members_P, under_R in _by_prefix(codes_NL, movers_M):
+        free_F = np.setdiff1d(np.arange(last.size), codes_NL[under_R, -1])
+        seated, codes = _match(left_MZ[members_P], last, free_F)
+        codes_NL[movers_M[members_P[seated]], -1] = codes
+        homeless += movers_M[np.delete(members_P, seated)].tolist()
     if homeless:
-        _place(sorted(homeless), codes_NL, latents_NZ, levels)
+        _place(np.sort(np.array(homeless)), codes_NL, latents_of, levels)
     return codes_NL
 
 
-def _movers(codes_NL: Codes, latents_NZ: Vectors, levels: Levels, movable_N: npt.NDArray[np.bool_]) -> Rows:
-    """Return the rows that must move: of each group all movable ones but the closest, unless an unmovable one stays."""
-    group_N = groups(codes_NL)
-    distance_N = np.square(latents_NZ - levels.sum(codes_NL)).sum(1)
-    order_N = np.lexsort((np.arange(len(codes_NL)), distance_N, movable_N, group_N))
-    stays_N = np.ones(len(codes_NL), dtype=bool)
-    stays_N[1:] = group_N[order_N][1:] != group_N[order_N][:-1]
-    return np.sort(order_N[~stays_N & movable_N[order_N]])
+def _closest_first(codes_NL: Codes, latents_of: LatentsOf, levels: Levels, movable_N: Mask) -> tuple[Rows, Mask]:
+    """Return the rows that share, by SID, in it the unmovable, then the closest; and which are first."""
+    rows_S = np.flatnonzero(sharing(codes_NL))
+    group_S = groups(codes_NL[rows_S])
+    distance_S = np.square(latents_of(rows_S) - levels.sum(codes_NL[rows_S])).sum(1)
+    order_S = np.lexsort((rows_S, distance_S, movable_N[rows_S], group_S))
+    first_S = np.ones(len(rows_S), dtype=bool)
+    first_S[1:] = group_S[order_S][1:] != group_S[order_S][:-1]
+    return rows_S[order_S], first_S
 
 
-def _rows_by_prefix(codes_NL: Codes, movers_M: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield for each prefix with movers: their positions in ``movers_M``, and the rows of all items under it."""
+def _members(group_N: Rows) -> list[Rows]:
+    """Return the places of each group's members, group by group."""
+    order_N = np.argsort(group_N, kind="stable")
+    return np.split(order_N, np.flatnonzero(np.diff(group_N[order_N])) + 1) if len(group_N) else []
+
+
+def _by_prefix(codes_NL: Codes, movers_M: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Yield for each prefix with movers: their places in ``movers_M``, and the rows of all items under it."""
     prefix_N = groups(codes_NL[:, :-1])
-    by_prefix_N, by_mover_M = np.argsort(prefix_N, kind="stable"), np.argsort(prefix_N[movers_M], kind="stable")
-    starts = np.searchsorted(prefix_N[by_prefix_N], np.arange(prefix_N.max(initial=0) + 2))
-    prefixes, first, counts = np.unique(prefix_N[movers_M][by_mover_M], return_index=True, return_counts=True)
-    for prefix, start, count in zip(prefixes, first, counts, strict=True):
-        yield by_mover_M[start : start + count], by_prefix_N[starts[prefix] : starts[prefix + 1]]
+    order_N = np.argsort(prefix_N, kind="stable")
+    starts = np.searchsorted(prefix_N[order_N], np.arange(prefix_N.max(initial=0) + 2))
+    for members_P in _members(prefix_N[movers_M]):
+        prefix = prefix_N[movers_M[members_P[0]]]
+        yield members_P, order_N[starts[prefix] : starts[prefix + 1]]
 
 
 def _match(left_MZ: Vectors, level: Level, free_F: Rows) -> tuple[Rows, Rows]:
-    """Return which movers get a free code, and which, at the least total squared distance; one mover, one code."""
+    """Return which movers get a free code, and which code, at the least total squared distance."""
     from scipy.optimize import linear_sum_assignment
 
     cost_MF = level.distances(left_MZ)[:, free_F]
+    nearest_M = np.arange(len(left_MZ))
     if len(free_F) < len(left_MZ):  # the nearest get the seats; the rest look elsewhere
         nearest_M = np.argsort(cost_MF.min(1, initial=np.inf), kind="stable")[: len(free_F)]
-        rows_M, columns_M = linear_sum_assignment(cost_MF[nearest_M])
-        return nearest_M[rows_M], free_F[columns_M]
-    rows_M, columns_M = linear_sum_assignment(cost_MF)
-    return rows_M, free_F[columns_M]
+    rows, columns = linear_sum_assignment(cost_MF[nearest_M])
+    return nearest_M[rows], free_F[columns]
 
 
-def _place(rows: list[int], codes_NL: Codes, latents_NZ: Vectors, levels: Levels) -> None:
-    """Give each row, one after the other, the nearest code of each level below which there is still room."""
-    settled = np.delete(codes_NL, rows, axis=0).tolist()
-    room = [int(size) for size in np.cumprod([1, *levels.sizes[:0:-1]])[::-1]]
-    inside = Counter(prefix for codes in {tuple(codes) for codes in settled} for prefix in accumulate(((code,) for code in codes), tuple.__add__))
-    for row in rows:
-        left_1Z, codes = latents_NZ[row][None], ()
+def _place(rows_H: Rows, codes_NL: Codes, latents_of: LatentsOf, levels: Levels) -> None:
+    """Give each row, one after the other, at each level the nearest code below which there is still room."""
+    room = [int(below) for below in np.cumprod([1, *levels.sizes[:0:-1]])[::-1]]
+    settled = {tuple(codes) for codes in np.delete(codes_NL, rows_H, axis=0).tolist()}
+    inside = Counter(prefix for codes in settled for prefix in accumulate(((code,) for code in codes), tuple.__add__))
+    for row, left_Z in zip(rows_H, latents_of(rows_H), strict=True):
+        codes: tuple[int, ...] = ()
         for depth, level in enumerate(levels):
             full_K = np.array([inside[(*codes, code)] >= room[depth] for code in range(level.size)])
-            code = int(np.where(full_K, np.inf, level.distances(left_1Z)[0]).argmin())
-            left_1Z, codes = left_1Z - level.vectors_KD[code], (*codes, code)
+            code = int(np.where(full_K, np.inf, level.distances(left_Z[None])[0]).argmin())
+            left_Z, codes = left_Z - level.vectors_KD[code], (*codes, code)
             inside[codes] += 1
         codes_NL[row] = codes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trialigngr.sids.quantizers.levels import Level, Levels
+from trialigngr.sids.quantizers.sinkhorn import sinkhorn_codes
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,14 @@ class AtLevel:
     rows_B: Tensor
 
 
-LevelTerm = Callable[[AtLevel], Tensor]
+class LevelTerm(Protocol):
+    """A loss that a method adds inside the levels."""
+
+    def __call__(self, at: AtLevel) -> Tensor:
+        """Return the loss of a batch at one level."""
+
+    def end_epoch(self) -> None:
+        """Do what is done once an epoch."""
 
 
 class Bottleneck(Protocol):
@@ -40,7 +48,7 @@ class Bottleneck(Protocol):
     def levels(self) -> Levels:
         """Return a copy of the codebooks as they are now."""
 
-    def parameters(self) -> Sequence[nn.Parameter]:
+    def parameters(self) -> Iterable[nn.Parameter]:
         """Return what the optimiser moves."""
 
 
@@ -64,18 +72,6 @@ def rotation_trick(latents_BZ: Tensor, quantised_BZ: Tensor) -> Tensor:
     stretch_B1 = quantised_BZ.norm(dim=1, keepdim=True).detach() / length_B1
     along_B1, across_B1 = (latents_BZ * between_BZ).sum(1, True), (latents_BZ * from_BZ).sum(1, True)
     return stretch_B1 * (latents_BZ - 2 * along_B1 * between_BZ + 2 * across_B1 * to_BZ)
-
-
-def sinkhorn_codes(distances_BK: Tensor, epsilon: float, rounds: int = 50) -> Tensor:
-    """Return a code for each row [B] such that codes are used evenly (LC-Rec: distances scaled to ±1, kernel
-    ``exp(−d / ε)``, rows and columns normalised in turn, in double precision and logarithms)."""
-    lowest, highest = distances_BK.min(), distances_BK.max()
-    scaled_BK = (distances_BK - (highest + lowest) / 2).double() / ((highest - lowest).double() / 2 + 1e-5)
-    plan_BK = -scaled_BK / epsilon
-    for _ in range(rounds):
-        plan_BK = plan_BK - plan_BK.logsumexp(1, keepdim=True)
-        plan_BK = plan_BK - plan_BK.logsumexp(0, keepdim=True)
-    return plan_BK.argmax(1)
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,8 @@ class ResidualCodebooks(nn.Module):
         vectors_KZ = self.vectors[level].detach()
         epsilon = self.how.sinkhorn[level] if level < len(self.how.sinkhorn) else 0.0
         if self.training and epsilon > 0:
-            return sinkhorn_codes(torch.cdist(residual_BZ, vectors_KZ).square(), epsilon)
+            distances_BK = Level(vectors_KZ.numpy()).distances(residual_BZ.numpy())
+            return torch.from_numpy(sinkhorn_codes(distances_BK, epsilon)).long()
         return nearest(residual_BZ, vectors_KZ)
 
     def _loss(self, at: AtLevel) -> Tensor:
@@ -144,6 +141,8 @@ class ResidualCodebooks(nn.Module):
 
     def end_epoch(self, latents_NZ: Tensor, generator: torch.Generator) -> None:
         """Move each code that no item chose during the epoch onto the residual of some item."""
+        if self.level_term is not None:
+            self.level_term.end_epoch()
         residual_NZ = latents_NZ
         for level, vectors_KZ in enumerate(self.vectors):
             dead_R = (~self.used[level]).nonzero()[:, 0]
@@ -157,3 +156,23 @@ class ResidualCodebooks(nn.Module):
     def levels(self) -> Levels:
         """Return a copy of the codebooks as they are now."""
         return Levels([Level(vectors_KZ.detach().numpy().copy()) for vectors_KZ in self.vectors])
+
+
+class Grid(nn.Module):
+    """Codebooks that stay as they are: the latent is rounded to them and nothing else is asked of it."""
+
+    def __init__(self, fixed: Levels) -> None:
+        super().__init__()
+        self.fixed = fixed
+
+    def forward(self, latents_BZ: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rounded latents [B, Z], straight-through, and no loss."""
+        codes_BL = self.fixed.encode(latents_BZ.detach().numpy())
+        return straight_through(latents_BZ, torch.from_numpy(self.fixed.sum(codes_BL))), latents_BZ.new_zeros(())
+
+    def end_epoch(self, latents_NZ: Tensor, generator: torch.Generator) -> None:
+        """Do nothing: nothing here is learned."""
+
+    def levels(self) -> Levels:
+        """Return the grid."""
+        return self.fixed

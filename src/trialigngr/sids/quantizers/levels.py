@@ -70,7 +70,7 @@ class Levels:
         return tuple(level.size for level in self.levels)
 
     def encode(self, latents_ND: Vectors) -> Codes:
-        """Return the codes [N, L] that are nearest level by level: of the vector, then of what is left of it (Eqs. 3–4)."""
+        """Return the codes [N, L] nearest to the vector, then to what is left of it, level by level (Eqs. 3–4)."""
         codes_NL = np.empty((len(latents_ND), len(self)), dtype=np.int32)
         for rows in blocks(len(latents_ND)):
             residual_ND = latents_ND[rows]

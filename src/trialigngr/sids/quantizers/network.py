@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.levels import Vectors, blocks
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
     """Return linear layers of these widths with ReLU between them and nothing after the last."""
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+    for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -43,15 +43,14 @@ class Autoencoder(nn.Module):
         self.register_buffer("bounded", torch.tensor(float(bounded)))
 
     def look_at(self, vectors_ND: Tensor, linear: bool) -> None:
-        """Take mean and scale from the data, so that one learning rate fits embeddings of any length, and the linear map."""
+        """Take mean, scale (so that one learning rate fits embeddings of any length) and linear map from the data."""
         self.mean_D.copy_(vectors_ND.mean(0))
         spread = float((vectors_ND - self.mean_D).square().mean().sqrt())
         self.scale.fill_(spread if spread > 0 else 1.0)
         if linear:
             self.linear_DZ.copy_(principal_directions(vectors_ND - self.mean_D, self.linear_DZ.shape[1]))
-            for last in (self.encoder[-1], self.decoder[-1]):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+            for parameter in (*self.encoder[-1].parameters(), *self.decoder[-1].parameters()):
+                nn.init.zeros_(parameter)
 
     def encode(self, vectors_BD: Tensor) -> Tensor:
         """Return latents [B, Z]."""
@@ -94,10 +93,8 @@ def build(weights: dict[str, Vectors]) -> Autoencoder:
 
 @torch.no_grad()
 def run(weights: dict[str, Vectors], way: str, rows_NX: Vectors) -> Vectors:
-    """Send rows through the network the ``encode`` or ``decode`` way [N, Y]; raise `SidError` on another width."""
+    """Send rows through the network the ``encode`` or ``decode`` way, a block at a time [N, Y]."""
     network = build(weights)
-    step, width = (network.encode, len(network.mean_D)) if way == "encode" else (network.decode, network.linear_DZ.shape[1])
-    if rows_NX.shape[1] != width:
-        raise SidError(f"The quantizer was fitted on {width} dimensions, these vectors have {rows_NX.shape[1]}.")
-    parts = [step(torch.from_numpy(np.ascontiguousarray(rows_NX[rows]))).numpy() for rows in blocks(max(len(rows_NX), 1), 8192)]
-    return np.concatenate(parts)
+    step = network.encode if way == "encode" else network.decode
+    parts = [step(torch.from_numpy(np.ascontiguousarray(rows_NX[rows]))) for rows in blocks(max(len(rows_NX), 1), 8192)]
+    return torch.cat(parts).numpy()

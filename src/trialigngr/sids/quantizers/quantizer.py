@@ -28,6 +28,7 @@ class Quantizer:
 
     method: str
     settings: dict[str, Any]
+    width: int
     space: Space
     levels: Levels
 
@@ -37,7 +38,11 @@ class Quantizer:
         return self.levels.sizes
 
     def latents(self, vectors_ND: Vectors) -> Vectors:
-        """Return where vectors lie in the space of the codebooks [N, Z]; raise `SidError` if D is not the fitted one."""
+        """Return where vectors lie in the space of the codebooks [N, Z]; raise `SidError` on another width D."""
+        if vectors_ND.shape[1] != self.width:
+            raise SidError(
+                f"The quantizer was fitted on {self.width} dimensions; these vectors have {vectors_ND.shape[1]}."
+            )
         return self.space.enter(vectors_ND)
 
     def encode(self, vectors_ND: Vectors) -> Codes:
@@ -55,7 +60,12 @@ class Quantizer:
         """Write a safetensors file whose header holds method, settings and space as JSON."""
         from safetensors.numpy import save_file
 
-        header = {"format": FORMAT, "method": self.method, "space": self.space.kind, "settings": json.dumps(self.settings)}
+        header = {
+            "format": FORMAT,
+            "method": self.method,
+            "space": self.space.kind,
+            "settings": json.dumps(self.settings),
+        }
         tensors = self.levels.tensors() | {f"space.{name}": tensor for name, tensor in self.space.tensors().items()}
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata=header)
 
@@ -64,7 +74,13 @@ class Quantizer:
         """Read what `save` wrote; raise `SidError` if the file is missing or something else."""
         header, tensors = _read(path)
         space = {name.removeprefix("space."): tensor for name, tensor in tensors.items() if name.startswith("space.")}
-        return cls(header["method"], json.loads(header["settings"]), SPACES[header["space"]].from_tensors(space), Levels.from_tensors(tensors))
+        return cls(
+            header["method"],
+            json.loads(header["settings"]),
+            int(header["width"]),
+            SPACES[header["space"]].from_tensors(space),
+            Levels.from_tensors(tensors),
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Vectors]]:
@@ -79,7 +95,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Vectors]]:
     except SafetensorError as error:
         raise SidError(f"{path} cannot be read as a quantizer: {error}.") from None
     if header.get("format") != FORMAT:
-        raise SidError(f"{path} is no quantizer of this format version ({FORMAT}); fit again or use the release that wrote it.")
+        raise SidError(
+            f"{path} is no quantizer of this format version ({FORMAT}); fit again or use the release that wrote it."
+        )
     return header, tensors
 
 
@@ -96,9 +114,11 @@ def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda ro
         broken += int((~finite_N).sum())
         zero += int((~checked_ND[rows].any(1)).sum())
     if broken:
-        raise SidError(f"{broken} embeddings hold NaN or infinity, the first is that of {first}; embed them again or drop them.")
+        raise SidError(
+            f"{broken} embeddings hold NaN or infinity, the first is that of {first}; embed them again or drop them."
+        )
     if zero:
-        log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; they share their codes before the collision policy")
+        log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; before the collision policy they share a SID")
     return checked_ND
 
 

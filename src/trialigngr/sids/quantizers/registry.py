@@ -24,8 +24,14 @@ class Fit(Protocol):
     """How a method fits: N ≥ max(sizes) vectors in, a quantizer with codebooks of (at most) ``sizes`` out."""
 
     def __call__(
-        self, vectors_ND: Vectors, sizes: tuple[int, ...], settings: Settings, seed: int, beside_NC: Vectors | None = None
-    ) -> Quantizer: ...
+        self,
+        vectors_ND: Vectors,
+        sizes: tuple[int, ...],
+        settings: Settings,
+        seed: int,
+        beside_NC: Vectors | None = None,
+    ) -> Quantizer:
+        """Return the fitted quantizer."""
 
 
 def fit_method(name: str) -> Fit:

@@ -13,4 +13,4 @@ def fit(
 ) -> Quantizer:
     """Return one k-means a level, in the space of the embeddings; decoded vectors are sums of codes."""
     levels = residual_kmeans(vectors_ND, sizes, settings, seed)
-    return Quantizer("rqkmeans", settings.model_dump(mode="json"), Plain(), levels)
+    return Quantizer("rqkmeans", settings.model_dump(mode="json"), vectors_ND.shape[1], Plain(), levels)

@@ -62,7 +62,7 @@ class RqVaeSettings(TrainingSettings):
 def fit(
     vectors_ND: Vectors, sizes: tuple[int, ...], settings: RqVaeSettings, seed: int, beside_NC: Vectors | None = None
 ) -> Quantizer:
-    """Return encoder, codebooks and decoder trained together; the codes end as k-means over the latents of all vectors."""
+    """Return encoder, codebooks and decoder trained together; codes end as k-means over the latents of all vectors."""
     from trialigngr.sids.quantizers.training import train
 
     made = rqvae_strand(vectors_ND, sizes, settings, seed)
@@ -91,8 +91,8 @@ def rqvae_strand(
 
 
 def finish(method: str, vectors_ND: Vectors, trained: Trained, settings: RqVaeSettings, seed: int) -> Quantizer:
-    """Return the quantizer whose codes have gone on from the trained ones, as k-means over the latents of all vectors."""
+    """Return the quantizer whose codes went on from the trained ones, as k-means over the latents of all vectors."""
     space = Learned(trained.weights)
     latents_NZ = space.enter(vectors_ND)
     levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
-    return Quantizer(method, settings.model_dump(mode="json"), space, Levels(list(levels)))
+    return Quantizer(method, settings.model_dump(mode="json"), vectors_ND.shape[1], space, Levels(list(levels)))

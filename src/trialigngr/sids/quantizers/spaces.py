@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
+
 from trialigngr.sids.quantizers.levels import Vectors
 
 
@@ -61,12 +63,12 @@ class Rotated:
 
     def enter(self, vectors_ND: Vectors) -> Vectors:
         """Return the centred vectors, rotated."""
-        latents_NZ: Vectors = (vectors_ND - self.mean_D) @ self.rotation_DZ
+        latents_NZ: Vectors = np.matmul(vectors_ND - self.mean_D, self.rotation_DZ)
         return latents_NZ
 
     def leave(self, latents_NZ: Vectors) -> Vectors:
         """Return the latents turned back, around the mean."""
-        vectors_ND: Vectors = latents_NZ @ self.rotation_DZ.T + self.mean_D
+        vectors_ND: Vectors = np.matmul(latents_NZ, self.rotation_DZ.T) + self.mean_D
         return vectors_ND
 
     def tensors(self) -> dict[str, Vectors]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trialigngr.foundation.console import Advance, progress
 from trialigngr.foundation.seeds import child
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MakeBottleneck = Callable[[Vectors], Bottleneck]
 """Latents of the training vectors [N, Z] → the bottleneck that starts from them."""
-JointTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
-"""Quantised latents of each strand [B, Z] and the batch's rows → an extra loss."""
 
 
 @dataclass
@@ -31,7 +29,7 @@ class Strand:
     vectors_ND: Tensor
     network: Autoencoder
     make: MakeBottleneck
-    bottleneck: Bottleneck | None = None
+    bottleneck: Bottleneck = field(init=False)
 
     def latents(self, rows_N: Tensor) -> Tensor:
         """Return the latents of some rows, a block at a time, without gradient."""
@@ -54,7 +52,9 @@ class _Best:
     strands: list[Trained]
 
 
-def strand(vectors_ND: Vectors, network: Callable[[], Autoencoder], linear: bool, make: MakeBottleneck, seed: int) -> Strand:
+def strand(
+    vectors_ND: Vectors, network: Callable[[], Autoencoder], linear: bool, make: MakeBottleneck, seed: int
+) -> Strand:
     """Return a strand whose network was drawn from ``seed`` and has looked at the data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child(seed, "network"))
@@ -64,10 +64,13 @@ def strand(vectors_ND: Vectors, network: Callable[[], Autoencoder], linear: bool
     return Strand(rows_ND, made, make)
 
 
-def train(strands: Sequence[Strand], settings: TrainingSettings, seed: int, joint_term: JointTerm | None = None) -> list[Trained]:
+def train(
+    strands: Sequence[Strand], settings: TrainingSettings, seed: int, joint_term: nn.Module | None = None
+) -> list[Trained]:
     """Return each strand at its best epoch: autoencoders alone first, then with their bottlenecks.
 
-    Rows of the strands belong together. Held-out rows are seen neither by the gradient nor by the start of the codes.
+    Rows of the strands belong together; ``joint_term(quantised latents of each strand [B, Z], rows [B])`` is an extra
+    loss, whose parameters are trained with the rest. Neither gradient nor start of the codes sees the held-out rows.
     """
     held_H, train_T = _split(len(strands[0].vectors_ND), settings.held_out, seed)
     shuffle = torch.Generator().manual_seed(child(seed, "batches"))
@@ -78,13 +81,16 @@ def train(strands: Sequence[Strand], settings: TrainingSettings, seed: int, join
         return _together(strands, train_T, held_H, settings, shuffle, joint_term, advance)
 
 
-def _warm_up(strands: Sequence[Strand], train_T: Tensor, settings: TrainingSettings, shuffle: torch.Generator, advance: Advance) -> None:
+def _warm_up(
+    strands: Sequence[Strand], train_T: Tensor, settings: TrainingSettings, shuffle: torch.Generator, advance: Advance
+) -> None:
     parameters = [parameter for one in strands for parameter in one.network.parameters()]
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0)
     for _ in range(settings.warm_up):
         for rows_B in _batches(train_T, settings.batch, shuffle):
             batches = [(one.network, one.vectors_ND[rows_B]) for one in strands]
-            _step(optimiser, sum(net.error(net.decode(net.encode(x_BD)), x_BD) for net, x_BD in batches))
+            errors = [net.error(net.decode(net.encode(x_BD)), x_BD) for net, x_BD in batches]
+            _step(optimiser, torch.stack(errors).sum())
         advance()
 
 
@@ -94,11 +100,12 @@ def _together(
     held_H: Tensor,
     settings: TrainingSettings,
     shuffle: torch.Generator,
-    joint_term: JointTerm | None,
+    joint_term: nn.Module | None,
     advance: Advance,
 ) -> list[Trained]:
     """Train until the held-out error has not fallen for ``patience`` epochs."""
     parameters = [p for one in strands for p in (*one.network.parameters(), *one.bottleneck.parameters())]
+    parameters += joint_term.parameters() if joint_term is not None else []
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0)
     best = _look(strands, held_H, 0)
     for epoch in range(1, settings.epochs + 1):
@@ -114,7 +121,7 @@ def _together(
     return best.strands
 
 
-def _loss(strands: Sequence[Strand], rows_B: Tensor, joint_term: JointTerm | None) -> Tensor:
+def _loss(strands: Sequence[Strand], rows_B: Tensor, joint_term: nn.Module | None) -> Tensor:
     total, quantised = torch.zeros(()), []
     for one in strands:
         x_BD = one.vectors_ND[rows_B]

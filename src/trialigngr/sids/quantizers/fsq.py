@@ -1,0 +1,71 @@
+"""Finite scalar quantization: no codebook is learned, the latent is rounded to a grid (Mentzer et al., ICLR 2024).
+
+Each level owns a few coordinates of the latent; its codes are the grid points of these. The network learns to use them.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import log, prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trialigngr.sids.quantizers.levels import Level, Levels, Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.rqvae import TrainingSettings
+from trialigngr.sids.quantizers.spaces import Learned
+
+if TYPE_CHECKING:
+    from trialigngr.sids.quantizers.bottleneck import Grid
+
+
+class FsqSettings(TrainingSettings):
+    """The network; the grid follows from the codebook sizes."""
+
+
+def fit(
+    vectors_ND: Vectors, sizes: tuple[int, ...], settings: FsqSettings, seed: int, beside_NC: Vectors | None = None
+) -> Quantizer:
+    """Return the network and the grid; a size that is no product of small numbers becomes the next that is."""
+    from trialigngr.sids.quantizers.bottleneck import Grid
+    from trialigngr.sids.quantizers.network import Autoencoder
+    from trialigngr.sids.quantizers.training import strand, train
+
+    levels = grid_levels([steps(size) for size in sizes])
+    latent = levels[0].vectors_KD.shape[1]
+
+    def network() -> Autoencoder:
+        return Autoencoder(vectors_ND.shape[1], settings.hidden, latent, bounded=True)
+
+    def make(latents_NZ: Vectors) -> Grid:
+        return Grid(levels)
+
+    trained = train([strand(vectors_ND, network, settings.linear, make, seed)], settings, seed)[0]
+    return Quantizer("fsq", settings.model_dump(mode="json"), vectors_ND.shape[1], Learned(trained.weights), levels)
+
+
+def steps(size: int) -> list[int]:
+    """Return how many steps each coordinate of a level has: about 8, their product as near below ``size`` as can be."""
+    count = max(1, round(log(size) / log(8)))
+    middle = size ** (1 / count)
+    choices = range(max(1, int(middle * 0.6)), int(middle * 1.7) + 2)
+    fitting = (
+        chosen for chosen in product(choices, repeat=count) if prod(chosen) <= size and list(chosen) == sorted(chosen)
+    )
+    return list(max(fitting, key=lambda chosen: (prod(chosen), -max(chosen))))
+
+
+def grid_levels(steps_of_levels: list[list[int]]) -> Levels:
+    """Return one codebook a level: the grid over its own coordinates in [−1, 1], zero in those of the other levels."""
+    width = sum(len(steps_S) for steps_S in steps_of_levels)
+    levels, first = [], 0
+    for steps_S in steps_of_levels:
+        axes = [np.linspace(-1, 1, count) if count > 1 else np.zeros(1) for count in steps_S]
+        codes_KZ = np.zeros((prod(steps_S), width), dtype=np.float32)
+        codes_KZ[:, first : first + len(steps_S)] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(
+            -1, len(steps_S)
+        )
+        levels.append(Level(codes_KZ))
+        first += len(steps_S)
+    return Levels(levels)
