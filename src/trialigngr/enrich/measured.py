@@ -56,7 +56,7 @@ def palette(shares_C: Floats) -> str:
     first, *rest = names or ["grey"]
     if not rest:
         return first
-    if weights[order[0]] >= 0.55:
+    if shares_C[families[order[0]]].sum() >= 0.55:
         return f"mainly {first} with {' and '.join(rest)}"
     return " and ".join([", ".join(names[:-1]), names[-1]])
 

@@ -88,7 +88,7 @@ def measure(picture: Image.Image) -> Look:
 
 
 def _away_from_edges(mask_HW: Mask, slope_HW: Floats) -> Mask:
-    """Return the mask without pixels on an edge, which mix two colours into a third; all of it if little would be left."""
+    """Return the mask without the pixels on an edge, which mix two colours into a third, if enough are left."""
     inner_HW = erode(mask_HW, 1) & (slope_HW < 0.1)
     return inner_HW if inner_HW.sum() > 0.3 * mask_HW.sum() else mask_HW
 

@@ -51,13 +51,13 @@ def main_channel(lab_HW3: Floats, mask_HW: Mask) -> Floats:
 
 def _edge_directions(field_HW: Floats, mask_HW: Mask) -> tuple[float, float, float]:
     """Return one_way, two_way and the angle of the stripes, from the gradients well inside the mask."""
-    down, right = np.gradient(field_HW)
+    slopes_2HW = np.asarray(np.gradient(field_HW), np.float32)
     inner = erode(mask_HW, 2)
-    weight = (down**2 + right**2)[inner]
+    weight = (slopes_2HW**2).sum(0)[inner]
     total = float(weight.sum())
     if total <= 1e-9:
         return 0.0, 0.0, 0.0
-    turn = np.arctan2(down, right)[inner]
+    turn = np.arctan2(*slopes_2HW)[inner]
     double = complex((weight * np.exp(2j * turn)).sum()) / total
     fourfold = complex((weight * np.exp(4j * turn)).sum()) / total
     along = np.degrees(np.angle(double) / 2) + 90  # stripes run at right angles to the gradient

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialigngr.embed.fusion import Block, fuse, principal, settle, unit
+
+
+def block(rows: list[list[float]], present: list[bool] | None = None, weight: float = 1.0, **rest: object) -> Block:
+    vectors = np.array(rows, np.float32)
+    return Block(vectors, np.array(present or [True] * len(rows)), weight, **rest)  # type: ignore[arg-type]
+
+
+def test_a_block_is_centred_and_of_unit_length() -> None:
+    # mean (2, 0): rows become (1, 0), (-1, 0)
+    np.testing.assert_allclose(settle(block([[3, 0], [1, 0]])), [[1, 0], [-1, 0]])
+
+
+def test_absent_rows_are_the_mean_and_pull_nothing() -> None:
+    settled = settle(block([[3, 0], [100, 100], [1, 0]], [True, False, True]))
+    np.testing.assert_allclose(settled, [[1, 0], [0, 0], [-1, 0]])
+
+
+def test_weights_decide_the_share_of_each_block() -> None:
+    text, picture = block([[0, 1], [0, -1]]), block([[5, 0], [-5, 0]], weight=0.5)
+    fused = fuse([text, picture])
+    length = np.sqrt(1 + 0.25)
+    np.testing.assert_allclose(fused, [[0, 1 / length, 0.5 / length, 0], [0, -1 / length, -0.5 / length, 0]], atol=1e-6)
+
+
+def test_an_item_without_a_picture_is_its_text() -> None:
+    fused = fuse([block([[0, 1], [0, -1], [1, 0]]), block([[5, 0], [-5, 0], [0, 0]], [True, True, False])])
+    np.testing.assert_array_equal(fused[2, 2:], [0, 0])
+    assert np.linalg.norm(fused[2]) == pytest.approx(1)
+
+
+def test_an_encoder_that_sees_everything_is_left_as_it_is() -> None:
+    np.testing.assert_allclose(fuse([block([[3, 4], [0, 2]], centre=False)]), [[0.6, 0.8], [0, 1]])
+
+
+def test_principal_directions_by_hand() -> None:
+    rows = np.array([[2.0, 1.0], [-2.0, -1.0], [0.5, -1.0], [-0.5, 1.0]])
+    directions = principal(rows, 1)
+    np.testing.assert_allclose(np.abs(directions[:, 0]), [2 / np.sqrt(5), 1 / np.sqrt(5)], atol=1e-6)
+    assert directions[0, 0] > 0  # the largest entry is positive, whatever the solver says
+    assert principal(rows, 9).shape == (2, 2)
+
+
+def test_pictures_are_too_few_to_reduce() -> None:
+    assert settle(block([[1, 2], [3, 4]], [True, False], reduce_to=2)).shape == (2, 0)
+    assert settle(block([[1, 2], [3, 4]], [False, False], reduce_to=2)).shape == (2, 0)
+
+
+@given(n=st.integers(1, 12), present=st.integers(0, 12), scale=st.booleans(), seed=st.integers(0, 99))
+def test_fused_vectors_are_finite_and_at_most_of_unit_length(n: int, present: int, scale: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    there = np.arange(n) < present
+    text = Block(rng.normal(size=(n, 5)).astype(np.float32), np.ones(n, bool), 1.0)
+    fused = fuse([text, Block(rng.normal(size=(n, 7)).astype(np.float32), there, 0.5, 3, scale)])
+    assert np.isfinite(fused).all()
+    assert (np.linalg.norm(fused, axis=1) < 1 + 1e-5).all()
+    np.testing.assert_array_equal(fused[~there, 5:], 0)
+
+
+def test_zeros_have_no_direction() -> None:
+    np.testing.assert_array_equal(unit(np.zeros((1, 3))), np.zeros((1, 3), np.float32))

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialigngr.catalog.items import Item
+from trialigngr.embed.text import enriched_text
+from trialigngr.packaged.minilm import MAX_TOKENS, load_minilm
+
+ITEM = Item(
+    "b1", "Kestrel 2", "Pitch it in a downpour.", "Acme", ("Outdoor", "Tents"), attributes={"llm_text": "secret"}
+)
+
+
+def test_the_order_of_the_parts() -> None:
+    text = enriched_text(ITEM, ["rainy-day camper", "backpacker"], "A green subject.")
+    assert text.split("\n") == [
+        "Kestrel 2",
+        "rainy-day camper; backpacker",
+        "Acme",
+        "Outdoor, Tents",
+        "Pitch it in a downpour.",
+        "A green subject.",
+    ]
+
+
+def test_missing_parts_leave_no_gap() -> None:
+    assert enriched_text(Item("b1", "Kestrel 2")) == "Kestrel 2"
+    assert (
+        enriched_text(Item("b1", brand="Acme", categories=("Outdoor", "Tents")))
+        == "Acme Tents b1\nAcme\nOutdoor, Tents"
+    )
+    assert enriched_text(Item("b1")) == "b1"
+
+
+def test_attributes_never_enter() -> None:
+    assert "secret" not in enriched_text(ITEM, ["camper"], "green")
+
+
+def test_tags_survive_a_description_of_any_length() -> None:
+    tags = ["rainy-day camper", "sustainable living advocate", "campfire cook", "backpacker"]
+    long = Item("b1", "word " * 100_000, "description " * 10_000, "Acme " * 10_000, ("Tents " * 10_000,))
+    tokenizer = load_minilm("cpu").tokenizer
+    read = tokenizer.decode(
+        tokenizer(enriched_text(long, tags, "caption " * 9999), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    )
+    for tag in tags:
+        assert tag.replace("-", " ") in read.replace(" - ", " ")
+
+
+@given(title=st.text(min_size=1), tags=st.lists(st.text(min_size=1), max_size=4), description=st.text())
+def test_each_part_stays_on_its_line(title: str, tags: list[str], description: str) -> None:
+    lines = enriched_text(Item("b1", title, description), tags).split("\n")
+    assert len(lines) <= 3
+    assert all(line.strip() for line in lines)

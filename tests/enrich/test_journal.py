@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialigngr.enrich.journal import Journal
+
+
+def numbered(rows: range) -> list[dict[str, Any]]:
+    return [{"row": row, "text": f"é {row}"} for row in rows]
+
+
+def test_a_killed_run_goes_on_and_ends_as_unbroken(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def dies_at_ten(rows: range) -> list[dict[str, Any]]:
+        if rows.start >= 8:
+            raise KeyboardInterrupt
+        return numbered(rows)
+
+    def remembers(rows: range) -> list[dict[str, Any]]:
+        made.extend(rows)
+        return numbered(rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        Journal(tmp_path / "j.jsonl").complete(19, 4, "test", dies_at_ten)
+    rows = Journal(tmp_path / "j.jsonl").complete(19, 4, "test", remembers)
+    assert rows == numbered(range(19))
+    assert made == list(range(8, 19))
+
+
+@given(cut=st.integers(0, 200))
+def test_wherever_the_file_was_cut(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    Journal(path).append(numbered(range(6)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: min(cut, len(whole))])
+    assert Journal(path).complete(6, 4, "test", numbered) == numbered(range(6))
+    assert path.read_bytes() == whole
+
+
+def test_chunks_begin_where_an_unbroken_run_begins_them(tmp_path: Path) -> None:
+    Journal(tmp_path / "j.jsonl").append(numbered(range(5)))
+    starts: list[range] = []
+
+    def make(rows: range) -> list[dict[str, Any]]:
+        starts.append(rows)
+        return numbered(rows)
+
+    Journal(tmp_path / "j.jsonl").complete(11, 4, "test", make)
+    assert starts == [range(5, 8), range(8, 11)]
