@@ -25,12 +25,13 @@ class Autoencoder(nn.Module):
     """x → (x − mean) / scale → linear map + MLP → latent, and back. Mean, scale and linear map come from the data.
 
     The linear map (principal directions; fixed) keeps what a projection can keep from the first step on, and the MLPs,
-    whose last layers start at zero, learn the rest. ``bounded`` squashes latents into (−1, 1).
+    whose last layers start at zero, learn the rest. ``bounded`` squashes latents, in units of their spread, into (−1, 1).
     """
 
     mean_D: Tensor
     scale: Tensor
     linear_DZ: Tensor
+    unit_Z: Tensor
     bounded: Tensor
 
     def __init__(self, width: int, hidden: Sequence[int], latent: int, bounded: bool = False) -> None:
@@ -40,27 +41,34 @@ class Autoencoder(nn.Module):
         self.register_buffer("mean_D", torch.zeros(width))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("linear_DZ", torch.zeros(width, latent))
+        self.register_buffer("unit_Z", torch.ones(latent))
         self.register_buffer("bounded", torch.tensor(float(bounded)))
 
     def look_at(self, vectors_ND: Tensor, linear: bool) -> None:
         """Take mean, scale (so that one learning rate fits embeddings of any length) and linear map from the data."""
         self.mean_D.copy_(vectors_ND.mean(0))
         spread = float((vectors_ND - self.mean_D).square().mean().sqrt())
-        self.scale.fill_(spread if spread > 0 else 1.0)
+        floor = 1e-4 * float(vectors_ND.abs().max())  # of constant embeddings only rounding noise is left
+        self.scale.fill_(max(spread, floor) or 1.0)
         if linear:
             self.linear_DZ.copy_(principal_directions(vectors_ND - self.mean_D, self.linear_DZ.shape[1]))
+            if self.bounded:
+                self.unit_Z.copy_((((vectors_ND - self.mean_D) / self.scale) @ self.linear_DZ).std(0, correction=0))
+                self.unit_Z.clamp_(min=1e-6)
             for parameter in (*self.encoder[-1].parameters(), *self.decoder[-1].parameters()):
                 nn.init.zeros_(parameter)
 
     def encode(self, vectors_BD: Tensor) -> Tensor:
         """Return latents [B, Z]."""
         scaled_BD = (vectors_BD - self.mean_D) / self.scale
-        latents_BZ: Tensor = scaled_BD @ self.linear_DZ + self.encoder(scaled_BD)
+        latents_BZ: Tensor = scaled_BD @ self.linear_DZ / self.unit_Z + self.encoder(scaled_BD)
         return torch.tanh(latents_BZ) if self.bounded else latents_BZ
 
     def decode(self, latents_BZ: Tensor) -> Tensor:
         """Return vectors [B, D]."""
-        vectors_BD: Tensor = (latents_BZ @ self.linear_DZ.T + self.decoder(latents_BZ)) * self.scale + self.mean_D
+        vectors_BD: Tensor = (
+            (latents_BZ * self.unit_Z) @ self.linear_DZ.T + self.decoder(latents_BZ)
+        ) * self.scale + self.mean_D
         return vectors_BD
 
     def error(self, decoded_BD: Tensor, vectors_BD: Tensor) -> Tensor:

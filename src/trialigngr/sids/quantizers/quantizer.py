@@ -16,6 +16,7 @@ from trialigngr.sids.quantizers.levels import Codes, Levels, Vectors, blocks
 from trialigngr.sids.quantizers.spaces import SPACES, Space
 
 FORMAT = "trialigngr-quantizer-1"
+HEADER = "trialigngr"
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Quantizer:
         header = {
             "format": FORMAT,
             "method": self.method,
+            "settings": self.settings,
+            "width": self.width,
             "space": self.space.kind,
-            "settings": json.dumps(self.settings),
         }
         tensors = self.levels.tensors() | {f"space.{name}": tensor for name, tensor in self.space.tensors().items()}
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata=header)
+        text = json.dumps(header)  # under one name: safetensors writes several in random order
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata={HEADER: text}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Quantizer:
@@ -76,21 +81,21 @@ class Quantizer:
         space = {name.removeprefix("space."): tensor for name, tensor in tensors.items() if name.startswith("space.")}
         return cls(
             header["method"],
-            json.loads(header["settings"]),
-            int(header["width"]),
+            header["settings"],
+            header["width"],
             SPACES[header["space"]].from_tensors(space),
             Levels.from_tensors(tensors),
         )
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Vectors]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Vectors]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise SidError(f"There is no quantizer at {path}; fit one first (trialigngr sids fit).")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
         raise SidError(f"{path} cannot be read as a quantizer: {error}.") from None
