@@ -24,7 +24,8 @@ def bf16_is_fast(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported()
     cpuinfo = Path("/proc/cpuinfo")
-    return device_type == "cpu" and cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+    flags = cpuinfo.read_text() if device_type == "cpu" and cpuinfo.exists() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:

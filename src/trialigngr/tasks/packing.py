@@ -91,10 +91,11 @@ class _Row:
 
 
 def pack(header: list[int], sheets: Sequence[Sheet], row_tokens: int, pad: int) -> PackedRows:
-    """Pack sheets of one task into rows of at most ``row_tokens`` (more only where one sheet is longer), longest first."""
+    """Pack sheets of one task into rows of ``row_tokens``, or as long as the longest sheet needs; longest sheets first."""
     rows: list[_Row] = []
+    room = max(row_tokens, len(header) + max(map(len, sheets)))
     for sheet in sorted(sheets, key=len, reverse=True):
-        row = next((row for row in rows if len(row.tokens) + len(sheet) <= row_tokens), None)
+        row = next((row for row in rows if len(row.tokens) + len(sheet) <= room), None)
         if row is None:
             row = _Row(header)
             rows.append(row)

@@ -14,7 +14,7 @@ from trialigngr.tasks.packing import PackedRows
 
 @dataclass(frozen=True)
 class DeviceRows:
-    """`PackedRows` as tensors, with the attention mask made of their intervals."""
+    """`PackedRows` as tensors; their intervals have become an additive attention mask (0 seen, lowest not)."""
 
     tokens_BT: Tensor
     positions_BT: Tensor
@@ -30,7 +30,8 @@ class DeviceRows:
         def tensor(array: np.ndarray[Any, Any]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-        mask = visible(*map(tensor, (rows.header_BT, rows.trunk_from_BT, rows.trunk_to_BT, rows.own_from_BT)))
+        seen_B1TT = visible(*map(tensor, (rows.header_BT, rows.trunk_from_BT, rows.trunk_to_BT, rows.own_from_BT)))
+        mask = torch.zeros(seen_B1TT.shape, device=device).masked_fill_(~seen_B1TT, torch.finfo(torch.bfloat16).min)
         predict = map(tensor, (rows.predict_row_M, rows.predict_place_M, rows.predict_token_M))
         return cls(tensor(rows.tokens_BT), tensor(rows.positions_BT), mask, *predict)
 
