@@ -16,7 +16,9 @@ _seeds = click.option("--seeds", default=1, show_default=True, help="Train this 
 @click.command()
 @_recipe
 @_data
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder; a run that stands there goes on.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Run folder; a run that stands there goes on."
+)
 @_set
 @_seeds
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
@@ -30,7 +32,9 @@ def run(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], see
 @click.command()
 @_recipe
 @_data
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/plan"), show_default=True, help="Run folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/plan"), show_default=True, help="Run folder."
+)
 @_set
 @_seeds
 def plan(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int) -> None:
@@ -55,5 +59,7 @@ def ls(folder: Path) -> None:
             click.echo(f"{run_folder.name:30s} not finished")
             continue
         test = json.loads(metrics.read_text(encoding="utf-8"))["test"]
-        said = "  ".join(f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10"))
+        said = "  ".join(
+            f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10")
+        )
         click.echo(f"{run_folder.name:30s} {said}")

@@ -174,12 +174,18 @@ class _Context:
         slots_BW = torch.arange(self._grown, self._grown + beams, device=tokens_BW.device).expand(batch, -1)
         path = slots_BW[..., None] if self._path_BWS is None else torch.cat([self._path_BWS, slots_BW[..., None]], 2)
         self._grown += beams
-        seen_BWS = torch.zeros(batch, beams, self._grown, dtype=torch.bool, device=tokens_BW.device).scatter_(2, path, True)
+        seen_BWS = torch.zeros(batch, beams, self._grown, dtype=torch.bool, device=tokens_BW.device).scatter_(
+            2, path, True
+        )
         mask = torch.cat([self._real_BT[:, None].expand(-1, beams, -1), seen_BWS], 2)[:, None]
         positions_BW = (self.lengths_B[:, None] + path.shape[2] - 1).expand(-1, beams)
         self._path_BWS = path
         hidden: Tensor = model.model(
-            input_ids=tokens_BW, attention_mask=mask, position_ids=positions_BW, past_key_values=self.cache, use_cache=True
+            input_ids=tokens_BW,
+            attention_mask=mask,
+            position_ids=positions_BW,
+            past_key_values=self.cache,
+            use_cache=True,
         ).last_hidden_state
         return hidden
 

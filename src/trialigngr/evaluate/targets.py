@@ -57,7 +57,10 @@ class TargetRanks:
             if column.endswith("_ahead"):
                 name = column.removesuffix("_ahead")
                 system, way = name.rsplit(".", 1)
-                ahead, tied = table[column].to_numpy().astype(np.int64), table[f"{name}_tied"].to_numpy().astype(np.int64)
+                ahead, tied = (
+                    table[column].to_numpy().astype(np.int64),
+                    table[f"{name}_tied"].to_numpy().astype(np.int64),
+                )
                 ranks.setdefault(system, {})[way] = Ranks(ahead, tied)
         users_M = np.unique(table["user_id"].to_numpy(), return_inverse=True)[1].astype(np.int64)
         positions_M = table["position"].to_numpy().astype(np.int64)
@@ -74,7 +77,11 @@ class TargetRanks:
 
     def difference_from(self, other: TargetRanks, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
         """Return this run's model − another run's on the same targets; raise when the targets are not the same."""
-        mine, theirs = (list(zip(run.user_ids, run.positions_M.tolist(), run.item_ids, strict=True)) for run in (self, other))
+        mine, theirs = (
+            list(zip(run.user_ids, run.positions_M.tolist(), run.item_ids, strict=True)) for run in (self, other)
+        )
         if mine != theirs:
-            raise ArtifactError("The runs were tested on different targets (data, k-core or split differ), so they cannot be compared.")
+            raise ArtifactError(
+                "The runs were tested on different targets (data, k-core or split differ), so they cannot be compared."
+            )
         return paired(per_target(self.ranks["model"][way], ks), per_target(other.ranks["model"][way], ks), self.users_M)

@@ -81,7 +81,9 @@ def build_backbone(settings: BackboneSettings, sid_tokens: Sequence[str], texts:
 
 def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
     if settings.width % settings.heads:
-        raise RecipeError(f"model.width = {settings.width} cannot be shared by {settings.heads} heads; make it a multiple.")
+        raise RecipeError(
+            f"model.width = {settings.width} cannot be shared by {settings.heads} heads; make it a multiple."
+        )
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
     config = Qwen2Config(
@@ -106,7 +108,9 @@ def _pretrained(name: str, sid_tokens: Sequence[str]) -> Backbone:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise RecipeError(f"model.name = {name!r} cannot be loaded ({reason}); give a hub name or a folder of a causal LM.") from None
+        raise RecipeError(
+            f"model.name = {name!r} cannot be loaded ({reason}); give a hub name or a folder of a causal LM."
+        ) from None
     before = len(tokenizer)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
     _new_rows(model, before, len(tokenizer))

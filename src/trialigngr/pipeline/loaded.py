@@ -34,7 +34,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not (folder / "recipe.toml").is_file():
-            raise ArtifactError(f"{folder} is not a run (it has no recipe.toml); make one with `trialigngr run RECIPE --out {folder}`.")
+            raise ArtifactError(
+                f"{folder} is not a run (it has no recipe.toml); make one with `trialigngr run RECIPE --out {folder}`."
+            )
         self.recipe: Recipe = read_recipe(str((folder / "recipe.toml").absolute()))
         self.parts = Parts(self.recipe, folder)
 
@@ -56,7 +58,9 @@ class Run:
         """Beam search with the run's model; raises when model and SIDs are not of one run."""
         model, sids = self.manifest("model"), self.manifest("sids")
         if model.parents["sids"] != sids.fingerprint:
-            raise ArtifactError(f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again.")
+            raise ArtifactError(
+                f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
+            )
         self.parts.backbone.model.eval()
         return self.parts.recommender(self.parts.backbone, self.parts.chat, self.parts.views(self.parts.chat))
 

@@ -119,7 +119,9 @@ def _stages(run: Run) -> tuple[Stage, ...]:
         "sids": run.recipe.sids.quantizer,
         "model": run.recipe.model.name,
     }
-    return tuple(Stage(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name)) for name, fact in said.items())
+    return tuple(
+        Stage(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name)) for name, fact in said.items()
+    )
 
 
 def _entropies(codes_NL: np.ndarray[Any, Any]) -> tuple[float, ...]:
@@ -170,8 +172,18 @@ def _tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
 
     return (
         table("Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"),
-        table("Items, seen ones masked", "What a user already took is left out, for every system.", "test_unseen", "baselines_unseen"),
-        table("SIDs", "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.", "test_sid", None),
+        table(
+            "Items, seen ones masked",
+            "What a user already took is left out, for every system.",
+            "test_unseen",
+            "baselines_unseen",
+        ),
+        table(
+            "SIDs",
+            "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.",
+            "test_sid",
+            None,
+        ),
     )
 
 
@@ -184,13 +196,19 @@ def _differences(metrics: Mapping[str, Any]) -> tuple[Difference, ...]:
 
 
 def _curves(run: Run) -> Curves:
-    lines = [json.loads(line) for line in (run.folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line) for line in (run.folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     loss: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
         for task, value in line["loss"].items():
             loss.setdefault(task, []).append((line["step"], value))
     validation = tuple((line["step"], line["valid"]["NDCG@10"]) for line in lines if "valid" in line)
-    return Curves({task: tuple(points) for task, points in loss.items()}, validation, chosen_step=_facts(run, "model")["best_step"])
+    return Curves(
+        {task: tuple(points) for task, points in loss.items()},
+        validation,
+        chosen_step=_facts(run, "model")["best_step"],
+    )
 
 
 def _task_examples(run: Run) -> Iterable[TaskExample]:
@@ -213,7 +231,10 @@ def _task_example(task: Task, examples: TaskExamples, chat: Chat) -> TaskExample
         task.number,
         task.name,
         system=(Span(task.system),),
-        user=(Span(task.instruction), *_spans(chat, [*sheet.trunk, *branch.prompt[: len(branch.prompt) - len(chat.tail)]])),
+        user=(
+            Span(task.instruction),
+            *_spans(chat, [*sheet.trunk, *branch.prompt[: len(branch.prompt) - len(chat.tail)]]),
+        ),
         target=_spans(chat, branch.target),
         examples=len(examples),
     )
@@ -258,7 +279,9 @@ def _people(run: Run) -> tuple[Person, ...]:
         )
         shown = parts.histories.before(user, position, SHOWN)
         history = tuple(_tile(run, int(other)) for other in shown)
-        people.append(Person(f"Shopper {len(people) + 1}", history, recommended, _tile(run, row), position - len(shown)))
+        people.append(
+            Person(f"Shopper {len(people) + 1}", history, recommended, _tile(run, row), position - len(shown))
+        )
     return tuple(people)
 
 

@@ -125,17 +125,24 @@ class Parts:
         bounds = np.cumsum([0, *self.sids.sizes])
         tokens_LK = [backbone.sid_ids[first:last] for first, last in zip(bounds, bounds[1:], strict=False)]
         settings = self.recipe.decode
-        search = BeamSearch(backbone.model, self.trie, tokens_LK, chat.close[-1], settings.normalisation, settings.precision)
+        search = BeamSearch(
+            backbone.model, self.trie, tokens_LK, chat.close[-1], settings.normalisation, settings.precision
+        )
         return Recommender(search, self.examples(self.recommending, views, chat).prompt, settings)
 
     def histories_of(self, targets: Targets) -> list[Rows]:
         """Return what each target's prompt may show."""
         cap = self.recipe.prompt.history_cap
-        return [self.histories.before(user, place, cap) for user, place in zip(targets.users, targets.positions, strict=True)]
+        return [
+            self.histories.before(user, place, cap)
+            for user, place in zip(targets.users, targets.positions, strict=True)
+        ]
 
     def seen_by(self, targets: Targets) -> list[Rows]:
         """Return everything each target's user took before it."""
-        return [self.histories.sequence(user)[:place] for user, place in zip(targets.users, targets.positions, strict=True)]
+        return [
+            self.histories.sequence(user)[:place] for user, place in zip(targets.users, targets.positions, strict=True)
+        ]
 
     def sample(self, part: Part, users: int) -> Targets:
         """Return the targets of a fixed sample of a part's users."""
@@ -184,13 +191,17 @@ class Parts:
                 what = "captions (no pictures)" if lacking.get(task.source) and task.source is View.VISUAL else "titles"
                 log(f"  {task.number} {task.name} is left out: this catalogue has no {what}")
         if not possible:
-            raise RecipeError("None of tasks.use is possible on this data; add sids_to_sid (T3), which needs SIDs alone.")
+            raise RecipeError(
+                "None of tasks.use is possible on this data; add sids_to_sid (T3), which needs SIDs alone."
+            )
         return possible
 
     def _validator(self, backbone: Backbone, chat: Chat, views: ItemViews) -> Any:
         targets = self.sample("valid", self.recipe.train.validate_users)
         if not len(targets):
-            raise RecipeError("No user has a validation item (all histories are shorter than 3); there is nothing to select on.")
+            raise RecipeError(
+                "No user has a validation item (all histories are shorter than 3); there is nothing to select on."
+            )
         backbone.model.to(pick_device(self.recipe.train.device))
         recommender = self.recommender(backbone, chat, views)
         prompts, wanted = self.histories_of(targets), self.histories.target_items(targets)
@@ -207,11 +218,18 @@ class Parts:
         backbone.model.to(pick_device(self.recipe.train.device)).eval()
         recommender = self.recommender(backbone, self.chat, self.views(self.chat))
         baselines = [Popularity(self.histories, len(self.catalog))]
-        parts = {"valid": self.sample("valid", self.recipe.train.validate_users), "test": self.histories.targets("test")}
+        parts = {
+            "valid": self.sample("valid", self.recipe.train.validate_users),
+            "test": self.histories.targets("test"),
+        }
         for part, targets in parts.items():
             if not len(targets):
                 raise RecipeError(f"No user has a {part} item; there is nothing to evaluate.")
-            prompts, wanted, seen = self.histories_of(targets), self.histories.target_items(targets), self.seen_by(targets)
+            prompts, wanted, seen = (
+                self.histories_of(targets),
+                self.histories.target_items(targets),
+                self.seen_by(targets),
+            )
             beams = recommender.all_beams(prompts, what=part)
             unseen = recommender.all_beams(prompts, seen, what=f"{part}, seen masked")
             ranks = {
@@ -228,9 +246,9 @@ class Parts:
                 }
             TargetRanks.of(self.histories, targets, self.catalog.ids, ranks).save(out / f"{part}.parquet")
             if part == "test":
-                self._recommendations(recommender.rankings(beams, self.recipe.evaluate.recommendations), targets).write_parquet(
-                    out / "recommendations.parquet"
-                )
+                self._recommendations(
+                    recommender.rankings(beams, self.recipe.evaluate.recommendations), targets
+                ).write_parquet(out / "recommendations.parquet")
         return {"test_targets": len(parts["test"]), "valid_targets": len(parts["valid"])}
 
     def _recommendations(self, rankings: list[Any], targets: Targets) -> pl.DataFrame:

@@ -57,7 +57,9 @@ def run(
     plans = [stages(chosen, source, folder, seed) for seed in range(seeds)]
     names = [stage.name for stage in plans[0]]
     if until is not None and until not in names:
-        raise RecipeError(f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}")
+        raise RecipeError(
+            f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
+        )
     with _alone(folder):
         _write_recipe(chosen, source, folder)
         _make(plans, until)

@@ -74,7 +74,9 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stag
     """Return the stages of a run in order. Without a data folder the shop is drawn first. Nothing is built here."""
     found: dict[str, Stage] = {}
 
-    def add(name: str, folder: Path, settings: Settings, parents: dict[str, str], build: Callable[[Path], Facts]) -> None:
+    def add(
+        name: str, folder: Path, settings: Settings, parents: dict[str, str], build: Callable[[Path], Facts]
+    ) -> None:
         found[name] = Stage(name, folder, settings, parents, build)
 
     def of(*names: str) -> dict[str, str]:
@@ -88,7 +90,13 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stag
     root = data
     parts = Parts(recipe, out, seed)
     add("catalog", out / "catalog", recipe.catalog, source, lambda partial: prepare(recipe.catalog, root, partial))
-    add("captions", out / "captions", recipe.captions, of("catalog"), lambda p: write_captions(recipe.captions, parts.catalog, p))
+    add(
+        "captions",
+        out / "captions",
+        recipe.captions,
+        of("catalog"),
+        lambda p: write_captions(recipe.captions, parts.catalog, p),
+    )
     add(
         "interests",
         out / "interests",

@@ -36,7 +36,9 @@ class Chat:
         self.before, self.between, self.tail = map(self._trusted, (before, between, tail))
         self.close = self._closing(self._trusted(close))
         if not self.tail:
-            raise RecipeError("The backbone's chat template has no assistant header to answer after; use another backbone.")
+            raise RecipeError(
+                "The backbone's chat template has no assistant header to answer after; use another backbone."
+            )
 
     def _pieces(self) -> tuple[str, str, str, str]:
         messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
@@ -47,7 +49,9 @@ class Chat:
             between, tail = rest.split(_USER)
             close = render(answered, tokenize=False).split(_ASSISTANT)[1]
         except ValueError:
-            raise RecipeError("The backbone's chat template does not show system and user text once each; use another backbone.") from None
+            raise RecipeError(
+                "The backbone's chat template does not show system and user text once each; use another backbone."
+            ) from None
         return before, between, tail, close
 
     def _trusted(self, text: str) -> list[int]:

@@ -52,7 +52,9 @@ class _Group:
 class TaskExamples:
     """The examples of one task over a data set."""
 
-    def __init__(self, task: Task, views: ItemViews, histories: Histories, chat: Chat, settings: PromptSettings) -> None:
+    def __init__(
+        self, task: Task, views: ItemViews, histories: Histories, chat: Chat, settings: PromptSettings
+    ) -> None:
         self.task, self.views, self.histories, self.chat, self.settings = task, views, histories, chat, settings
         self.header = chat.header(task.system, task.instruction)
 
@@ -137,7 +139,8 @@ class TaskExamples:
         chunks = [self.views.chunk(self.task.source, int(row)) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
         branches = [
-            Branch(cuts[p - group.first - 1], self.chat.tail, self.target(int(rows[p])), (group.owner, p)) for p in positions
+            Branch(cuts[p - group.first - 1], self.chat.tail, self.target(int(rows[p])), (group.owner, p))
+            for p in positions
         ]
         return Sheet([token for chunk in chunks for token in chunk], branches)
 

@@ -17,7 +17,9 @@ from trialigngr.tasks.packing import Sheet
 class Mixture:
     """Each batch draws one task by weight (uniformly by default, as the paper does) and takes the task's next examples."""
 
-    def __init__(self, tasks: Mapping[str, TaskExamples], weights: Mapping[str, float], batch_size: int, steps: int, seed: int) -> None:
+    def __init__(
+        self, tasks: Mapping[str, TaskExamples], weights: Mapping[str, float], batch_size: int, steps: int, seed: int
+    ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
         total = sum(weights.get(name, 1.0) for name in tasks)
         if total <= 0:

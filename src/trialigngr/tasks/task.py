@@ -53,12 +53,54 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("title_to_sid", "T1", Scope.ITEM, View.TITLE, View.SID, _ENCODER, "Title: "),
         Task("sid_to_title", "T2", Scope.ITEM, View.SID, View.TITLE, _DECODER, "Semantic ID: "),
-        Task("sids_to_sid", "T3", Scope.HISTORY, View.SID, View.SID, _SEQUENTIAL, "Taken so far, oldest first. Give the next ID.\n"),
-        Task("titles_to_sid", "T4", Scope.HISTORY, View.TITLE, View.SID, _SEQUENTIAL, "Titles so far, oldest first. Give the next ID.\n"),
-        Task("sids_to_title", "T5", Scope.HISTORY, View.SID, View.TITLE, _SEQUENTIAL, "Taken so far, oldest first. Give the next title.\n"),
-        Task("titles_to_title", "T6", Scope.HISTORY, View.TITLE, View.TITLE, _SEQUENTIAL, "Titles so far, oldest first. Give the next title.\n"),
-        Task("visual_to_sid", "T7", Scope.ITEM, View.VISUAL, View.SID, _RECOMMENDER, "It looks like this, give its ID: "),
-        Task("visual_to_title", "T8", Scope.ITEM, View.VISUAL, View.TITLE, _RECOMMENDER, "It looks like this, give its title: "),
+        Task(
+            "sids_to_sid",
+            "T3",
+            Scope.HISTORY,
+            View.SID,
+            View.SID,
+            _SEQUENTIAL,
+            "Taken so far, oldest first. Give the next ID.\n",
+        ),
+        Task(
+            "titles_to_sid",
+            "T4",
+            Scope.HISTORY,
+            View.TITLE,
+            View.SID,
+            _SEQUENTIAL,
+            "Titles so far, oldest first. Give the next ID.\n",
+        ),
+        Task(
+            "sids_to_title",
+            "T5",
+            Scope.HISTORY,
+            View.SID,
+            View.TITLE,
+            _SEQUENTIAL,
+            "Taken so far, oldest first. Give the next title.\n",
+        ),
+        Task(
+            "titles_to_title",
+            "T6",
+            Scope.HISTORY,
+            View.TITLE,
+            View.TITLE,
+            _SEQUENTIAL,
+            "Titles so far, oldest first. Give the next title.\n",
+        ),
+        Task(
+            "visual_to_sid", "T7", Scope.ITEM, View.VISUAL, View.SID, _RECOMMENDER, "It looks like this, give its ID: "
+        ),
+        Task(
+            "visual_to_title",
+            "T8",
+            Scope.ITEM,
+            View.VISUAL,
+            View.TITLE,
+            _RECOMMENDER,
+            "It looks like this, give its title: ",
+        ),
     )
 }
 """Task name → task, T1 … T8 in the paper's order."""

@@ -39,7 +39,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def encode_views(catalog: Catalog, sids: SemanticIds, captions: Sequence[str | None], chat: Chat, limits: dict[View, int]) -> ItemViews:
+def encode_views(
+    catalog: Catalog, sids: SemanticIds, captions: Sequence[str | None], chat: Chat, limits: dict[View, int]
+) -> ItemViews:
     """Encode titles and captions (cut at ``limits`` tokens) and SIDs (one token a code)."""
     vocabulary = chat.tokenizer.get_vocab()
     texts = {

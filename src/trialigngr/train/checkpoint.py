@@ -36,7 +36,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
             parameter.copy_(tensors[name])
 
 
-def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
     """Write ``folder/checkpoint-<step>`` and remove the older ones."""
     partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{step:09d}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -68,5 +70,8 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
         if moments:
             step = torch.tensor(float(state["step"]))
-            optimizer.state[parameter] = {"step": step, **{key: value.to(parameter.device) for key, value in moments.items()}}
+            optimizer.state[parameter] = {
+                "step": step,
+                **{key: value.to(parameter.device) for key, value in moments.items()},
+            }
     return state

@@ -125,7 +125,12 @@ class Trainer:
 
     def fit(self, out: Path) -> dict[str, Any]:
         """Train, keep the best weights by validation NDCG@10 in the model, and return the facts."""
-        state = load_checkpoint(out, self.model, self.optimizer) or {"step": 0, "best": -1.0, "best_step": 0, "seconds": 0.0}
+        state = load_checkpoint(out, self.model, self.optimizer) or {
+            "step": 0,
+            "best": -1.0,
+            "best_step": 0,
+            "seconds": 0.0,
+        }
         journal = _Journal(out / "metrics.jsonl", state["step"])
         started, saved = time.monotonic() - state["seconds"], time.monotonic()
         with progress("train", self.steps, state["step"]) as advance:
