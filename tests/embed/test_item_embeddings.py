@@ -22,6 +22,7 @@ class Letters:
 
     name, dimension = "letters", 26
     sees: Sight = "text"
+    share = 1.0
 
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
@@ -38,6 +39,7 @@ class Middle:
 
     name, dimension = "middle", 3
     sees: Sight = "picture"
+    share = 1.0
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> np.ndarray:
         zero = (0, 0, 0)

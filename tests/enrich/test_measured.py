@@ -30,9 +30,10 @@ def test_the_palette_in_words() -> None:
     assert palette(spread(red=0.5, white=0.5)) == "red and white"
     # one surface from dark to bright blue is one colour, said once
     assert palette(spread(navy_blue=0.3, blue=0.4, bright_blue=0.3)) == "blue"
-    assert palette(spread(black=0.97, red=0.03)) == "black"
+    assert palette(spread(black=0.99, red=0.01)) == "black"
     # a little of a strong colour is seen, a little grey is not
     assert palette(spread(black=0.94, red=0.06)) == "mainly black with red"
+    assert palette(spread(black=0.97, red=0.03)) == "black plus a touch of red"
     assert palette(spread(black=0.94, grey=0.06)) == "black"
     assert palette(spread()) == "grey"
 

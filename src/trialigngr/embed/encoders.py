@@ -23,12 +23,14 @@ class Encoder(Protocol):
         name: recorded in the facts.
         dimension: D of the block.
         sees: what it looks at; a row it sees nothing of is zeros.
+        share: its weight among encoders that see the same.
 
     """
 
     name: str
     dimension: int
     sees: Sight
+    share: float
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> npt.NDArray[np.float32]:
         """Return vectors float32 [B, D], in order; zeros where there is nothing to see."""
@@ -50,6 +52,7 @@ class MiniLM:
 
     name = "all-MiniLM-L6-v2"
     sees: Sight = "text"
+    share = 1.0
 
     def __init__(self, device: str = "auto") -> None:
         from trialigngr.packaged import minilm
@@ -66,6 +69,7 @@ class EfficientNet:
 
     name = "efficientnet-lite2"
     sees: Sight = "picture"
+    share = 1.0
 
     def __init__(self, device: str = "auto") -> None:
         from trialigngr.packaged import efficientnet
@@ -82,10 +86,11 @@ class Looks:
 
     name = "looks"
     sees: Sight = "picture"
+    share = 0.5
     dimension = looks.DIMENSION
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
-        """Return measurements [B, 104] of the pictures."""
+        """Return measurements [B, 106] of the pictures."""
         return _where_there_are(
             pictures, self.dimension, lambda some: np.stack([looks.measure(one).vector() for one in some])
         )

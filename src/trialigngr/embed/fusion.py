@@ -14,15 +14,14 @@ from trialigngr.packaged.colours import Floats
 class Block:
     """What one encoder gave: ``vectors_ND``, for which rows it means anything, and its weight in the fused vector.
 
-    ``reduce_to`` is the most dimensions it may keep; ``scale`` brings its dimensions to one variance first; ``centre``
-    takes the mean item off (what an encoder that sees both text and picture gives is left as it is).
+    ``reduce_to`` is the most dimensions it may keep; ``centre`` takes the mean item off (what an encoder that sees both
+    text and picture gives is left as it is).
     """
 
     vectors_ND: Floats
     present_N: npt.NDArray[np.bool_]
     weight: float
     reduce_to: int | None = None
-    scale: bool = False
     centre: bool = True
 
 
@@ -48,9 +47,6 @@ def settle(block: Block) -> Floats:
         return np.zeros((len(block.vectors_ND), 0), np.float32)
     if block.centre and len(seen) > 1:
         seen -= seen.mean(0)
-    if block.scale:
-        spread = seen.std(0)
-        seen /= np.where(spread > 1e-6, spread, 1.0)
     if block.reduce_to is not None and seen.any():
         seen = seen @ principal(seen, block.reduce_to)
     settled_ND = np.zeros((len(block.vectors_ND), seen.shape[1]), np.float32)

@@ -44,8 +44,8 @@ class EmbedSettings(Settings):
     """Put interest tags into the text (false: "without MDIM")."""
     use_pixels: bool = True
     """Let encoders see the pictures themselves."""
-    picture_weight: float = Field(default=0.5, ge=0)
-    """Weight of each picture block beside a text block of weight 1, where encoders of one modality are fused."""
+    picture_weight: float = Field(default=0.6, ge=0)
+    """Weight of a picture block beside a text block of weight 1, where encoders of one modality are fused."""
     picture_dimensions: int = Field(default=128, ge=1)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
     device: str = "auto"
@@ -133,8 +133,7 @@ def _block(settings: EmbedSettings, encoder: Encoder, whole: Chunk, has_image_N:
     if encoder.sees != "picture":
         everywhere_N = np.ones(len(vectors_ND), np.bool_)
         return Block(vectors_ND, everywhere_N, 1.0, centre=encoder.sees == "text")
-    weight = settings.picture_weight
-    return Block(vectors_ND, has_image_N, weight, reduce_to=settings.picture_dimensions, scale=True)
+    return Block(vectors_ND, has_image_N, settings.picture_weight * encoder.share, settings.picture_dimensions)
 
 
 def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:

@@ -45,20 +45,30 @@ def with_article(noun: str) -> str:
 
 
 def palette(shares_C: Floats) -> str:
-    """Return up to three colours in words, the most striking first: families of names by share and colourfulness."""
+    """Return up to three colours in words, the most striking first, and one strong colour of which there is a little.
+
+    Names of one family count together; what strikes is a family's share and how colourful it is.
+    """
     striking_C = shares_C * (0.6 + 4 * chroma_of_names())
     families = [[NAMES.index(name) for name in names] for names in FAMILIES.values()]
     weights = np.array([striking_C[family].sum() for family in families]) / max(float(striking_C.sum()), 1e-9)
-    order = [int(place) for place in np.argsort(-weights, kind="stable")[:3]]
-    names = [
-        NAMES[max(families[place], key=lambda name: striking_C[name])] for place in order if weights[place] >= 0.08
-    ]
-    first, *rest = names or ["grey"]
+    order = [int(place) for place in np.argsort(-weights, kind="stable")]
+    shades = [NAMES[max(families[place], key=lambda name: striking_C[name])] for place in order]
+    large = [shade for shade, place in zip(shades, order, strict=True) if weights[place] >= 0.08][:3] or ["grey"]
+    touch = next((shade for shade in shades[len(large) :] if _is_accent(shade, shares_C)), None)
+    mostly = shares_C[families[order[0]]].sum() >= 0.55
+    return _list_colours(large, mostly) + (f" plus a touch of {touch}" if touch else "")
+
+
+def _is_accent(shade: str, shares_C: Floats) -> bool:
+    return bool(shares_C[NAMES.index(shade)] > 0.02 and chroma_of_names()[NAMES.index(shade)] > 0.12)
+
+
+def _list_colours(names: list[str], mostly: bool) -> str:
+    first, *rest = names
     if not rest:
         return first
-    if shares_C[families[order[0]]].sum() >= 0.55:
-        return f"mainly {first} with {' and '.join(rest)}"
-    return " and ".join([", ".join(names[:-1]), names[-1]])
+    return f"mainly {first} with {' and '.join(rest)}" if mostly else " and ".join([", ".join(names[:-1]), names[-1]])
 
 
 def _outline(look: Look) -> str:
@@ -114,7 +124,16 @@ def _full_frame(look: Look) -> str:
         f" with {PATTERNS.get(look.pattern.name, look.pattern.name)}" if repeated and look.pattern.repeat > 0.5 else ""
     )
     ground = f" with a mostly {look.background} edge," if look.evenness > 0.6 else ""
-    return f"{with_article(busy).capitalize()} {frame} picture{ground} in {palette(look.whole_colours)}{pattern}."
+    lit = f", {_lit(look)}" if _lit(look) else ""
+    return f"{with_article(busy).capitalize()} {frame} picture{ground} in {palette(look.whole_colours)}{pattern}{lit}."
+
+
+def _lit(look: Look) -> str:
+    if abs(look.fall) > max(0.12, abs(look.glow)):
+        return "lighter towards the top" if look.fall > 0 else "lighter towards the bottom"
+    if abs(look.glow) > 0.08:
+        return "lit in the middle" if look.glow > 0 else "darker in the middle"
+    return ""
 
 
 def _light(look: Look) -> str:

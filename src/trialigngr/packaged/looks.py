@@ -25,6 +25,7 @@ class Look:
         fill: share of the subject's bounding box that it covers; ``tall``: height over width of that box.
         pinch: how much narrower the subject is at its upper end than at its lower one, −1…1.
         detail: mean gradient, how busy the picture is.
+        fall: how much lighter the upper third is than the lower one; ``glow``: the centre than the rest.
 
     """
 
@@ -44,6 +45,8 @@ class Look:
     chroma: float
     warmth: float
     detail: float
+    fall: float
+    glow: float
     pattern: Pattern
 
     @property
@@ -52,18 +55,19 @@ class Look:
         return _one_subject(self.evenness, self.subject)
 
     def vector(self) -> Floats:
-        """Return the measurements as float32 [2 C + 16], each about 0…1."""
+        """Return the measurements as float32 [2 C + 18], each about 0…1."""
         pattern = self.pattern
         turn, striped = np.radians(2 * pattern.angle), pattern.one_way * pattern.repeat
         rest = [
             self.evenness, self.subject, self.fill, np.log2(self.tall) / 2, self.pinch, *self.offset,
             self.lightness, 2 * self.contrast, 4 * self.chroma, 4 * self.warmth, 4 * self.detail,
+            self.fall, self.glow,
             pattern.repeat, striped * np.cos(turn), striped * np.sin(turn), pattern.two_way * pattern.repeat,
         ]  # fmt: skip
         return np.concatenate([np.sqrt(self.colours), np.sqrt(self.whole_colours), rest]).astype(np.float32)
 
 
-DIMENSION = 2 * len(NAMES) + 16
+DIMENSION = 2 * len(NAMES) + 18
 
 
 def measure(picture: Image.Image) -> Look:
@@ -83,8 +87,18 @@ def measure(picture: Image.Image) -> Look:
         picture.width, picture.height, evenness, background, float(subject_HW.mean()), offset, fill, tall, pinch,
         shares(shown), shares(lab_HW3), float(lightness.mean()), float(lightness.std()), float(chroma.mean()),
         float((lab_HW3[..., 1] * 0.5 + lab_HW3[..., 2]).mean()), float(np.hypot(down, right).mean()),
-        find_pattern(lab_HW3, subject_HW),
+        *_light_and_dark(lightness), find_pattern(lab_HW3, subject_HW),
     )  # fmt: skip
+
+
+def _light_and_dark(lightness_HW: Floats) -> tuple[float, float]:
+    """Return how much lighter the upper third is than the lower, and the central ninth than the whole."""
+    height, width = (max(1, length // 3) for length in lightness_HW.shape)
+    centre = lightness_HW[height:-height, width:-width]
+    return (
+        float(lightness_HW[:height].mean() - lightness_HW[-height:].mean()),
+        float(centre.mean() - lightness_HW.mean()),
+    )
 
 
 def _away_from_edges(mask_HW: Mask, slope_HW: Floats) -> Mask:
