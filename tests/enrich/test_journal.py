@@ -27,8 +27,8 @@ def test_a_killed_run_goes_on_and_ends_as_unbroken(tmp_path: Path) -> None:
         return numbered(rows)
 
     with pytest.raises(KeyboardInterrupt):
-        Journal(tmp_path / "j.jsonl").complete(19, 4, "test", dies_at_ten)
-    rows = Journal(tmp_path / "j.jsonl").complete(19, 4, "test", remembers)
+        Journal(tmp_path / "j.jsonl", 4).complete(19, "test", dies_at_ten)
+    rows = Journal(tmp_path / "j.jsonl", 4).complete(19, "test", remembers)
     assert rows == numbered(range(19))
     assert made == list(range(8, 19))
 
@@ -36,20 +36,20 @@ def test_a_killed_run_goes_on_and_ends_as_unbroken(tmp_path: Path) -> None:
 @given(cut=st.integers(0, 200))
 def test_wherever_the_file_was_cut(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("journal") / "j.jsonl"
-    Journal(path).append(numbered(range(6)))
+    Journal(path, 4).append(numbered(range(6)))
     whole = path.read_bytes()
     path.write_bytes(whole[: min(cut, len(whole))])
-    assert Journal(path).complete(6, 4, "test", numbered) == numbered(range(6))
+    assert Journal(path, 4).complete(6, "test", numbered) == numbered(range(6))
     assert path.read_bytes() == whole
 
 
-def test_chunks_begin_where_an_unbroken_run_begins_them(tmp_path: Path) -> None:
-    Journal(tmp_path / "j.jsonl").append(numbered(range(5)))
+def test_an_unfinished_chunk_is_made_again_as_a_whole(tmp_path: Path) -> None:
+    Journal(tmp_path / "j.jsonl", 4).append(numbered(range(5)))
     starts: list[range] = []
 
     def make(rows: range) -> list[dict[str, Any]]:
         starts.append(rows)
         return numbered(rows)
 
-    Journal(tmp_path / "j.jsonl").complete(11, 4, "test", make)
-    assert starts == [range(5, 8), range(8, 11)]
+    Journal(tmp_path / "j.jsonl", 4).complete(11, "test", make)
+    assert starts == [range(4, 8), range(8, 11)]

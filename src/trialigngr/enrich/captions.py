@@ -67,15 +67,15 @@ def write_captions(settings: CaptionSettings, catalog: Catalog, out: Path) -> di
     """Write ``captions.parquet`` (item_id, caption, generator, problem) and return the facts.
 
     An item without a picture, or with one that cannot be used, has no caption; ``problem`` says why the picture failed.
-    Finished rows survive a kill in ``captions.jsonl`` until the table is written.
+    Finished chunks survive a kill in ``captions.jsonl`` until the table is written.
     """
     captioner = None if settings.generator == NOBODY else start_captioner(settings)
-    journal = Journal(out / "captions.jsonl")
+    journal = Journal(out / "captions.jsonl", CHUNK)
 
     def describe(rows: range) -> list[dict[str, Any]]:
         return _describe_rows(captioner, catalog, rows) if captioner is not None else [UNDESCRIBED for _ in rows]
 
-    rows = journal.complete(len(catalog), CHUNK, "Describing pictures", describe)
+    rows = journal.complete(len(catalog), "Describing pictures", describe)
     schema = {"caption": pl.String, "generator": pl.String, "problem": pl.String}
     table = pl.DataFrame(rows, schema=schema).with_columns(item_id=pl.Series(catalog.ids, dtype=pl.String))
     table.select("item_id", *schema).write_parquet(out / FILE)

@@ -62,7 +62,7 @@ class InterestMiner(Protocol):
     name: str
 
     def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
-        """Return the interests of each text, in order; none depends on which others come with it."""
+        """Return the interests of each text, in order; none depends on the others (but for rounding)."""
         ...
 
 
@@ -106,7 +106,7 @@ def write_interests(
 ) -> dict[str, Any]:
     """Write ``interests.parquet`` (item_id, tags, lifestyle, generator) and return the facts.
 
-    Finished rows survive a kill in ``interests.jsonl`` until the table is written.
+    Finished chunks survive a kill in ``interests.jsonl`` until the table is written.
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
@@ -116,12 +116,12 @@ def write_interests(
 
     # The same evenly spaced sample whenever a stage goes on, so that it ends as unbroken.
     miner = start_miner(settings, texts(range(0, len(catalog), len(catalog) // SAMPLE + 1)))
-    journal = Journal(out / "interests.jsonl")
+    journal = Journal(out / "interests.jsonl", CHUNK)
 
     def mine(rows: range) -> list[dict[str, Any]]:
         return [_row(interests, settings.drop_low) for interests in miner.mine(texts(rows))]
 
-    rows = journal.complete(len(catalog), CHUNK, "Mining interests", mine)
+    rows = journal.complete(len(catalog), "Mining interests", mine)
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
         "lifestyle": pl.String,

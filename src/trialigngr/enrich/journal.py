@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,19 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """One JSON object a line, in row order. A line that a kill cut short is dropped when the journal is opened."""
+    """One JSON object a line, in row order, written a chunk at a time.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Row] = []
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-            row = _parse(line)
-            if row is None:
-                break
-            self.rows.append(row)
-            whole += len(line)
+    What a kill left of an unfinished chunk is dropped when the journal is opened: a chunk is made whole or not at all,
+    so its items keep the company they have in an unbroken run, and with it the last bits of their numbers.
+    """
+
+    def __init__(self, path: Path, chunk: int) -> None:
+        self.path, self.chunk = path, chunk
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        rows = list(takewhile(lambda row: row is not None, map(_parse, lines)))
+        self.rows: list[Row] = [row for row in rows if row is not None][: len(rows) // chunk * chunk]
         if path.exists():
-            os.truncate(path, whole)
+            os.truncate(path, sum(map(len, lines[: len(self.rows)])))
 
     def append(self, rows: Sequence[Row]) -> None:
         """Make the rows durable."""
@@ -37,10 +37,11 @@ class Journal:
             os.fsync(file.fileno())
         self.rows.extend(rows)
 
-    def complete(self, total: int, chunk: int, what: str, make: Callable[[range], list[Row]]) -> list[Row]:
-        """Return all ``total`` rows, making what is missing by ``make(rows)`` in chunks of at most ``chunk``."""
+    def complete(self, total: int, what: str, make: Callable[[range], list[Row]]) -> list[Row]:
+        """Return all ``total`` rows, making what is missing by ``make(rows)``, chunk by chunk."""
         with progress(what, total, done=len(self.rows)) as advance:
-            for numbers in _chunks(len(self.rows), total, chunk):
+            for first in range(len(self.rows), total, self.chunk):
+                numbers = range(first, min(first + self.chunk, total))
                 self.append(make(numbers))
                 advance(len(numbers))
         return self.rows
@@ -56,11 +57,3 @@ def _parse(line: bytes) -> Row | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def _chunks(first: int, total: int, chunk: int) -> Iterator[range]:
-    # Boundaries are multiples of the chunk wherever an earlier run stopped, so batches are the same as unbroken.
-    while first < total:
-        last = min(total, (first // chunk + 1) * chunk)
-        yield range(first, last)
-        first = last
