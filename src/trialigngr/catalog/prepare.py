@@ -6,6 +6,7 @@ In this order: columns, ids, pictures, unknown items, rating, time order, repeat
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -161,7 +162,7 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
         pl.Series("test_from", test_from, pl.Int64),
     )
     histories.write_parquet(out / "histories.parquet")
-    (out / "source.json").write_text(json.dumps({"root": str(data.resolve())}) + "\n", encoding="utf-8")
+    (out / "source.json").write_text(json.dumps({"root": _root_from(out, data)}) + "\n", encoding="utf-8")
     return {
         "kept": {"users": len(users), "items": table.height, "interactions": len(log)},
         "without": {
@@ -170,6 +171,12 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
         "order": {"by": [*log.order, "row"], **ties(log)},
         "split": _split_facts(lengths, valid_from, test_from),
     }
+
+
+def _root_from(out: Path, data: Path) -> str:
+    """Return where the data folder lies; relative to ``out`` when both are in one run folder, so that a run can move."""
+    there, here = data.resolve(), out.resolve()
+    return os.path.relpath(there, here) if there.is_relative_to(here.parent) else str(there)
 
 
 def _cut(settings: CatalogSettings, log: Log, numbers: Any, lengths: Any, data: Path) -> Cuts:
@@ -209,7 +216,7 @@ def _say(facts: dict[str, Any]) -> None:
 
 def load_dataset(folder: Path) -> Dataset:
     """Return what `prepare` wrote into ``folder``."""
-    root = Path(json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"])
+    root = folder / json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
     table = pl.read_parquet(folder / "histories.parquet")
     offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
     items, valid_from, test_from = (

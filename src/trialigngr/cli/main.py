@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import sys
 
 import click
@@ -52,15 +53,29 @@ def trialigngr() -> None:
     """
 
 
-def _complaint(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and run the same command again; finished stages are kept."
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{os.strerror(error.errno) if error.errno else error}{where}."
+FULL = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your quota is used up", errno.EFBIG: "A file grew too large"}
+
+
+def _system_error(error: BaseException) -> int | None:
+    """Return the system's number for what went wrong.
+
+    Polars, safetensors and tokenizers raise errors of their own for a full disk, and tell the number in their text.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
+def _complaint(error: BaseException, number: int) -> str:
+    if number in FULL:
+        return f"{FULL[number]}. Free some space and run the same command again; finished stages are kept."
+    path = getattr(error, "filename", None)
+    return f"{os.strerror(number)}{f': {path}' if path else ''}."
 
 
 def main() -> None:
-    """Run the command line: 0 when all went well, 2 after a user's mistake (one sentence, no traceback), 130 after ^C."""
+    """Run the command line: 0 when all went well, 2 after a user's mistake (a sentence, no traceback), 130 after ^C."""
     from trialigngr.foundation.errors import TriAlignError
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -79,6 +94,9 @@ def main() -> None:
     except TriAlignError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except OSError as error:
-        click.echo(f"Error: {_complaint(error)}", err=True)
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        click.echo(f"Error: {_complaint(error, number)}", err=True)
         sys.exit(2)

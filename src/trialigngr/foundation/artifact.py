@@ -59,15 +59,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{folder} holds no finished stage (no {MANIFEST}); run the recipe to make it.")
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**body)
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError):
+        # The version first: another one may well have other fields.
+        if body["version"] == FORMAT_VERSION:
+            return Manifest(**body)
+    except (ValueError, TypeError, KeyError):
         raise ArtifactError(f"{path} cannot be read as a manifest; delete {folder} and run again.") from None
-    if manifest.version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{folder} was written in format version {manifest.version}, this is version {FORMAT_VERSION}; "
-            "use the release that wrote it, or run into a new folder."
-        )
-    return manifest
+    raise ArtifactError(
+        f"{folder} was written in format version {body['version']}, this is version {FORMAT_VERSION}; "
+        "use the release that wrote it, or run into a new folder."
+    )
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -102,9 +102,14 @@ def _begun(folder: Path, wanted: str) -> bool:
 
 
 def _settle(partial: Path, folder: Path) -> None:
+    """Put ``partial`` in the place of ``folder``; a kill at any moment leaves no stage without its manifest there."""
+    replaced = folder.with_name(f"{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.replace(replaced)
     partial.replace(folder)
+    (folder / ".wanted").unlink(missing_ok=True)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def make_stage(
@@ -116,13 +121,15 @@ def make_stage(
 ) -> Manifest:
     """Return the manifest of the stage in ``folder``, building it when what lies there is not what is wanted.
 
-    ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial`` keeps
-    what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
+    ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial``
+    keeps what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
     """
     wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
     if stage_status(folder, wanted) == "done":
         log(f"{kind}: unchanged, kept")
         return read_manifest(folder)
+    if folder.exists() and not (folder / MANIFEST).exists():
+        raise ArtifactError(f"{folder} is in the way: it is no stage of a run (no {MANIFEST}). Move it elsewhere.")
     partial = _partial(folder)
     if _begun(folder, wanted):
         log(f"{kind}: going on with what an interrupted run left")
@@ -137,6 +144,5 @@ def make_stage(
     manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), dict(parents), facts)
     write_text_atomically(partial / MANIFEST, json.dumps(asdict(manifest), indent=2, default=str) + "\n")
     _settle(partial, folder)
-    (folder / ".wanted").unlink()
     log(f"{kind}: done in {facts['seconds']:.0f} s")
     return manifest

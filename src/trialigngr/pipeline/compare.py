@@ -42,8 +42,12 @@ def _row(figures: dict[str, Estimate], sign: str = "") -> str:
 def _protocol(run: Run) -> Iterator[str]:
     said = run.metrics["protocol"]
     yield (
-        f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, {said['k_core']}-core, "
-        f"history ≤ {said['history_cap']}, whole catalogue, seen items {said['seen_items'].split(' (')[0]}"
+        f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
+        f"{said['k_core']}-core, history ≤ {said['history_cap']}, whole catalogue, "
+        f"seen items {said['seen_items'].split(' (')[0]}"
     )
-    yield f"item level; {said['beams']} beams, normalised over the {said['normalisation']}; selection by {said['selection']}"
+    yield (
+        f"item level; {said['beams']} beams, normalised over the {said['normalisation']}; "
+        f"selection by {said['selection']}"
+    )
     yield f"[…]: {said['interval']}"

@@ -14,8 +14,10 @@ import numpy as np
 from trialigngr.catalog.items import Item
 from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.artifact import Manifest, read_manifest
+from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError, CatalogError
 from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.stages import ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
 
 
@@ -37,7 +39,7 @@ class Run:
             raise ArtifactError(
                 f"{folder} is not a run (it has no recipe.toml); make one with `trialigngr run RECIPE --out {folder}`."
             )
-        self.recipe: Recipe = read_recipe(str((folder / "recipe.toml").absolute()))
+        self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
         self.parts = Parts(self.recipe, folder)
 
     def manifest(self, stage: str) -> Manifest:
@@ -61,7 +63,11 @@ class Run:
             raise ArtifactError(
                 f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
             )
-        self.parts.backbone.model.eval()
+        if model.settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
+            raise ArtifactError(
+                f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
+            )
+        self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
         return self.parts.recommender(self.parts.backbone, self.parts.chat, self.parts.views(self.parts.chat))
 
     def recommend(self, history: Sequence[str], k: int = 10, *, unseen: bool = True) -> list[Recommendation]:

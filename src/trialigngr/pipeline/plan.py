@@ -29,7 +29,10 @@ def _cost(stage: Stage, recipe: Recipe) -> str:
         "interests": f"by {recipe.interests.generator}, once an item",
         "embeddings": f"by {recipe.embeddings.encoder}",
         "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.sizes))}",
-        "model": f"{recipe.model.name}, {len(recipe.tasks.tasks())} tasks, at most {settings.epochs:g} epochs of {settings.batch_size} a batch",
+        "model": (
+            f"{recipe.model.name}, {len(recipe.tasks.tasks())} tasks, "
+            f"at most {settings.epochs:g} epochs of {settings.batch_size} a batch"
+        ),
         "evaluation": f"{recipe.decode.beams} beams, twice over all test targets",
     }
     return told.get(stage.name, "")

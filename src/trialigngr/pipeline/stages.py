@@ -12,13 +12,15 @@ from trialigngr.catalog.prepare import data_fingerprint, prepare
 from trialigngr.catalog.shop.draw import draw_shop
 from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.items import load_embeddings, write_embeddings
-from trialigngr.enrich.captions import load_captions, write_captions
-from trialigngr.enrich.interests import load_interests, write_interests
+from trialigngr.enrich.captions import write_captions
+from trialigngr.enrich.interests import write_interests
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status
 from trialigngr.foundation.config import Settings
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.ranking import rank_targets
+from trialigngr.pipeline.training import train_model
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.assign import assign_sids
 from trialigngr.tasks.examples import PromptSettings
@@ -26,6 +28,7 @@ from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.loop import TrainSettings
 
 Facts = dict[str, Any]
+Build = Callable[[Path], Facts]
 
 
 class ModelSettings(Settings):
@@ -38,8 +41,20 @@ class ModelSettings(Settings):
     train: TrainSettings
     decode: DecodeSettings
 
+    @classmethod
+    def of(cls, recipe: Recipe, seed: int) -> ModelSettings:
+        """Return what a recipe says of the model of a seed."""
+        return cls(
+            seed=recipe.seed + seed,
+            tasks=recipe.tasks,
+            prompt=recipe.prompt,
+            model=recipe.model,
+            train=recipe.train,
+            decode=recipe.decode,
+        )
 
-class TestSettings(Settings):
+
+class EvaluationSettings(Settings):
     """Everything that the test depends on beside its parents."""
 
     decode: DecodeSettings
@@ -54,7 +69,7 @@ class Stage:
     folder: Path
     settings: Settings
     parents: dict[str, str]
-    build: Callable[[Path], Facts] = field(repr=False)
+    build: Build = field(repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -70,66 +85,62 @@ class Stage:
         return make_stage(self.folder, self.name, self.settings, self.parents, self.build)
 
 
+class _Line:
+    """Stages in order, each named by those before it."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.stages = out, dict[str, Stage]()
+
+    def add(self, name: str, settings: Settings, parents: str, build: Build, own: Path | None = None) -> None:
+        """Add a stage with the named parents; ``own`` is where it stands when that is not the top of the run."""
+        self.add_from(name, settings, self.fingerprints(parents), build, own)
+
+    def add_from(
+        self, name: str, settings: Settings, parents: dict[str, str], build: Build, own: Path | None = None
+    ) -> None:
+        """Add a stage made from what the fingerprints stand for."""
+        self.stages[name] = Stage(name, (own or self.out) / name, settings, parents, build)
+
+    def fingerprints(self, names: str) -> dict[str, str]:
+        """Return name → fingerprint of stages."""
+        return {name: self.stages[name].fingerprint for name in names.split()}
+
+
 def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stage]:
     """Return the stages of a run in order. Without a data folder the shop is drawn first. Nothing is built here."""
-    found: dict[str, Stage] = {}
-
-    def add(
-        name: str, folder: Path, settings: Settings, parents: dict[str, str], build: Callable[[Path], Facts]
-    ) -> None:
-        found[name] = Stage(name, folder, settings, parents, build)
-
-    def of(*names: str) -> dict[str, str]:
-        return {name: found[name].fingerprint for name in names}
-
+    line = _Line(out)
     if data is None:
-        add("shop", out / "shop", recipe.shop, {}, lambda partial: draw_shop(partial, recipe.shop))
-        source, data = of("shop"), out / "shop"
+        root = out / "shop"
+        line.add("shop", recipe.shop, "", lambda to: draw_shop(to, recipe.shop))
+        source = line.fingerprints("shop")
     else:
+        root = data
         source = {"data": data_fingerprint(data, recipe.catalog.columns)}
-    root = data
+    line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to))
     parts = Parts(recipe, out, seed)
-    add("catalog", out / "catalog", recipe.catalog, source, lambda partial: prepare(recipe.catalog, root, partial))
-    add(
-        "captions",
-        out / "captions",
-        recipe.captions,
-        of("catalog"),
-        lambda p: write_captions(recipe.captions, parts.catalog, p),
-    )
-    add(
+    _add_items(line, recipe, parts)
+    model = ModelSettings.of(recipe, seed)
+    line.add("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.own)
+    tested = EvaluationSettings(decode=recipe.decode, evaluate=recipe.evaluate)
+    line.add("evaluation", tested, "model", lambda to: rank_targets(parts, to), parts.own)
+    return list(line.stages.values())
+
+
+def _add_items(line: _Line, recipe: Recipe, parts: Parts) -> None:
+    """Add the stages that look at items alone: from pictures and texts to SIDs."""
+
+    def embed(to: Path) -> Facts:
+        return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to)
+
+    def assign(to: Path) -> Facts:
+        return assign_sids(recipe.sids, load_embeddings(parts.out / "embeddings"), parts.catalog.ids, to)
+
+    line.add("captions", recipe.captions, "catalog", lambda to: write_captions(recipe.captions, parts.catalog, to))
+    line.add(
         "interests",
-        out / "interests",
         recipe.interests,
-        of("catalog", "captions"),
-        lambda partial: write_interests(recipe.interests, parts.catalog, parts.captions, partial),
+        "catalog captions",
+        lambda to: write_interests(recipe.interests, parts.catalog, parts.captions, to),
     )
-    add(
-        "embeddings",
-        out / "embeddings",
-        recipe.embeddings,
-        of("catalog", "captions", "interests"),
-        lambda partial: write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, partial),
-    )
-    add(
-        "sids",
-        out / "sids",
-        recipe.sids,
-        of("embeddings"),
-        lambda partial: assign_sids(recipe.sids, load_embeddings(out / "embeddings"), parts.catalog.ids, partial),
-    )
-    model = ModelSettings(
-        seed=recipe.seed + seed,
-        tasks=recipe.tasks,
-        prompt=recipe.prompt,
-        model=recipe.model,
-        train=recipe.train,
-        decode=recipe.decode,
-    )
-    add("model", parts.own / "model", model, of("catalog", "captions", "sids"), parts.train)
-    tested = TestSettings(decode=recipe.decode, evaluate=recipe.evaluate)
-    add("evaluation", parts.own / "evaluation", tested, of("model"), parts.test)
-    return list(found.values())
-
-
-__all__ = ["ModelSettings", "Stage", "load_captions", "load_interests", "stages"]
+    line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
+    line.add("sids", recipe.sids, "embeddings", assign)

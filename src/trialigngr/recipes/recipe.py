@@ -99,7 +99,8 @@ def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 def _tree(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
     """Return a recipe's settings as written: its parents' first, then its own; ``a+b`` lays b over a."""
     tree: dict[str, Any] = {}
-    for part in name.split("+"):
+    # A file may have a + in its path.
+    for part in [name] if name.endswith(".toml") and Path(name).is_file() else name.split("+"):
         tree = _merged(tree, _layer(part.strip(), beside, above))
     return tree
 
@@ -131,7 +132,7 @@ def _assignment(text: str) -> dict[str, Any]:
 
 
 def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
-    """Return a recipe by packaged name or .toml path (``a+b`` lays b over a), with ``a.b=value`` changes laid over it all.
+    """Return a recipe by packaged name or .toml path (``a+b`` lays b over a), with ``a.b=value`` changes laid over it.
 
     Raises `RecipeError` that says what does not fit, where, and the nearest known name.
     """

@@ -1,0 +1,124 @@
+"""What stands at the top of a run folder: for people and tools, made from the stages below it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.evaluate.figures import impossible, rounded, test_figures
+from trialigngr.evaluate.targets import ITEM, TargetRanks
+from trialigngr.foundation.artifact import read_manifest, write_text_atomically
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import TriAlignError
+from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.page import write_report
+from trialigngr.pipeline.parts import Parts
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.sids.collisions import sharing
+
+MADE = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
+"""What a finished run has at its top beside recipe.toml and model/."""
+
+
+def withdraw(out: Path) -> None:
+    """Remove what stands at the top: the stages below are about to change, and it would tell of others."""
+    for name in MADE:
+        (out / name).unlink(missing_ok=True)
+
+
+def write_recipe(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> None:
+    """Write ``recipe.toml``, whose first line says how to repeat the run."""
+    options = ["--data", str(data)] if data is not None else []
+    options += ["--seeds", str(seeds)] if seeds > 1 else []
+    words = ["trialigngr", "run", f"{out.name}/recipe.toml", *options, "--out", "ANOTHER_FOLDER"]
+    command = "".join(letter if letter.isprintable() else " " for letter in shlex.join(words))
+    write_text_atomically(out / "recipe.toml", f"# Repeats this run: {command}\n{recipe.to_toml()}")
+
+
+def publish(stage: str, name: str, out: Path) -> None:
+    """Put a copy of a stage's file at the top."""
+    temporary = out / f".{name}.{os.getpid()}"
+    try:
+        shutil.copyfile(out / stage / name, temporary)
+        temporary.replace(out / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def finish(recipe: Recipe, out: Path, seeds: int) -> None:
+    """Write ``metrics.json``, ``recommendations.parquet`` and ``report.html``; say the headline."""
+    body = metrics(recipe, out, seeds)
+    if fault := impossible(body["test"]):
+        raise TriAlignError(f"{out}/metrics.json was not written: {fault}")
+    publish("evaluation", "recommendations.parquet", out)
+    write_text_atomically(out / "metrics.json", json.dumps(body, indent=2) + "\n")
+    write_report(Run(out))
+    headline = body["test"]["HR@10"]
+    log(
+        f"test HR@10 {headline['value']:.4f} [{headline['low']:.4f}, {headline['high']:.4f}]; look at {out}/report.html"
+    )
+
+
+def metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
+    """Return ``metrics.json``: protocol, test, valid, baselines, sids; and beside them other ways of counting."""
+    ks = tuple(sorted({5, 10, *recipe.evaluate.ks}))
+    every = [Parts(recipe, out, seed) for seed in range(seeds)]
+    tests = [TargetRanks.load(parts.own / "evaluation" / "test.parquet") for parts in every]
+    valid = TargetRanks.load(out / "evaluation" / "valid.parquet")
+    body = {
+        "protocol": protocol(recipe, tests[0], valid, seeds),
+        **test_figures(tests[0], ks),
+        "valid": rounded(valid.figures("model", ITEM, ks)),
+        "sids": _sids(every[0]),
+    }
+    return body if seeds == 1 else body | {"over_seeds": over_seeds(tests, ks)}
+
+
+def protocol(recipe: Recipe, test: TargetRanks, valid: TargetRanks, seeds: int) -> dict[str, Any]:
+    """Return what the figures mean: everything that must be equal for two tables to be comparable."""
+    catalog = recipe.catalog
+    return {
+        "split": f"{catalog.split}-{catalog.last}" if catalog.split == "leave-last" else catalog.split,
+        "k_core": catalog.k_core,
+        "history_cap": recipe.prompt.history_cap,
+        "seen_items": "not masked (masked beside)",
+        "level": "item; items that share a SID take its places in random order (SID level beside)",
+        "candidates": "the whole catalogue",
+        "test_history": "contains the validation items",
+        "beams": recipe.decode.beams,
+        "normalisation": recipe.decode.normalisation,
+        "interval": "95 %, bootstrap over users",
+        "test_users": len(set(test.user_ids)),
+        "test_targets": len(test.user_ids),
+        "valid_users": len(set(valid.user_ids)),
+        "selection": "validation NDCG@10",
+        "seeds": [recipe.seed + seed for seed in range(seeds)],
+    }
+
+
+def _sids(parts: Parts) -> dict[str, Any]:
+    """Return what the stage says of its SIDs, and the share of test targets whose SID names another item too."""
+    facts = read_manifest(parts.out / "sids").facts
+    wanted = parts.histories.target_items(parts.histories.targets("test"))
+    shared = float(sharing(parts.sids.codes_NL)[wanted].mean())
+    told = {name: value for name, value in facts.items() if name != "seconds"}
+    return told | {"collisions": {**facts["collisions"], "test_targets": shared}}
+
+
+def over_seeds(tests: list[TargetRanks], ks: tuple[int, ...]) -> dict[str, Any]:
+    """Return each metric's mean, spread (standard deviation, n − 1) and values over models of different seeds."""
+    by_seed = [{name: figure.value for name, figure in test.figures("model", ITEM, ks).items()} for test in tests]
+    return {
+        name: {
+            "mean": round(float(np.mean([figures[name] for figures in by_seed])), 6),
+            "spread": round(float(np.std([figures[name] for figures in by_seed], ddof=1)), 6),
+            "values": [round(figures[name], 6) for figures in by_seed],
+        }
+        for name in by_seed[0]
+    }

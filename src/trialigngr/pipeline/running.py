@@ -1,0 +1,83 @@
+"""`run`: a recipe and a data folder become a run folder."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.pipeline.finish import finish, publish, withdraw, write_recipe
+from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.recipes.recipe import Recipe, read_recipe
+
+
+def run(
+    recipe: str | Recipe,
+    data: str | Path | None,
+    out: str | Path,
+    *,
+    changes: tuple[str, ...] = (),
+    seeds: int = 1,
+    until: str | None = None,
+) -> Run:
+    """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
+
+    ``changes`` are ``a.b=value`` settings; ``seeds`` trains that many models; ``until`` stops after the stage of that
+    name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
+    mended.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
+    folder, source = Path(out), None if data is None else Path(data)
+    if seeds < 1:
+        raise RecipeError(f"seeds = {seeds}: train at least one model.")
+    plans = [stages(chosen, source, folder, seed) for seed in range(seeds)]
+    names = [stage.name for stage in plans[0]]
+    if until is not None and until not in names:
+        raise RecipeError(
+            f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
+        )
+    with _alone(folder):
+        if any(stage.status() != "done" for plan in plans for stage in plan):
+            withdraw(folder)
+        write_recipe(chosen, source, folder, seeds)
+        _make(plans, until)
+        if (folder / "sids").exists() and (until is None or names.index(until) >= names.index("sids")):
+            publish("sids", "sids.parquet", folder)
+        if until is None or until == names[-1]:
+            finish(chosen, folder, seeds)
+    return Run(folder)
+
+
+def _make(plans: list[list[Stage]], until: str | None) -> None:
+    made: set[Path] = set()
+    for plan in plans:
+        for stage in plan:
+            if stage.folder not in made:
+                stage.make()
+                made.add(stage.folder)
+            if stage.name == until:
+                break
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the run folder and keep a second process out of it while this one writes to it."""
+    _refuse_foreign(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.") from None
+        yield
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a file, and a folder that holds something else than a run: stages replace folders of their names."""
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"{out} is a file; the run needs a folder of its own.")
+    if out.is_dir() and not (out / "recipe.toml").is_file() and any(path.name[0] != "." for path in out.iterdir()):
+        raise ArtifactError(f"{out} is not empty and not a run (it has no recipe.toml); give a new folder.")

@@ -1,0 +1,97 @@
+"""The model stage: the tasks that this data can have become examples, and a backbone is trained on them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import CatalogError, RecipeError
+from trialigngr.metrics.ranks import per_target
+from trialigngr.models.backbone import Backbone, build_backbone, parameter_counts
+from trialigngr.pipeline.parts import Parts
+from trialigngr.sids.semantic_ids import all_tokens
+from trialigngr.tasks.chat import Chat
+from trialigngr.tasks.examples import TaskExamples
+from trialigngr.tasks.task import Task, View
+from trialigngr.tasks.views import ItemViews
+from trialigngr.train.loop import Trainer
+
+Facts = dict[str, Any]
+
+
+def train_model(parts: Parts, out: Path) -> Facts:
+    """Train the model into a folder that ``AutoModelForCausalLM`` opens, and return the facts.
+
+    Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
+    """
+    recipe, seed = parts.recipe, parts.recipe.seed + parts.seed
+    wanted = possible_tasks(parts)
+    _refuse_untestable(parts)
+    backbone = build_backbone(recipe.model, all_tokens(parts.sids.sizes), parts.texts(), seed)
+    chat = Chat(backbone.tokenizer)
+    views = parts.views(chat)
+    tasks = _examples(parts, wanted, views, chat)
+    sizes = parameter_counts(backbone.model)
+    counts = {name: len(examples) for name, examples in tasks.items()}
+    log(f"  {sizes['parameters']:,} parameters; examples by task: {counts}")
+    validate = _validator(parts, backbone, chat, views)
+    facts = Trainer(recipe.train, backbone, tasks, recipe.tasks.weight_of(), validate, seed).fit(out)
+    backbone.save(out)
+    _clear(out)
+    return {**facts, **sizes, "examples": counts, "items_without_title": views.missing(View.TITLE)}
+
+
+def _refuse_untestable(parts: Parts) -> None:
+    if not (len(parts.histories.targets("valid")) and len(parts.histories.targets("test"))):
+        raise CatalogError(
+            "No user has an item for validation, or for test, so no model can be chosen and tested; "
+            "with leave-last that takes three interactions."
+        )
+
+
+def _examples(parts: Parts, wanted: list[Task], views: ItemViews, chat: Chat) -> dict[str, TaskExamples]:
+    tasks = {task.name: parts.examples(task, views, chat) for task in wanted}
+    if empty := [name for name, examples in tasks.items() if not len(examples)]:
+        raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
+    if without := views.missing(View.TITLE):
+        log(f"  {without:,} items without a title are left out of the tasks that need one")
+    return tasks
+
+
+def possible_tasks(parts: Parts) -> list[Task]:
+    """Return the wanted tasks that this data can have, and log those it cannot: without pictures no T7 and T8, without
+    titles only T3 and T7. Raises `RecipeError` when none is left."""
+    lacking = {View.VISUAL: not any(parts.captions), View.TITLE: not any(item.title for item in parts.catalog)}
+    words = {View.VISUAL: "captions (no pictures, or none described)", View.TITLE: "titles"}
+    possible = []
+    for task in parts.recipe.tasks.tasks():
+        missing = [words[view] for view in lacking if lacking[view] and view in (task.source, task.target)]
+        if missing:
+            log(f"  {task.number} {task.name} is left out: this catalogue has no {' and no '.join(missing)}")
+        else:
+            possible.append(task)
+    if not possible:
+        raise RecipeError("None of tasks.use is possible on this data; add sids_to_sid (T3), which needs SIDs alone.")
+    return possible
+
+
+def _validator(parts: Parts, backbone: Backbone, chat: Chat, views: ItemViews) -> Callable[[Any], dict[str, float]]:
+    targets = parts.sample("valid", parts.recipe.train.validate_users)
+    recommender = parts.recommender(backbone, chat, views)
+    prompts, wanted = parts.histories_of(targets), parts.histories.target_items(targets)
+
+    def validate(_model: Any) -> dict[str, float]:
+        ranks = recommender.ranks(recommender.all_beams(prompts, what="validate"), wanted)
+        return {name: float(values.mean()) for name, values in per_target(ranks, (5, 10)).items()}
+
+    return validate
+
+
+def _clear(out: Path) -> None:
+    """Remove what only a run that is broken off needs."""
+    (out / "best.safetensors").unlink(missing_ok=True)
+    for checkpoint in out.glob("checkpoint*"):
+        shutil.rmtree(checkpoint)
