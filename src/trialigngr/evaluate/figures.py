@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import log2
 from typing import Any
 
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.config import Settings
 from trialigngr.metrics.intervals import Estimate
 
-GAIN_BOUNDS = (0.289, 0.356)
-"""With one relevant item a target, (NDCG@10 − NDCG@5) / (HR@10 − HR@5) lies between 1/log2(11) and 1/log2(7)."""
+GAIN_BOUNDS = (1 / log2(11), 1 / log2(7))
+"""With one relevant item a target, (NDCG@10 − NDCG@5) / (HR@10 − HR@5) lies between them: places 10 and 6."""
 
 
 class EvaluateSettings(Settings):
@@ -29,7 +30,7 @@ def rounded(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
 
 
 def test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
-    """Return the test part of ``metrics.json``: model and baselines, in every way of counting, and paired differences."""
+    """Return the test part of ``metrics.json``: model and baselines in every way of counting, paired differences."""
     baselines = [system for system in test.ranks if system != "model"]
     return {
         "test": rounded(test.figures("model", ITEM, ks)),
@@ -51,4 +52,8 @@ def impossible(figures: Mapping[str, Mapping[str, float]]) -> str | None:
     slack = 2e-6
     if GAIN_BOUNDS[0] * hits - slack <= gain <= GAIN_BOUNDS[1] * hits + slack:
         return None
-    return f"(NDCG@10 − NDCG@5) / (HR@10 − HR@5) = {gain:.6f} / {hits:.6f} lies outside {GAIN_BOUNDS}: these figures cannot be."
+    low, high = GAIN_BOUNDS
+    return (
+        f"(NDCG@10 − NDCG@5) / (HR@10 − HR@5) = {gain:.6f} / {hits:.6f} lies outside [{low:.4f}, {high:.4f}]: "
+        "these figures cannot be."
+    )

@@ -16,12 +16,12 @@ from trialigngr.metrics.intervals import Estimate, bootstrap, paired
 from trialigngr.metrics.ranks import Ranks, per_target
 
 ITEM, UNSEEN, SID = "item", "unseen", "sid"
-"""Item level with nothing masked (the headline); the same with items taken before masked; SID level (one place a SID)."""
+"""Item level, nothing masked (the headline); the same with items taken before masked; SID level (one place a SID)."""
 
 
 @dataclass(frozen=True)
 class TargetRanks:
-    """Ranks of M targets by system and by way of counting: ``ranks["model"]["item"]``. ``users_M`` says whose they are."""
+    """Ranks of M targets by system and way of counting: ``ranks["model"]["item"]``. ``users_M`` says whose they are."""
 
     user_ids: list[str]
     users_M: npt.NDArray[np.int64]
@@ -62,9 +62,12 @@ class TargetRanks:
                     table[f"{name}_tied"].to_numpy().astype(np.int64),
                 )
                 ranks.setdefault(system, {})[way] = Ranks(ahead, tied)
-        users_M = np.unique(table["user_id"].to_numpy(), return_inverse=True)[1].astype(np.int64)
+        user_ids = table["user_id"].to_list()
+        # Numbered in the order of the rows, as they were before saving, so that the bootstrap draws the same users.
+        numbers = {user: number for number, user in enumerate(dict.fromkeys(user_ids))}
+        users_M = np.array([numbers[user] for user in user_ids], dtype=np.int64)
         positions_M = table["position"].to_numpy().astype(np.int64)
-        return cls(table["user_id"].to_list(), users_M, positions_M, table["item_id"].to_list(), ranks)
+        return cls(user_ids, users_M, positions_M, table["item_id"].to_list(), ranks)
 
     def figures(self, system: str, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
         """Return each metric of a system with its 95 % interval over users."""

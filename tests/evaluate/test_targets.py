@@ -1,0 +1,96 @@
+"""The table of ranks: what is saved comes back with the same figures; runs on other targets are not compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from trialigngr.catalog.histories import Histories
+from trialigngr.evaluate import figures
+from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.metrics.ranks import MISSED, Ranks
+
+USERS = 30
+
+
+def some_ranks(seed: int, n: int) -> Ranks:
+    random = np.random.default_rng(seed)
+    ahead = np.where(random.random(n) < 0.3, MISSED, random.integers(0, 12, n))
+    return Ranks(ahead, np.where(ahead == MISSED, 1, random.integers(1, 4, n)))
+
+
+@pytest.fixture
+def tested() -> TargetRanks:
+    # User ids whose order as text is not their order in the table; users have one or two test targets.
+    lengths = np.array([4 + user % 2 for user in range(USERS)], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = np.arange(offsets[-1], dtype=np.int64) % 50
+    ids = [f"u{(user * 7) % USERS}" for user in range(USERS)]
+    histories = Histories(ids, offsets, items, np.full(USERS, 2), np.full(USERS, 3))
+    targets = histories.targets("test")
+    n = len(targets)
+    ranks = {
+        "model": {ITEM: some_ranks(0, n), UNSEEN: some_ranks(1, n), SID: some_ranks(2, n)},
+        "popularity": {ITEM: some_ranks(3, n), UNSEEN: some_ranks(4, n)},
+    }
+    return TargetRanks.of(histories, targets, [f"i{row}" for row in range(50)], ranks)
+
+
+def test_who_and_what_stand_beside_their_ranks(tested: TargetRanks):
+    # User 1 ("u7") took items 4 … 8 and is tested on the fourth and fifth of them.
+    assert [(tested.user_ids[m], tested.positions_M[m], tested.item_ids[m]) for m in (1, 2)] == [
+        ("u7", 3, "i7"),
+        ("u7", 4, "i8"),
+    ]
+
+
+def test_saved_and_loaded_gives_the_same_figures(tested: TargetRanks, tmp_path: Path):
+    tested.save(tmp_path / "test.parquet")
+    loaded = TargetRanks.load(tmp_path / "test.parquet")
+    assert {system: set(ways) for system, ways in loaded.ranks.items()} == {
+        "model": {ITEM, UNSEEN, SID},
+        "popularity": {ITEM, UNSEEN},
+    }
+    for system, ways in tested.ranks.items():
+        for way, ranks in ways.items():
+            assert (loaded.ranks[system][way].ahead_M == ranks.ahead_M).all()
+            assert (loaded.ranks[system][way].tied_M == ranks.tied_M).all()
+    # Intervals too: the bootstrap must draw the same users whatever their names sort like.
+    assert figures.test_figures(loaded, (5, 10)) == figures.test_figures(tested, (5, 10))
+
+
+def test_the_table_opens_without_us(tested: TargetRanks, tmp_path: Path):
+    tested.save(tmp_path / "test.parquet")
+    table = pl.read_parquet(tmp_path / "test.parquet")
+    assert table.columns[:4] == ["user_id", "position", "item_id", "model.item_ahead"]
+    assert table.height == len(tested.user_ids)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path):
+    with pytest.raises(ArtifactError, match=r"There is no .*test\.parquet"):
+        TargetRanks.load(tmp_path / "test.parquet")
+
+
+def test_a_run_differs_from_itself_by_nothing(tested: TargetRanks):
+    same = tested.difference_from(tested, ITEM, (5, 10))
+    assert {(figure.value, figure.low, figure.high) for figure in same.values()} == {(0.0, 0.0, 0.0)}
+
+
+def test_difference_has_the_sign_of_the_better_run(tested: TargetRanks):
+    n = len(tested.user_ids)
+    best = replace(tested, ranks={"model": {ITEM: Ranks(np.zeros(n, np.int64), np.ones(n, np.int64))}})
+    assert best.difference_from(tested, ITEM, (5,))["HR@5"].low > 0
+    assert tested.difference_from(best, ITEM, (5,))["HR@5"].high < 0
+
+
+@pytest.mark.parametrize("field", ["user_ids", "positions_M", "item_ids"])
+def test_other_targets_are_refused(tested: TargetRanks, field: str):
+    values = getattr(tested, field)
+    other = replace(tested, **{field: values[::-1]})
+    with pytest.raises(ArtifactError, match="different targets"):
+        tested.difference_from(other, ITEM, (5,))
