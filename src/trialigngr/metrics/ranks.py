@@ -1,7 +1,7 @@
 """`Ranks` and the metrics on them.
 
-A target is found in a block of ``tied`` places of which ``ahead`` come before: items that share a SID (or a score) take the
-places of the block in random order, and each metric is its expectation over that order (paper §9.1). One place: tied = 1.
+A target stands in a block of ``tied`` places, behind ``ahead`` others: items that share a SID (or a score) take the
+places of the block in random order, and each metric is its expectation over that order (paper §9.1). Alone: tied = 1.
 """
 
 from __future__ import annotations
