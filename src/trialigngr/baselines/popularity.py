@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trialigngr.catalog.histories import Histories, Targets
-from trialigngr.metrics.ranks import Ranks
+from trialigngr.metrics.ranks import MISSED, Ranks
 
 
 class Popularity:
@@ -25,7 +25,10 @@ class Popularity:
         if unseen:
             for place in range(len(targets)):
                 user, position = int(targets.users[place]), int(targets.positions[place])
-                seen = np.setdiff1d(histories.sequence(user)[:position], histories.sequence(user)[position])
+                seen = np.unique(histories.sequence(user)[:position])
+                if histories.sequence(user)[position] in seen:
+                    above[place], tied[place] = MISSED, 1
+                    continue
                 above[place] -= (self.counts_N[seen] > count_M[place]).sum()
                 tied[place] -= (self.counts_N[seen] == count_M[place]).sum()
         return Ranks(above, tied)

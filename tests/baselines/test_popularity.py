@@ -1,0 +1,53 @@
+"""Popularity against a ranking by hand and by brute force, with and without seen items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trialigngr.baselines.popularity import Popularity
+from trialigngr.catalog.histories import Histories
+from trialigngr.metrics.ranks import MISSED
+
+
+def histories(*sequences: list[int]) -> Histories:
+    """Return leave-last-out histories of catalogue rows."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = np.array([row for sequence in sequences for row in sequence], dtype=np.int64)
+    return Histories([f"u{n}" for n in range(len(sequences))], offsets, items, lengths - 2, lengths - 1)
+
+
+def test_by_hand():
+    # Training parts: [0, 1], [0, 1], [0, 2]; counts 3 2 1 0 0.
+    found = histories([0, 1, 2, 3], [0, 1, 4, 1], [0, 2, 1, 4])
+    popularity = Popularity(found, 5)
+    assert popularity.counts_N.tolist() == [3, 2, 1, 0, 0]
+    plain = popularity.ranks(found, found.targets("test"), unseen=False)
+    # Item 3 shares places 4 and 5 with item 4; item 1 is second.
+    assert list(zip(plain.ahead_M, plain.tied_M, strict=True)) == [(3, 2), (1, 1), (3, 2)]
+    masked = popularity.ranks(found, found.targets("test"), unseen=True)
+    # u0 has taken all of 0, 1, 2; u1 takes item 1 again, which no masked list can hold; u2 has taken 0, 2, 1.
+    assert list(zip(masked.ahead_M, masked.tied_M, strict=True)) == [(0, 2), (MISSED, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_equals_brute_force(unseen: bool):
+    random = np.random.default_rng(0)
+    found = histories(*[random.integers(0, 12, random.integers(3, 9)).tolist() for _ in range(40)])
+    popularity, targets = Popularity(found, 15), found.targets("test")
+    ranks = popularity.ranks(found, targets, unseen=unseen)
+    counts = [sum(int(row == item) for part in found.train_sequences() for row in part) for item in range(15)]
+    for place, (user, position) in enumerate(zip(targets.users, targets.positions, strict=True)):
+        sequence = found.sequence(user).tolist()
+        target, shown = sequence[position], set(range(15)) - set(sequence[:position] if unseen else [])
+        if target in shown:
+            assert ranks.ahead_M[place] == sum(counts[item] > counts[target] for item in shown)
+            assert ranks.tied_M[place] == sum(counts[item] == counts[target] for item in shown)
+        else:
+            assert (ranks.ahead_M[place], ranks.tied_M[place]) == (MISSED, 1)
+
+
+def test_counts_only_the_training_parts():
+    found = histories([0, 1, 1, 1])
+    assert Popularity(found, 2).counts_N.tolist() == [1, 1]
