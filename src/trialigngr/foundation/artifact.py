@@ -131,13 +131,17 @@ def make_stage(
     if folder.exists() and not (folder / MANIFEST).exists():
         raise ArtifactError(f"{folder} is in the way: it is no stage of a run (no {MANIFEST}). Move it elsewhere.")
     partial = _partial(folder)
-    if _begun(folder, wanted):
-        log(f"{kind}: going on with what an interrupted run left")
-    else:
+    if not _begun(folder, wanted):
         log(f"{kind} …")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_text_atomically(partial / ".wanted", wanted)
+    elif (partial / MANIFEST).exists():
+        log(f"{kind}: whole, put into place")
+        _settle(partial, folder)
+        return read_manifest(folder)
+    else:
+        log(f"{kind}: going on with what an interrupted run left")
     started = time.monotonic()
     facts = build(partial)
     facts["seconds"] = round(time.monotonic() - started, 1)

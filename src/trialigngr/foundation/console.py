@@ -22,7 +22,9 @@ def log(message: str) -> None:
 class Advance(Protocol):
     """Tell a progress bar that ``steps`` more are done, and optionally a short note to show beside it."""
 
-    def __call__(self, steps: int = 1, note: str = "") -> None: ...
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """Move the bar on by ``steps``."""
+        ...
 
 
 @contextmanager

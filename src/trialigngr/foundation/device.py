@@ -29,7 +29,7 @@ def bf16_is_fast(device_type: str) -> bool:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
-    """Return the context that runs matmuls in bf16 (``bf16``, or ``auto`` where it is fast) or changes nothing (``fp32``)."""
+    """Return the context that runs matmuls in bf16 (``bf16``, or ``auto`` where it is fast), or changes nothing."""
     if precision == "bf16" or (precision == "auto" and bf16_is_fast(device.type)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
