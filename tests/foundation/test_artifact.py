@@ -111,9 +111,10 @@ def test_killed_between_manifest_and_move(folder: Path, monkeypatch: pytest.Monk
             artifact.shutil.rmtree(folder)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(artifact, "_settle", killed)
-        made(folder, Builder(), "blue")
+        with pytest.raises(KeyboardInterrupt):
+            made(folder, Builder(), "blue")
     second = Builder()
     assert made(folder, second, "blue").settings == {"name": "blue"}
     assert second.calls == 0
@@ -167,8 +168,9 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         self.write_bytes(b"ne")
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        write_text_atomically(path, "new")
+        with pytest.raises(OSError, match="No space"):
+            write_text_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
