@@ -12,9 +12,9 @@ from pydantic import Field
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.collisions import Policy, collisions, resolve
+from trialigngr.sids.collisions import Policy, Rows, collisions, resolve
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.fidelity import fidelity
+from trialigngr.sids.fidelity import fidelity, fidelity_by_depth
 from trialigngr.sids.quantizers.fsq import FsqSettings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.letter import LetterSettings
@@ -84,7 +84,8 @@ def assign_sids(
     if len(quantizers) > 1 and beside_NC is not None:
         (out / "pictures").mkdir(exist_ok=True)
         facts["pictures"] = _write(settings, quantizers[1], beside_NC, item_ids, out / "pictures")
-    return facts | {"fidelity_held_out": held_out_fidelity(settings, vectors_ND, beside_NC)}
+    unseen = held_out_fidelity(settings, vectors_ND, beside_NC)
+    return facts | {"fidelity_held_out": unseen[-1] if unseen else None, "fidelity_held_out_by_depth": unseen}
 
 
 def fit(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> list[Quantizer]:
@@ -96,15 +97,20 @@ def fit(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = 
     return [fit_method(settings.quantizer)(vectors_ND, sizes, own, settings.seed, beside_NC)]
 
 
-def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> float | None:
-    """Return the fidelity on items that a second fit did not see; None if the settings or too few items forbid it."""
-    held = int(settings.held_out * len(vectors_ND))
-    if not held:
-        return None
-    order_N = np.random.default_rng(child(settings.seed, "held-out items")).permutation(len(vectors_ND))
-    unseen_H, seen_S = np.sort(order_N[:held]), np.sort(order_N[held:])
+def split_held_out(n_items: int, settings: SidSettings) -> tuple[Rows, Rows]:
+    """Return the rows that a fit for measurement leaves out, and the others."""
+    order_N = np.random.default_rng(child(settings.seed, "held-out items")).permutation(n_items)
+    held = int(settings.held_out * n_items)
+    return np.sort(order_N[:held]), np.sort(order_N[held:])
+
+
+def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> list[float]:
+    """Return the fidelity by depth on items that a second fit did not see; empty if none are to be left out."""
+    unseen_H, seen_S = split_held_out(len(vectors_ND), settings)
+    if not len(unseen_H):
+        return []
     quantizer = fit(settings, vectors_ND[seen_S], None if beside_NC is None else beside_NC[seen_S])[0]
-    return fidelity(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
+    return fidelity_by_depth(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
 
 
 def _checked(embeddings_ND: Vectors, item_ids: Sequence[str]) -> Vectors:
@@ -148,4 +154,5 @@ def _facts(quantizer: Quantizer, vectors_ND: Vectors, raw_NL: Codes, codes_NL: C
         "utilisation": [len(np.unique(codes_N)) / size for codes_N, size in codes_and_sizes],
         "fidelity_raw": fidelity(quantizer, vectors_ND, raw_NL),
         "fidelity": fidelity(quantizer, vectors_ND, codes_NL),
+        "fidelity_by_depth": fidelity_by_depth(quantizer, vectors_ND, codes_NL[:, :depth]),
     }

@@ -17,7 +17,9 @@ def cosine(left_ND: Vectors, right_ND: Vectors) -> Vectors:
 
 def fidelity(quantizer: Quantizer, vectors_ND: Vectors, codes_NL: Codes) -> float:
     """Return the mean cosine between the vectors and what their codes (or first codes) decode to."""
-    total = sum(float(cosine(vectors_ND[rows], quantizer.decode(codes_NL[rows])).sum()) for rows in blocks(len(vectors_ND)))
+    total = sum(
+        float(cosine(vectors_ND[rows], quantizer.decode(codes_NL[rows])).sum()) for rows in blocks(len(vectors_ND))
+    )
     return total / len(vectors_ND)
 
 
