@@ -31,7 +31,7 @@ $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/trialigngr run trialigngr-demo --out runs/demo
-	$(VENV)/bin/trialigngr run trialigngr-demo-t3-text --out runs/demo-t3-text
+	$(VENV)/bin/trialigngr run trialigngr-demo+text-only+t3-only --out runs/demo-t3-text
 	$(VENV)/bin/trialigngr evaluate runs/demo runs/demo-t3-text
 
 test: $(VENV)/.ready

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
+import shutil
 import socket
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +59,74 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code, what it printed, what it said on stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+def trialigngr(*words: str | Path) -> Done:
+    """Run ``trialigngr WORDS`` in this process, as the entry point does. An error that is a bug is raised."""
+    from trialigngr.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    code, before = 0, sys.argv
+    sys.argv = ["trialigngr", *map(str, words)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.argv = before
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Done]:
+    """Return a call that runs the command line: ``cli("run", "trialigngr-demo", "--out", folder).code``."""
+    return trialigngr
+
+
+TINY = {
+    "shop.items": 60,
+    "shop.shoppers": 80,
+    "sids.sizes": [8, 8, 8],
+    "model.layers": 1,
+    "model.width": 32,
+    "model.heads": 2,
+    "model.feed_forward": 64,
+    "model.vocabulary": 600,
+    "train.max_steps": 12,
+    "train.batch_size": 32,
+    "train.validate_every": 4,
+    "train.validate_users": 20,
+    "train.checkpoint_seconds": 0,
+}
+"""Settings under which the demo's recipe takes seconds."""
+
+
+def tiny(**changes: Any) -> list[str]:
+    """Return the words that make a run tiny; ``train__max_steps=4`` changes one of them."""
+    chosen = TINY | {name.replace("__", "."): value for name, value in changes.items()}
+    return [word for name, value in chosen.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished tiny run. Tests that write to it work on a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = trialigngr("run", "trialigngr-demo", "--out", folder, *tiny())
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def copied_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """Return a copy of the tiny run for one test to change."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))

@@ -31,6 +31,14 @@ from trialigngr.tasks.views import ItemViews, encode_views, one_line
 Rows = npt.NDArray[np.int64]
 
 
+def recommending_task(recipe: Recipe) -> Task:
+    """Return the task whose prompt asks for recommendations: T3, or T4 without it; raise without both."""
+    for task in recipe.tasks.tasks():
+        if task.scope is Scope.HISTORY and task.target is View.SID:
+            return task
+    raise RecipeError("tasks.use has no task that recommends SIDs; add sids_to_sid (T3) or titles_to_sid (T4).")
+
+
 class Parts:
     """A run folder's stages as objects. ``seed`` 0 stands at the top of the folder, others under ``seeds/``."""
 
@@ -105,14 +113,6 @@ class Parts:
         """Return a task's examples on this data."""
         return TaskExamples(task, views, self.histories, chat, self.recipe.prompt)
 
-    @property
-    def recommending(self) -> Task:
-        """The task whose prompt asks for recommendations: T3, or T4 where T3 is not trained."""
-        for task in self.recipe.tasks.tasks():
-            if task.scope is Scope.HISTORY and task.target is View.SID:
-                return task
-        raise RecipeError("tasks.use has no task that recommends SIDs; add sids_to_sid (T3) or titles_to_sid (T4).")
-
     def recommender(self, backbone: Backbone, chat: Chat, views: ItemViews) -> Recommender:
         """Return beam search with a backbone over this run's trie."""
         bounds = np.cumsum([0, *self.sids.sizes])
@@ -121,7 +121,7 @@ class Parts:
         search = BeamSearch(
             backbone.model, self.trie, tokens_LK, chat.close[-1], settings.normalisation, settings.precision
         )
-        return Recommender(search, self.examples(self.recommending, views, chat).prompt, settings)
+        return Recommender(search, self.examples(recommending_task(self.recipe), views, chat).prompt, settings)
 
     def histories_of(self, targets: Targets) -> list[Rows]:
         """Return what each target's prompt may show."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
 from trialigngr.pipeline.finish import finish, publish, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.parts import recommending_task
 from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
 
@@ -33,6 +34,7 @@ def run(
     folder, source = Path(out), None if data is None else Path(data)
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
+    recommending_task(chosen)  # a mistake in tasks.use is told before hours of enrichment, not after
     plans = [stages(chosen, source, folder, seed) for seed in range(seeds)]
     names = [stage.name for stage in plans[0]]
     if until is not None and until not in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -118,6 +119,10 @@ def _layer(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, 
     return own if parent is None else _merged(_tree(str(parent), folder, (*above, where)), own)
 
 
+_PART = re.compile(r'"[^"]+"|[^."]+')
+"""A part of a dotted key; one in quotes may hold dots itself, as a column's name may."""
+
+
 def _assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -126,8 +131,8 @@ def _assignment(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
+    for part in reversed(_PART.findall(key.strip())):
+        parsed = {part.strip('"'): parsed}
     return dict(parsed)
 
 

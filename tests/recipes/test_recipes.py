@@ -1,0 +1,192 @@
+"""Recipes: the packaged ones say what their tables say; files extend; ``--set`` is checked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.recipes.recipe import Recipe, packaged_recipes, read_recipe
+from trialigngr.tasks.task import TASKS
+
+SIX = ["T1", "T2", "T3", "T4", "T5", "T6"]
+EIGHT = [*SIX, "T7", "T8"]
+WITHOUT_PIXELS = {"captions.generator": "none", "interests.use_captions": False, "embeddings.use_captions": False}
+# What each ablation trains, and what it says of the other stages (the paper's Tables 3, 4 and 5).
+ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.generator": "lexicon"}),
+    "no-mdim": (EIGHT, {"interests.generator": "none", "embeddings.use_interests": False}),
+    "no-translation": (EIGHT[2:], {}),
+    "no-visual-tasks": (SIX, {"captions.generator": "measured", "embeddings.use_pixels": True}),
+    "t1-t2-t3-t5": (["T1", "T2", "T3", "T5"], {}),
+    "t1-t3": (["T1", "T3"], {}),
+    "t1-t7": (EIGHT[:7], {}),
+    "t3-only": (["T3"], {}),
+    "text-only": (
+        SIX,
+        WITHOUT_PIXELS
+        | {"embeddings.use_pixels": False, "interests.generator": "none", "embeddings.use_interests": False},
+    ),
+}
+
+
+def value(recipe: Recipe, key: str) -> Any:
+    found: Any = recipe
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def numbers(recipe: Recipe) -> list[str]:
+    return [task.number for task in recipe.tasks.tasks()]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_every_packaged_recipe_reads_and_comes_back_from_toml(name: str, tmp_path: Path) -> None:
+    recipe = read_recipe(name)
+    assert recipe.description.endswith((".", ")"))
+    assert read_recipe(str(write(tmp_path / "again.toml", recipe.to_toml()))) == recipe
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("base", ["trialigngr", "trialigngr-demo"])
+def test_ablations_say_what_their_row_says_and_leave_the_rest(name: str, base: str) -> None:
+    tasks, says = ABLATIONS[name]
+    recipe, whole = read_recipe(f"{base}+{name}"), read_recipe(base)
+    assert numbers(recipe) == tasks
+    assert {key: value(recipe, key) for key in says} == says
+    untouched = ("seed", "shop", "catalog", "sids", "prompt", "model", "train", "decode", "evaluate")
+    assert all(getattr(recipe, stage) == getattr(whole, stage) for stage in untouched)
+    assert recipe.tasks.weights == whole.tasks.weights
+
+
+def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
+    assert set(packaged_recipes()) - set(ABLATIONS) == {"trialigngr", "trialigngr-small", "trialigngr-demo"}
+
+
+def test_the_paper_s_settings() -> None:
+    recipe = read_recipe("trialigngr")
+    assert recipe.sids.sizes == (4096, 2048, 1024)
+    assert (recipe.sids.quantizer, recipe.model.name) == ("rqvae", "Qwen/Qwen2.5-7B-Instruct")
+    assert (recipe.train.learning_rate, recipe.train.batch_size, recipe.train.epochs) == (3e-4, 64, 3)
+    assert (recipe.decode.beams, recipe.catalog.k_core, recipe.catalog.last) == (20, 5, 1)
+    assert recipe.tasks.weight_of() == dict.fromkeys(TASKS, 1.0)
+
+
+def test_the_makefile_runs_recipes_that_exist(root: Path) -> None:
+    named = re.findall(r"trialigngr run (\S+)", (root / "Makefile").read_text("utf-8"))
+    assert len(named) == 2
+    for name in named:
+        read_recipe(name)
+
+
+def test_a_file_extends_a_packaged_recipe_and_a_file_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "base.toml", 'extends = "trialigngr-demo"\n[train]\nepochs = 2\nbatch_size = 8\n')
+    child = write(tmp_path / "child.toml", 'extends = "base.toml"\n[train]\nepochs = 5\n')
+    recipe = read_recipe(str(child))
+    assert (recipe.train.epochs, recipe.train.batch_size) == (5, 8)
+    assert recipe.model == read_recipe("trialigngr-demo").model
+
+
+def test_a_file_may_extend_two_and_later_ones_win(tmp_path: Path) -> None:
+    child = write(tmp_path / "child.toml", 'extends = "trialigngr-demo+text-only"\n[embeddings]\nuse_pixels = true\n')
+    recipe = read_recipe(f"{child}+t3-only")
+    assert numbers(recipe) == ["T3"]
+    assert (recipe.embeddings.use_pixels, recipe.embeddings.use_captions) == (True, False)
+
+
+def test_a_path_with_a_plus(tmp_path: Path) -> None:
+    (tmp_path / "a+b").mkdir()
+    assert read_recipe(str(write(tmp_path / "a+b" / "c.toml", "seed = 7\n"))).seed == 7
+
+
+def test_a_cycle_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.toml", 'extends = "b.toml"\n')
+    write(tmp_path / "b.toml", 'extends = "a.toml"\n')
+    with pytest.raises(RecipeError, match=r"extends itself: .*a\.toml → .*b\.toml → .*a\.toml"):
+        read_recipe(str(tmp_path / "a.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[trian]\n", r"bad\.toml: there is no setting 'trian'. Did you mean 'train'"),
+        ("[train]\nepoch = 3\n", r"there is no setting 'train.epoch'. Did you mean 'epochs'"),
+        ("[train]\nepochs = 'many'\n", r"train.epochs = 'many' does not fit"),
+        ("[train\n", r"not valid TOML"),
+        ('extends = "trialign"\n', r"no recipe 'trialign'.*Did you mean 'trialigngr'"),
+        ('extends = "gone.toml"\n', r"no recipe file .*gone\.toml"),
+        ("extends = 3\n", r"no recipe '3'"),
+        ("train = 3\n", r"train = 3 does not fit"),
+    ],
+)
+def test_what_does_not_fit_in_a_file(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe(str(write(tmp_path / "bad.toml", text)))
+
+
+def test_a_recipe_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        read_recipe(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "wanted"),
+    [
+        ("train.learning_rate=1e-4", "train.learning_rate", 1e-4),
+        ("sids.sizes=[8, 4]", "sids.sizes", (8, 4)),
+        ("catalog.split=global-temporal", "catalog.split", "global-temporal"),
+        ('model.name="scratch"', "model.name", "scratch"),
+        ("model.name=Qwen/Qwen3-0.6B", "model.name", "Qwen/Qwen3-0.6B"),
+        ("embeddings.use_pixels=false", "embeddings.use_pixels", False),
+        ("tasks.use=['T3']", "tasks.use", ("T3",)),
+        ("catalog.columns.asin=item_id", "catalog.columns", {"asin": "item_id"}),
+        ('catalog.columns."a.b"=item_id', "catalog.columns", {"a.b": "item_id"}),
+        ("catalog.columns.parent asin=item_id", "catalog.columns", {"parent asin": "item_id"}),
+    ],
+)
+def test_set(change: str, key: str, wanted: Any) -> None:
+    assert value(read_recipe("trialigngr", [change]), key) == wanted
+
+
+def test_set_lays_over_one_after_the_other() -> None:
+    recipe = read_recipe("trialigngr-demo", ["tasks.weights.title_to_sid=3", "train.epochs=9", "train.epochs=4"])
+    assert recipe.train.epochs == 4
+    assert recipe.tasks.weights["title_to_sid"] == 3
+    assert recipe.tasks.weights["sids_to_sid"] == read_recipe("trialigngr-demo").tasks.weights["sids_to_sid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("train.learing_rate=1", r"--set train.learing_rate=1: there is no setting .*Did you mean 'learning_rate'"),
+        ("trian.epochs=1", r"there is no setting 'trian'. Did you mean 'train'"),
+        ("train.epochs", r"not of the form a\.b=value"),
+        ("=3", r"not of the form"),
+        ("train.epochs=soon", r"train.epochs = 'soon' does not fit"),
+        ("catalog.k_core=-1", r"catalog.k_core = -1 does not fit"),
+        ("catalog.split=leave-lost", r"catalog.split = 'leave-lost' does not fit"),
+        ("train.epochs.more=1", r"train.epochs = .* does not fit"),
+    ],
+)
+def test_set_that_does_not_fit(change: str, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe("trialigngr", [change])
+
+
+@given(st.text(max_size=40))
+def test_a_description_of_any_text_survives(text: str) -> None:
+    recipe = Recipe(description=text)
+    assert tomllib.loads(recipe.to_toml())["description"] == text
