@@ -1,8 +1,8 @@
 """`Chat`: the model's own chat template in token ids, with text that can never become a special token.
 
 The template is taken apart once: what stands before the system text, between it and the user's text, after the user's
-text (the assistant's header) and after the assistant's. Those pieces are trusted and may hold special tokens. Everything
-else is encoded by the bare tokenizer, which knows no added token at all.
+text (the assistant's header) and after the assistant's. Those pieces are trusted and may hold special tokens.
+Everything else is encoded by the bare tokenizer, which knows no special or added token at all.
 """
 
 from __future__ import annotations
@@ -11,22 +11,34 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
 from trialigngr.foundation.errors import RecipeError
 
 _SYSTEM, _USER, _ASSISTANT = "\ue000s\ue000", "\ue000u\ue000", "\ue000a\ue000"
+# Some templates tell the day; a prompt must be the same tomorrow.
+_SAME_DAY = "{% macro strftime_now(form) %}01 Jan 2025{% endmacro %}"
 
 
 def _bare(tokenizer: Any) -> Tokenizer:
+    """Return the tokenizer without added tokens: neither beside its vocabulary nor, for a BPE, as words within it."""
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise RecipeError("The backbone has no fast tokenizer (tokenizer.json); use another backbone.")
     body = json.loads(tokenizer.backend_tokenizer.to_str())
-    body["added_tokens"] = []
-    body["post_processor"] = None
+    model, added = body["model"], {token["content"] for token in body["added_tokens"]}
+    if model["type"] == "BPE":
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        model["merges"] = [[left, right] for left, right in pairs if added.isdisjoint((left, right, left + right))]
+        model["vocab"] = {word: token for word, token in model["vocab"].items() if word not in added}
+        model["unk_token"] = None if model["unk_token"] in added else model["unk_token"]
+    # What a saved tokenizer.json may carry besides would cut, fill or frame the text.
+    body |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
     return Tokenizer.from_str(json.dumps(body))
 
 
 class Chat:
-    """A chat template as token ids. Ids are lists of int; ``close`` ends the assistant's turn (its last id is the end)."""
+    """A chat template as token ids (lists of int); ``close`` ends the assistant's turn, its last id is the end."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -41,18 +53,27 @@ class Chat:
             )
 
     def _pieces(self) -> tuple[str, str, str, str]:
-        messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
-        answered = [*messages, {"role": "assistant", "content": _ASSISTANT}]
+        user = {"role": "user", "content": _USER}
+        # Some templates know no system role: then its text opens the user's.
+        both = {"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}
+        for asked in ([{"role": "system", "content": _SYSTEM}, user], [both]):
+            try:
+                before, rest = self._rendered(asked, True).split(_SYSTEM)
+                between, tail = rest.split(_USER)
+                _, close = self._rendered([*asked, {"role": "assistant", "content": _ASSISTANT}], False).split(
+                    _ASSISTANT
+                )
+            except (ValueError, TemplateError):
+                continue
+            return before, between, tail, close
+        raise RecipeError(
+            "The backbone's chat template does not show system, user and assistant text once each; use another backbone."
+        )
+
+    def _rendered(self, messages: list[dict[str, str]], asks: bool) -> str:
+        template = _SAME_DAY + self.tokenizer.get_chat_template()
         render = self.tokenizer.apply_chat_template
-        try:
-            before, rest = render(messages, tokenize=False, add_generation_prompt=True).split(_SYSTEM)
-            between, tail = rest.split(_USER)
-            close = render(answered, tokenize=False).split(_ASSISTANT)[1]
-        except ValueError:
-            raise RecipeError(
-                "The backbone's chat template does not show system and user text once each; use another backbone."
-            ) from None
-        return before, between, tail, close
+        return str(render(messages, chat_template=template, tokenize=False, add_generation_prompt=asks))
 
     def _trusted(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -61,6 +82,8 @@ class Chat:
         for place, token in enumerate(ids):
             if token in self._special:
                 return ids[: place + 1]
+        if self.tokenizer.eos_token_id is None:
+            raise RecipeError("The backbone's tokenizer has no token that ends an answer; use another backbone.")
         return [int(self.tokenizer.eos_token_id)]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -69,7 +92,7 @@ class Chat:
         return [self._checked(text, encoding.ids) for text, encoding in zip(texts, encodings, strict=True)]
 
     def _checked(self, text: str, ids: list[int]) -> list[int]:
-        # Some vocabularies list special tokens among the ordinary ones; letter by letter they cannot be met.
+        # A vocabulary that is no BPE may list special tokens among its words; letter by letter they cannot be met.
         if self._special.isdisjoint(ids):
             return ids
         letters = self._text.encode_batch(list(text), add_special_tokens=False)
