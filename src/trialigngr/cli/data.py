@@ -18,8 +18,7 @@ def import_(data_format: str, source: Path, out: Path) -> None:
     """
     from trialigngr.catalog.readers import import_data
 
-    counts = import_data(data_format, source, out)
-    click.echo(f"{out}: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    import_data(data_format, source, out)
 
 
 @click.command()

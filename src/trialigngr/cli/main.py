@@ -82,7 +82,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        trialigngr(standalone_mode=False)
+        trialigngr(prog_name="trialigngr", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
