@@ -67,7 +67,8 @@ class Chat:
                 continue
             return before, between, tail, close
         raise RecipeError(
-            "The backbone's chat template does not show system, user and assistant text once each; use another backbone."
+            "The backbone's chat template does not show system, user and assistant text once each; "
+            "use another backbone."
         )
 
     def _rendered(self, messages: list[dict[str, str]], asks: bool) -> str:

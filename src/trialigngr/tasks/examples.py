@@ -1,7 +1,8 @@
 """`TaskExamples`: all training examples of one task, countable, and any range of them as sheets.
 
-An example is one target. Item tasks have one an item; history tasks one for every prefix (length ≥ 1) of the training part
-of every user (paper §9.10). The examples of one window stand together, so that a batch of 64 targets holds few histories.
+An example is one target. Item tasks have one an item; history tasks one for every prefix (length ≥ 1) of the training
+part of every user (paper §9.10). The examples of one window stand together, so that a batch of 64 targets holds few
+histories.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.config import Settings
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import child
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.packing import Branch, Sheet
-from trialigngr.tasks.task import Scope, Task
+from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.tasks.views import ItemViews
 from trialigngr.tasks.windows import Window, shown_from, windows
 
@@ -28,21 +31,21 @@ Ints = npt.NDArray[np.int64]
 class PromptSettings(Settings):
     """How much of a history stands in a prompt; the same in training and at test."""
 
-    history_cap: int = 20
+    history_cap: int = Field(20, ge=1)
     """Items of history shown at most."""
-    window_overlap: int = 10
+    window_overlap: int = Field(10, ge=0)
     """Longer training histories are cut into blocks; each block repeats this many items of the one before."""
-    max_length: int = 512
+    max_length: int = Field(512, ge=1)
     """Tokens of one example at most: prompt and target."""
-    title_tokens: int = 32
+    title_tokens: int = Field(32, ge=1)
     """Tokens of a title at most."""
-    visual_tokens: int = 64
+    visual_tokens: int = Field(64, ge=1)
     """Tokens of a visual description at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Examples that share a trunk: the ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
+    """Examples that share a trunk: ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
 
     owner: int
     first: int
@@ -63,14 +66,36 @@ class TaskExamples:
 
     @cached_property
     def budget(self) -> int:
-        """Tokens left for the items of a prompt when header, tail and the longest target are paid for."""
-        longest = max((len(ids) for ids in self.views.ids[self.task.target] if ids is not None), default=0)
-        return self.settings.max_length - len(self.header) - len(self.chat.tail) - longest - len(self.chat.close)
+        """Tokens left for the items of a prompt when header, tail and the longest target are paid for.
+
+        Raises `RecipeError` when not one item finds room (text can be cut, a SID cannot).
+        """
+        paid = len(self.header) + len(self.chat.tail) + self._longest(self.task.target) + len(self.chat.close)
+        least = self._longest(View.SID) if self.task.source is View.SID else 1 + len(self._separator)
+        if paid + least > self.settings.max_length:
+            raise RecipeError(
+                f"prompt.max_length = {self.settings.max_length} leaves no room for an item in {self.task.name}: "
+                f"wording and answer alone take up to {paid} tokens. Give at least {paid + least}, better much more."
+            )
+        return self.settings.max_length - paid
+
+    def _longest(self, view: View) -> int:
+        return max((len(ids) for ids in self.views.ids[view] if ids is not None), default=0)
+
+    @property
+    def _separator(self) -> list[int]:
+        return self.views.separator[self.task.source] if self.task.scope is Scope.HISTORY else []
+
+    def _shown(self, row: int) -> list[int]:
+        """Return an item as it stands in a prompt, cut where it alone is longer than the budget; nothing if it has no
+        such view."""
+        ids = self.views.ids[self.task.source][row]
+        return [] if ids is None else [*ids[: self.budget - len(self._separator)], *self._separator]
 
     @cached_property
     def _costs(self) -> Ints:
         rows = range(len(self.views.ids[self.task.source]))
-        return np.array([len(self.views.chunk(self.task.source, row)) for row in rows], dtype=np.int64)
+        return np.array([len(self._shown(row)) for row in rows], dtype=np.int64)
 
     @cached_property
     def _groups(self) -> list[_Group]:
@@ -113,7 +138,7 @@ class TaskExamples:
         return self._epoch[key]
 
     def batch(self, seed: int, number: int, size: int) -> list[Sheet]:
-        """Return batch ``number`` of the task's own stream: exactly ``size`` examples, epoch after epoch without end."""
+        """Return batch ``number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end."""
         sheets: list[Sheet] = []
         start, total = number * size, len(self)
         while size:
@@ -133,10 +158,10 @@ class TaskExamples:
     def _sheet(self, group: _Group, positions: list[int]) -> Sheet:
         """Return some of a group's examples as one sheet."""
         if self.task.scope is Scope.ITEM:
-            source = self.views.ids[self.task.source][group.owner] or []
-            return Sheet([], [Branch(0, [*source, *self.chat.tail], self.target(group.owner), (group.owner, 0))])
+            prompt = [*self._shown(group.owner), *self.chat.tail]
+            return Sheet([], [Branch(0, prompt, self.target(group.owner), (group.owner, 0))])
         rows = self.histories.train(group.owner)
-        chunks = [self.views.chunk(self.task.source, int(row)) for row in rows[group.first : positions[-1]]]
+        chunks = [self._shown(int(row)) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
         branches = [
             Branch(cuts[p - group.first - 1], self.chat.tail, self.target(int(rows[p])), (group.owner, p))
@@ -152,10 +177,10 @@ class TaskExamples:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
         rows = rows[-self.settings.history_cap :]
         shown = rows[shown_from(self._costs[rows], self.settings.history_cap, self.budget) :]
-        items = [token for row in shown for token in self.views.chunk(self.task.source, int(row))]
+        items = [token for row in shown for token in self._shown(int(row))]
         return [*self.header, *items, *self.chat.tail]
 
 
 def plain_rows(sheets: list[Sheet]) -> list[Sheet]:
-    """Return the same examples with nothing shared: one sheet for each branch. The reference that sharing must equal."""
+    """Return the same examples with nothing shared, one sheet a branch: the reference that sharing must equal."""
     return [Sheet(sheet.trunk[: branch.cut], [branch]) for sheet in sheets for branch in sheet.branches]

@@ -15,13 +15,15 @@ from trialigngr.tasks.packing import Sheet
 
 
 class Mixture:
-    """Each batch draws one task by weight (uniformly by default, as the paper does) and takes the task's next examples."""
+    """Each batch draws a task by weight (uniformly by default, as in the paper) and takes the task's next examples."""
 
     def __init__(
         self, tasks: Mapping[str, TaskExamples], weights: Mapping[str, float], batch_size: int, steps: int, seed: int
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
         total = sum(weights.get(name, 1.0) for name in tasks)
+        if below := [name for name in tasks if weights.get(name, 1.0) < 0]:
+            raise RecipeError(f"tasks.weights.{below[0]} is below 0; a weight of 0 leaves a task out.")
         if total <= 0:
             raise RecipeError("All task weights are zero; give at least one task of tasks.use a weight above 0.")
         self.probabilities = {name: weights.get(name, 1.0) / total for name in tasks}

@@ -1,8 +1,8 @@
 """Sheets and packed rows: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
-A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target). A row
-begins with the header that every sheet of a task shares. A token sees the header, its trunk up to its cut, and its own
-segment up to itself; that is three intervals of keys, and the whole attention mask.
+A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target).
+A row begins with the header that every sheet of a task shares. A token sees the header, its trunk up to its cut, and
+its own segment up to itself; that is three intervals of keys, and the whole attention mask.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Leaves the trunk after ``cut`` tokens, reads ``prompt`` and has to write ``target``. ``example`` says whose it is."""
+    """Leaves the trunk after ``cut`` tokens, reads ``prompt``, must write ``target``. ``example`` says whose it is."""
 
     cut: int
     prompt: list[int]
@@ -44,7 +44,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """B rows of T tokens. Key k is seen from query q of a row when k < header, trunk_from ≤ k < trunk_to or own_from ≤ k ≤ q.
+    """B rows of T tokens. Query q sees key k where k < header, trunk_from ≤ k < trunk_to or own_from ≤ k ≤ q.
 
     ``predict_*`` [M] list the places whose next token is a target, and that token. Padding sees itself alone.
     """
@@ -91,7 +91,7 @@ class _Row:
 
 
 def pack(header: list[int], sheets: Sequence[Sheet], row_tokens: int, pad: int) -> PackedRows:
-    """Pack sheets of one task into rows of ``row_tokens``, or as long as the longest sheet needs; longest sheets first."""
+    """Pack sheets of one task into rows of ``row_tokens``, or what the longest sheet needs; longest sheets first."""
     rows: list[_Row] = []
     room = max(row_tokens, len(header) + max(map(len, sheets)))
     for sheet in sorted(sheets, key=len, reverse=True):
@@ -117,4 +117,6 @@ def _stack(rows: list[_Row], examples: int, pad: int) -> PackedRows:
     predict = np.array([(place, *pair) for place, row in enumerate(rows) for pair in row.predict], dtype=np.int64)
     real = sum(len(row.tokens) for row in rows)
     header, trunk_from, trunk_to, own_from = np.moveaxis(bounds, 2, 0)
-    return PackedRows(tokens, positions, header, trunk_from, trunk_to, own_from, *predict.T, examples, real)
+    row_M, place_M, token_M = predict.T
+    bounded = (header, trunk_from, trunk_to, own_from)
+    return PackedRows(tokens, positions, *bounded, row_M, place_M, token_M, examples, real)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import Field
+
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
@@ -119,7 +121,7 @@ class TaskSettings(Settings):
 
     use: tuple[str, ...] = tuple(TASKS)
     """Task names (or T1 … T8)."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """Task name → weight of being drawn for a batch; 1 where nothing is said (all 1: uniformly, as in the paper)."""
 
     def tasks(self) -> list[Task]:

@@ -15,7 +15,10 @@ Ids = list[int]
 
 @dataclass(frozen=True)
 class ItemViews:
-    """Token ids of N items by view; ``None`` where an item does not have the view."""
+    """Token ids of N items by view; ``None`` where an item does not have the view.
+
+    ``separator`` stands after each item of a history.
+    """
 
     ids: dict[View, list[Ids | None]]
     separator: dict[View, Ids]
@@ -23,11 +26,6 @@ class ItemViews:
     def has(self, view: View, row: int) -> bool:
         """Say whether an item has a view."""
         return self.ids[view][row] is not None
-
-    def chunk(self, view: View, row: int) -> Ids:
-        """Return an item as it stands in a history: its view and a separator, or nothing if it has none."""
-        ids = self.ids[view][row]
-        return [] if ids is None else [*ids, *self.separator[view]]
 
     def missing(self, view: View) -> int:
         """Return how many items lack a view."""

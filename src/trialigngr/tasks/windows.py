@@ -1,8 +1,9 @@
 """Windows: how a long training history is cut into blocks whose prefixes can share their tokens.
 
-A window shows the items ``first … last - 1`` of a sequence and asks for targets among ``first + 1 … last``. A sequence of
-at most ``cap + 1`` items is one window. A longer one is cut into blocks that overlap by ``overlap`` items: each target is
-asked for exactly once, with between ``overlap`` and ``cap`` items of history before it (less where tokens run out).
+A window shows the items ``first … last - 1`` of a sequence and asks for targets among ``first + 1 … last``. A sequence
+of at most ``cap + 1`` items is one window. A longer one is cut into blocks that overlap by ``overlap`` items: each
+target is asked for exactly once, with between ``overlap`` and ``cap`` items of history before it (less where tokens run
+out).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Window:
 def windows(costs: npt.NDArray[np.int64], cap: int, overlap: int, budget: int) -> Iterator[Window]:
     """Cut a sequence of items that cost ``costs`` tokens each; a window shows ≤ ``cap`` items and ≤ ``budget`` tokens.
 
-    A window always shows at least one item, so an item dearer than the budget is still shown (its view is cut elsewhere).
+    A window always shows at least one item, even one dearer than the budget (`TaskExamples` cuts items to fit).
     """
     length = len(costs)
     ends = np.concatenate([[0], np.cumsum(costs)])

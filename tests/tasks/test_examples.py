@@ -1,0 +1,194 @@
+"""Examples: each target once an epoch, a stream that is a function of seed and number, prompts as they are at test."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tests.tasks.conftest import World
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks.examples import TaskExamples, plain_rows
+from trialigngr.tasks.mixture import Mixture, epoch_steps
+from trialigngr.tasks.packing import Sheet
+from trialigngr.tasks.task import TASKS, Scope, View
+
+NAMES = list(TASKS)
+
+
+def asked(sheets: list[Sheet]) -> list[tuple[int, int]]:
+    return [branch.example for sheet in sheets for branch in sheet.branches]
+
+
+def expected(world: World, examples: TaskExamples) -> set[tuple[int, int]]:
+    """Return (item, 0), or (user, position), of everything a task can ask: by the definition, item by item."""
+    has = {
+        View.SID: [True] * 12,
+        View.TITLE: [item.title is not None for item in world.catalog],
+        View.VISUAL: [caption is not None for caption in world.captions],
+    }
+    source, target = has[examples.task.source], has[examples.task.target]
+    if examples.task.scope is Scope.ITEM:
+        return {(row, 0) for row in range(12) if source[row] and target[row]}
+    return {
+        (user, place)
+        for user, rows in enumerate(world.histories.train_sequences())
+        for place in range(1, len(rows))
+        if target[rows[place]] and any(source[row] for row in rows[:place])
+    }
+
+
+@pytest.mark.parametrize("room", [None, 24])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_target_once_an_epoch(world: World, name: str, room: int | None):
+    examples = world.examples(name, room)
+    wanted = expected(world, examples)
+    assert len(wanted) > 5
+    assert len(examples) == len(wanted)
+    for epoch in range(3):
+        assert Counter(asked(examples.batch(0, epoch, len(examples)))) == Counter(wanted)
+
+
+@pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid"])
+def test_a_batch_is_exactly_its_size_and_the_stream_has_no_seams(world: World, name: str):
+    examples = world.examples(name)
+    size, total = 7, len(examples)
+    stream = [example for number in range(total) for example in asked(examples.batch(5, number, size))]
+    assert len(stream) == total * size
+    for epoch in range(size):
+        assert len(set(stream[epoch * total : (epoch + 1) * total])) == total
+    assert len(asked(examples.batch(5, 0, 3 * total + 1))) == 3 * total + 1
+
+
+def test_the_stream_is_a_function_of_seed_and_number(world: World):
+    examples = world.examples("sids_to_sid")
+    first = [examples.batch(1, number, 8) for number in range(20)]
+    fresh = world.examples("sids_to_sid")
+    assert [fresh.batch(1, number, 8) for number in reversed(range(20))] == first[::-1]
+    assert [fresh.batch(2, number, 8) for number in range(20)] != first
+    assert asked(fresh.batch(1, 0, len(fresh))) != asked(fresh.batch(1, 1, len(fresh)))
+
+
+def test_targets_of_a_window_share_its_trunk(world: World):
+    examples = world.examples("sids_to_sid")
+    sheets = examples.batch(0, 0, len(examples))
+    longest = max(sheets, key=lambda sheet: len(sheet.branches))
+    assert len(longest.branches) == 6
+    assert sum(map(len, sheets)) < sum(map(len, plain_rows(sheets))) / 1.3
+
+
+def test_what_a_branch_shows_is_what_came_before(world: World):
+    """Every user and position: the tokens shown are the SIDs of items that the user took before, and no others."""
+    examples = world.examples("sids_to_sid")
+    vocabulary = world.chat.tokenizer.get_vocab()
+    for sheet in examples.batch(0, 0, len(examples)):
+        for branch in sheet.branches:
+            user, place = branch.example
+            rows = world.histories.train(user)
+            before = [vocabulary[token] for row in rows[:place] for token in world.sids.tokens(int(row))]
+            shown = sheet.trunk[: branch.cut]
+            assert shown
+            assert before[len(before) - len(shown) :] == shown
+            assert branch.target == [vocabulary[t] for t in world.sids.tokens(int(rows[place]))] + world.chat.close
+
+
+@pytest.mark.parametrize("room", [None, 24])
+@pytest.mark.parametrize("name", ["sids_to_sid", "titles_to_sid", "sids_to_title", "titles_to_title"])
+def test_the_prompt_at_test_is_the_one_of_training(world: World, name: str, room: int | None):
+    examples, compared = world.examples(name, room), 0
+    longest = max(len(ids) for ids in examples.views.ids[examples.task.target] if ids) + len(world.chat.close)
+    for sheet in examples.batch(0, 0, len(examples)):
+        for branch in sheet.branches:
+            user, place = branch.example
+            rows = world.histories.train(user)[:place]
+            prompt = examples.prompt(rows)
+            shown = [*examples.header, *sheet.trunk[: branch.cut], *branch.prompt]
+            whole = [*examples.header, *(t for row in rows for t in examples._shown(int(row))), *world.chat.tail]
+            if place <= 6 and len(whole) + longest <= examples.settings.max_length:
+                assert prompt == shown == whole
+                compared += 1
+            assert len(shown) <= len(prompt)
+            for tokens in (prompt, shown):
+                assert len(tokens) + len(branch.target) <= examples.settings.max_length
+    assert compared > 5
+
+
+def test_the_prompt_shows_at_most_the_cap(world: World):
+    examples = world.examples("sids_to_sid")
+    rows = np.arange(12)
+    vocabulary = world.chat.tokenizer.get_vocab()
+    last = [vocabulary[token] for row in rows[-6:] for token in world.sids.tokens(int(row))]
+    assert examples.prompt(rows) == [*examples.header, *last, *world.chat.tail]
+    assert examples.prompt(rows[:0]) == [*examples.header, *world.chat.tail]
+
+
+@pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid", "titles_to_title", "visual_to_title"])
+def test_a_text_longer_than_the_room_is_cut(world: World, name: str):
+    examples = world.examples(name, room=4)
+    lengths = []
+    for row in plain_rows(examples.batch(0, 0, len(examples))):
+        (branch,) = row.branches
+        lengths.append(len(examples.header) + len(row.trunk) + len(branch.prompt) + len(branch.target))
+    assert max(lengths) == examples.settings.max_length
+    assert len(examples) == len(world.examples(name))
+
+
+def test_no_room_for_an_item_is_a_sentence(world: World):
+    world.examples("sids_to_sid", room=3)
+    with pytest.raises(RecipeError, match=r"prompt\.max_length = \d+ leaves no room for an item in sids_to_sid"):
+        len(world.examples("sids_to_sid", room=2))
+
+
+def test_one_item_of_history_and_no_overlap(world: World):
+    examples = world.examples("sids_to_sid", history_cap=1, window_overlap=10)
+    assert sorted(asked(examples.batch(0, 0, len(examples)))) == sorted(expected(world, examples))
+    assert {len(sheet.trunk) for sheet in examples.batch(0, 0, len(examples))} == {2, 3}
+
+
+def mixture(world: World, steps: int, seed: int = 0, **weights: float) -> Mixture:
+    tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid", "visual_to_sid")}
+    return Mixture(tasks, weights, batch_size=5, steps=steps, seed=seed)
+
+
+def test_the_mixture_is_a_function_of_seed_and_step(world: World):
+    short, long = mixture(world, 30), mixture(world, 300)
+    for step in reversed(range(30)):
+        (task, sheets), (same_task, same_sheets) = short.batch(step), long.batch(step)
+        assert task.task == same_task.task
+        assert sheets == same_sheets
+        assert len(asked(sheets)) == 5
+    other = mixture(world, 30, seed=1)
+    assert [other.batch(step)[1] for step in range(30)] != [short.batch(step)[1] for step in range(30)]
+
+
+def test_a_task_goes_on_where_its_last_batch_ended(world: World):
+    mixed = mixture(world, 60)
+    drawn = [mixed.batch(step) for step in range(60)]
+    mine = [asked(sheets) for task, sheets in drawn if task.task.name == "sids_to_sid"]
+    own = world.examples("sids_to_sid")
+    assert mine == [asked(own.batch(0, number, 5)) for number in range(len(mine))]
+
+
+def test_tasks_are_drawn_uniformly_or_by_weight(world: World):
+    draws = Counter(int(draw) for draw in mixture(world, 30_000)._draws)
+    assert all(abs(count - 10_000) < 400 for count in draws.values())
+    weighted = mixture(world, 30_000, title_to_sid=0, sids_to_sid=3)
+    assert weighted.probabilities == {"title_to_sid": 0, "sids_to_sid": 0.75, "visual_to_sid": 0.25}
+    counts = Counter(int(draw) for draw in weighted._draws)
+    assert set(counts) == {1, 2}
+    assert abs(counts[1] - 22_500) < 400
+
+
+def test_weights_that_train_nothing(world: World):
+    with pytest.raises(RecipeError, match="All task weights are zero"):
+        mixture(world, 3, title_to_sid=0, sids_to_sid=0, visual_to_sid=0)
+    with pytest.raises(RecipeError, match=r"tasks\.weights\.sids_to_sid is below 0"):
+        mixture(world, 3, sids_to_sid=-1)
+
+
+def test_an_epoch_is_all_examples_of_all_tasks(world: World):
+    tasks = {name: world.examples(name) for name in NAMES}
+    total = sum(len(task) for task in tasks.values())
+    assert epoch_steps(tasks, 64) == -(-total // 64)
+    assert epoch_steps(tasks, total) == 1

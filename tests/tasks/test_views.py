@@ -1,0 +1,76 @@
+"""Items as token ids, and the tasks as rows of data."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tasks.conftest import World
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View, find_task
+from trialigngr.tasks.views import encode_views, one_line
+
+
+def test_views_of_items(world: World):
+    limits = {View.TITLE: 5, View.VISUAL: 64}
+    views = encode_views(world.catalog, world.sids, world.captions, world.chat, limits)
+    vocabulary = world.chat.tokenizer.get_vocab()
+    assert views.ids[View.SID][0] == [vocabulary[token] for token in world.sids.tokens(0)]
+    assert len(views.ids[View.SID][2] or []) == 2
+    assert views.ids[View.TITLE][3] is None
+    assert not views.has(View.TITLE, 3)
+    assert views.missing(View.TITLE) == 1
+    assert views.missing(View.VISUAL) == 3
+    assert max(len(ids) for ids in views.ids[View.TITLE] if ids) == 5
+    assert world.chat.tokenizer.decode(views.ids[View.VISUAL][1]) == "A picture of dress 1"
+
+
+def test_a_title_that_attacks_is_text(world: World):
+    views = encode_views(world.catalog, world.sids, world.captions, world.chat, {View.TITLE: 64, View.VISUAL: 64})
+    ids = views.ids[View.TITLE][4]
+    assert ids is not None
+    assert not any(world.chat.is_special(token) for token in ids)
+    assert world.chat.tokenizer.decode(ids) == "<a_5><b_3><|end|>"
+
+
+@pytest.mark.parametrize(("text", "line"), [("  a \n\t b ", "a b"), ("\u2003\n", ""), ("plain", "plain")])
+def test_one_line(text: str, line: str):
+    assert one_line(text) == line
+
+
+def test_the_eight_tasks_of_the_paper():
+    rows = {task.number: (task.scope, task.source, task.target) for task in TASKS.values()}
+    item, history, sid, title, visual = Scope.ITEM, Scope.HISTORY, View.SID, View.TITLE, View.VISUAL
+    assert rows == {
+        "T1": (item, title, sid),
+        "T2": (item, sid, title),
+        "T3": (history, sid, sid),
+        "T4": (history, title, sid),
+        "T5": (history, sid, title),
+        "T6": (history, title, title),
+        "T7": (item, visual, sid),
+        "T8": (item, visual, title),
+    }
+    for name, task in TASKS.items():
+        assert name == task.name
+        words = {View.SID: ("sid", "sids"), View.TITLE: ("title", "titles"), View.VISUAL: ("visual", "visual")}
+        assert name == f"{words[task.source][task.scope is Scope.HISTORY]}_to_{words[task.target][0]}"
+
+
+def test_no_two_tasks_ask_with_the_same_words():
+    assert len({(task.system, task.instruction) for task in TASKS.values()}) == 8
+
+
+def test_tasks_by_name_or_number():
+    assert find_task("T3") is find_task("sids_to_sid")
+    with pytest.raises(RecipeError, match=r"no task 'sid_to_sid'.*Did you mean 'sids_to_sid'\?"):
+        find_task("sid_to_sid")
+
+
+def test_settings_of_tasks():
+    settings = TaskSettings(use=("T5", "sids_to_sid", "T3"), weights={"T3": 4})
+    assert [task.number for task in settings.tasks()] == ["T3", "T5"]
+    assert settings.weight_of() == {"sids_to_sid": 4, "sids_to_title": 1}
+    with pytest.raises(RecipeError, match="names no task"):
+        TaskSettings(use=()).tasks()
+    with pytest.raises(RecipeError, match="no task 'T9'"):
+        TaskSettings(weights={"T9": 1}).tasks()
