@@ -36,7 +36,8 @@ def parse_sid(text: str) -> tuple[int, ...]:
     """Return the codes that ``<a_195><b_112><c_7>`` writes; raise `ValueError` if it is not a SID."""
     found = _TOKEN.findall(text)
     codes = tuple(int(code) for _, code in found)
-    if not found or "".join(token(level, code) for level, code in enumerate(codes)) != text:
+    written = "".join(token(level, code) for level, code in enumerate(codes[: len(ascii_lowercase)]))
+    if not found or written != text:
         raise ValueError(f"{text!r} is not a Semantic ID such as '<a_195><b_112><c_7>'.")
     return codes
 
@@ -52,9 +53,16 @@ class SemanticIds:
     def __post_init__(self) -> None:
         n, levels = self.codes_NL.shape
         if n != len(self.item_ids) or levels != len(self.sizes) or levels > len(ascii_lowercase):
-            raise ArtifactError(f"{len(self.item_ids)} items and {len(self.sizes)} codebooks, but codes of shape {n} × {levels}.")
-        if n and (self.codes_NL.min() < END or (self.codes_NL >= np.array(self.sizes)).any() or (self.codes_NL[:, 0] == END).any()):
-            raise ArtifactError("A code lies outside its codebook.")
+            raise ArtifactError(
+                f"{len(self.item_ids)} items and {len(self.sizes)} codebooks, but codes of shape {n} × {levels}."
+            )
+        if n and (
+            self.codes_NL.min() < END
+            or (self.codes_NL >= np.array(self.sizes)).any()
+            or (self.codes_NL[:, 0] == END).any()
+            or ((self.codes_NL[:, :-1] == END) & (self.codes_NL[:, 1:] != END)).any()
+        ):
+            raise ArtifactError("A code lies outside its codebook, or stands behind the end of its SID.")
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -93,11 +101,13 @@ class SemanticIds:
 
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:
-        """Read what `save` wrote; raise `ArtifactError` if it is not there."""
+        """Read what `save` wrote; raise `ArtifactError` if it is not there, or something else."""
         path = folder / "sids.parquet"
         if not path.is_file():
             raise ArtifactError(f"{folder} holds no sids.parquet; run the recipe up to its SIDs first.")
-        table = pl.read_parquet(path)
-        sizes = tuple(int(size) for size in pl.read_parquet_metadata(path)["sizes"].split())
+        table, told = pl.read_parquet(path), pl.read_parquet_metadata(path)
+        if "sizes" not in told:
+            raise ArtifactError(f"{path} was not written as SIDs (it does not tell its codebooks' sizes).")
+        sizes = tuple(int(size) for size in told["sizes"].split())
         codes_NL = np.array(table["codes"].to_list(), dtype=np.int32).reshape(table.height, len(sizes))
         return cls(table["item_id"].to_list(), codes_NL, sizes)

@@ -16,8 +16,8 @@ Ints = npt.NDArray[np.int64]
 class Level:
     """The M nodes at one depth, in lexicographic order of their prefixes.
 
-    ``codes_M`` is the last code of each prefix. The children of node m are the nodes ``children[m]:children[m + 1]`` one
-    level deeper (at the last level: places in `Trie.items`, the items that bear the SID). ``parent_M`` points back.
+    ``codes_M`` is the last code of each prefix. The children of node m are the nodes ``children[m]:children[m + 1]``
+    one level deeper (at the last level: places in `Trie.items`, the items that bear the SID). ``parent_M`` points back.
     """
 
     codes_M: Codes
