@@ -5,17 +5,27 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from trialigngr.foundation.errors import RecipeError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the named device; ``auto`` takes CUDA, then MPS, then the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the named device; ``auto`` takes CUDA, then MPS, then the CPU. Raises `RecipeError` if there is none."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, found in here.items() if found))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"There is no device {name!r}; use auto, cpu, cuda or mps.") from None
+    if not here.get(device.type, True):
+        raise RecipeError(f"This machine has no device {name!r}; use auto or cpu.")
+    return device
 
 
 @cache
