@@ -1,7 +1,8 @@
 """Beam search over the trie, with the prompt read once.
 
-The prompt is encoded once a user; beams are branches over that context. Each step feeds the W new tokens of a user as W
-queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step costs W tokens.
+The prompt is encoded once a user; beams are branches over that context. Each step feeds the W new tokens of a user as
+W queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step costs W
+tokens.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from trialigngr.foundation.device import autocast
+from trialigngr.foundation.device import Precision, autocast
 from trialigngr.sids.semantic_ids import END
-from trialigngr.sids.trie import Trie
+from trialigngr.sids.trie import Level, Trie
 
 Normalisation = Literal["vocabulary", "catalogue"]
 Rows = npt.NDArray[np.int64]
@@ -38,6 +39,19 @@ class _Level:
     tokens_M: Tensor
     children: Tensor
     widest: int
+    ended_M: Tensor | None  # which nodes stand for a SID that has ended; None when none does
+
+    @classmethod
+    def of(cls, level: Level, tokens_K: Sequence[int], end_token: int) -> _Level:
+        ended = level.codes_M == END
+        tokens = torch.from_numpy(np.where(ended, end_token, np.array(tokens_K)[level.codes_M]))
+        children = torch.from_numpy(level.children)
+        widest = int((children[1:] - children[:-1]).max())
+        return cls(tokens, children, widest, torch.from_numpy(ended) if ended.any() else None)
+
+    def to(self, device: torch.device) -> _Level:
+        ended_M = None if self.ended_M is None else self.ended_M.to(device)
+        return _Level(self.tokens_M.to(device), self.children.to(device), self.widest, ended_M)
 
 
 class BeamSearch:
@@ -55,23 +69,22 @@ class BeamSearch:
         tokens_LK: Sequence[Sequence[int]],
         end_token: int,
         normalisation: Normalisation = "vocabulary",
-        precision: str = "auto",
+        precision: Precision = "auto",
     ) -> None:
         self.model, self.trie, self.normalisation, self.precision = model, trie, normalisation, precision
-        self.device = model.device
-        self._levels = [self._tensors(level, tokens_LK[depth], end_token) for depth, level in enumerate(trie.levels)]
+        self._levels = [_Level.of(level, tokens_LK[depth], end_token) for depth, level in enumerate(trie.levels)]
         self._counts = [trie.item_counts(depth) for depth in range(len(trie.levels))]
 
-    def _tensors(self, level: Any, tokens_K: Sequence[int], end_token: int) -> _Level:
-        table = np.array([*tokens_K, end_token])  # END = −1 picks the last entry
-        assert END == -1
-        children = torch.from_numpy(level.children)
-        widest = int((children[1:] - children[:-1]).max())
-        return _Level(torch.from_numpy(table[level.codes_M]).to(self.device), children.to(self.device), widest)
+    @property
+    def device(self) -> torch.device:
+        """Where the model stands now (training may move it after this search was made)."""
+        device: torch.device = self.model.device
+        return device
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Sequence[int]], beams: int, banned: Sequence[Rows] | None = None) -> Beams:
         """Return the ``beams`` best leaves of each prompt; ``banned[b]`` are catalogue rows that must not come back."""
+        self._levels = [level.to(self.device) for level in self._levels]
         with autocast(self.device, self.precision):
             context = _Context.read(self.model, prompts)
             dead = self._dead(banned) if banned is not None else [None] * len(self._levels)
@@ -103,7 +116,7 @@ class BeamSearch:
 
     def _root(self, context: _Context, beams: int, dead: Tensor | None) -> tuple[Tensor, Tensor]:
         level = self._levels[0]
-        logits_BV = self.model.lm_head(context.last_BD).float()
+        logits_BV = self.model.get_output_embeddings()(context.last_BD).float()
         nodes_BM = torch.arange(len(level.tokens_M), device=self.device).expand(len(logits_BV), -1)
         scores_BM = self._log_probabilities(logits_BV, logits_BV[:, level.tokens_M], self._alive(nodes_BM, 0, dead))
         return _best(scores_BM, nodes_BM, beams)
@@ -113,7 +126,7 @@ class BeamSearch:
     ) -> tuple[Tensor, Tensor]:
         above, level = self._levels[depth - 1], self._levels[depth]
         hidden_BWD = context.extend(self.model, above.tokens_M[nodes_BW])
-        logits_BWV = self.model.lm_head(hidden_BWD).float()
+        logits_BWV = self.model.get_output_embeddings()(hidden_BWD).float()
         first_BW = above.children[nodes_BW]
         offsets_C = torch.arange(above.widest, device=self.device)
         nodes_BWC = first_BW[..., None] + offsets_C
@@ -121,7 +134,10 @@ class BeamSearch:
         nodes_BWC = torch.where(exists_BWC, nodes_BWC, first_BW[..., None])
         chosen_BWC = logits_BWV.gather(2, level.tokens_M[nodes_BWC])
         allowed_BWC = exists_BWC & self._alive(nodes_BWC, depth, dead) & (scores_BW > _NEVER)[..., None]
-        totals_BWC = scores_BW[..., None] + self._log_probabilities(logits_BWV, chosen_BWC, allowed_BWC)
+        added_BWC = self._log_probabilities(logits_BWV, chosen_BWC, allowed_BWC)
+        if above.ended_M is not None:  # its end is written already: the rest of its path costs nothing
+            added_BWC = added_BWC.masked_fill(above.ended_M[nodes_BW][..., None] & allowed_BWC, 0.0)
+        totals_BWC = scores_BW[..., None] + added_BWC
         best_BW, place_BW = _top(totals_BWC.flatten(1), beams)
         context.keep(place_BW // above.widest)
         return nodes_BWC.flatten(1).gather(1, place_BW), best_BW
@@ -148,6 +164,13 @@ def _best(scores_BX: Tensor, nodes_BX: Tensor, beams: int) -> tuple[Tensor, Tens
     return nodes_BX.gather(1, place), best
 
 
+def _as_taken(seen: Tensor, model: Any) -> Tensor:
+    """Return a boolean mask in the form that the model's attention takes (eager attention adds it to the scores)."""
+    if model.config._attn_implementation != "eager":
+        return seen
+    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.bfloat16).min)
+
+
 class _Context:
     """B encoded prompts and the branches grown over them."""
 
@@ -164,7 +187,7 @@ class _Context:
         tokens_BT = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=model.device)
         lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         cache = DynamicCache()
-        hidden_BTD = model.model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
+        hidden_BTD = model.base_model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(prompts), device=model.device), lengths_B - 1]
         return cls(cache, last_BD, lengths_B, width)
 
@@ -180,9 +203,9 @@ class _Context:
         mask = torch.cat([self._real_BT[:, None].expand(-1, beams, -1), seen_BWS], 2)[:, None]
         positions_BW = (self.lengths_B[:, None] + path.shape[2] - 1).expand(-1, beams)
         self._path_BWS = path
-        hidden: Tensor = model.model(
+        hidden: Tensor = model.base_model(
             input_ids=tokens_BW,
-            attention_mask=mask,
+            attention_mask=_as_taken(mask, model),
             position_ids=positions_BW,
             past_key_values=self.cache,
             use_cache=True,

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from trialigngr.decode.beam import Beams, BeamSearch, Normalisation
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import progress
+from trialigngr.foundation.device import Precision
 from trialigngr.metrics.ranks import MISSED, Ranks
 
 Rows = npt.NDArray[np.int64]
@@ -20,19 +22,19 @@ Prompter = Callable[[Rows], list[int]]
 class DecodeSettings(Settings):
     """How recommendations are written."""
 
-    beams: int = 20
+    beams: int = Field(20, ge=1)
     """Beams kept at every level."""
     normalisation: Normalisation = "vocabulary"
     """``vocabulary``: log-softmax over all tokens, then the trie. ``catalogue``: softmax over what the trie allows."""
-    batch_size: int = 64
+    batch_size: int = Field(64, ge=1)
     """Prompts decoded together."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 where the hardware is fast at it."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """One ranked list. Items that share a SID stand together, in row order; ``scores`` are log-probabilities of SIDs."""
+    """One ranked list. Items that share a SID stand together, in row order; ``scores`` are SIDs' log-probabilities."""
 
     rows: Rows
     scores: npt.NDArray[np.float32]
@@ -88,19 +90,22 @@ class Recommender:
         return [self._ranking(leaves, scores, rows, k) for leaves, scores, rows in columns]
 
     def ranks(self, beams: Beams, targets: Rows, banned: Sequence[Rows] | None = None) -> Ranks:
-        """Return where each target item stands among the items of its beams; banned items take no place."""
+        """Return where each target item stands among the items of its beams.
+
+        Banned items take no place, and a target that is banned itself is missed.
+        """
         trie = self.search.trie
         counts = np.append(trie.item_counts(len(trie.levels) - 1), 0)  # a leaf of −1 holds nothing
         held_BW = counts[beams.leaves_BW]
+        found_BW = beams.leaves_BW == trie.node_of_item[-1][targets][:, None]
+        hit_B = found_BW.any(1)
         if banned is not None:
             held_BW = held_BW - self._banned_below(beams, banned)
-        found_BW = beams.leaves_BW == trie.node_of_item[-1][targets][:, None]
-        place = np.where(found_BW.any(1), found_BW.argmax(1), -1)
+            hit_B &= [target not in out for target, out in zip(targets, banned, strict=True)]
         before_BW = np.cumsum(held_BW, axis=1) - held_BW
-        line = np.arange(len(targets))
-        hit = place >= 0
-        ahead = np.where(hit, before_BW[line, place], MISSED)
-        return Ranks(ahead, np.where(hit, np.maximum(held_BW[line, place], 1), 1))
+        line, place_B = np.arange(len(targets)), found_BW.argmax(1)
+        ahead = np.where(hit_B, before_BW[line, place_B], MISSED)
+        return Ranks(ahead, np.where(hit_B, held_BW[line, place_B], 1))
 
     def _banned_below(self, beams: Beams, banned: Sequence[Rows]) -> Rows:
         leaf_of_item = self.search.trie.node_of_item[-1]

@@ -17,7 +17,7 @@ import torch
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, progress
-from trialigngr.foundation.device import autocast, pick_device
+from trialigngr.foundation.device import Precision, autocast, pick_device
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
@@ -49,7 +49,7 @@ class TrainSettings(Settings):
     """Largest gradient norm."""
     row_tokens: int = 512
     """Token budget of a packed row."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``mps`` or ``auto``."""
@@ -64,7 +64,7 @@ class TrainSettings(Settings):
 
 
 class _Journal:
-    """``metrics.jsonl``: mean loss by task between two lines, and validations. Lines after a resumed step are dropped."""
+    """``metrics.jsonl``: mean loss by task between lines, and validations. Lines after a resumed step are dropped."""
 
     def __init__(self, path: Path, resumed: int) -> None:
         self.path = path
@@ -156,7 +156,7 @@ class Trainer:
         """Take one optimizer step and return the loss; raise when it is not a number."""
         torch.manual_seed(child(self.seed, "step", step))
         self.model.train()
-        # Measured (docs/log.md): with a mask, torch's fused attention is three times slower than plain matmuls on a CPU.
+        # Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU.
         self.model.set_attn_implementation("eager" if self.device.type == "cpu" else "sdpa")
         rows = DeviceRows.of(pack(task.header, sheets, self.settings.row_tokens, pad=0), self.device)
         with autocast(self.device, self.settings.precision):
@@ -168,7 +168,7 @@ class Trainer:
                 f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.settings.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
@@ -187,7 +187,8 @@ class Trainer:
             state["best"], state["best_step"] = found["NDCG@10"], state["step"]
             save_weights(self.model, out / "best.safetensors")
         log(
-            f"  step {state['step']:,}/{self.steps:,}: validation NDCG@10 {found['NDCG@10']:.4f} HR@10 {found['HR@10']:.4f} "
+            f"  step {state['step']:,}/{self.steps:,}: validation NDCG@10 {found['NDCG@10']:.4f} "
+            f"HR@10 {found['HR@10']:.4f} "
             f"(best {state['best']:.4f} at {state['best_step']:,}), {state['seconds']:.0f} s"
         )
 

@@ -1,4 +1,4 @@
-"""The loss of packed rows: autoregressive cross-entropy on target tokens only (Eq. 7), logits only where a target is."""
+"""The loss of packed rows: autoregressive cross-entropy on target tokens (Eq. 7), logits only where a target is."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ def visible(header_BT: Tensor, trunk_from_BT: Tensor, trunk_to_BT: Tensor, own_f
 
 def target_losses(model: Any, rows: DeviceRows) -> Tensor:
     """Return the cross-entropy of each target token [M] over the full vocabulary, in fp32."""
-    hidden_BTD = model.model(
+    hidden_BTD = model.base_model(
         input_ids=rows.tokens_BT, attention_mask=rows.mask_B1TT, position_ids=rows.positions_BT, use_cache=False
     ).last_hidden_state
     hidden_MD = hidden_BTD[rows.predict_row_M, rows.predict_place_M]
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden_MD).float(), rows.predict_token_M, reduction="none")
+    logits_MV = model.get_output_embeddings()(hidden_MD).float()
+    return torch.nn.functional.cross_entropy(logits_MV, rows.predict_token_M, reduction="none")

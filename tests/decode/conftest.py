@@ -1,0 +1,93 @@
+"""Tiny models and a small catalogue of SIDs, some shared, some shorter than others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from trialigngr.decode.beam import BeamSearch
+from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.trie import Trie
+
+VOCABULARY, END_TOKEN = 50, 1
+TOKENS_LK = [list(range(10, 14)), list(range(20, 24)), list(range(30, 34))]
+Codes = npt.NDArray[np.int32]
+
+
+def tiny(kind: str) -> Any:
+    """Return a small random model that is far from uniform."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "gpt2":
+        model: Any = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=64))
+    else:
+        config, build = {"qwen": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[kind]
+        model = build(config(vocab_size=VOCABULARY, num_key_value_heads=1, tie_word_embeddings=kind == "qwen", **shape))
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def trained(model: Any, steps: int = 60) -> Any:
+    """Return the model after it has learnt to write some SIDs, so that its scores are far apart."""
+    random = np.random.default_rng(3)
+    prompts = torch.tensor(random.integers(2, 10, (16, 6)))
+    sids = torch.tensor(np.stack([random.choice(tokens, 16) for tokens in TOKENS_LK], axis=1))
+    rows = torch.cat([prompts, sids], dim=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        logits = model(rows).logits[:, 5:-1]
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), sids.flatten()).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def catalogue(n: int, seed: int, *, unequal: bool = False) -> Codes:
+    """Return the codes of n items, with a few SIDs shared; with ``unequal`` some lack their last level."""
+    random = np.random.default_rng(seed)
+    codes_NL = random.integers(0, 4, (n, 3)).astype(np.int32)
+    if unequal:
+        codes_NL[random.random(n) < 0.3, 2] = END
+    return codes_NL
+
+
+def search(model: Any, codes_NL: Codes, normalisation: Any = "vocabulary") -> BeamSearch:
+    """Return beam search in fp32."""
+    return BeamSearch(model, Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN, normalisation, "fp32")
+
+
+def sid_of_leaf(trie: Trie, leaf: int, codes_NL: Codes) -> tuple[int, ...]:
+    """Return the token ids that a leaf stands for, up to and with its end."""
+    tokens = []
+    for level, code in enumerate(codes_NL[trie.items_at(leaf)[0]].tolist()):
+        tokens.append(END_TOKEN if code == END else TOKENS_LK[level][code])
+        if code == END:
+            break
+    return tuple(tokens)
+
+
+def prompts(lengths: tuple[int, ...], seed: int = 0) -> list[list[int]]:
+    """Return prompts of given lengths."""
+    random = np.random.default_rng(seed)
+    return [random.integers(2, 10, length).tolist() for length in lengths]
+
+
+MODELS = {
+    "qwen": lambda: tiny("qwen"),
+    "llama": lambda: tiny("llama"),
+    "gpt2": lambda: tiny("gpt2"),
+    "qwen, trained": lambda: trained(tiny("qwen")),
+    "llama, trained": lambda: trained(tiny("llama")),
+}
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, Any]:
+    return {name: make() for name, make in MODELS.items()}

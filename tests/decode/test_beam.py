@@ -1,0 +1,198 @@
+"""Beam search against Hugging Face's, against scoring every SID one by one, and its laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.decode.conftest import END_TOKEN, MODELS, TOKENS_LK, Codes, catalogue, prompts, search, sid_of_leaf
+from trialigngr.decode.beam import BeamSearch
+from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.trie import Trie
+
+LENGTHS = (3, 9, 1, 6)
+
+
+def written(codes_NL: Codes) -> list[tuple[int, ...]]:
+    """Return each distinct SID as tokens, with its end where it is short."""
+    trie = Trie.from_codes(codes_NL)
+    return [sid_of_leaf(trie, leaf, codes_NL) for leaf in range(len(trie.levels[-1]))]
+
+
+def generated(model: Any, prompt: list[int], sids: list[tuple[int, ...]], beams: int) -> tuple[list[Any], list[float]]:
+    """Return what Hugging Face's constrained beam search writes, and its scores."""
+
+    def allowed(_batch: int, ids: torch.Tensor) -> list[int]:
+        begun = tuple(ids[len(prompt) :].tolist())
+        return sorted({sid[len(begun)] for sid in sids if sid[: len(begun)] == begun and len(sid) > len(begun)})
+
+    found = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        num_beams=beams,
+        num_return_sequences=beams,
+        max_new_tokens=3,
+        length_penalty=0.0,
+        do_sample=False,
+        prefix_allowed_tokens_fn=allowed,
+        eos_token_id=END_TOKEN,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    texts = [tuple(row[len(prompt) :].tolist()) for row in found.sequences]
+    ended = [text[: text.index(END_TOKEN) + 1] if END_TOKEN in text else text for text in texts]
+    return ended, found.sequences_scores.tolist()
+
+
+@torch.no_grad()
+def scored(model: Any, prompt: list[int], sid: Sequence[int], sids: list[tuple[int, ...]] | None) -> float:
+    """Return the log-probability of one SID by a plain forward pass; over ``sids`` alone where they are given."""
+    logits = model(torch.tensor([[*prompt, *sid]])).logits[0, len(prompt) - 1 : -1].double()
+    total = 0.0
+    for place, token in enumerate(sid):
+        row = logits[place]
+        if sids is not None:
+            follow = sorted({other[place] for other in sids if other[:place] == tuple(sid[:place])})
+            total += float(row[token] - row[follow].logsumexp(0))
+        else:
+            total += float(row[token] - row.logsumexp(0))
+    return total
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_hugging_face(models: dict[str, Any], name: str, unequal: bool):
+    model, codes_NL = models[name], catalogue(40, seed=1, unequal=unequal)
+    sids = written(codes_NL)
+    beam = search(model, codes_NL)
+    for prompt in prompts(LENGTHS):
+        ours = beam([prompt], 8)
+        texts, scores = generated(model, prompt, sids, 8)
+        assert [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW[0]] == texts
+        assert ours.scores_BW[0] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
+@pytest.mark.parametrize("name", MODELS)
+def test_as_many_beams_as_sids_rank_the_catalogue_exactly(models: dict[str, Any], name: str, normalisation: str):
+    model, codes_NL = models[name], catalogue(30, seed=2, unequal=True)
+    sids = written(codes_NL)
+    beam = search(model, codes_NL, normalisation)
+    (prompt,) = prompts((7,))
+    found = beam([prompt], len(sids))
+    one_by_one = [scored(model, prompt, sid, sids if normalisation == "catalogue" else None) for sid in sids]
+    assert found.leaves_BW[0].tolist() == np.argsort(one_by_one)[::-1].tolist()
+    assert found.scores_BW[0] == pytest.approx(sorted(one_by_one, reverse=True), abs=1e-4)
+    if normalisation == "catalogue":
+        assert np.exp(found.scores_BW[0]).sum() == pytest.approx(1, abs=1e-5)
+    else:
+        assert np.exp(found.scores_BW[0]).sum() < 1
+
+
+def test_sids_that_end_at_any_level(models: dict[str, Any]):
+    codes_NL = np.array([[0, END, END], [0, 1, END], [0, 1, 2], [1, END, END], [2, 3, 3]], dtype=np.int32)
+    model, sids = models["qwen"], written(codes_NL)
+    assert sorted(map(len, sids)) == [2, 2, 3, 3, 3]
+    (prompt,) = prompts((4,))
+    for normalisation in ("vocabulary", "catalogue"):
+        found = search(model, codes_NL, normalisation)([prompt], 5)
+        one_by_one = [scored(model, prompt, sid, sids if normalisation == "catalogue" else None) for sid in sids]
+        assert found.leaves_BW[0].tolist() == np.argsort(one_by_one)[::-1].tolist()
+        assert found.scores_BW[0] == pytest.approx(sorted(one_by_one, reverse=True), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen", "llama", "gpt2", "qwen, trained"])
+def test_a_batch_of_unequal_prompts_equals_one_by_one(models: dict[str, Any], name: str):
+    beam, asked = search(models[name], catalogue(60, seed=4)), prompts((2, 11, 5, 5, 1), seed=7)
+    banned = [np.array(rows, dtype=np.int64) for rows in ([], [0, 1, 2], [5], list(range(30)), [59])]
+    together = beam(asked, 6, banned)
+    for place, prompt in enumerate(asked):
+        alone = beam([prompt], 6, [banned[place]])
+        assert together.leaves_BW[place].tolist() == alone.leaves_BW[0].tolist()
+        assert together.scores_BW[place] == pytest.approx(alone.scores_BW[0], abs=1e-4)
+
+
+def test_eager_attention_is_the_same(models: dict[str, Any]):
+    model = models["llama"]
+    beam, asked = search(model, catalogue(60, seed=4)), prompts(LENGTHS)
+    usual = beam(asked, 10)
+    model.set_attn_implementation("eager")
+    try:
+        eager = beam(asked, 10)
+    finally:
+        model.set_attn_implementation("sdpa")
+    assert eager.leaves_BW.tolist() == usual.leaves_BW.tolist()
+    assert eager.scores_BW == pytest.approx(usual.scores_BW, abs=1e-4)
+
+
+def test_the_models_own_generation_defaults_are_not_read(models: dict[str, Any]):
+    model = models["qwen"]
+    beam, asked = search(model, catalogue(60, seed=5)), prompts(LENGTHS)
+    usual, kept = beam(asked, 10), model.generation_config.to_dict()
+    model.generation_config.update(top_k=2, top_p=0.1, repetition_penalty=3.0, temperature=0.1, num_beams=3)
+    try:
+        changed = beam(asked, 10)
+    finally:
+        model.generation_config.update(**kept)
+    assert changed.leaves_BW.tolist() == usual.leaves_BW.tolist()
+    assert (changed.scores_BW == usual.scores_BW).all()
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_only_what_exists_and_is_allowed_and_as_much_as_there_is(models: dict[str, Any], data: st.DataObject):
+    codes = st.tuples(*[st.integers(0, 3)] * 3, st.integers(1, 3))
+    rows = [[*row[: row[3]], *[END] * (3 - row[3])] for row in data.draw(st.lists(codes, min_size=1, max_size=25))]
+    codes_NL = np.array(rows, dtype=np.int32)
+    banned = np.array(sorted(data.draw(st.sets(st.integers(0, len(rows) - 1)))), dtype=np.int64)
+    beams = data.draw(st.integers(1, 12))
+    beam = search(models["qwen"], codes_NL, data.draw(st.sampled_from(["vocabulary", "catalogue"])))
+    found = beam(prompts((3, 5)), beams, [banned, banned[:0]])
+    for refused, leaves, scores in zip(
+        (set(banned.tolist()), set[int]()), found.leaves_BW, found.scores_BW, strict=True
+    ):
+        open_leaves = {int(beam.trie.node_of_item[-1][row]) for row in range(len(rows)) if row not in refused}
+        real = [int(leaf) for leaf in leaves if leaf >= 0]
+        assert len(real) == len(set(real)) == min(beams, len(open_leaves))
+        assert set(real) <= open_leaves
+        assert (leaves[len(real) :] == -1).all()
+        assert np.isneginf(scores[len(real) :]).all()
+        assert (np.diff(scores[: len(real)]) <= 0).all()
+        assert np.isfinite(scores[: len(real)]).all()
+
+
+def test_a_ban_takes_nothing_from_the_others(models: dict[str, Any]):
+    """Scores over the vocabulary do not depend on what is banned; over the catalogue they still sum to one."""
+    codes_NL, (prompt,) = catalogue(30, seed=6), prompts((5,))
+    banned = np.arange(10)
+    free = search(models["llama"], codes_NL)([prompt], 40)
+    held = search(models["llama"], codes_NL)([prompt], 40, [banned])
+    score_of = dict(zip(free.leaves_BW[0].tolist(), free.scores_BW[0], strict=True))
+    kept = [leaf for leaf in held.leaves_BW[0].tolist() if leaf >= 0]
+    assert len(kept) < sum(free.leaves_BW[0] >= 0)
+    assert held.scores_BW[0][: len(kept)] == pytest.approx([score_of[leaf] for leaf in kept], abs=1e-5)
+    over_catalogue = search(models["llama"], codes_NL, "catalogue")([prompt], 40, [banned])
+    assert np.exp(over_catalogue.scores_BW[0]).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_few_allowed_among_many_are_found_by_a_narrow_beam(models: dict[str, Any]):
+    codes_NL = np.array([[a, b, c] for a in range(4) for b in range(4) for c in range(4)], dtype=np.int32)
+    banned = np.setdiff1d(np.arange(64), [0, 21, 42, 63])
+    found = search(models["qwen, trained"], codes_NL)(prompts((6,)), 4, [banned])
+    assert sorted(found.leaves_BW[0].tolist()) == [0, 21, 42, 63]
+
+
+def test_tokens_of_a_level_are_told_apart_from_the_end():
+    class Never:
+        device = torch.device("cpu")
+
+    codes_NL = np.array([[3, 1, END]], dtype=np.int32)
+    levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._levels
+    assert [level.tokens_M.tolist() for level in levels] == [[13], [21], [END_TOKEN]]
