@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "trialigngr.cli.use",
     "import": "trialigngr.cli.data",
     "draw-shop": "trialigngr.cli.data",
+    "sids": "trialigngr.cli.sids",
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 
@@ -53,18 +54,25 @@ def trialigngr() -> None:
     """
 
 
-FULL = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your quota is used up", errno.EFBIG: "A file grew too large"}
+FULL = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "Your quota is used up",
+    errno.EFBIG: "A file grew too large",
+    errno.EIO: "A file could not be written, as when the disk is full",
+}
 
 
 def _system_error(error: BaseException) -> int | None:
     """Return the system's number for what went wrong.
 
-    Polars, safetensors and tokenizers raise errors of their own for a full disk, and tell the number in their text.
+    Polars, safetensors and tokenizers raise errors of their own for a full disk, and tell the number in their text;
+    Polars not even that when it is a table's last bytes that cannot be written.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return int(told[1]) if told else None
+    if told := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(told[1])
+    return errno.EIO if "thrift: transport error" in str(error) else None
 
 
 def _complaint(error: BaseException, number: int) -> str:

@@ -1,0 +1,95 @@
+"""Runs the command line in a process of its own that is killed, or whose disk is full, at a chosen moment.
+
+Processes are forked from a server that has imported what is heavy, so that a broken run costs what it does and no more.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Done
+
+CHUNKS = {"trialigngr.enrich.captions": 16, "trialigngr.enrich.interests": 16, "trialigngr.embed.items": 16}
+"""Small chunks, so that a stage over sixty items can be broken off between two of them."""
+HEAVY = ["torch", "transformers", "sentence_transformers", "trialigngr.pipeline", "trialigngr.cli.runs"]
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls a run: ``kind`` at the ``at``-th time that it changes something whose path begins with ``where``.
+
+    ``kill`` is SIGKILL. ``full`` lets that change fail as a full disk does. ``limit`` lets the system refuse every file
+    to grow beyond ``at`` bytes, in whatever language it is written. ``count`` only lists the changes.
+    """
+
+    kind: str
+    where: Path
+    at: int = 0
+
+
+def broken(words: list[str], out: Path, fault: Fault | None = None) -> Done:
+    """Run ``trialigngr WORDS`` under a fault; ``out`` is a folder for what it prints. A killed one has the code −9."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(HEAVY)
+    child = server.Process(target=_child, args=(words, out, fault))
+    child.start()
+    child.join(120)
+    assert child.exitcode is not None, "the run did not end"
+    return Done(child.exitcode, (out / "stdout").read_text("utf-8"), (out / "stderr").read_text("utf-8"))
+
+
+def _child(words: list[str], out: Path, fault: Fault | None) -> None:
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    import importlib
+
+    from trialigngr.cli.main import main
+
+    for module, size in CHUNKS.items():
+        importlib.import_module(module).CHUNK = size
+    if fault is not None:
+        _arm(fault, out)
+    sys.argv = ["trialigngr", *words]
+    main()
+
+
+def _arm(fault: Fault, out: Path) -> None:
+    if fault.kind == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, fault.at))
+        return
+    seen = 0
+    listed = os.open(out / "changes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if not _changes(event, arguments, str(fault.where)):
+            return
+        seen += 1
+        if fault.kind == "count":
+            os.write(listed, f"{arguments[0]}\n".encode())
+        elif seen == fault.at and fault.kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif seen == fault.at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sys.addaudithook(watch)
+
+
+def _changes(event: str, arguments: tuple[Any, ...], where: str) -> bool:
+    if event == "open":
+        path, _, flags = arguments
+        return isinstance(flags, int) and bool(flags & WRITING) and _below(path, where)
+    return event in ("os.rename", "os.mkdir", "os.remove", "os.truncate") and _below(arguments[0], where)
+
+
+def _below(path: object, where: str) -> bool:
+    return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(where)
