@@ -1,1 +1,1 @@
-"""The backbone: built small from scratch, or any Hugging Face causal language model; SID tokens as new vocabulary rows."""
+"""The backbone: small from scratch, or any Hugging Face causal language model; SID tokens as new vocabulary rows."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
@@ -24,17 +25,17 @@ class BackboneSettings(Settings):
 
     name: str = "scratch"
     """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model, by name or folder."""
-    layers: int = 4
+    layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next four settings likewise)."""
-    width: int = 256
+    width: int = Field(256, ge=2)
     """Hidden dimension."""
-    heads: int = 4
+    heads: int = Field(4, ge=1)
     """Attention heads."""
-    feed_forward: int = 1024
+    feed_forward: int = Field(1024, ge=1)
     """Inner dimension of the feed-forward blocks."""
-    vocabulary: int = 4096
+    vocabulary: int = Field(4096, ge=256)
     """Words of the BPE trained on the catalogue's text."""
-    dropout: float = 0.0
+    dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the embeddings and on what each attention and feed-forward block adds, in training only."""
 
 
@@ -80,9 +81,10 @@ def build_backbone(settings: BackboneSettings, sid_tokens: Sequence[str], texts:
 
 
 def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
-    if settings.width % settings.heads:
+    if settings.width % (2 * settings.heads):
         raise RecipeError(
-            f"model.width = {settings.width} cannot be shared by {settings.heads} heads; make it a multiple."
+            f"model.width = {settings.width} cannot be shared by {settings.heads} heads; "
+            f"make it a multiple of {2 * settings.heads} (each head turns pairs of dimensions)."
         )
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
@@ -107,7 +109,7 @@ def _pretrained(name: str, sid_tokens: Sequence[str]) -> Backbone:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise RecipeError(
             f"model.name = {name!r} cannot be loaded ({reason}); give a hub name or a folder of a causal LM."
         ) from None
