@@ -74,7 +74,7 @@ def append(
 
 
 def remove(sids: SemanticIds, item_ids: Collection[str]) -> tuple[SemanticIds, SemanticIds]:
-    """Return the SIDs that stay and those removed; and those removed (to be handed to `append` as reserved until freed)."""
+    """Return the SIDs that stay and those removed (to be handed to `append` as reserved until freed)."""
     unknown = sorted(set(item_ids) - set(sids.item_ids))
     if unknown:
         raise SidError(f"{len(unknown)} items to remove have no SID; first: {unknown[:3]}.")

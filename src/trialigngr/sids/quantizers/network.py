@@ -25,7 +25,7 @@ class Autoencoder(nn.Module):
     """x → (x − mean) / scale → linear map + MLP → latent, and back. Mean, scale and linear map come from the data.
 
     The linear map (principal directions; fixed) keeps what a projection can keep from the first step on, and the MLPs,
-    whose last layers start at zero, learn the rest. ``bounded`` squashes latents, in units of their spread, into (−1, 1).
+    whose last layers start at zero, learn the rest. ``bounded`` squashes latents, by their spread, into (−1, 1).
     """
 
     mean_D: Tensor

@@ -20,7 +20,7 @@ class OpqSettings(KMeansSettings):
     """The k-means of the parts, and the rotation."""
 
     rotations: int = Field(20, ge=0)
-    """Rounds of codes and rotation in turn (faiss `OPQMatrix`); 0 takes the embeddings as they lie."""
+    """Rounds of codes and rotation in turn ; 0 leaves a random rotation."""
     rotation_points: int = Field(16_384, ge=1)
     """The rotation looks at no more than this many vectors, drawn once."""
 
@@ -44,18 +44,31 @@ def fit(
 
 
 def _rotation(centred_ND: Vectors, parts: int, settings: OpqSettings, seed: int) -> Vectors:
-    """Return a matrix [D, Z] with orthonormal rows that makes parts easy to code; Z is a multiple of ``parts``."""
-    import faiss
+    """Return a matrix [D, Z] with orthonormal rows that makes parts easy to code; Z is a multiple of ``parts``.
 
-    n, width = centred_ND.shape
+    Codes and rotation in turn: few k-means steps in each part, then the rotation that takes the vectors nearest to what
+    the codes say (orthogonal Procrustes). Not faiss' `OPQMatrix`: it corrupts memory on few vectors (1.15.1).
+    """
+    width = centred_ND.shape[1]
     padded = -(-width // parts) * parts
-    codes = min(256, n)
-    if not settings.rotations or n < 2 or not centred_ND.any():
-        return np.eye(width, padded, dtype=np.float32)
-    matrix = faiss.OPQMatrix(width, parts, padded)
-    matrix.niter = settings.rotations
-    matrix.pq = faiss.ProductQuantizer(padded, parts, int(np.log2(codes)))
-    matrix.pq.cp.min_points_per_centroid = 1
-    matrix.train(np.ascontiguousarray(sample(centred_ND, settings.rotation_points, child(seed, "rotation"))))
-    rotation_DZ: Vectors = faiss.vector_to_array(matrix.A).reshape(padded, width).T.copy()
-    return rotation_DZ
+    points_MZ = sample(
+        np.pad(centred_ND, ((0, 0), (0, padded - width))), settings.rotation_points, child(seed, "points")
+    )
+    rotation_ZZ = _random_rotation(padded, child(seed, "rotation"))
+    few, codes = settings.model_copy(update={"iterations": 2}), min(256, len(points_MZ))
+    means: list[Vectors | None] = [None] * parts
+    for _ in range(settings.rotations):
+        turned_MZ, said_MZ = points_MZ @ rotation_ZZ, np.empty_like(points_MZ)
+        for part, own in enumerate(np.split(np.arange(padded), parts)):
+            means_KZ = kmeans(turned_MZ[:, own], codes, few, child(seed, "turn", part), means[part])
+            said_MZ[:, own] = means_KZ[Level(means_KZ).nearest(turned_MZ[:, own])]
+            means[part] = means_KZ
+        left_ZZ, _, right_ZZ = np.linalg.svd(points_MZ.T.astype(np.float64) @ said_MZ)
+        rotation_ZZ = (left_ZZ @ right_ZZ).astype(np.float32)
+    return rotation_ZZ[:width]
+
+
+def _random_rotation(width: int, seed: int) -> Vectors:
+    """Return an orthonormal matrix [D, D]: it spreads the variance over the parts."""
+    rotation_DD, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))
+    return rotation_DD.astype(np.float32)

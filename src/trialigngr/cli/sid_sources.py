@@ -1,0 +1,207 @@
+"""Where the ``sids`` commands find things: runs, folders and files as SIDs and what is known beside them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trialigngr.catalog.columns import categories as category_column
+from trialigngr.catalog.folder import scan
+from trialigngr.foundation.artifact import MANIFEST, file_hash, make_stage, read_manifest
+from trialigngr.foundation.config import parse_settings
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
+from trialigngr.sids.collisions import Policy
+from trialigngr.sids.embeddings import read_embeddings
+from trialigngr.sids.errors import SidError
+from trialigngr.sids.exchange import import_sids, read_parquet
+from trialigngr.sids.growth import append, remove
+from trialigngr.sids.quality import Beside, categories_of
+from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors
+from trialigngr.sids.semantic_ids import SemanticIds
+
+RETIRED = "retired"
+"""Folder, beside ``sids.parquet``, of the SIDs of removed items that are not free yet."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files given beside SIDs that are not a run's."""
+
+    embeddings: Path | None = None
+    items: Path | None = None
+    targets: Path | None = None
+    column: str | None = None
+    codes_only: bool = False
+
+
+def sid_settings(quantizer: str, sizes: str | None, changes: Sequence[str]) -> SidSettings:
+    """Return the SID settings with these changes; raise `RecipeError` where they do not fit.
+
+    As ``--set`` of a recipe, whose module would bring every stage's libraries with it.
+    """
+    tree: dict[str, Any] = {"quantizer": quantizer} | ({"sizes": sizes.split(",")} if sizes else {})
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {change!r} is not of the form a.b=value.")
+        *parents, last = key.strip().split(".")
+        inner = tree
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = _value(value)
+    return parse_settings(SidSettings, tree, "sids")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def embeddings_of(path: Path) -> tuple[list[str], Vectors]:
+    """Return item ids and vectors of a file of embeddings, or of a run."""
+    ids, vectors_ND = read_embeddings(path / "embeddings" / "embeddings.safetensors" if path.is_dir() else path)
+    return ids, check_vectors(vectors_ND, lambda row: f"item {ids[row]!r}")
+
+
+def fit_folder(settings: SidSettings, embeddings: Path, out: Path, beside: Path | None) -> None:
+    """Make ``out`` a finished SIDs stage; nothing is done when it is one already, from the same file and settings."""
+    ids, vectors_ND = read_embeddings(embeddings)
+    parents = {"embeddings": file_hash(embeddings)} | ({"beside": file_hash(beside)} if beside else {})
+    beside_NC = None if beside is None else _in_order(beside, ids)
+    make_stage(out, "sids", settings, parents, lambda to: assign_sids(settings, vectors_ND, ids, to, beside_NC))
+
+
+def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
+    """Return the SIDs at ``source`` and what its run, its folder or the given files know beside them."""
+    if not source.exists():
+        raise SidError(f"There is no {source}.")
+    if source.is_file():
+        sids = import_sids("lcrec", source) if source.suffix == ".json" else read_parquet(source, files.column)
+        return sids, _beside_files(sids, files)
+    folder = source / "sids" if (source / "sids" / "sids.parquet").is_file() else source
+    sids = SemanticIds.load(folder)
+    if files.codes_only:
+        return sids, Beside()
+    found = _beside_folder(folder, sids, files)
+    return sids, _beside_run(source, found) if (source / "recipe.toml").is_file() else found
+
+
+def _beside_files(sids: SemanticIds, files: Files) -> Beside:
+    targets = None
+    if files.targets is not None:
+        rows = {item_id: row for row, item_id in enumerate(sids.item_ids)}
+        targets = np.array([rows[name] for name in _ids(files.targets) if name in rows], dtype=np.int64)
+    return Beside(
+        embeddings_ND=None if files.embeddings is None else _in_order(files.embeddings, sids.item_ids),
+        categories=None if files.items is None else _categories(files.items, sids.item_ids),
+        targets=targets if targets is not None and len(targets) else None,
+    )
+
+
+def _beside_folder(folder: Path, sids: SemanticIds, files: Files) -> Beside:
+    given = _beside_files(sids, files)
+    quantizer = Quantizer.load(folder / QUANTIZER) if (folder / QUANTIZER).is_file() else None
+    facts = read_manifest(folder).facts if (folder / MANIFEST).is_file() else {}
+    unseen = facts.get("fidelity_held_out_by_depth") or None
+    return Beside(quantizer, given.embeddings_ND, given.categories, given.targets, unseen)
+
+
+def _beside_run(source: Path, found: Beside) -> Beside:
+    """Fill what no file gave from the run."""
+    from trialigngr.pipeline.loaded import Run
+
+    parts = Run(source).parts
+    embeddings_ND = embeddings_of(source)[1] if found.embeddings_ND is None else found.embeddings_ND
+    test = parts.histories.targets("test")
+    categories = found.categories or categories_of([item.categories for item in parts.catalog])
+    targets = parts.histories.target_items(test) if found.targets is None and len(test) else found.targets
+    return Beside(found.quantizer, embeddings_ND, categories, targets, found.fidelity_held_out)
+
+
+def draw_source(opened: tuple[SemanticIds, Beside], path: Path) -> None:
+    """Draw the t-SNE picture of opened SIDs; raise `SidError` if quantizer or categories are missing."""
+    from trialigngr.sids.tsne import draw_tsne
+
+    sids, beside = opened
+    if beside.quantizer is None or beside.categories is None:
+        raise SidError("The t-SNE picture needs the quantizer (a folder or a run) and the categories (--items).")
+    decoded_ND = beside.quantizer.decode(sids.codes_NL[:, : len(beside.quantizer.levels)])
+    draw_tsne(decoded_ND, beside.categories, path)
+
+
+def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:
+    """Write the grown SIDs and the quantizer into ``out``; return what happened, in a few sentences."""
+    sids, quantizer = SemanticIds.load(folder), Quantizer.load(folder / QUANTIZER)
+    policy: Policy = read_manifest(folder).settings["collisions"] if (folder / MANIFEST).is_file() else "nearest_free"
+    retired = SemanticIds.load(folder / RETIRED) if (folder / RETIRED).is_dir() else None
+    ids, new_MD = embeddings_of(new)
+    old_ND = None if old is None else _in_order(old, sids.item_ids)
+    grown = append(sids, quantizer, ids, new_MD, policy, None if retired is None else retired.codes_NL, old_ND)
+    out.mkdir(parents=True, exist_ok=True)
+    quantizer.save(out / QUANTIZER)
+    grown.sids.save(out)
+    if retired is not None:
+        (out / RETIRED).mkdir(exist_ok=True)
+        retired.save(out / RETIRED)
+    said = [f"{out}: {grown.added} items added, {grown.moved} of them not at their nearest SID;"]
+    said.append(f"{grown.collisions['items']:.2%} of all items share a SID.")
+    if grown.drift is not None:
+        said.append(f"Fidelity {grown.drift.new:.3f} of the new, {grown.drift.old:.3f} of the old items;")
+        said.append(f"{grown.drift.below_old_5_percent:.1%} of the new lie below the old items' 5 % point.")
+    return " ".join(said)
+
+
+def remove_from_folder(folder: Path, item_ids: Sequence[str], free: bool) -> str:
+    """Take items out of a folder's SIDs; reserve their SIDs unless ``free``; return what happened."""
+    stays, gone = remove(SemanticIds.load(folder), item_ids)
+    if not free:
+        before = SemanticIds.load(folder / RETIRED) if (folder / RETIRED).is_dir() else None
+        (folder / RETIRED).mkdir(exist_ok=True)
+        (gone if before is None else _joined(before, gone)).save(folder / RETIRED)
+    stays.save(folder)
+    return f"{folder}: {len(gone)} items removed, {len(stays)} stay; their SIDs are {'free' if free else 'reserved'}."
+
+
+def _joined(first: SemanticIds, second: SemanticIds) -> SemanticIds:
+    codes_NL = np.concatenate([first.codes_NL, second.codes_NL])
+    return SemanticIds([*first.item_ids, *second.item_ids], codes_NL, first.sizes)
+
+
+def _in_order(path: Path, item_ids: Sequence[str]) -> Vectors:
+    """Return the vectors of a file in the order of these items."""
+    ids, vectors_ND = embeddings_of(path)
+    if ids == list(item_ids):
+        return vectors_ND
+    rows = {item_id: row for row, item_id in enumerate(ids)}
+    missing = [item_id for item_id in item_ids if item_id not in rows]
+    if missing:
+        raise SidError(f"{path} has no vector for {len(missing)} of {len(item_ids)} items; first: {missing[:3]}.")
+    return vectors_ND[[rows[item_id] for item_id in item_ids]]
+
+
+def _categories(path: Path, item_ids: Sequence[str]) -> list[str | None]:
+    table = scan(path)
+    schema = table.collect_schema()
+    if "item_id" not in schema or "categories" not in schema:
+        raise SidError(f"{path} needs the columns item_id and categories; it has {', '.join(schema)}.")
+    paths = table.select(pl.col("item_id").cast(pl.String), category_column("categories", schema["categories"], path))
+    known = {item_id: tuple(names or ()) for item_id, names in paths.collect().iter_rows()}
+    return categories_of([known.get(item_id, ()) for item_id in item_ids])
+
+
+def _ids(path: Path) -> list[str]:
+    table = scan(path)
+    if "item_id" not in table.collect_schema():
+        raise SidError(f"{path} needs the column item_id, one row a target.")
+    ids: list[str] = table.select(pl.col("item_id").cast(pl.String)).collect()["item_id"].to_list()
+    return ids

@@ -1,0 +1,174 @@
+"""Loss terms by hand, and what they do."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+
+from trialigngr.sids.quantizers.bottleneck import (
+    AtLevel,
+    HowCodesLearn,
+    ResidualCodebooks,
+    nearest,
+    rotation_trick,
+    straight_through,
+)
+from trialigngr.sids.quantizers.fsq import grid_levels, steps
+from trialigngr.sids.quantizers.letter_losses import Collaboration, Diversity, collaboration_loss, diversity_loss
+from trialigngr.sids.quantizers.levels import Level, Levels
+from trialigngr.sids.quantizers.macrec import MacRecSettings
+from trialigngr.sids.quantizers.macrec_losses import Contrast, alignment_loss, contrast_loss, draw_positives
+from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, balanced_kmeans
+
+PLAIN = HowCodesLearn(commitment=0.25, ema_decay=None, restart_dead=True, rotation=False, sinkhorn=())
+
+
+def one_level(how: HowCodesLearn, *codes: list[float]) -> ResidualCodebooks:
+    return ResidualCodebooks(Levels([Level(np.float32(codes))]), how)
+
+
+def test_codebook_and_commitment_loss_by_hand() -> None:
+    books = one_level(PLAIN, [0.0, 0.0], [4.0, 0.0])
+    latents_BZ = torch.tensor([[1.0, 1.0], [3.0, 0.0]], requires_grad=True)
+    quantised_BZ, loss = books(latents_BZ, torch.arange(2))
+    assert quantised_BZ.tolist() == [[0, 0], [4, 0]]
+    # mean square (1 + 1 + 1 + 0) / 4 = 0.75: once for the codes, a quarter for the commitment
+    assert loss.item() == pytest.approx(0.75 * 1.25)
+    loss.backward()
+    assert torch.allclose(latents_BZ.grad, 0.25 * 2 * torch.tensor([[1.0, 1.0], [-1.0, 0.0]]) / 4)
+    assert torch.allclose(books.vectors[0].grad, 2 * torch.tensor([[-1.0, -1.0], [1.0, 0.0]]) / 4)
+
+
+def test_straight_through_hands_the_gradient_on() -> None:
+    latents_BZ = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    through = straight_through(latents_BZ, torch.tensor([[5.0, 5.0]]))
+    assert through.tolist() == [[5, 5]]
+    (through * torch.tensor([[2.0, 3.0]])).sum().backward()
+    assert latents_BZ.grad.tolist() == [[2, 3]]
+
+
+def test_the_rotation_trick_turns_and_stretches_the_gradient() -> None:
+    latents_BZ = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    through = rotation_trick(latents_BZ, torch.tensor([[0.0, 2.0]]))
+    assert torch.allclose(through, torch.tensor([[0.0, 2.0]]), atol=1e-6)
+    through[0, 1].backward()  # a quarter turn and a stretch by 2: along the code is along the latent
+    assert torch.allclose(latents_BZ.grad, torch.tensor([[2.0, 0.0]]), atol=1e-6)
+
+
+def test_codes_follow_the_running_mean() -> None:
+    how = HowCodesLearn(0.25, 0.5, restart_dead=True, rotation=False, sinkhorn=())
+    books = one_level(how, [0.0], [10.0])
+    books(torch.tensor([[2.0], [4.0]]), torch.arange(2))
+    # count 1 → .5 · 1 + .5 · 2, sum 0 → .5 · 0 + .5 · 6; the code nobody chose stays
+    assert books.vectors[0].flatten().tolist() == pytest.approx([3 / 1.5, 10])
+
+
+def test_dead_codes_move_onto_residuals() -> None:
+    books = one_level(PLAIN, [0.0], [50.0], [-70.0])
+    rows_NZ = torch.tensor([[1.0], [2.0], [3.0]])
+    books(rows_NZ, torch.arange(3))
+    books.end_epoch(rows_NZ, torch.Generator().manual_seed(0))
+    assert books.vectors[0][0].item() == 0
+    assert {value.item() for value in books.vectors[0][1:].flatten()} <= {1.0, 2.0, 3.0}
+
+
+def test_sinkhorn_levels_use_codes_evenly_while_training_only() -> None:
+    how = HowCodesLearn(0.25, None, restart_dead=False, rotation=False, sinkhorn=(0.05,))
+    books = one_level(how, [0.0], [10.0])
+    rows_BZ = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    books(rows_BZ, torch.arange(4))
+    assert books.used[0].all()
+    books.eval()
+    quantised_BZ, _ = books(rows_BZ, torch.arange(4))
+    assert quantised_BZ.unique().tolist() == [0]
+    assert nearest(rows_BZ, books.vectors[0].detach()).tolist() == [0, 0, 0, 0]
+
+
+def test_letters_collaboration_by_hand() -> None:
+    z_BC, h_BC = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    # products [[2, 0], [0, 1]]
+    expected = (log(1 + exp(-2)) + log(1 + exp(-1))) / 2
+    assert collaboration_loss(z_BC, h_BC).item() == pytest.approx(expected)
+    term = Collaboration(0.5, 2, np.float32([[9, 9], [2, 0], [0, 1]]), seed=0)
+    assert term([z_BC], torch.tensor([1, 2])).item() == pytest.approx(0.5 * expected)
+    assert not list(term.parameters())
+    assert len(list(Collaboration(0.5, 3, np.float32([[2, 0]]), seed=0).parameters())) == 1
+
+
+def test_letters_diversity_by_hand() -> None:
+    codes_KZ = torch.tensor([[1.0], [2.0], [0.0]])
+    # code 0: products with the others 2 and 0, its positive is code 1
+    assert diversity_loss(codes_KZ, torch.tensor([0]), torch.tensor([1])).item() == pytest.approx(log(1 + exp(-2)))
+
+
+def test_letters_positives_are_other_codes_of_the_cluster() -> None:
+    codes_KZ = torch.tensor([[0.0], [0.1], [9.0], [9.1]])
+    term = Diversity(1.0, clusters=2, seed=0)
+    at = AtLevel(0, torch.zeros(40, 1), torch.arange(4).repeat(10), codes_KZ, torch.arange(40))
+    assert term(at).item() > 0
+    assert term._positives(at).tolist() == [1, 0, 3, 2] * 10
+    assert term(AtLevel(1, torch.zeros(2, 1), torch.zeros(2).long(), codes_KZ[:1], torch.arange(2))).item() == 0
+
+
+def test_macrecs_contrast_by_hand() -> None:
+    residual_BZ = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0]])  # directions x, x, y
+    # row 0, positive row 1: −log(e^1 / (e^1 + e^1 + e^0)); row 2, itself: −log(e^1 / (e^0 + e^0 + e^1))
+    expected = (log(2 + exp(-1)) * 2 + log(1 + 2 * exp(-1))) / 3
+    assert contrast_loss(residual_BZ, torch.tensor([1, 0, 2]), 1.0).item() == pytest.approx(expected)
+
+
+def test_macrecs_alignment_by_hand() -> None:
+    text_BZ, picture_BZ = torch.tensor([[1.0, 0.0], [0.0, 5.0]]), torch.tensor([[2.0, 0.0], [1.0, 0.0]])
+    # cosines [[1, 1], [0, 0]]: rows log 2 and log 2; columns log(1 + 1/e) and log(1 + e)
+    expected = (log(2) + (log(1 + exp(-1)) + log(1 + exp(1))) / 2) / 2
+    assert alignment_loss(text_BZ, picture_BZ, 1.0).item() == pytest.approx(expected)
+
+
+def test_macrecs_positives_share_the_label_and_are_others_where_there_are_others() -> None:
+    labels_B = torch.tensor([7, 3, 7, 3, 7, 5])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        positives_B = draw_positives(labels_B, generator)
+        assert (labels_B[positives_B] == labels_B).all()
+        assert (positives_B[:5] != torch.arange(5)).all()
+        assert positives_B[5] == 5
+
+
+def test_macrecs_contrast_begins_at_its_level() -> None:
+    term = Contrast(np.int32([0, 0]), MacRecSettings(contrast_from=1, contrast=0.5, temperature=1.0), seed=0)
+    residual_BZ = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    rows = (residual_BZ, torch.zeros(2).long(), torch.zeros(1, 2), torch.arange(2))
+    assert term(AtLevel(0, *rows)).item() == 0
+    assert term(AtLevel(1, *rows)).item() == pytest.approx(0.5 * log(1 + exp(1)))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(4096, 4096), (2048, 2048), (1024, 1024), (256, 256), (7, 7), (1, 1), (2, 2)]
+)
+def test_grids_of_the_usual_sizes_are_exact(size: int, expected: int) -> None:
+    assert np.prod(steps(size)) == expected
+
+
+def test_a_grid_is_all_combinations_in_its_own_coordinates() -> None:
+    levels = grid_levels([[3, 2], [2]])
+    assert levels[0].vectors_KD.tolist() == [[x, y, 0] for x in (-1, 0, 1) for y in (-1, 1)]
+    assert levels[1].vectors_KD.tolist() == [[0, 0, -1], [0, 0, 1]]
+
+
+def test_balanced_kmeans_keeps_to_its_capacity() -> None:
+    rng = np.random.default_rng(0)
+    rows_ND = np.concatenate([rng.normal(size=(900, 4)), 8 + rng.normal(size=(100, 4))]).astype(np.float32)
+    settings = BalancedSettings(slack=1.1)
+    counts = np.bincount(balanced_kmeans(rows_ND, 10, settings, 0).nearest(rows_ND), minlength=10)
+    assert counts.max() <= 125  # capacity 110, and what the last means still shift
+    assert counts.min() > 30
+
+
+def test_prices_are_part_of_the_distance() -> None:
+    level = Level(np.float32([[0], [1]]), np.float32([5, 3]))
+    # |x|² + 5 against |x − 1|² + 3: equal at x = −0.5
+    assert level.nearest(np.float32([[-0.6], [-0.4], [2]])).tolist() == [0, 1, 1]
+    assert level.distances(np.float32([[2]])).tolist() == [[9, 4]]

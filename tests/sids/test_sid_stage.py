@@ -1,0 +1,192 @@
+"""The stage and the commands: what they write, say and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import save_file
+
+from trialigngr.cli.sids import sids as sids_command
+from trialigngr.foundation.config import parse_settings
+from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.sids.assign import SidSettings, assign_sids
+from trialigngr.sids.embeddings import read_embeddings
+from trialigngr.sids.errors import SidError
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.semantic_ids import SemanticIds
+
+RNG = np.random.default_rng(0)
+VECTORS = RNG.normal(size=(200, 12)).astype(np.float32)
+IDS = [f"item {row}" for row in range(200)]
+SMALL = SidSettings(quantizer="rqkmeans", sizes=(8, 8, 8))
+
+
+def test_the_stage_writes_both_files_and_tells_what_came_out(tmp_path: Path) -> None:
+    facts = assign_sids(SMALL, VECTORS, IDS, tmp_path)
+    sids = SemanticIds.load(tmp_path)
+    assert sids.item_ids == IDS
+    assert sids.sizes == (8, 8, 8)
+    assert len(sids.rows_of) == 200
+    raw_NL = Quantizer.load(tmp_path / "quantizer.safetensors").encode(VECTORS)
+    assert facts["moved"] == (raw_NL != sids.codes_NL).any(1).sum() > 0
+    assert facts["collisions_raw"]["items"] > 0 == facts["collisions"]["items"]
+    assert facts["utilisation"] == [1, 1, 1]
+    assert facts["fidelity_raw"] >= facts["fidelity"] > facts["fidelity_held_out"] > 0
+    assert facts["fidelity_by_depth"][-1] == facts["fidelity"]
+    json.dumps(facts)
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    for turn in ("a", "b"):
+        (tmp_path / turn).mkdir()
+        assign_sids(SMALL, VECTORS, IDS, tmp_path / turn)
+    for name in ("sids.parquet", "quantizer.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_an_extra_level_is_part_of_the_sids(tmp_path: Path) -> None:
+    facts = assign_sids(SMALL.model_copy(update={"collisions": "extra_level"}), VECTORS, IDS, tmp_path)
+    assert SemanticIds.load(tmp_path).sizes == (8, 8, 8, facts["sizes"][-1])
+    assert facts["moved"] == 0
+    assert facts["collisions"]["items"] == 0
+
+
+def test_macrec_writes_two_sets(tmp_path: Path) -> None:
+    quick = SMALL.macrec.model_copy(
+        update={"hidden": (16,), "latent": 8, "epochs": 2, "warm_up": 2, "pseudo_labels": 9}
+    )
+    settings = SMALL.model_copy(update={"quantizer": "macrec", "macrec": quick, "held_out": 0.0})
+    facts = assign_sids(settings, VECTORS, IDS, tmp_path, VECTORS[:, :5] ** 2)
+    assert SemanticIds.load(tmp_path / "pictures").item_ids == IDS
+    assert facts["pictures"]["items"] == 200
+    assert facts["fidelity_held_out"] is None
+
+
+def test_fewer_items_than_codes_works_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assign_sids(SidSettings(quantizer="rqkmeans", sizes=(4096, 4, 1024)), VECTORS[:30], IDS[:30], tmp_path)
+    assert "level 1 from 4096 to 30 codes, level 3 from 1024 to 30 codes" in capsys.readouterr().err
+    assert SemanticIds.load(tmp_path).sizes == (30, 4, 30)
+
+
+def test_one_item_and_identical_items(tmp_path: Path) -> None:
+    assign_sids(SidSettings(quantizer="rqkmeans"), VECTORS[:1], IDS[:1], tmp_path)
+    assert SemanticIds.load(tmp_path).codes_NL.tolist() == [[0, 0, 0]]
+    facts = assign_sids(SMALL, np.tile(VECTORS[:1], (200, 1)), IDS, tmp_path)
+    assert facts["collisions_raw"]["items"] == 1
+    assert facts["collisions"]["items"] == 0
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_embeddings_that_are_not_finite_are_refused_by_item(broken: float, tmp_path: Path) -> None:
+    vectors_ND = VECTORS.copy()
+    vectors_ND[[7, 9], 3] = broken
+    with pytest.raises(SidError, match=r"2 embeddings hold NaN or infinity, the first is that of item 'item 7'"):
+        assign_sids(SMALL, vectors_ND, IDS, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_zero_vectors_are_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors_ND = VECTORS.copy()
+    vectors_ND[:3] = 0
+    assert assign_sids(SMALL, vectors_ND, IDS, tmp_path)["collisions"]["items"] == 0
+    assert "3 of 200 embeddings are all zero" in capsys.readouterr().err
+
+
+def test_ids_and_rows_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(SidError, match="199 item ids but 200 embeddings"):
+        assign_sids(SMALL, VECTORS, IDS[:-1], tmp_path)
+    with pytest.raises(SidError, match="N ≥ 1 rows"):
+        assign_sids(SMALL, VECTORS[:0], [], tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 10_000_000])
+def test_senseless_codebook_sizes_are_refused(size: int) -> None:
+    with pytest.raises(RecipeError, match=r"sizes\.1 = "):
+        parse_settings(SidSettings, {"sizes": [256, size]}, "recipe")
+
+
+def test_embeddings_are_read_from_all_three_formats(tmp_path: Path) -> None:
+    np.save(tmp_path / "e.npy", VECTORS)
+    save_file({"embeddings": VECTORS, "has_image": np.ones(200, bool)}, tmp_path / "e.safetensors")
+    listed = pl.DataFrame({"item_id": IDS, "vector": VECTORS.tolist()})
+    listed.write_parquet(tmp_path / "e.parquet")
+    pl.DataFrame(VECTORS, schema=[f"d{d}" for d in range(12)]).write_parquet(tmp_path / "wide.parquet")
+    for name in ("e.npy", "e.safetensors", "e.parquet", "wide.parquet"):
+        ids, vectors_ND = read_embeddings(tmp_path / name)
+        assert np.allclose(vectors_ND, VECTORS), name
+        assert ids == (IDS if name == "e.parquet" else [str(row) for row in range(200)])
+    listed.select("item_id").write_parquet(tmp_path / "texts.parquet")
+    assert read_embeddings(tmp_path / "e.safetensors")[0] == IDS
+
+
+def test_embeddings_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "junk.npy").write_text("junk")
+    (tmp_path / "junk.parquet").write_text("junk")
+    (tmp_path / "junk.safetensors").write_text("junk")
+    np.save(tmp_path / "flat.npy", VECTORS[0])
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    pl.DataFrame({"item_id": ["a", "a"], "v": [[1.0], [2.0]]}).write_parquet(tmp_path / "twice.parquet")
+    pl.DataFrame({"item_id": ["a", "b"], "v": [[1.0], [2.0, 3.0]]}).write_parquet(tmp_path / "ragged.parquet")
+    names = "junk.npy junk.parquet junk.safetensors flat.npy words.npy twice.parquet ragged.parquet no.npy no.txt"
+    for name in names.split():
+        with pytest.raises(SidError):
+            read_embeddings(tmp_path / name)
+
+
+def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        found = CliRunner().invoke(sids_command, words, catch_exceptions=False)
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
+    np.save(tmp_path / "old.npy", VECTORS)
+    pl.DataFrame({"item_id": ["n1", "n2"], "v": (VECTORS[:2] + 0.1).tolist()}).write_parquet(tmp_path / "new.parquet")
+    items = pl.DataFrame({"item_id": [str(row) for row in range(200)], "categories": [["x"], ["y"]] * 100})
+    items.write_parquet(tmp_path / "items.parquet")
+    old, folder = str(tmp_path / "old.npy"), str(tmp_path / "sids")
+    run("fit", old, "--out", folder, "--quantizer", "rqkmeans", "--sizes", "8,8,8")
+    beside = (
+        "--embeddings",
+        old,
+        "--items",
+        str(tmp_path / "items.parquet"),
+        "--targets",
+        str(tmp_path / "items.parquet"),
+    )
+    report = json.loads(run("report", folder, *beside, "--json"))[folder]
+    assert report["distinct"] == 200
+    assert not report["missing"]
+    assert "codes used, by level" in run("report", folder, folder, "--tsne", str(tmp_path / "t.png"), *beside)
+    assert (tmp_path / "t.png").is_file()
+    for name in ("lcrec", "grid", "flashrec", "parquet"):
+        run("export", folder, name, str(tmp_path / name))
+        run("import", name, str(tmp_path / name), "--out", str(tmp_path / f"{name}-again"))
+        assert len(SemanticIds.load(tmp_path / f"{name}-again").rows_of) == 200
+    said = run("append", folder, str(tmp_path / "new.parquet"), "--out", str(tmp_path / "grown"), "--old", old)
+    assert "2 items added" in said
+    assert "5 % point" in said
+    grown = SemanticIds.load(tmp_path / "grown")
+    assert np.array_equal(grown.codes_NL[:200], SemanticIds.load(tmp_path / "sids").codes_NL)
+    assert "1 items removed, 201 stay; their SIDs are reserved" in run("remove", str(tmp_path / "grown"), "n1")
+    assert "their SIDs are free" in run("remove", str(tmp_path / "grown"), "n2", "--free")
+    assert "held-out items" in run("depth", old, "--sizes", "8", "--levels", "2", "--png", str(tmp_path / "d.png"))
+
+
+def test_commands_name_the_users_mistakes(tmp_path: Path) -> None:
+    def refused(*words: str) -> str:
+        found = CliRunner().invoke(sids_command, words)
+        assert isinstance(found.exception, TriAlignError), found.output
+        return str(found.exception)
+
+    np.save(tmp_path / "e.npy", VECTORS)
+    where = str(tmp_path / "out")
+    assert "rqkmean" in refused("fit", str(tmp_path / "e.npy"), "--out", where, "--quantizer", "rqkmean")
+    assert "sizes.0" in refused("fit", str(tmp_path / "e.npy"), "--out", where, "--sizes", "0")
+    assert "collaborative" in refused("fit", str(tmp_path / "e.npy"), "--out", where, "--quantizer", "letter")
+    assert "There is no" in refused("report", str(tmp_path / "nothing"))
+    assert not (tmp_path / "out").exists()
