@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 NOT_DATA = {".py", ".pyc"}
-FIRST_STAGES = ("run", "trialigngr-demo", "--until", "sids", "--set", "shop.items=60", "--out")
+SMALL = ("--set", "shop.items=60", "--set", "shop.shoppers=80")
+FIRST_STAGES = ("run", "trialigngr-demo", "--until", "sids", *SMALL, "--out")
 
 
 def quietly(*words: str | Path, folder: Path) -> str:
@@ -109,13 +110,11 @@ def test_the_wheel_holds_nothing_but_the_package(wheel: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (Path(__file__).parents[1] / "src/trialigngr/cli/main.py").exists(),
-    reason="the command line is not written yet",
-)
 def test_the_wheel_runs_in_a_bare_environment(root: Path, bare: Path, tmp_path: Path):
     where = quietly(bare / "python", "-c", "import trialigngr; print(trialigngr.__file__)", folder=tmp_path)
     assert not Path(where.strip()).is_relative_to(root)
     assert "Usage" in quietly(bare / "trialigngr", "--help", folder=tmp_path)
     quietly(bare / "trialigngr", *FIRST_STAGES, tmp_path / "run", folder=tmp_path)
     assert (tmp_path / "run" / "sids" / "sids.parquet").is_file()
+    assert (tmp_path / "run" / "sids.parquet").is_file()
+    assert "t3-only" in quietly(bare / "trialigngr", "show", folder=tmp_path)

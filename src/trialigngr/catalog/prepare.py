@@ -174,7 +174,7 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
 
 
 def _root_from(out: Path, data: Path) -> str:
-    """Return where the data folder lies; relative to ``out`` when both are in one run folder, so that a run can move."""
+    """Return where the data folder lies, relative to ``out`` when both are in one run folder: then the run can move."""
     there, here = data.resolve(), out.resolve()
     return os.path.relpath(there, here) if there.is_relative_to(here.parent) else str(there)
 
