@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import Task, View
 from trialigngr.tasks.views import ItemViews
+from trialigngr.train.checkpoint import clear
 from trialigngr.train.loop import Trainer
 
 Facts = dict[str, Any]
@@ -40,7 +40,7 @@ def train_model(parts: Parts, out: Path) -> Facts:
     validate = _validator(parts, backbone, chat, views)
     facts = Trainer(recipe.train, backbone, tasks, recipe.tasks.weight_of(), validate, seed).fit(out)
     backbone.save(out)
-    _clear(out)
+    clear(out)
     return {**facts, **sizes, "examples": counts, "items_without_title": views.missing(View.TITLE)}
 
 
@@ -88,10 +88,3 @@ def _validator(parts: Parts, backbone: Backbone, chat: Chat, views: ItemViews) -
         return {name: float(values.mean()) for name, values in per_target(ranks, (5, 10)).items()}
 
     return validate
-
-
-def _clear(out: Path) -> None:
-    """Remove what only a run that is broken off needs."""
-    (out / "best.safetensors").unlink(missing_ok=True)
-    for checkpoint in out.glob("checkpoint*"):
-        shutil.rmtree(checkpoint)

@@ -41,10 +41,14 @@ class Mixture:
             numbers[mine] = np.arange(mine.sum())
         return numbers
 
+    def number(self, step: int) -> int:
+        """Return which batch of its task's own stream a step takes, counted from 0."""
+        return int(self._numbers[step])
+
     def batch(self, step: int) -> tuple[TaskExamples, list[Sheet]]:
         """Return the task of a step and its ``batch_size`` examples."""
         task = list(self.tasks.values())[self._draws[step]]
-        return task, task.batch(self.seed, int(self._numbers[step]), self.batch_size)
+        return task, task.batch(self.seed, self.number(step), self.batch_size)
 
 
 def epoch_steps(tasks: Mapping[str, TaskExamples], batch_size: int) -> int:

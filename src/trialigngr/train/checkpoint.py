@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.console import log
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_BEST = "best.safetensors"
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -21,36 +23,47 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the trained parameters to one safetensors file, atomically."""
-    temporary = path.with_name(f"{path.name}.partial")
+def save_best(folder: Path, model: nn.Module) -> None:
+    """Write the trained parameters as the best so far, atomically."""
+    temporary = folder / f"{_BEST}.partial"
     save_file({name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}, temporary)
-    temporary.replace(path)
+    temporary.replace(folder / _BEST)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote into the model."""
-    tensors = load_file(path)
+def load_best(folder: Path, model: nn.Module) -> None:
+    """Put the best parameters so far into the model; leave it as it is when there are none."""
+    if not (folder / _BEST).exists():
+        return
+    tensors = load_file(folder / _BEST)
     with torch.no_grad():
         for name, parameter in trainable(model).items():
             parameter.copy_(tensors[name])
 
 
-def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
-    """Write ``folder/checkpoint-<step>`` and remove the older ones."""
-    partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{step:09d}"
+def clear(folder: Path) -> None:
+    """Remove what only a training run that was broken off needs.
+
+    The best weights go last: a checkpoint without them would be gone on with to other weights.
+    """
+    for checkpoint in folder.glob("checkpoint*"):
+        shutil.rmtree(checkpoint)
+    for best in folder.glob(f"{_BEST}*"):
+        best.unlink()
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones."""
+    partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{state['step']:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     for name, parameter in trainable(model).items():
         tensors[f"weight.{name}"] = parameter.detach().contiguous()
-        for moment in _MOMENTS:
-            if moment in optimizer.state[parameter]:
-                tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}.{name}"] = value
     save_file(tensors, partial / "state.safetensors")
-    write_text_atomically(partial / "state.json", json.dumps({"step": step, **state}))
+    write_text_atomically(partial / "state.json", json.dumps(state))
+    shutil.rmtree(final, ignore_errors=True)  # one that was not whole
     partial.replace(final)
     for old in folder.glob("checkpoint-*"):
         if old != final:
@@ -59,19 +72,25 @@ def save_checkpoint(
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Put the newest whole checkpoint into model and optimizer and return its state; None when there is none."""
-    found = sorted(folder.glob("checkpoint-*"))
-    if not found:
-        return None
-    state: dict[str, Any] = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    tensors = load_file(found[-1] / "state.safetensors")
-    for name, parameter in trainable(model).items():
-        with torch.no_grad():
-            parameter.copy_(tensors[f"weight.{name}"])
-        moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
-        if moments:
-            step = torch.tensor(float(state["step"]))
-            optimizer.state[parameter] = {
-                "step": step,
-                **{key: value.to(parameter.device) for key, value in moments.items()},
-            }
-    return state
+    for checkpoint in sorted(folder.glob("checkpoint-*"), reverse=True):
+        try:
+            state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+            tensors = load_file(checkpoint / "state.safetensors")
+        except (OSError, ValueError, SafetensorError):
+            log(f"  {checkpoint.name} is not whole and is left aside")
+            continue
+        _restore(tensors, model, optimizer)
+        return state
+    return None
+
+
+def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    parameters = trainable(model)
+    for key, value in tensors.items():
+        what, name = key.split(".", 1)
+        parameter = parameters[name]
+        if what == "weight":
+            with torch.no_grad():
+                parameter.copy_(value)
+        else:
+            optimizer.state[parameter][what] = value.to(parameter.device)

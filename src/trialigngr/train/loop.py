@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 
+from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.device import Precision, autocast, pick_device
@@ -24,7 +26,7 @@ from trialigngr.models.backbone import Backbone
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Sheet, pack
-from trialigngr.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, trainable
+from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.loss import DeviceRows, target_losses
 
 Validate = Callable[[Any], dict[str, float]]
@@ -33,58 +35,60 @@ Validate = Callable[[Any], dict[str, float]]
 class TrainSettings(Settings):
     """The paper's values (Table 10) are the defaults; what it does not say is AdamW, cosine, 3 % warm-up."""
 
-    batch_size: int = 64
+    batch_size: int = Field(64, ge=1)
     """Examples (targets) in a batch."""
-    epochs: float = 3.0
+    epochs: float = Field(3.0, gt=0)
     """One epoch is as many batches as all tasks together have examples."""
-    max_steps: int | None = None
+    max_steps: int | None = Field(None, ge=1)
     """Stop the schedule after this many batches, whatever the epochs say."""
-    learning_rate: float = 3e-4
+    learning_rate: float = Field(3e-4, gt=0)
     """Peak learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: float = Field(0.01, ge=0)
     """AdamW's decay of matrices."""
-    warm_up: float = 0.03
+    warm_up: float = Field(0.03, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
-    clip: float = 1.0
+    clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
-    row_tokens: int = 512
+    row_tokens: int = Field(512, ge=1)
     """Token budget of a packed row."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``mps`` or ``auto``."""
-    validate_every: int = 500
+    validate_every: int = Field(500, ge=1)
     """Steps between validations (constrained decoding of a fixed sample of users)."""
-    validate_users: int = 1000
+    validate_users: int = Field(1000, ge=1)
     """Users in that sample."""
-    patience: int = 5
+    patience: int = Field(5, ge=1)
     """Stop after this many validations without a better NDCG@10; the best checkpoint is kept."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = Field(60.0, ge=0)
     """Seconds between checkpoints."""
 
 
 class _Journal:
     """``metrics.jsonl``: mean loss by task between lines, and validations. Lines after a resumed step are dropped."""
 
-    def __init__(self, path: Path, resumed: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, resumed: int, since: dict[str, list[float]]) -> None:
+        self.path, self.since = path, since  # losses by task since the last line; a checkpoint carries them over
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _whole(line) and json.loads(line)["step"] <= resumed]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._sums: dict[str, list[float]] = {}
+        write_text_atomically(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= resumed))
 
     def loss(self, task: str, value: float) -> None:
-        self._sums.setdefault(task, []).append(value)
+        self.since.setdefault(task, []).append(value)
 
     def write(self, step: int, **more: Any) -> None:
-        losses = {task: sum(values) / len(values) for task, values in self._sums.items()}
-        self._sums.clear()
+        losses = {task: sum(values) / len(values) for task, values in self.since.items()}
+        self.since.clear()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "loss": losses, **more}) + "\n")
 
 
-def _whole(line: str) -> bool:
-    return line.startswith("{") and line.endswith("}")
+def _step_of(line: str) -> float:
+    """Return the step of a journal's line; infinity for a line that a kill cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 class Trainer:
@@ -100,9 +104,10 @@ class Trainer:
         seed: int,
     ) -> None:
         self.settings, self.backbone, self.validate, self.seed = settings, backbone, validate, seed
-        steps = math.ceil(epoch_steps(tasks, settings.batch_size) * settings.epochs)
+        drawn = {name: task for name, task in tasks.items() if weights.get(name, 1.0)}
+        steps = math.ceil(epoch_steps(drawn, settings.batch_size) * settings.epochs)
         self.steps = min(steps, settings.max_steps or steps)
-        self.mixture = Mixture(tasks, weights, settings.batch_size, self.steps, seed)
+        self.mixture = Mixture(drawn, weights, settings.batch_size, self.steps, seed)
         self.device = pick_device(settings.device)
         self.model = backbone.model.to(self.device)
         self.optimizer = self._optimizer()
@@ -131,7 +136,7 @@ class Trainer:
             "best_step": 0,
             "seconds": 0.0,
         }
-        journal = _Journal(out / "metrics.jsonl", state["step"])
+        journal = _Journal(out / "metrics.jsonl", state["step"], state.pop("losses", {}))
         started, saved = time.monotonic() - state["seconds"], time.monotonic()
         with progress("train", self.steps, state["step"]) as advance:
             for step in range(state["step"], self.steps):
@@ -144,16 +149,15 @@ class Trainer:
                 state["step"], state["seconds"] = step + 1, time.monotonic() - started
                 if (step + 1) % self.settings.validate_every == 0 or step + 1 == self.steps:
                     self._validated(state, journal, out)
-                if time.monotonic() - saved > self.settings.checkpoint_seconds:
-                    save_checkpoint(out, step + 1, self.model, self.optimizer, _rest(state))
+                if time.monotonic() - saved >= self.settings.checkpoint_seconds:
+                    save_checkpoint(out, self.model, self.optimizer, {**state, "losses": journal.since})
                     saved = time.monotonic()
-        if (out / "best.safetensors").exists():
-            load_weights(self.model, out / "best.safetensors")
+        load_best(out, self.model)
         self.model.set_attn_implementation("sdpa")
         return {**state, "planned_steps": self.steps}
 
     def train_step(self, step: int, task: TaskExamples, sheets: list[Sheet]) -> float:
-        """Take one optimizer step and return the loss; raise when it is not a number."""
+        """Take one optimizer step and return the loss; raise `TriAlignError` when it or its gradient is not finite."""
         torch.manual_seed(child(self.seed, "step", step))
         self.model.train()
         # Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU.
@@ -162,18 +166,24 @@ class Trainer:
         with autocast(self.device, self.settings.precision):
             loss = target_losses(self.model, rows).mean()
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TriAlignError(
-                f"The loss of task {task.task.name} is not a number at step {step}; the last good checkpoint is kept. "
-                f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
-            )
+        self._refuse("loss", value, step, task)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.settings.clip)
+        self._refuse("gradient", float(norm), step, task)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.step()
         return value
+
+    def _refuse(self, what: str, value: float, step: int, task: TaskExamples) -> None:
+        """Stop before a value that is not finite reaches the weights, and so the checkpoints."""
+        if not math.isfinite(value):
+            raise TriAlignError(
+                f"The {what} of task {task.task.name} is not a number at step {step} (batch "
+                f"{self.mixture.number(step)} of that task); the last good checkpoint is kept. "
+                f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
+            )
 
     def _stale(self, state: dict[str, Any]) -> bool:
         return bool(state["step"] - state["best_step"] >= self.settings.patience * self.settings.validate_every)
@@ -185,13 +195,9 @@ class Trainer:
         journal.write(state["step"], valid=found, rate=self.rate(state["step"] - 1), seconds=round(state["seconds"], 1))
         if found["NDCG@10"] > state["best"]:
             state["best"], state["best_step"] = found["NDCG@10"], state["step"]
-            save_weights(self.model, out / "best.safetensors")
+            save_best(out, self.model)
         log(
             f"  step {state['step']:,}/{self.steps:,}: validation NDCG@10 {found['NDCG@10']:.4f} "
             f"HR@10 {found['HR@10']:.4f} "
             f"(best {state['best']:.4f} at {state['best_step']:,}), {state['seconds']:.0f} s"
         )
-
-
-def _rest(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key != "step"}

@@ -1,0 +1,165 @@
+"""The training loop: the loss goes down, the schedule is kept, so are the best weights, what is not finite stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.toy import STEPS, fingerprint, toy
+from trialigngr.foundation.config import parse_settings
+from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.train.checkpoint import trainable
+from trialigngr.train.loop import Trainer, TrainSettings
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainable(trainer.model).items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_loss_goes_down_for_every_task(tmp_path: Path):
+    facts = toy(max_steps=96, checkpoint_seconds=1000, patience=99).fit(tmp_path)
+    found = lines(tmp_path)
+    assert [line["step"] for line in found] == [12, 24, 36, 48, 60, 72, 84, 96]
+    assert facts["step"] == facts["planned_steps"] == 96
+    first, last = found[0]["loss"], found[-1]["loss"]
+    assert set(first) == set(last) == {"title_to_sid", "sids_to_sid"}
+    # The end of a turn can always be told: ln 331 ≈ 5.8 at the start. What is random in the world stays.
+    assert first["title_to_sid"] > 3
+    assert last["title_to_sid"] < 0.6 * first["title_to_sid"]
+    assert last["sids_to_sid"] < 0.6 * first["sids_to_sid"]
+    assert all({"valid", "rate", "seconds"} <= set(line) for line in found)
+
+
+def test_warm_up_and_cosine_by_hand():
+    trainer = toy(max_steps=100, warm_up=0.1, learning_rate=0.2)
+    assert trainer.rate(0) == pytest.approx(0.02)
+    assert trainer.rate(9) == pytest.approx(0.2)
+    assert trainer.rate(10) == pytest.approx(0.2)
+    # Half of the 90 steps after the warm-up: 0.01 + 0.99 / 2.
+    assert trainer.rate(55) == pytest.approx(0.2 * 0.505)
+    assert trainer.rate(100) == pytest.approx(0.2 * 0.01)
+    rates = [trainer.rate(step) for step in range(10, 100)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_rate_is_what_the_optimizer_takes():
+    trainer = toy(learning_rate=0.01, warm_up=0.5)
+    for step in (0, 1):
+        trainer.train_step(step, *trainer.mixture.batch(step))
+        assert {group["lr"] for group in trainer.optimizer.param_groups} == {trainer.rate(step)}
+
+
+def test_every_parameter_is_trained_once_and_only_matrices_decay():
+    trainer = toy(weight_decay=0.3)
+    groups = trainer.optimizer.param_groups
+    trained = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(trained) == sorted(id(parameter) for parameter in trainer.model.parameters())
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+    assert all(parameter.dim() == 1 for parameter in groups[1]["params"])
+    before = weights(trainer)
+    for step in range(2):
+        trainer.train_step(step, *trainer.mixture.batch(step))
+    assert not any(torch.equal(before[name], after) for name, after in weights(trainer).items())
+
+
+def test_the_best_weights_are_kept_and_patience_ends(tmp_path: Path):
+    scores, seen = iter([0.2, 0.5, 0.5, 0.1, 0.4, 0.3]), []
+
+    def validate(model: Any) -> dict[str, float]:
+        seen.append(fingerprint(model))
+        return {"NDCG@10": next(scores), "HR@10": 0.0}
+
+    trainer = toy(validate, validate_every=4, patience=3)
+    facts = trainer.fit(tmp_path)
+    # Best at step 8 (a tie is no better); three more validations without a better one end it at 20.
+    assert (facts["best"], facts["best_step"], facts["step"], facts["planned_steps"]) == (0.5, 8, 20, STEPS)
+    assert len(seen) == 5
+    assert fingerprint(trainer.model) == seen[1]
+    assert [line["valid"]["NDCG@10"] for line in lines(tmp_path)] == [0.2, 0.5, 0.5, 0.1, 0.4]
+
+
+def test_a_short_run_is_validated_at_its_end(tmp_path: Path):
+    facts = toy(max_steps=7).fit(tmp_path)
+    assert [line["step"] for line in lines(tmp_path)] == [7]
+    assert facts["best_step"] == 7
+
+
+def test_steps_follow_epochs_of_the_tasks_that_are_drawn():
+    both, total = toy(max_steps=None, epochs=3), 0
+    for task in both.mixture.tasks.values():
+        total += len(task)
+    assert both.steps == 3 * math.ceil(total / 16)
+    one = toy(max_steps=None, epochs=3, weights={"title_to_sid": 0})
+    assert list(one.mixture.tasks) == ["sids_to_sid"]
+    assert one.steps == 3 * math.ceil(len(one.mixture.tasks["sids_to_sid"]) / 16)
+
+
+def test_validation_and_training_find_the_model_in_their_own_modes(tmp_path: Path):
+    modes = []
+
+    def validate(model: Any) -> dict[str, float]:
+        modes.append((model.training, model.config._attn_implementation))
+        return {"NDCG@10": 0.1, "HR@10": 0.1}
+
+    trainer = toy(validate, max_steps=3)
+    trainer.fit(tmp_path)
+    assert modes == [(False, "sdpa")]
+    assert trainer.model.config._attn_implementation == "sdpa"
+    trainer.train_step(0, *trainer.mixture.batch(0))
+    assert trainer.model.training
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
+    trainer = toy(max_steps=30)
+    poisoned = trainer.mixture.batch
+
+    def batch(step: int) -> Any:
+        if step == 13:
+            with torch.no_grad():
+                next(iter(trainable(trainer.model).values()))[:] = math.nan
+        return poisoned(step)
+
+    trainer.mixture.batch = batch  # type: ignore[method-assign]
+    task = poisoned(13)[0].task.name
+    sentence = (
+        rf"The loss of task {task} is not a number at step 13 \(batch {trainer.mixture.number(13)} of that task\)"
+    )
+    with pytest.raises(TriAlignError, match=sentence):
+        trainer.fit(tmp_path)
+    again = toy(max_steps=13)
+    again.fit(tmp_path)
+    assert all(torch.isfinite(value).all() for value in weights(again).values())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
+    trainer = toy()
+    before = weights(trainer)
+    parameter = list(trainable(trainer.model).values())[-1]
+    hook = parameter.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(TriAlignError, match=r"The gradient of task \w+ is not a number at step 0"):
+        trainer.train_step(0, *trainer.mixture.batch(0))
+    assert equal(weights(trainer), before)
+    hook.remove()
+    assert math.isfinite(trainer.train_step(0, *trainer.mixture.batch(0)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"batch_size": 0}, {"epochs": 0}, {"learning_rate": -1}, {"warm_up": 2}, {"max_steps": 0}, {"precision": "fp8"}],
+)
+def test_settings_that_cannot_be(wrong: dict[str, float]):
+    with pytest.raises(RecipeError, match="does not fit"):
+        parse_settings(TrainSettings, wrong, "train")

@@ -1,0 +1,61 @@
+"""A training run of seconds: the tests' small world, two layers, two tasks.
+
+``python -m tests.train.toy FOLDER`` fits it and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.tasks.conftest import SIZES, TEXTS, World
+from trialigngr.models.backbone import BackboneSettings, build_backbone
+from trialigngr.sids.semantic_ids import all_tokens
+from trialigngr.train.loop import Trainer, TrainSettings
+
+STEPS = 36
+USED = ("title_to_sid", "sids_to_sid")
+
+
+def settings(**changes: Any) -> TrainSettings:
+    """Return settings under which every step is checkpointed and a run takes seconds."""
+    usual = {
+        "batch_size": 16,
+        "epochs": 1000,
+        "max_steps": STEPS,
+        "learning_rate": 3e-3,
+        "row_tokens": 128,
+        "precision": "fp32",
+        "device": "cpu",
+        "validate_every": 12,
+        "checkpoint_seconds": 0,
+    }
+    return TrainSettings(**usual | changes)
+
+
+def fingerprint(model: Any) -> float:
+    """Return a number that depends on every weight: a stand-in for NDCG@10 that goes up and down."""
+    with torch.no_grad():
+        return float(sum(parameter.double().sin().sum() for parameter in model.parameters())) % 1
+
+
+def toy(validate: Any = None, weights: dict[str, float] | None = None, **changes: Any) -> Trainer:
+    """Return a trainer of the toy."""
+    torch.set_num_threads(1)
+    world = World()
+    small = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 320, "dropout": 0.1}
+    # The same texts as the world's tokenizer, so the same words.
+    backbone = build_backbone(BackboneSettings(**small), all_tokens(SIZES), TEXTS, seed=0)
+    assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
+    tasks = {name: world.examples(name) for name in USED}
+    given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
+    return Trainer(settings(**changes), backbone, tasks, weights or {}, given, seed=0)
+
+
+if __name__ == "__main__":
+    toy().fit(Path(sys.argv[1]))
+    time.sleep(600)
