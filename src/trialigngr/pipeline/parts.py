@@ -119,7 +119,7 @@ class Parts:
         tokens_LK = [backbone.sid_ids[first:last] for first, last in pairwise(bounds)]
         settings = self.recipe.decode
         search = BeamSearch(
-            backbone.model, self.trie, tokens_LK, chat.close[-1], settings.normalisation, settings.precision
+            backbone.model, self.trie, tokens_LK, chat.close[0], settings.normalisation, settings.precision
         )
         return Recommender(search, self.examples(recommending_task(self.recipe), views, chat).prompt, settings)
 
