@@ -17,6 +17,7 @@ from trialigngr.sids.quantizers.bottleneck import (
     straight_through,
 )
 from trialigngr.sids.quantizers.fsq import grid_levels, steps
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, means, residual_kmeans
 from trialigngr.sids.quantizers.letter_losses import Collaboration, Diversity, collaboration_loss, diversity_loss
 from trialigngr.sids.quantizers.levels import Level, Levels
 from trialigngr.sids.quantizers.macrec import MacRecSettings
@@ -172,3 +173,24 @@ def test_prices_are_part_of_the_distance() -> None:
     # |x|² + 5 against |x − 1|² + 3: equal at x = −0.5
     assert level.nearest(np.float32([[-0.6], [-0.4], [2]])).tolist() == [0, 1, 1]
     assert level.distances(np.float32([[2]])).tolist() == [[9, 4]]
+
+
+def test_a_beam_finds_the_better_whole_code() -> None:
+    levels = [Level(np.float32([[0], [3]])), Level(np.float32([[-1], [0]]))]
+    # 1.9 is nearer to 3 than to 0 … and 3 − 1 = 2 is the best there is; 1.4: nearest 0 leaves 1.4, but 3 − 1 is 0.6 away
+    rows_ND = np.float32([[1.9], [1.4]])
+    assert Levels(levels).encode(rows_ND).tolist() == [[1, 0], [0, 1]]
+    assert Levels(levels, beam=2).encode(rows_ND).tolist() == [[1, 0], [1, 0]]
+
+
+def test_refinement_moves_all_codebooks_to_less_error() -> None:
+    rows_ND = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    plain = residual_kmeans(rows_ND, (8, 8), KMeansSettings(beam=3), 0)
+    better = residual_kmeans(rows_ND, (8, 8), KMeansSettings(beam=3, refinements=4), 0)
+    errors = [float(np.square(rows_ND - levels.sum(levels.encode(rows_ND))).mean()) for levels in (plain, better)]
+    assert errors[1] < 0.98 * errors[0]
+
+
+def test_means_by_hand() -> None:
+    found = means(np.float32([[1], [5], [3]]), np.int32([2, 0, 2]), np.float32([[9], [8], [7]]))
+    assert found.tolist() == [[5], [8], [2]]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.levels import Level, Levels, Vectors
+from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Vectors
+
+FIRST_DIMENSIONS = (16, 32, 64, 128, 256)
+"""Principal dimensions in which a k-means begins, one after the other."""
 
 
 class KMeansSettings(Settings):
     """How each level's k-means runs."""
 
-    iterations: int = 25
-    """Lloyd iterations a level."""
-    points_per_code: int = 256
+    iterations: int = Field(25, ge=1)
+    """Lloyd iterations a level, at most: it stops when nothing changes."""
+    progressive: int = Field(6, ge=0)
+    """Iterations in each of the first 16, 32, … 256 principal dimensions before that; 0 begins at random vectors."""
+    points_per_code: int = Field(256, ge=1)
     """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
+    beam: int = Field(1, ge=1)
+    """Partial codes kept while encoding; 1 takes the nearest code level by level (Eqs. 3–4)."""
+    refinements: int = Field(0, ge=0)
+    """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
 
 
 def sample(vectors_ND: Vectors, at_most: int, seed: int) -> Vectors:
@@ -29,13 +39,40 @@ def sample(vectors_ND: Vectors, at_most: int, seed: int) -> Vectors:
 def kmeans(
     vectors_ND: Vectors, size: int, settings: KMeansSettings, seed: int, start_KD: Vectors | None = None
 ) -> Vectors:
-    """Return ``size`` cluster means [K, D] (squared Euclidean) from ``start_KD`` or a random start; N ≥ ``size``."""
+    """Return ``size`` cluster means [K, D] (squared Euclidean), from ``start_KD`` where there is one; N ≥ ``size``.
+
+    Without a start, clusters are first found in few principal dimensions, then in more, then in all: on text embeddings
+    3 × 256 codes so found leave 5 % less error and 40 % fewer collisions than from random vectors (docs/log.md).
+    """
+    if start_KD is None and settings.progressive:
+        start_KD = _progressive(vectors_ND, size, settings, seed)
+    return _lloyd(vectors_ND, size, settings.iterations, settings, seed, start_KD)
+
+
+def _progressive(vectors_ND: Vectors, size: int, settings: KMeansSettings, seed: int) -> Vectors | None:
+    """Return means found in growing numbers of principal dimensions, or None where D is too small for that."""
+    dimensions = [few for few in FIRST_DIMENSIONS if few < vectors_ND.shape[1]]
+    if not dimensions:
+        return None
+    mean_D, directions_DZ = _principal(vectors_ND, dimensions[-1])
+    turned_NZ: Vectors = np.matmul(vectors_ND - mean_D, directions_DZ)
+    means_KZ = _lloyd(turned_NZ[:, : dimensions[0]], size, settings.progressive, settings, seed, None)
+    for few in dimensions[1:]:
+        wider_KZ = np.pad(means_KZ, ((0, 0), (0, few - means_KZ.shape[1])))
+        means_KZ = _lloyd(turned_NZ[:, :few], size, settings.progressive, settings, seed, wider_KZ)
+    start_KD: Vectors = np.matmul(means_KZ, directions_DZ.T) + mean_D
+    return start_KD
+
+
+def _lloyd(
+    vectors_ND: Vectors, size: int, iterations: int, settings: KMeansSettings, seed: int, start_KD: Vectors | None
+) -> Vectors:
     import faiss
 
     clusters = faiss.Kmeans(
         vectors_ND.shape[1],
         size,
-        niter=settings.iterations,
+        niter=iterations,
         seed=seed % (1 << 31),
         min_points_per_centroid=1,
         max_points_per_centroid=settings.points_per_code,
@@ -44,16 +81,54 @@ def kmeans(
     return np.asarray(clusters.centroids, dtype=np.float32)
 
 
+def _principal(vectors_ND: Vectors, count: int) -> tuple[Vectors, Vectors]:
+    """Return the mean [D] and the ``count`` directions of largest variance [D, count], largest first."""
+    from scipy.linalg import eigh
+
+    mean_D, width = vectors_ND.mean(0), vectors_ND.shape[1]
+    centred_ND = vectors_ND - mean_D
+    _, directions_DZ = eigh(centred_ND.T @ centred_ND, subset_by_index=[width - count, width - 1])
+    return mean_D, np.ascontiguousarray(directions_DZ[:, ::-1], dtype=np.float32)
+
+
 def residual_kmeans(
     vectors_ND: Vectors, sizes: tuple[int, ...], settings: KMeansSettings, seed: int, start: Levels | None = None
 ) -> Levels:
     """Return codebooks [K_l, D] fitted one after the other, each on the residuals the ones before left (Eqs. 3–4)."""
+    points_MD = sample(vectors_ND, settings.points_per_code * max(sizes), child(seed, "points"))
     levels: list[Level] = []
-    residual_ND = sample(vectors_ND, settings.points_per_code * max(sizes), child(seed, "points"))
+    residual_MD = points_MD
     for index, size in enumerate(sizes):
-        level = Level(
-            kmeans(residual_ND, size, settings, child(seed, "level", index), start[index].vectors_KD if start else None)
-        )
-        residual_ND = residual_ND - level.vectors_KD[level.nearest(residual_ND)]
+        begin_KD = None if start is None else start[index].vectors_KD
+        level = Level(kmeans(residual_MD, size, settings, child(seed, "level", index), begin_KD))
+        residual_MD = residual_MD - level.vectors_KD[level.nearest(residual_MD)]
         levels.append(level)
-    return Levels(levels)
+    return refined(Levels(levels, settings.beam), points_MD, settings.refinements)
+
+
+def refined(levels: Levels, points_MD: Vectors, rounds: int) -> Levels:
+    """Return codebooks after rounds of: encode, then move each code to the mean of what its points' other codes leave.
+
+    A code without points stays. (Coordinate descent on the squared error of the sum, one codebook after the other.)
+    """
+    for _ in range(rounds):
+        codes_ML = levels.encode(points_MD)
+        books = [level.vectors_KD for level in levels]
+        left_MD = points_MD - levels.sum(codes_ML)
+        for index, codes_M in enumerate(codes_ML.T):
+            with_own_MD = left_MD + books[index][codes_M]
+            books[index] = means(with_own_MD, codes_M, books[index])
+            left_MD = with_own_MD - books[index][codes_M]
+        levels = Levels([Level(vectors_KD) for vectors_KD in books], levels.beam)
+    return levels
+
+
+def means(points_MD: Vectors, codes_M: Codes, vectors_KD: Vectors) -> Vectors:
+    """Return the mean of each code's points [K, D]; a code without points stays where it is."""
+    counts_K = np.bincount(codes_M, minlength=len(vectors_KD))
+    order_M = np.argsort(codes_M, kind="stable")
+    used_U = np.flatnonzero(counts_K)
+    starts_U = (np.cumsum(counts_K) - counts_K)[used_U]
+    means_KD = vectors_KD.copy()
+    means_KD[used_U] = np.add.reduceat(points_MD[order_M], starts_U, axis=0) / counts_K[used_U, None]
+    return means_KD

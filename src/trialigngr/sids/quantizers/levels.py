@@ -32,14 +32,18 @@ class Level:
 
     def nearest(self, residual_ND: Vectors) -> Codes:
         """Return the cheapest code of each row [N]: least squared distance plus price; ties go to the lower code."""
+        return self.nearest_few(residual_ND, 1)[1][:, 0]
+
+    def nearest_few(self, residual_ND: Vectors, count: int) -> tuple[Vectors, Codes]:
+        """Return the costs and codes of the ``count`` cheapest codes of each row, cheapest first [N, count]."""
         import faiss
 
         rows_ND, codes_KD = np.ascontiguousarray(residual_ND), self.vectors_KD
         if self.prices_K is not None:  # one more coordinate, 0 in every row: its square is the price
             rows_ND = np.pad(rows_ND, ((0, 0), (0, 1)))
             codes_KD = np.column_stack([codes_KD, np.sqrt(self.prices_K - self.prices_K.min())])
-        _, codes_N1 = faiss.knn(rows_ND, np.ascontiguousarray(codes_KD), 1)
-        return codes_N1[:, 0].astype(np.int32)
+        costs_NB, codes_NB = faiss.knn(rows_ND, np.ascontiguousarray(codes_KD), min(count, self.size))
+        return costs_NB, codes_NB.astype(np.int32)
 
     def distances(self, residual_ND: Vectors) -> Vectors:
         """Return squared distances of rows to codes [N, K], prices included."""
@@ -54,6 +58,7 @@ class Levels:
     """L codebooks over the same space; an item's vector is the sum of its codes' vectors (Eqs. 3–4)."""
 
     levels: Sequence[Level]
+    beam: int = 1
 
     def __iter__(self) -> Iterator[Level]:
         return iter(self.levels)
@@ -70,14 +75,34 @@ class Levels:
         return tuple(level.size for level in self.levels)
 
     def encode(self, latents_ND: Vectors) -> Codes:
-        """Return the codes [N, L] nearest to the vector, then to what is left of it, level by level (Eqs. 3–4)."""
+        """Return codes [N, L]: the nearest to the vector, then to what is left of it, level by level (Eqs. 3–4).
+
+        With a ``beam`` wider than 1 the best partial codes are kept at each level, and the best whole code returned.
+        """
         codes_NL = np.empty((len(latents_ND), len(self)), dtype=np.int32)
-        for rows in blocks(len(latents_ND)):
-            residual_ND = latents_ND[rows]
-            for index, level in enumerate(self.levels):
-                codes_NL[rows, index] = level.nearest(residual_ND)
-                residual_ND = residual_ND - level.vectors_KD[codes_NL[rows, index]]
+        for rows in blocks(len(latents_ND), ROWS_AT_ONCE // self.beam):
+            codes_NL[rows] = self._greedy(latents_ND[rows]) if self.beam == 1 else self._beam(latents_ND[rows])
         return codes_NL
+
+    def _greedy(self, residual_ND: Vectors) -> Codes:
+        codes: list[Codes] = []
+        for level in self.levels:
+            codes.append(level.nearest(residual_ND))
+            residual_ND = residual_ND - level.vectors_KD[codes[-1]]
+        return np.stack(codes, axis=1)
+
+    def _beam(self, latents_ND: Vectors) -> Codes:
+        n, width = latents_ND.shape
+        residual_NBD, codes_NBL = latents_ND[:, None], np.zeros((n, 1, 0), dtype=np.int32)
+        for level in self.levels:
+            costs_MC, codes_MC = level.nearest_few(residual_NBD.reshape(-1, width), self.beam)
+            choices = codes_MC.shape[1]
+            best_NB = np.argsort(costs_MC.reshape(n, -1), axis=1, kind="stable")[:, : self.beam]
+            parents_NB1 = (best_NB // choices)[:, :, None]
+            codes_NB = np.take_along_axis(codes_MC.reshape(n, -1), best_NB, 1)
+            codes_NBL = np.concatenate([np.take_along_axis(codes_NBL, parents_NB1, 1), codes_NB[:, :, None]], 2)
+            residual_NBD = np.take_along_axis(residual_NBD, parents_NB1, 1) - level.vectors_KD[codes_NB]
+        return codes_NBL[:, 0]
 
     def sum(self, codes_NL: Codes) -> Vectors:
         """Return the sum of the codes' vectors [N, D]; fewer columns than levels give the coarser sum."""
@@ -93,7 +118,7 @@ class Levels:
         return named | {name: prices_K for name, prices_K in prices.items() if prices_K is not None}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Vectors]) -> Levels:
+    def from_tensors(cls, tensors: dict[str, Vectors], beam: int) -> Levels:
         """Read what `tensors` gave."""
         count = sum(name.startswith("level.") and name.endswith(".vectors") for name in tensors)
-        return cls([Level(tensors[f"level.{i}.vectors"], tensors.get(f"level.{i}.prices")) for i in range(count)])
+        return cls([Level(tensors[f"level.{i}.vectors"], tensors.get(f"level.{i}.prices")) for i in range(count)], beam)

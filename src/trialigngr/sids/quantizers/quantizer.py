@@ -67,6 +67,7 @@ class Quantizer:
             "settings": self.settings,
             "width": self.width,
             "space": self.space.kind,
+            "beam": self.levels.beam,
         }
         tensors = self.levels.tensors() | {f"space.{name}": tensor for name, tensor in self.space.tensors().items()}
         text = json.dumps(header)  # under one name: safetensors writes several in random order
@@ -84,7 +85,7 @@ class Quantizer:
             header["settings"],
             header["width"],
             SPACES[header["space"]].from_tensors(space),
-            Levels.from_tensors(tensors),
+            Levels.from_tensors(tensors, header["beam"]),
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans, sample
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans, means, sample
 from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Vectors, blocks
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.spaces import Plain
@@ -51,7 +51,7 @@ def balanced_kmeans(vectors_ND: Vectors, size: int, settings: BalancedSettings, 
     means_KD, prices_K = kmeans(points_MD, size, settings, seed), np.zeros(size, dtype=np.float32)
     for _ in range(settings.rounds):
         prices_K, codes_M = find_prices(Level(means_KD).distances(points_MD), prices_K, settings)
-        means_KD = _means(points_MD, codes_M, means_KD)
+        means_KD = means(points_MD, codes_M, means_KD)
     prices_K, _ = find_prices(Level(means_KD).distances(points_MD), prices_K, settings)
     return Level(means_KD, prices_K)
 
@@ -83,14 +83,3 @@ def find_prices(distances_NK: Vectors, prices_K: Vectors, settings: BalancedSett
 def _cheapest(distances_NK: Vectors, prices_K: Vectors) -> Codes:
     parts = [(distances_NK[rows] + prices_K).argmin(1) for rows in blocks(len(distances_NK), 256)]
     return np.concatenate(parts).astype(np.int32)
-
-
-def _means(points_MD: Vectors, codes_M: Codes, vectors_KD: Vectors) -> Vectors:
-    """Return the mean of each code's points [K, D]; a code without points stays where it is."""
-    counts_K = np.bincount(codes_M, minlength=len(vectors_KD))
-    order_M = np.argsort(codes_M, kind="stable")
-    used_U = np.flatnonzero(counts_K)
-    starts_U = (np.cumsum(counts_K) - counts_K)[used_U]
-    means_KD = vectors_KD.copy()
-    means_KD[used_U] = np.add.reduceat(points_MD[order_M], starts_U, axis=0) / counts_K[used_U, None]
-    return means_KD

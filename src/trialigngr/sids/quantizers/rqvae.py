@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings, residual_kmeans
-from trialigngr.sids.quantizers.levels import Levels, Vectors
+from trialigngr.sids.quantizers.levels import Vectors
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.spaces import Learned
 
@@ -95,4 +95,4 @@ def finish(method: str, vectors_ND: Vectors, trained: Trained, settings: RqVaeSe
     space = Learned(trained.weights)
     latents_NZ = space.enter(vectors_ND)
     levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
-    return Quantizer(method, settings.model_dump(mode="json"), vectors_ND.shape[1], space, Levels(list(levels)))
+    return Quantizer(method, settings.model_dump(mode="json"), vectors_ND.shape[1], space, levels)
