@@ -9,39 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from trialigngr import __version__
-from trialigngr.embed.items import load_texts
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.people import PEOPLE, people, stories
 from trialigngr.report.page import (
     Counts,
     Curves,
     Difference,
-    Interest,
     MetricTable,
     Page,
-    Person,
-    Recommended,
     SidLevel,
     SidQuality,
     Span,
     Stage,
     StageName,
-    Story,
     System,
     TaskExample,
-    Tile,
 )
 from trialigngr.report.write import write_page
 from trialigngr.sids.semantic_ids import END
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Task
-
-PEOPLE, STORIES, SHOWN = 10, 6, 8
 
 
 def write_report(run: Run) -> Path:
@@ -65,9 +57,9 @@ def page(run: Run) -> Page:
         differences=_differences(metrics),
         curves=_curves(run),
         tasks=tuple(_task_examples(run)),
-        people=_people(run),
+        people=people(run),
         people_chosen=f"{PEOPLE} test users drawn at random with a fixed seed; nobody was left out for a bad list.",
-        stories=_stories(run),
+        stories=stories(run),
         version=__version__,
     )
 
@@ -254,59 +246,3 @@ def _spans(chat: Chat, ids: list[int]) -> tuple[Span, ...]:
         if token is not None:
             spans.append(Span(chat.tokenizer.convert_ids_to_tokens(token), token=True))
     return tuple(spans)
-
-
-def _tile(run: Run, row: int) -> Tile:
-    item = run.parts.catalog[row]
-    return Tile(item.name, run.parts.catalog.picture(row), item.categories[-1] if item.categories else None)
-
-
-def _people(run: Run) -> tuple[Person, ...]:
-    parts = run.parts
-    lists = pl.read_parquet(run.folder / "recommendations.parquet")
-    targets = parts.sample("test", PEOPLE)
-    wanted = parts.histories.target_items(targets)
-    people: list[Person] = []
-    seen: set[int] = set()
-    for user, position, row in zip(targets.users.tolist(), targets.positions.tolist(), wanted.tolist(), strict=True):
-        if user in seen:
-            continue
-        seen.add(user)
-        mine = lists.filter(pl.col("user_id") == parts.histories.user_ids[user], pl.col("position") == position)
-        recommended = tuple(
-            Recommended(_tile(run, parts.catalog.row(item_id)), score, item_id == parts.catalog.ids[row])
-            for item_id, score in mine.sort("rank").select("item_id", "score").iter_rows()
-        )
-        shown = parts.histories.before(user, position, SHOWN)
-        history = tuple(_tile(run, int(other)) for other in shown)
-        people.append(
-            Person(f"Shopper {len(people) + 1}", history, recommended, _tile(run, row), position - len(shown))
-        )
-    return tuple(people)
-
-
-def _stories(run: Run) -> tuple[Story, ...]:
-    parts = run.parts
-    texts = load_texts(run.folder / "embeddings")
-    pictured = [row for row in range(len(parts.catalog)) if parts.captions[row]] or list(range(len(parts.catalog)))
-    rows = np.random.default_rng(0).choice(pictured, min(STORIES, len(pictured)), replace=False)
-    return tuple(_story(run, int(row), texts[int(row)]) for row in rows)
-
-
-def _story(run: Run, row: int, text: str) -> Story:
-    parts = run.parts
-    item, interests = parts.catalog[row], parts.interests[row]
-    codes = parts.sids.codes_NL
-    kin = [int(other) for other in np.flatnonzero(codes[:, 0] == codes[row, 0]) if other != row][:4]
-    return Story(
-        item=_tile(run, row),
-        description=item.description,
-        brand=item.brand,
-        categories=item.categories,
-        caption=parts.captions[row],
-        interests=tuple(Interest(tag.tag, tag.confidence) for tag in interests.tags),
-        lifestyle=interests.lifestyle,
-        enriched_text=text,
-        sid=tuple(parts.sids.tokens(row)),
-        kin=tuple(_tile(run, other) for other in kin),
-    )
