@@ -177,7 +177,7 @@ def test_prices_are_part_of_the_distance() -> None:
 
 def test_a_beam_finds_the_better_whole_code() -> None:
     levels = [Level(np.float32([[0], [3]])), Level(np.float32([[-1], [0]]))]
-    # 1.9 is nearer to 3 than to 0 … and 3 − 1 = 2 is the best there is; 1.4: nearest 0 leaves 1.4, but 3 − 1 is 0.6 away
+    # 1.9: 3 is nearer than 0, and 3 − 1 is best. 1.4: 0 is nearer and leaves 1.4, but 3 − 1 is only 0.6 away.
     rows_ND = np.float32([[1.9], [1.4]])
     assert Levels(levels).encode(rows_ND).tolist() == [[1, 0], [0, 1]]
     assert Levels(levels, beam=2).encode(rows_ND).tolist() == [[1, 0], [1, 0]]

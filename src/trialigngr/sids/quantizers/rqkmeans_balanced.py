@@ -34,21 +34,30 @@ def fit(
     vectors_ND: Vectors, sizes: tuple[int, ...], settings: BalancedSettings, seed: int, beside_NC: Vectors | None = None
 ) -> Quantizer:
     """Return one balanced k-means a level, in the space of the embeddings."""
+    levels = balanced_levels(vectors_ND, sizes, settings, seed)
+    return Quantizer("rqkmeans_balanced", settings.model_dump(mode="json"), vectors_ND.shape[1], Plain(), levels)
+
+
+def balanced_levels(
+    vectors_ND: Vectors, sizes: tuple[int, ...], settings: BalancedSettings, seed: int, start: Levels | None = None
+) -> Levels:
+    """Return balanced codebooks fitted one after the other, from ``start`` where there is one."""
     levels: list[Level] = []
     residual_ND = vectors_ND
     for index, size in enumerate(sizes):
-        level = balanced_kmeans(residual_ND, size, settings, child(seed, "level", index))
+        begin_KD = None if start is None else start[index].vectors_KD
+        level = balanced_kmeans(residual_ND, size, settings, child(seed, "level", index), begin_KD)
         residual_ND = residual_ND - level.vectors_KD[level.nearest(residual_ND)]
         levels.append(level)
-    return Quantizer(
-        "rqkmeans_balanced", settings.model_dump(mode="json"), vectors_ND.shape[1], Plain(), Levels(levels)
-    )
+    return Levels(levels, settings.beam)
 
 
-def balanced_kmeans(vectors_ND: Vectors, size: int, settings: BalancedSettings, seed: int) -> Level:
+def balanced_kmeans(
+    vectors_ND: Vectors, size: int, settings: BalancedSettings, seed: int, start_KD: Vectors | None = None
+) -> Level:
     """Return ``size`` means and the prices at which they are chosen about equally often."""
     points_MD = sample(vectors_ND, DISTANCES_AT_ONCE // size, child(seed, "points"))
-    means_KD, prices_K = kmeans(points_MD, size, settings, seed), np.zeros(size, dtype=np.float32)
+    means_KD, prices_K = kmeans(points_MD, size, settings, seed, start_KD), np.zeros(size, dtype=np.float32)
     for _ in range(settings.rounds):
         prices_K, codes_M = find_prices(Level(means_KD).distances(points_MD), prices_K, settings)
         means_KD = means(points_MD, codes_M, means_KD)

@@ -10,6 +10,7 @@ from trialigngr.foundation.config import Settings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings, residual_kmeans
 from trialigngr.sids.quantizers.levels import Vectors
 from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, balanced_levels
 from trialigngr.sids.quantizers.spaces import Learned
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ class TrainingSettings(Settings):
 
     hidden: tuple[int, ...] = (512, 256)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
-    warm_up: int = Field(20, ge=0)
+    warm_up: int = Field(5, ge=0)
     """Epochs without codebooks, before they start from the latents."""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(30, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(10, ge=1)
     """Epochs without a better held-out reconstruction after which training stops; the best epoch is kept."""
@@ -57,6 +58,8 @@ class RqVaeSettings(TrainingSettings):
     """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
     kmeans: KMeansSettings = KMeansSettings()
     """The start of the codebooks, and their last refinement."""
+    slack: float = Field(2.0, ge=0)
+    """How many times its fair share of items a code may hold after the last refinement (balanced); 0: no limit."""
 
 
 def fit(
@@ -94,5 +97,9 @@ def finish(method: str, vectors_ND: Vectors, trained: Trained, settings: RqVaeSe
     """Return the quantizer whose codes went on from the trained ones, as k-means over the latents of all vectors."""
     space = Learned(trained.weights)
     latents_NZ = space.enter(vectors_ND)
-    levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
+    if settings.slack:
+        own = BalancedSettings(**settings.kmeans.model_dump(), slack=settings.slack, rounds=2)
+        levels = balanced_levels(latents_NZ, trained.levels.sizes, own, seed, start=trained.levels)
+    else:
+        levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
     return Quantizer(method, settings.model_dump(mode="json"), vectors_ND.shape[1], space, levels)
