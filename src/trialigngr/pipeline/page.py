@@ -217,16 +217,15 @@ def _task_examples(run: Run) -> Iterable[TaskExample]:
 
 
 def _task_example(task: Task, examples: TaskExamples, chat: Chat) -> TaskExample:
-    sheet = examples.batch(0, 0, 1)[0]
-    branch = sheet.branches[0]
+    # A history of several items shows more of a task than the first prefix of one.
+    sheet = max(examples.batch(0, 0, 12), key=lambda sheet: len(sheet.trunk))
+    branch = sheet.branches[-1]
+    items = [*sheet.trunk[: branch.cut], *branch.prompt[: len(branch.prompt) - len(chat.tail)]]
     return TaskExample(
         task.number,
         task.name,
         system=(Span(task.system),),
-        user=(
-            Span(task.instruction),
-            *_spans(chat, [*sheet.trunk, *branch.prompt[: len(branch.prompt) - len(chat.tail)]]),
-        ),
+        user=(Span(task.instruction), *_spans(chat, items)),
         target=_spans(chat, branch.target),
         examples=len(examples),
     )
