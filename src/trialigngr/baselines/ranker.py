@@ -19,7 +19,7 @@ class Ranker(Protocol):
     def ranks(self, histories: Histories, targets: Targets, *, unseen: bool) -> Ranks:
         """Return where each target stands among all items.
 
-        With ``unseen``, items taken before a target take no place, and a target that was taken before is missed: no list
-        without seen items can hold it.
+        With ``unseen``, items taken before a target take no place, and a target that was taken before is missed: no
+        list without seen items can hold it.
         """
         ...
