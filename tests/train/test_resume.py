@@ -55,7 +55,7 @@ def test_killed_at_a_random_moment(unbroken: Unbroken, tmp_path: Path, root: Pat
     command = [sys.executable, "-m", "tests.train.toy", str(tmp_path)]
     process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while reached(tmp_path) < moment and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.002)
