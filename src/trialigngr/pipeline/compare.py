@@ -19,7 +19,7 @@ def table_lines(folders: Sequence[Path]) -> Iterator[str]:
     width = max(12, *(len(run.folder.name) for run in runs)) + 2
     yield from _protocol(runs[0])
     yield ""
-    yield " " * width + "".join(f"{name:>26s}" for name in ("HR@5", "NDCG@5", "HR@10", "NDCG@10"))
+    yield " " * width + "".join(f"{name:>28s}" for name in ("HR@5", "NDCG@5", "HR@10", "NDCG@10"))
     for run, test in zip(runs, tests, strict=True):
         yield f"{run.folder.name:{width}s}" + _row(test.figures("model", ITEM, KS))
     for system in tests[0].ranks:
@@ -36,7 +36,7 @@ def table_lines(folders: Sequence[Path]) -> Iterator[str]:
 
 def _row(figures: dict[str, Estimate], sign: str = "") -> str:
     ordered = [figures[name] for name in ("HR@5", "NDCG@5", "HR@10", "NDCG@10")]
-    return "".join(f"{f'{f.value:{sign}.4f} [{f.low:{sign}.4f}, {f.high:{sign}.4f}]':>26s}" for f in ordered)
+    return "".join(f"{f'{f.value:{sign}.4f} [{f.low:{sign}.4f}, {f.high:{sign}.4f}]':>28s}" for f in ordered)
 
 
 def _protocol(run: Run) -> Iterator[str]:
