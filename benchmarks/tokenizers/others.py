@@ -41,7 +41,7 @@ def fit_faiss_kmeans(vectors_ND: Vectors) -> Fitted:
     for level in range(LEVELS):
         clusters = faiss.Kmeans(vectors_ND.shape[1], CODES, niter=25, seed=level, max_points_per_centroid=10**7)
         clusters.train(np.ascontiguousarray(left_ND))
-        books.append(clusters.centroids)
+        books.append(np.asarray(clusters.centroids))
         left_ND = left_ND - books[-1][faiss.knn(left_ND, books[-1], 1)[1][:, 0]]
 
     def encode(rows_ND: Vectors) -> npt.NDArray[Any]:

@@ -21,8 +21,8 @@ class KMeansSettings(Settings):
     iterations: int = Field(25, ge=1)
     """Lloyd iterations a level, at most: it stops when nothing changes."""
     progressive: int = Field(6, ge=0)
-    """Iterations in each of the first 16, 32, … 256 principal dimensions before that, where there are at least 8 vectors
-    a code; 0 begins at random vectors."""
+    """Iterations in each of the first 16, 32, … 256 principal dimensions before that, where there are at least 8
+    vectors a code; 0 begins at random vectors."""
     points_per_code: int = Field(256, ge=1)
     """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
     beam: int = Field(1, ge=1)
