@@ -216,7 +216,8 @@ def _say(facts: dict[str, Any]) -> None:
 
 def load_dataset(folder: Path) -> Dataset:
     """Return what `prepare` wrote into ``folder``."""
-    root = folder / json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
+    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
+    root = Path(os.path.normpath(folder / written))
     table = pl.read_parquet(folder / "histories.parquet")
     offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
     items, valid_from, test_from = (
