@@ -106,6 +106,6 @@ def start_encoders(name: str, device: str) -> list[Encoder]:
     """Return the encoders of that name; raise `RecipeError` when there are none."""
     if name not in ENCODERS:
         raise RecipeError(
-            f"embed.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
+            f"embeddings.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
         )
     return ENCODERS[name](device)
