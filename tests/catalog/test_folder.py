@@ -345,4 +345,4 @@ def test_fingerprint_follows_tables_and_named_pictures(tmp_path: Path) -> None:
 
 def test_items_keep_the_order_of_their_file(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {"item_id": ["z", "m", "a"], "title": ["Z", None, "A"]})
-    assert read_items(open_folder(data))["item_id"].to_list() == ["z", "m", "a"]
+    assert read_items(data / "items.parquet", {})["item_id"].to_list() == ["z", "m", "a"]

@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.embed.fusion import Block, fuse, principal, settle, unit
+from trialigngr.embed.fusion import Block, Fusion, Settling, principal, unit
+from trialigngr.foundation.errors import ArtifactError
 
 
 def block(rows: list[list[float]], present: list[bool] | None = None, weight: float = 1.0, **rest: object) -> Block:
     vectors = np.array(rows, np.float32)
     return Block(vectors, np.array(present or [True] * len(rows)), weight, **rest)  # type: ignore[arg-type]
+
+
+def settle(block: Block) -> np.ndarray:
+    return Settling.fit(block)(block.vectors_ND, block.present_N)
+
+
+def fuse(blocks: list[Block]) -> np.ndarray:
+    named = {str(place): block for place, block in enumerate(blocks)}
+    return Fusion.fit(named)(named)
 
 
 def test_a_block_is_centred_and_of_unit_length() -> None:
@@ -66,3 +78,27 @@ def test_fused_vectors_are_finite_and_at_most_of_unit_length(n: int, present: in
 
 def test_zeros_have_no_direction() -> None:
     np.testing.assert_array_equal(unit(np.zeros((1, 3))), np.zeros((1, 3), np.float32))
+
+
+def test_new_items_land_in_the_space_of_the_old_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    there = rng.random(40) < 0.7
+    text, picture = (rng.normal(size=(40, width)).astype(np.float32) for width in (5, 9))
+    blocks = {"text": Block(text, np.ones(40, bool), 1.0), "picture": Block(picture, there, 0.5, 4)}
+    fusion = Fusion.fit(blocks)
+    fusion.save(tmp_path / "fusion.safetensors")
+    some = slice(3, 11)
+    again = {
+        "text": Block(text[some], np.ones(8, bool), 1.0),
+        "picture": Block(picture[some], there[some], 0.5, 4),
+    }
+    np.testing.assert_allclose(Fusion.load(tmp_path / "fusion.safetensors")(again), fusion(blocks)[some], atol=1e-6)
+
+
+def test_other_encoders_than_the_fitted_are_refused(tmp_path: Path) -> None:
+    fusion = Fusion.fit({"0": block([[3, 0], [1, 0]])})
+    with pytest.raises(ArtifactError, match="embed all items anew"):
+        fusion({"1": block([[3, 0], [1, 0]])})
+    (tmp_path / "fusion.safetensors").write_bytes(b"no fusion")
+    with pytest.raises(ArtifactError, match="holds no fusion"):
+        Fusion.load(tmp_path / "fusion.safetensors")

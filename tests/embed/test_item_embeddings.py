@@ -102,7 +102,7 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
         "with_picture": 3,
         "failed_pictures": {"not a picture": 1, "missing": 1},
     }
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [items.FILE, items.TEXTS]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [items.FILE, items.FUSION, items.TEXTS]
 
 
 def test_switches_of_the_ablations(small: EmbedSettings, catalog: Catalog, tmp_path: Path) -> None:

@@ -131,12 +131,23 @@ def require(path: Path, table: pl.LazyFrame, *names: str) -> None:
     )
 
 
-def read_items(folder: DataFolder) -> pl.DataFrame:
+def items_file(path: Path) -> Path:
+    """Return ``path`` itself if it is an items file, or the one in the folder ``path``."""
+    if path.is_dir():
+        return _the_file(path, "items")
+    if not path.is_file() or path.suffix[1:] not in SUFFIXES:
+        raise CatalogError(f"{path} is neither a folder with an items file nor a .parquet, .csv or .jsonl file.")
+    if path.suffix != ".parquet":
+        _check_utf8(path)
+    return path
+
+
+def read_items(path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     """Return the items in file order: the standard columns (`COLUMNS`) in our types, then the attributes as they stand.
 
     Empty text is null. A row without an id has a null id; the caller decides about it.
     """
-    path, table = folder.items, renamed(folder.items, folder.columns)
+    table = renamed(path, columns)
     require(path, table, "item_id")
     schema = table.collect_schema()
     known = [column.standard(name, schema.get(name), path) for name in COLUMNS]

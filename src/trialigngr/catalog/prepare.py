@@ -73,7 +73,7 @@ def prepare(settings: CatalogSettings, data: Path, out: Path) -> dict[str, Any]:
     """
     with progress("Preparing the catalogue", total=4) as advance:
         folder = open_folder(data, settings.columns)
-        items, item_facts = _load_items(folder, settings)
+        items, item_facts = _load_items(folder.items, settings)
         advance(note="items")
         loaded = load_log(folder, items["item_id"], settings.min_rating)
         _refuse_or_drop(loaded, folder, items["item_id"], settings)
@@ -91,20 +91,35 @@ def prepare(settings: CatalogSettings, data: Path, out: Path) -> dict[str, Any]:
     return facts
 
 
-def _load_items(folder: DataFolder, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
-    items = read_items(folder)
+def prepare_items(settings: CatalogSettings, path: Path, out: Path) -> dict[str, Any]:
+    """Write the items of a file, all of them, as a catalogue that no log goes with; return the counts.
+
+    Raises `CatalogError` as `prepare` does.
+    """
+    items, facts = _load_items(path, settings)
+    items.write_parquet(out / "items.parquet")
+    (out / "source.json").write_text(json.dumps({"root": _root_from(out, path.parent)}) + "\n", encoding="utf-8")
+    return {"items": items.height, "pictures_missing": facts["pictures_missing"]}
+
+
+def load_catalog(folder: Path) -> Catalog:
+    """Return the items that `prepare` or `prepare_items` wrote into ``folder``."""
+    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
+    return Catalog(pl.read_parquet(folder / "items.parquet"), Path(os.path.normpath(folder / written)))
+
+
+def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
+    items = read_items(path, settings.columns)
     if items.is_empty():
-        raise CatalogError(f"{folder.items} is empty.")
+        raise CatalogError(f"{path} is empty.")
     rows, without_id = items.height, items["item_id"].null_count()
     if without_id and settings.incomplete == "refuse":
-        raise CatalogError(
-            f"{folder.items}: {without_id} rows have no item_id. Drop them with --set catalog.incomplete=drop."
-        )
+        raise CatalogError(f"{path}: {without_id} rows have no item_id. Drop them with --set catalog.incomplete=drop.")
     items = items.drop_nulls("item_id")
     twice = items["item_id"].filter(items["item_id"].is_duplicated()).unique(maintain_order=True)
     if len(twice):
-        raise CatalogError(f"{folder.items}: {len(twice)} item ids occur more than once; first: {twice[:3].to_list()}.")
-    items, missing = drop_missing_pictures(items, folder.root)
+        raise CatalogError(f"{path}: {len(twice)} item ids occur more than once; first: {twice[:3].to_list()}.")
+    items, missing = drop_missing_pictures(items, path.parent)
     return items, {"rows": rows, "without_id": without_id, "pictures_missing": missing}
 
 
@@ -216,15 +231,13 @@ def _say(facts: dict[str, Any]) -> None:
 
 def load_dataset(folder: Path) -> Dataset:
     """Return what `prepare` wrote into ``folder``."""
-    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
-    root = Path(os.path.normpath(folder / written))
     table = pl.read_parquet(folder / "histories.parquet")
     offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
     items, valid_from, test_from = (
         column.to_numpy() for column in (table["items"].explode(), table["valid_from"], table["test_from"])
     )
     histories = Histories(table["user_id"].to_list(), offsets, items, valid_from, test_from)
-    return Dataset(Catalog(pl.read_parquet(folder / "items.parquet"), root), histories)
+    return Dataset(load_catalog(folder), histories)
 
 
 def data_fingerprint(data: Path, columns: Mapping[str, str] | None = None) -> str:
@@ -234,10 +247,16 @@ def data_fingerprint(data: Path, columns: Mapping[str, str] | None = None) -> st
     much to read again before every run, so a copy that keeps the times counts as the same.
     """
     folder = open_folder(data, columns)
-    digest = sha256(f"{data.resolve()}\n{file_hash(folder.items)}\n{file_hash(folder.interactions)}\n".encode())
-    for relative in read_items(folder)["image_path"].drop_nulls().unique(maintain_order=True):
+    log = file_hash(folder.interactions)
+    return sha256(f"{data.resolve()}\n{log}\n{items_fingerprint(folder.items, columns)}".encode()).hexdigest()[:16]
+
+
+def items_fingerprint(path: Path, columns: Mapping[str, str] | None = None) -> str:
+    """Return 16 hex digits that change with an items file and with any picture that it names."""
+    digest = sha256(f"{file_hash(path)}\n".encode())
+    for relative in read_items(path, columns or {})["image_path"].drop_nulls().unique(maintain_order=True):
         try:
-            state = (data / relative).stat()
+            state = (path.parent / relative).stat()
         except (OSError, ValueError):
             digest.update(f"{relative}\0missing\n".encode())
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
     if files.codes_only:
         return sids, Beside()
     found = _beside_folder(folder, sids, files)
-    return sids, _beside_run(source, found) if (source / "recipe.toml").is_file() else found
+    return sids, _beside_run(source, found) if is_run(source) else found
 
 
 def _beside_files(sids: SemanticIds, files: Files) -> Beside:
@@ -153,12 +153,37 @@ def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:
     if retired is not None:
         (out / RETIRED).mkdir(exist_ok=True)
         retired.save(out / RETIRED)
-    said = [f"{out}: {grown.added} items added, {grown.moved} of them not at their nearest SID;"]
-    said.append(f"{grown.collisions['items']:.2%} of all items share a SID.")
-    if grown.drift is not None:
-        said.append(f"Fidelity {grown.drift.new:.3f} of the new, {grown.drift.old:.3f} of the old items;")
-        said.append(f"{grown.drift.below_old_5_percent:.1%} of the new lie below the old items' 5 % point.")
+    return _grown_text(out, asdict(grown))
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run and not SIDs alone."""
+    return (folder / "recipe.toml").is_file()
+
+
+def append_to_run(folder: Path, new: Path) -> str:
+    """Give the items of an items file SIDs in a run; return what happened, in a few sentences."""
+    from trialigngr.pipeline.growth import append_items
+
+    return _grown_text(folder, append_items(folder, new))
+
+
+def _grown_text(where: Path, grown: dict[str, Any]) -> str:
+    said = [f"{where}: {grown['added']} items added, {grown['moved']} of them not at their nearest SID;"]
+    said.append(f"{grown['collisions']['items']:.2%} of all items share a SID.")
+    if drift := grown["drift"]:
+        said.append(f"Fidelity {drift['new']:.3f} of the new, {drift['old']:.3f} of the old items;")
+        said.append(f"{drift['below_old_5_percent']:.1%} of the new lie below the old items' 5 % point.")
     return " ".join(said)
+
+
+def remove_from_run(folder: Path, item_ids: Sequence[str], free: bool) -> str:
+    """Take items off a run's offer; return what happened."""
+    from trialigngr.pipeline.growth import withdraw_items
+
+    left = withdraw_items(folder, item_ids, free)
+    fate = "free" if free else "reserved"
+    return f"{folder}: {len(set(item_ids))} items withdrawn, {left} are on offer; their SIDs are {fate}."
 
 
 def remove_from_folder(folder: Path, item_ids: Sequence[str], free: bool) -> str:

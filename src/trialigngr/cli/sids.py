@@ -117,13 +117,24 @@ def depth(
 @sids.command()
 @click.argument("folder", type=_path)
 @click.argument("new", type=_path)
-@_out
-@click.option("--old", type=_path, help="Embeddings of the old items, for the drift.")
-def append(folder: Path, new: Path, out: Path, old: Path | None) -> None:
-    """Give the items of NEW (embeddings with item_id) SIDs under FOLDER's codebooks. No SID of FOLDER changes."""
-    from trialigngr.cli.sid_sources import append_folder
+@click.option("--out", type=_path, help="Folder for the grown SIDs; a run grows in place.")
+@click.option("--old", type=_path, help="Embeddings of the old items, for the drift (a run has them).")
+def append(folder: Path, new: Path, out: Path | None, old: Path | None) -> None:
+    """Give new items SIDs under the codebooks of FOLDER. No SID that is there changes.
 
-    click.echo(append_folder(folder, new, out, old))
+    FOLDER is a run, and NEW an items file or a folder with one (and its pictures): the run's model can recommend the
+    new items at once. Or FOLDER holds SIDs alone, and NEW is a file of embeddings with item ids.
+    """
+    from trialigngr.cli.sid_sources import append_folder, append_to_run, is_run
+
+    if is_run(folder):
+        if out is not None or old is not None:
+            raise click.UsageError(f"{folder} is a run: it grows in place and has embeddings; drop --out and --old.")
+        click.echo(append_to_run(folder, new))
+    elif out is None:
+        raise click.UsageError(f"{folder} is not a run: say with --out where the grown SIDs shall go.")
+    else:
+        click.echo(append_folder(folder, new, out, old))
 
 
 @sids.command()
@@ -131,10 +142,10 @@ def append(folder: Path, new: Path, out: Path, old: Path | None) -> None:
 @click.argument("item_ids", metavar="ITEM...", nargs=-1, required=True)
 @click.option("--free", is_flag=True, help="Let new items have the SIDs; without it they stay reserved.")
 def remove(folder: Path, item_ids: tuple[str, ...], free: bool) -> None:
-    """Take items out of FOLDER's sids.parquet. Their SIDs stay reserved (retired.parquet) unless --free."""
-    from trialigngr.cli.sid_sources import remove_from_folder
+    """Take items out of FOLDER, a run or SIDs alone. Their SIDs stay reserved unless --free."""
+    from trialigngr.cli.sid_sources import is_run, remove_from_folder, remove_from_run
 
-    click.echo(remove_from_folder(folder, item_ids, free))
+    click.echo((remove_from_run if is_run(folder) else remove_from_folder)(folder, item_ids, free))
 
 
 @sids.command(name="import")

@@ -1,12 +1,18 @@
-"""Late fusion: blocks from several encoders become one unit vector an item."""
+"""Late fusion: blocks from several encoders become one unit vector an item. What was fitted is kept for new items."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.packaged.colours import Floats
 
 
@@ -40,21 +46,87 @@ def principal(centred_ND: npt.NDArray[np.float64], dimensions: int) -> npt.NDArr
     return chosen_Dd * np.where(leading < 0, -1.0, 1.0)
 
 
-def settle(block: Block) -> Floats:
-    """Return the block centred on its mean item, reduced and at unit length; absent rows are zeros, the mean item."""
-    seen = block.vectors_ND[block.present_N].astype(np.float64)
-    if len(seen) < 2 and block.reduce_to is not None:
-        return np.zeros((len(block.vectors_ND), 0), np.float32)
-    if block.centre and len(seen) > 1:
-        seen -= seen.mean(0)
-    if block.reduce_to is not None and seen.any():
-        seen = seen @ principal(seen, block.reduce_to)
-    settled_ND = np.zeros((len(block.vectors_ND), seen.shape[1]), np.float32)
-    settled_ND[block.present_N] = unit(seen)
-    return settled_ND
+@dataclass(frozen=True)
+class Settling:
+    """How one encoder's vectors settle: the mean item taken off, turned onto ``directions_Dd`` if there are any, at
+    length 1, times ``weight``."""
+
+    mean_D: npt.NDArray[np.float64]
+    directions_Dd: npt.NDArray[np.float64] | None
+    weight: float
+
+    @classmethod
+    def fit(cls, block: Block) -> Settling:
+        """Return what the rows of a block say; a block that cannot be reduced (fewer than two rows) keeps nothing."""
+        seen = block.vectors_ND[block.present_N].astype(np.float64)
+        mean_D = seen.mean(0) if block.centre and len(seen) > 1 else np.zeros(seen.shape[1])
+        if block.reduce_to is None:
+            return cls(mean_D, None, block.weight)
+        if len(seen) < 2:
+            return cls(mean_D, np.zeros((seen.shape[1], 0)), block.weight)
+        centred = seen - mean_D
+        return cls(mean_D, principal(centred, block.reduce_to) if centred.any() else None, block.weight)
+
+    def __call__(self, vectors_ND: Floats, present_N: npt.NDArray[np.bool_]) -> Floats:
+        """Return the settled rows; absent ones are zeros, the mean item."""
+        seen = vectors_ND[present_N].astype(np.float64) - self.mean_D
+        if self.directions_Dd is not None:
+            seen = seen @ self.directions_Dd
+        settled_ND = np.zeros((len(vectors_ND), seen.shape[1]), np.float32)
+        settled_ND[present_N] = unit(seen)
+        return self.weight * settled_ND
 
 
-def fuse(blocks: list[Block]) -> Floats:
-    """Return unit vectors float32 [N, sum of kept dimensions]: each block settled, weighted, side by side."""
-    settled = [block.weight * settle(block) for block in blocks]
-    return unit(np.concatenate(settled, axis=1))
+@dataclass(frozen=True)
+class Fusion:
+    """Encoder name → how its block settles, in the order in which the blocks stand side by side."""
+
+    settlings: dict[str, Settling]
+
+    @classmethod
+    def fit(cls, blocks: Mapping[str, Block]) -> Fusion:
+        """Return the fusion of a catalogue's blocks."""
+        return cls({name: Settling.fit(block) for name, block in blocks.items()})
+
+    def __call__(self, blocks: Mapping[str, Block]) -> Floats:
+        """Return unit vectors float32 [N, sum of kept dimensions]: each block settled, weighted, side by side.
+
+        Raises `ArtifactError` when the blocks are not those the fusion was fitted on.
+        """
+        widths = {name: len(settling.mean_D) for name, settling in self.settlings.items()}
+        given = {name: block.vectors_ND.shape[1] for name, block in blocks.items()}
+        if given != widths:
+            raise ArtifactError(
+                f"The encoders give {given} (dimensions), the fusion was fitted on {widths}; embed all items anew."
+            )
+        settled = [
+            settling(blocks[name].vectors_ND, blocks[name].present_N) for name, settling in self.settlings.items()
+        ]
+        return unit(np.concatenate(settled, axis=1))
+
+    def save(self, path: Path) -> None:
+        """Write the fusion to a safetensors file."""
+        arrays = {f"mean.{name}": settling.mean_D for name, settling in self.settlings.items()}
+        arrays |= {
+            f"directions.{name}": np.ascontiguousarray(settling.directions_Dd)
+            for name, settling in self.settlings.items()
+            if settling.directions_Dd is not None
+        }
+        weights = {name: settling.weight for name, settling in self.settlings.items()}
+        save_file(arrays, path, metadata={"weights": json.dumps(weights)})
+
+    @classmethod
+    def load(cls, path: Path) -> Fusion:
+        """Read a fusion; raise `ArtifactError` for a file that is none."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                weights: dict[str, float] = json.loads(file.metadata()["weights"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return cls(
+                {
+                    name: Settling(arrays[f"mean.{name}"], arrays.get(f"directions.{name}"), weight)
+                    for name, weight in weights.items()
+                }
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            raise ArtifactError(f"{path} holds no fusion of embeddings; run the recipe again to make it.") from None

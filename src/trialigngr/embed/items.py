@@ -19,7 +19,7 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import open_picture
 from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
 from trialigngr.embed.encoders import Encoder, start_encoders
-from trialigngr.embed.fusion import Block, fuse
+from trialigngr.embed.fusion import Block, Fusion
 from trialigngr.embed.text import enriched_text
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import progress
@@ -29,6 +29,7 @@ from trialigngr.packaged.patterns import Mask
 
 FILE = "embeddings.safetensors"
 TEXTS = "texts.parquet"
+FUSION = "fusion.safetensors"
 TEXTS_SCHEMA = {"item_id": pl.String, "text": pl.String}
 CHUNK = 512
 
@@ -69,11 +70,18 @@ def item_texts(
 
 
 def write_embeddings(
-    settings: EmbedSettings, catalog: Catalog, captions: Sequence[str | None], tags: Sequence[list[str]], out: Path
+    settings: EmbedSettings,
+    catalog: Catalog,
+    captions: Sequence[str | None],
+    tags: Sequence[list[str]],
+    out: Path,
+    fusion: Fusion | None = None,
 ) -> dict[str, Any]:
-    """Write ``embeddings.safetensors`` and ``texts.parquet`` (item_id, text as embedded); return the facts.
+    """Write ``embeddings.safetensors``, ``texts.parquet`` (item_id, text as embedded) and ``fusion.safetensors``;
+    return the facts.
 
-    The tensors are ``embeddings`` float32 [N, D], unit rows in row order, and ``has_image`` bool [N].
+    The tensors are ``embeddings`` float32 [N, D], unit rows in row order, and ``has_image`` bool [N]. Items that come
+    later are given the ``fusion`` of those before them, so that their vectors stand in the same space.
     Finished chunks survive a kill in ``chunks/`` until the whole is written. A picture that cannot be used leaves its
     item as one without a picture, and is counted. Vectors that are not finite are refused (`ArtifactError`).
     """
@@ -84,9 +92,12 @@ def write_embeddings(
     seeing = [encoder for encoder in encoders if settings.use_pixels or encoder.sees != "picture"]
     whole = _encode_all(settings, seeing, catalog, texts, out / "chunks")
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
-    embeddings_ND = fuse([_block(settings, encoder, whole, has_image_N) for encoder in seeing])
+    blocks = {encoder.name: _block(settings, encoder, whole, has_image_N) for encoder in seeing}
+    fusion = fusion or Fusion.fit(blocks)
+    embeddings_ND = fusion(blocks)
     _refuse_unfinished(embeddings_ND, "the fused vectors")
     save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
+    fusion.save(out / FUSION)
     pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
     remove_chunks(out / "chunks")
     return {

@@ -101,12 +101,23 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText]) -> Inter
     return MINERS[settings.generator](settings, sample)
 
 
+def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
+    """Return an evenly spaced sample of what a generator reads: what is usual in this catalogue."""
+    rows = range(0, len(catalog), len(catalog) // SAMPLE + 1)
+    return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
+
+
 def write_interests(
-    settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], out: Path
+    settings: InterestSettings,
+    catalog: Catalog,
+    captions: Sequence[str | None],
+    out: Path,
+    usual: Sequence[ItemText] | None = None,
 ) -> dict[str, Any]:
     """Write ``interests.parquet`` (item_id, tags, lifestyle, generator) and return the facts.
 
-    Finished chunks survive a kill in ``interests.jsonl`` until the table is written.
+    ``usual`` is the `sample_texts` of the catalogue that these items join, if it is not their own. Finished chunks
+    survive a kill in ``interests.jsonl`` until the table is written.
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
@@ -114,8 +125,8 @@ def write_interests(
     def texts(rows: range) -> list[ItemText]:
         return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
 
-    # The same evenly spaced sample whenever a stage goes on, so that it ends as unbroken.
-    miner = start_miner(settings, texts(range(0, len(catalog), len(catalog) // SAMPLE + 1)))
+    # The same sample whenever a stage goes on, so that it ends as unbroken.
+    miner = start_miner(settings, sample_texts(settings, catalog, captions) if usual is None else usual)
     journal = Journal(out / "interests.jsonl", CHUNK)
 
     def mine(rows: range) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from trialigngr.evaluate.targets import ITEM, TargetRanks
 from trialigngr.foundation.artifact import read_manifest, write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import TriAlignError
+from trialigngr.pipeline.live import LiveParts
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.page import write_report
 from trialigngr.pipeline.parts import Parts
@@ -49,6 +51,13 @@ def publish(stage: str, name: str, out: Path) -> None:
         temporary.replace(out / name)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish_sids(recipe: Recipe, out: Path) -> None:
+    """Put the SIDs of what can be recommended at the top: the run's own, those appended, without those withdrawn."""
+    with TemporaryDirectory(dir=out, prefix=".sids.") as temporary:
+        LiveParts(recipe, out).offered.save(Path(temporary))
+        (Path(temporary) / "sids.parquet").replace(out / "sids.parquet")
 
 
 def finish(recipe: Recipe, out: Path, seeds: int) -> None:

@@ -16,6 +16,7 @@ from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.pipeline.live import LiveParts
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.stages import ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
@@ -31,7 +32,7 @@ class Recommendation:
 
 
 class Run:
-    """A run folder. Stages are loaded when they are first needed."""
+    """A run folder. ``parts`` is what was trained and tested, ``live`` what is on offer; both load when needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,6 +42,7 @@ class Run:
             )
         self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
         self.parts = Parts(self.recipe, folder)
+        self.live = LiveParts(self.recipe, folder)
 
     def manifest(self, stage: str) -> Manifest:
         """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""
@@ -67,8 +69,8 @@ class Run:
             raise ArtifactError(
                 f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
             )
-        self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
-        return self.parts.recommender(self.parts.backbone, self.parts.chat, self.parts.views(self.parts.chat))
+        self.live.backbone.model.to(pick_device(self.recipe.train.device)).eval()
+        return self.live.recommender(self.live.backbone, self.live.chat, self.live.views(self.live.chat))
 
     def recommend(self, history: Sequence[str], k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
         """Return the best k items after a history of item ids, oldest first; ``unseen`` leaves out what is in it.
@@ -77,25 +79,27 @@ class Run:
         """
         if k < 1:
             raise CatalogError(f"k = {k}: ask for at least one item.")
-        rows = np.array([self.parts.catalog.row(item_id) for item_id in history], dtype=np.int64)
+        rows = np.array([self.live.catalog.row(item_id) for item_id in history], dtype=np.int64)
         if not len(rows):
             return self._popular(k)
         cap = self.recipe.prompt.history_cap
-        ranking = self.recommender.recommend(rows[-cap:], k, rows if unseen else None)
+        banned = np.concatenate([rows, self.live.withdrawn_rows]) if unseen else self.live.withdrawn_rows
+        ranking = self.recommender.recommend(rows[-cap:], k, banned if len(banned) else None)
         return [self._told(int(row), float(score)) for row, score in zip(ranking.rows, ranking.scores, strict=True)]
 
     def recommend_user(self, user_id: str, k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
         """Return the best k items for a user of the log, after everything they took."""
-        histories = self.parts.histories
+        histories = self.live.histories
         rows = histories.sequence(histories.user(user_id))
-        return self.recommend([self.parts.catalog.ids[row] for row in rows], k, unseen=unseen)
+        return self.recommend([self.live.catalog.ids[row] for row in rows], k, unseen=unseen)
 
     def _popular(self, k: int) -> list[Recommendation]:
-        counts = self.parts.histories.popularity(len(self.parts.catalog))
-        return [self._told(int(row), None) for row in np.argsort(-counts, kind="stable")[:k]]
+        counts = self.live.histories.popularity(len(self.live.catalog))
+        best = np.argsort(-counts, kind="stable")
+        return [self._told(int(row), None) for row in best[~np.isin(best, self.live.withdrawn_rows)][:k]]
 
     def _told(self, row: int, score: float | None) -> Recommendation:
-        item: Item = self.parts.catalog[row]
+        item: Item = self.live.catalog[row]
         return Recommendation(item.item_id, item.name, score)
 
 

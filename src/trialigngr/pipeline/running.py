@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
-from trialigngr.pipeline.finish import finish, publish, withdraw, write_recipe
+from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
 from trialigngr.pipeline.stages import Stage, stages
@@ -41,13 +41,13 @@ def run(
         raise RecipeError(
             f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
         )
-    with _alone(folder):
+    with alone(folder):
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(chosen, source, folder, seeds)
         _make(plans, until)
         if (folder / "sids").exists() and (until is None or names.index(until) >= names.index("sids")):
-            publish("sids", "sids.parquet", folder)
+            publish_sids(chosen, folder)
         if until is None or until == names[-1]:
             finish(chosen, folder, seeds)
     return Run(folder)
@@ -65,7 +65,7 @@ def _make(plans: list[list[Stage]], until: str | None) -> None:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """Make the run folder and keep a second process out of it while this one writes to it."""
     _refuse_foreign(out)
     out.mkdir(parents=True, exist_ok=True)

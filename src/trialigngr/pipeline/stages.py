@@ -85,7 +85,7 @@ class Stage:
         return make_stage(self.folder, self.name, self.settings, self.parents, self.build)
 
 
-class _Line:
+class Line:
     """Stages in order, each named by those before it."""
 
     def __init__(self, out: Path) -> None:
@@ -108,7 +108,7 @@ class _Line:
 
 def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stage]:
     """Return the stages of a run in order. Without a data folder the shop is drawn first. Nothing is built here."""
-    line = _Line(out)
+    line = Line(out)
     if data is None:
         root = out / "shop"
         line.add("shop", recipe.shop, "", lambda to: draw_shop(to, recipe.shop))
@@ -126,7 +126,7 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stag
     return list(line.stages.values())
 
 
-def _add_items(line: _Line, recipe: Recipe, parts: Parts) -> None:
+def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
     """Add the stages that look at items alone: from pictures and texts to SIDs."""
 
     def embed(to: Path) -> Facts:

@@ -1,0 +1,137 @@
+"""Growth of a finished run: new items go through the run's own stages, frozen, and its model can recommend them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.catalog.folder import items_file, read_items
+from trialigngr.catalog.prepare import items_fingerprint, load_catalog, prepare_items
+from trialigngr.embed.fusion import Fusion
+from trialigngr.embed.items import FUSION, load_embeddings, write_embeddings
+from trialigngr.enrich.captions import write_captions
+from trialigngr.enrich.interests import sample_texts, write_interests
+from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import CatalogError
+from trialigngr.pipeline.finish import publish_sids
+from trialigngr.pipeline.live import APPENDED, WITHDRAWN, LiveParts, State
+from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.running import alone
+from trialigngr.pipeline.stages import Line, Stage
+from trialigngr.sids.assign import QUANTIZER
+from trialigngr.sids.growth import append
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.semantic_ids import SemanticIds
+
+Facts = dict[str, Any]
+
+
+def append_items(folder: Path, new: Path) -> Facts:
+    """Give the items of ``new`` (an items file, or a folder with one) captions, interests, vectors and SIDs.
+
+    Everything fitted stays as it is: the miner's sample, the fusion, the codebooks, the model. No SID changes that was
+    there. A call that was broken off goes on. Returns the facts of the new SIDs (`sids.growth.Grown`). Raises
+    `CatalogError` for items that the run has already.
+    """
+    run = Run(folder)
+    run.manifest("model")
+    path = items_file(new)
+    fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
+    with alone(folder):
+        live = LiveParts(run.recipe, folder)
+        batch = _batch(folder, fingerprint)
+        if (batch / "sids" / MANIFEST).is_file() and batch in live.batches:
+            log(f"{path}: appended already, as {batch.name}")
+        else:
+            _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
+            for stage in _stages(run, live, batch, path, fingerprint):
+                stage.make()
+        publish_sids(run.recipe, folder)
+    return read_manifest(batch / "sids").facts
+
+
+def _batch(folder: Path, fingerprint: str) -> Path:
+    """Return the folder of this batch: the one that was begun for it, or the next."""
+    batches = sorted((folder / APPENDED).glob("*"))
+    begun = [path for path in batches if path.name.endswith(f"-{fingerprint}")]
+    number = int(batches[-1].name.partition("-")[0]) + 1 if batches else 1
+    return begun[0] if begun else folder / APPENDED / f"{number:04d}-{fingerprint}"
+
+
+def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str) -> list[Stage]:
+    recipe, own = run.recipe, live.as_trained
+    parts = Parts(recipe, batch)
+    line = Line(batch)
+
+    def captions(to: Path) -> Facts:
+        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to)
+
+    def interests(to: Path) -> Facts:
+        usual = sample_texts(recipe.interests, own.catalog, own.captions)
+        return write_interests(recipe.interests, load_catalog(batch / "catalog"), parts.captions, to, usual)
+
+    def embeddings(to: Path) -> Facts:
+        fusion = Fusion.load(own.out / "embeddings" / FUSION)
+        items = load_catalog(batch / "catalog")
+        return write_embeddings(recipe.embeddings, items, parts.captions, parts.tags, to, fusion)
+
+    line.add_from("catalog", recipe.catalog, {"items": fingerprint}, lambda to: prepare_items(recipe.catalog, path, to))
+    line.add("captions", recipe.captions, "catalog", captions)
+    line.add("interests", recipe.interests, "catalog captions", interests)
+    line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)
+    parents = line.fingerprints("embeddings") | {"run": run.manifest("sids").fingerprint}
+    line.add_from("sids", recipe.sids, parents, lambda to: _append_sids(live, batch, to))
+    return list(line.stages.values())
+
+
+def _refuse_known(new_ids: Sequence[str], live: LiveParts, path: Path) -> None:
+    if known := [item_id for item_id in new_ids if item_id in live.catalog.rows]:
+        raise CatalogError(
+            f"{path}: {len(known)} items are in {live.out} already; first: {known[:3]}. "
+            "Give only new ones (what was withdrawn comes back under a new id)."
+        )
+
+
+def _append_sids(live: LiveParts, batch: Path, to: Path) -> Facts:
+    """Write the SIDs of a batch, none of which anything else bears or had reserved, and return the facts."""
+    ids, vectors_MD = load_catalog(batch / "catalog").ids, load_embeddings(batch / "embeddings")
+    quantizer = Quantizer.load(live.out / "sids" / QUANTIZER)
+    grown = append(
+        _bearing(live), quantizer, ids, vectors_MD, live.recipe.sids.collisions,
+        old_ND=load_embeddings(live.out / "embeddings"),
+    )  # fmt: skip
+    SemanticIds(ids, grown.sids.codes_NL[-len(ids) :], grown.sids.sizes).save(to)
+    drift = None if grown.drift is None else asdict(grown.drift)
+    return {"added": grown.added, "moved": grown.moved, "collisions": grown.collisions, "drift": drift}
+
+
+def _bearing(live: LiveParts) -> SemanticIds:
+    """Return the SIDs that are not free: those of all items, withdrawn ones too unless they were freed."""
+    sids = live.sids
+    freed = {item_id for item_id, state in live.withdrawn.items() if state == "free"}
+    rows = np.array([row for row, item_id in enumerate(sids.item_ids) if item_id not in freed], dtype=np.int64)
+    return SemanticIds([sids.item_ids[row] for row in rows], sids.codes_NL[rows], sids.sizes)
+
+
+def withdraw_items(folder: Path, item_ids: Sequence[str], free: bool) -> int:
+    """Take items off the offer, from now on; return how many are left.
+
+    Their SIDs stay reserved unless ``free``. Histories may go on naming them. Raises `CatalogError` for an item that is
+    not known.
+    """
+    run = Run(folder)
+    run.manifest("model")
+    with alone(folder):
+        live = LiveParts(run.recipe, folder)
+        state: State = "free" if free else "reserved"
+        withdrawn = live.withdrawn | {live.catalog.ids[live.catalog.row(item_id)]: state for item_id in item_ids}
+        write_text_atomically(folder / WITHDRAWN, json.dumps(withdrawn, indent=1) + "\n")
+        publish_sids(run.recipe, folder)
+    return len(live.catalog) - len(withdrawn)

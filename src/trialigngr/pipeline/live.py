@@ -1,0 +1,104 @@
+"""`LiveParts`: what a run recommends today — its own items, those appended since, without those withdrawn.
+
+Training, test and report look at `Parts` alone, so that what was measured stays what it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import polars as pl
+
+from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.prepare import Dataset, load_catalog
+from trialigngr.enrich.captions import load_captions
+from trialigngr.enrich.interests import Interests, load_interests
+from trialigngr.foundation.artifact import MANIFEST, read_manifest
+from trialigngr.foundation.console import log
+from trialigngr.pipeline.parts import Parts, Rows
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.sids.semantic_ids import SemanticIds
+
+APPENDED = "appended"
+"""Folder of the batches of appended items; each holds stages of its own, as a run does."""
+WITHDRAWN = "withdrawn.json"
+"""Withdrawn item id → whether its SID is ``reserved`` or ``free``."""
+State = Literal["reserved", "free"]
+T = TypeVar("T")
+
+
+class LiveParts(Parts):
+    """Own items stand first and keep their rows; appended ones follow batch by batch. SIDs of a row never change."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        super().__init__(recipe, out)
+        self.as_trained = Parts(recipe, out)
+
+    @cached_property
+    def batches(self) -> list[Path]:
+        """The finished batches that were appended to these very SIDs, in the order in which they came."""
+        wanted = read_manifest(self.out / "sids").fingerprint
+        finished = [path for path in sorted(self.out.glob(f"{APPENDED}/*")) if (path / "sids" / MANIFEST).is_file()]
+        fitting = [path for path in finished if read_manifest(path / "sids").parents["run"] == wanted]
+        if left := len(finished) - len(fitting):
+            log(f"{self.out}: {left} batches of items were appended to earlier SIDs and are left out; append them anew")
+        return fitting
+
+    def _joined(self, own: list[T], stage: str, load: Callable[[Path], list[T]]) -> list[T]:
+        return [*own, *(one for batch in self.batches for one in load(batch / stage))]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Histories as they were, and the catalogue with what was appended (its pictures by absolute path)."""
+        own = self.as_trained.dataset
+        more = [load_catalog(batch / "catalog") for batch in self.batches]
+        tables = [own.catalog.table, *(_absolute(catalog) for catalog in more)]
+        return Dataset(Catalog(pl.concat(tables, how="diagonal_relaxed"), own.catalog.root), own.histories)
+
+    @cached_property
+    def captions(self) -> list[str | None]:
+        """A caption for each item, in row order."""
+        return self._joined(self.as_trained.captions, "captions", load_captions)
+
+    @cached_property
+    def interests(self) -> list[Interests]:
+        """The interests of each item, in row order."""
+        return self._joined(self.as_trained.interests, "interests", load_interests)
+
+    @cached_property
+    def sids(self) -> SemanticIds:
+        """The items' SIDs, those of withdrawn items too: histories may still name them."""
+        own = self.as_trained.sids
+        more = [SemanticIds.load(batch / "sids") for batch in self.batches]
+        ids = [item_id for sids in (own, *more) for item_id in sids.item_ids]
+        return SemanticIds(ids, np.concatenate([sids.codes_NL for sids in (own, *more)]), own.sizes)
+
+    @cached_property
+    def withdrawn(self) -> dict[str, State]:
+        """Withdrawn items."""
+        path = self.out / WITHDRAWN
+        found: dict[str, State] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {item_id: state for item_id, state in found.items() if item_id in self.catalog.rows}
+
+    @property
+    def withdrawn_rows(self) -> Rows:
+        """The rows that must not be recommended."""
+        return np.array([self.catalog.rows[item_id] for item_id in self.withdrawn], dtype=np.int64)
+
+    @property
+    def offered(self) -> SemanticIds:
+        """The SIDs of what can be recommended."""
+        stays = np.ones(len(self.sids), dtype=np.bool_)
+        stays[self.withdrawn_rows] = False
+        ids = [self.sids.item_ids[row] for row in np.flatnonzero(stays)]
+        return SemanticIds(ids, self.sids.codes_NL[stays], self.sids.sizes)
+
+
+def _absolute(catalog: Catalog) -> pl.DataFrame:
+    place = pl.lit(f"{catalog.root.absolute()}/") + pl.col("image_path")
+    return catalog.table.with_columns(place.alias("image_path"))

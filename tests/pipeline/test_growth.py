@@ -1,0 +1,147 @@
+"""A finished run grows: new items are recommended by its model, published SIDs never move, withdrawn items are gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import Done
+from trialigngr.pipeline import growth, load
+
+Cli = Callable[..., Done]
+HISTORY = ["p0003", "p0017"]
+
+
+def new_items(run: Path, to: Path, count: int, **columns: Any) -> Path:
+    """Write a folder of ``count`` new items, pictures included, that look like the shop's own."""
+    own = pl.read_parquet(run / "shop" / "items.parquet")
+    (to / "images").mkdir(parents=True)
+    some = own.head(count)
+    for path in some["image_path"]:
+        shutil.copyfile(run / "shop" / path, to / path)
+    named = some.with_columns(item_id="new_" + pl.col("item_id"), title=pl.lit("New ") + pl.col("title"), **columns)
+    named.write_parquet(to / "items.parquet")
+    return to
+
+
+def published(run: Path) -> dict[str, str]:
+    table = pl.read_parquet(run / "sids.parquet")
+    return dict(zip(table["item_id"], table["sid"], strict=True))
+
+
+def ids(run: Path, k: int = 500) -> list[str]:
+    return [item.item_id for item in load(run).recommend(HISTORY, k)]
+
+
+def test_appended_items_are_recommended_and_nothing_published_moves(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    before, measured = published(copied_run), (copied_run / "metrics.json").read_text()
+    recommended = ids(copied_run, 5)
+    done = cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 7))
+    assert done.code == 0
+    assert "7 items added" in done.out
+    assert "Fidelity" in done.out
+    after = published(copied_run)
+    assert {item_id: after[item_id] for item_id in before} == before
+    assert len(set(after.values())) == len(after) == len(before) + 7
+    # p0000 … p0006 have twins now, whose SIDs lie near by; the model writes them without having been trained again
+    found = ids(copied_run)
+    assert {item_id for item_id in found if item_id.startswith("new_")} == set(after) - set(before)
+    assert [item_id for item_id in found if not item_id.startswith("new_")][:5] == recommended
+    assert load(copied_run).recommend(["new_p0001", "p0003"], 3)
+    assert (copied_run / "metrics.json").read_text() == measured
+
+
+def test_a_twin_stands_beside_the_item_it_is_a_twin_of(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 7)).code == 0
+    sids = {item_id: sid.split("<b_")[0] for item_id, sid in published(copied_run).items()}
+    near = [sids[item_id] == sids[item_id.removeprefix("new_")] for item_id in sids if item_id.startswith("new_")]
+    assert sum(near) >= 5, "same picture and almost the same text: the first code is the twin's"
+
+
+def test_growing_twice_with_the_same_items_changes_nothing(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    folder = new_items(copied_run, tmp_path / "new", 3)
+    first = cli("sids", "append", copied_run, folder)
+    sids = published(copied_run)
+    second = cli("sids", "append", copied_run, folder / "items.parquet")
+    assert (second.code, second.out) == (0, first.out)
+    assert published(copied_run) == sids
+
+
+def test_a_broken_append_goes_on_to_the_same_sids(
+    cli: Cli, copied_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, whole = new_items(copied_run, tmp_path / "new", 5), tmp_path / "whole"
+    shutil.copytree(copied_run, whole)
+    assert cli("sids", "append", whole, folder).code == 0
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(growth, "write_embeddings", full)
+        assert cli("sids", "append", copied_run, folder).code != 0
+    assert len(published(copied_run)) == len(published(whole)) - 5, "a batch that is not whole is not there"
+    assert ids(copied_run) == [item_id for item_id in ids(whole) if not item_id.startswith("new_")]
+    assert cli("sids", "append", copied_run, folder).code == 0
+    assert published(copied_run) == published(whole)
+
+
+def test_withdrawn_items_are_gone_and_their_sids_stay_reserved(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    before = published(copied_run)
+    gone = ids(copied_run)[:3]
+    done = cli("sids", "remove", copied_run, *gone)
+    assert f"3 items withdrawn, {len(before) - 3} are on offer; their SIDs are reserved" in done.out
+    assert not set(gone) & set(ids(copied_run))
+    assert not set(gone) & {item.item_id for item in load(copied_run).recommend([], 60)}
+    assert set(before) - set(published(copied_run)) == set(gone)
+    assert load(copied_run).recommend(gone, 3), "a history may name them"
+    assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 20)).code == 0
+    new = {sid for item_id, sid in published(copied_run).items() if item_id.startswith("new_")}
+    assert not new & set(before.values())
+
+
+def test_a_freed_sid_can_be_given_again(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    before = published(copied_run)
+    assert "are free" in cli("sids", "remove", copied_run, "p0002", "--free").out
+    assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 5)).code == 0
+    after = published(copied_run)
+    assert after["new_p0002"] == before["p0002"], "the twin takes the nearest SID, and that is free now"
+    assert "new_p0002" in ids(copied_run)
+    assert "p0002" not in ids(copied_run)
+
+
+def test_what_cannot_be_appended_leaves_nothing(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    def refused(*words: str | Path) -> str:
+        done = cli("sids", *words)
+        assert (done.code != 0, done.out) == (True, "")
+        assert "Traceback" not in done.err
+        assert not (copied_run / "appended").exists()
+        return done.err
+
+    assert "items are in" in refused("append", copied_run, copied_run / "shop")
+    assert "neither a folder" in refused("append", copied_run, tmp_path / "nothing")
+    assert "drop --out" in refused("append", copied_run, copied_run / "shop", "--out", tmp_path / "out")
+    assert "There is no item 'p9999'" in refused("remove", copied_run, "p9999")
+    folder = new_items(copied_run, tmp_path / "leads_out", 2, image_path=pl.lit("../../etc/passwd"))
+    done = cli("sids", "append", copied_run, folder)
+    assert done.code != 0
+    assert "leads out of" in done.err
+    assert len(published(copied_run)) == len(load(copied_run).parts.sids)
+
+
+def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
+    manifest = copied_run / "sids" / "manifest.json"
+    body = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(body | {"fingerprint": "0" * 16}))
+    live = load(copied_run).live
+    assert live.batches == []
+    assert len(live.sids) == len(live.as_trained.sids)
+    assert np.array_equal(live.sids.codes_NL, live.as_trained.sids.codes_NL)
