@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -20,8 +21,7 @@ from trialigngr.report.page import (
     Page,
     Person,
     Recommended,
-    SidLevel,
-    SidQuality,
+    SidPanel,
     Span,
     Stage,
     Story,
@@ -29,6 +29,8 @@ from trialigngr.report.page import (
     TaskExample,
     Tile,
 )
+from trialigngr.sids.quality import LevelUse, Quality
+from trialigngr.sids.tsne import CodeMap
 
 SHAPES = ("mug", "lamp", "cushion", "notebook")
 COLOURS = ("teal", "coral", "goldenrod", "slateblue", "olivedrab", "sienna")
@@ -196,19 +198,33 @@ def page(tiles: tuple[Tile, ...]) -> Page:
             "beams": 20,
             "users": 1200,
         },
-        sid_quality=SidQuality(
-            324,
-            324,
-            (SidLevel(64, 64), SidLevel(64, 61), SidLevel(64, 52)),
-            0.0,
-            0.0,
-            0.0,
-            0.031,
-            (3.9, 5.5, 5.78),
-            0.91,
-            0.87,
-            "nearest free code",
-            10,
+        sids=SidPanel(
+            Quality(
+                items=324,
+                distinct=324,
+                sizes=(64, 64, 64),
+                collisions_items=0.0,
+                collisions_sids=0.0,
+                unique=1.0,
+                largest_bucket=1,
+                largest_sid="<a_5><b_1><c_7>",
+                levels=tuple(LevelUse(64, used, 64 - used, used / 64, 0.9 * used, 0.2) for used in (64, 61, 52)),
+                prefix_entropy=(3.9, 5.5, 5.78),
+                collisions_targets=0.0,
+                fidelity=(0.7, 0.85, 0.91),
+                fidelity_held_out=(0.68, 0.81, 0.87),
+                neighbours_kept=0.62,
+                purity=(0.8, 0.9, math.nan),
+                purity_by_chance=0.25,
+            ),
+            raw_sharing=0.031,
+            policy="nearest_free",
+            moved=10,
+            map=CodeMap(
+                np.array([[math.cos(i) * (1 + i % 4), math.sin(i) * (1 + i % 4)] for i in range(324)], np.float32),
+                np.array([i % 4 - (i % 9 == 0) for i in range(324)], np.int64).clip(-1),
+                ("Mugs", "Lamps", "Cushions", "Notebooks"),
+            ),
         ),
         tables=(
             MetricTable(
@@ -284,6 +300,6 @@ def bare(page: Page) -> Page:
         tasks=tasks,
         people=people,
         stories=(story,),
-        sid_quality=None,
+        sids=None,
         curves=None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,13 @@ def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
     if source.is_file():
         sids = import_sids("lcrec", source) if source.suffix == ".json" else read_parquet(source, files.column)
         return sids, _beside_files(sids, files)
-    folder = source / "sids" if (source / "sids" / "sids.parquet").is_file() else source
+    folder = source / "sids" if is_run(source) else source
     sids = SemanticIds.load(folder)
     if files.codes_only:
         return sids, Beside()
-    found = _beside_folder(folder, sids, files)
-    return sids, _beside_run(source, found) if is_run(source) else found
+    if is_run(source):
+        return sids, _beside_run(source, _beside_files(sids, files))
+    return sids, _beside_folder(folder, sids, files)
 
 
 def _beside_files(sids: SemanticIds, files: Files) -> Beside:
@@ -116,27 +117,29 @@ def _beside_folder(folder: Path, sids: SemanticIds, files: Files) -> Beside:
     return Beside(quantizer, given.embeddings_ND, given.categories, given.targets, unseen)
 
 
-def _beside_run(source: Path, found: Beside) -> Beside:
+def _beside_run(source: Path, given: Beside) -> Beside:
     """Fill what no file gave from the run."""
     from trialigngr.pipeline.loaded import Run
+    from trialigngr.pipeline.sid_quality import beside
 
-    parts = Run(source).parts
-    embeddings_ND = embeddings_of(source)[1] if found.embeddings_ND is None else found.embeddings_ND
-    test = parts.histories.targets("test")
-    categories = found.categories or categories_of([item.categories for item in parts.catalog])
-    targets = parts.histories.target_items(test) if found.targets is None and len(test) else found.targets
-    return Beside(found.quantizer, embeddings_ND, categories, targets, found.fidelity_held_out)
+    own = beside(Run(source).parts)
+    return replace(
+        own,
+        embeddings_ND=own.embeddings_ND if given.embeddings_ND is None else given.embeddings_ND,
+        categories=given.categories or own.categories,
+        targets=own.targets if given.targets is None else given.targets,
+    )
 
 
 def draw_source(opened: tuple[SemanticIds, Beside], path: Path) -> None:
     """Draw the t-SNE picture of opened SIDs; raise `SidError` if quantizer or categories are missing."""
-    from trialigngr.sids.tsne import draw_tsne
+    from trialigngr.sids.tsne import code_map, draw_tsne
 
     sids, beside = opened
     if beside.quantizer is None or beside.categories is None:
         raise SidError("The t-SNE picture needs the quantizer (a folder or a run) and the categories (--items).")
     decoded_ND = beside.quantizer.decode(sids.codes_NL[:, : len(beside.quantizer.levels)])
-    draw_tsne(decoded_ND, beside.categories, path)
+    draw_tsne(code_map(decoded_ND, beside.categories), path)
 
 
 def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:

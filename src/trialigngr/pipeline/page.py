@@ -15,14 +15,14 @@ from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.people import PEOPLE, people, stories
+from trialigngr.pipeline.sid_quality import beside
 from trialigngr.report.page import (
     Counts,
     Curves,
     Difference,
     MetricTable,
     Page,
-    SidLevel,
-    SidQuality,
+    SidPanel,
     Span,
     Stage,
     StageName,
@@ -30,10 +30,14 @@ from trialigngr.report.page import (
     TaskExample,
 )
 from trialigngr.report.write import write_page
-from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.quality import Beside, measure
+from trialigngr.sids.tsne import CodeMap, code_map
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Task
+
+MAPPED = 1000
+"""Items in the picture of code space."""
 
 
 def write_report(run: Run) -> Path:
@@ -52,7 +56,7 @@ def page(run: Run) -> Page:
         stages=_stages(run),
         settings=run.recipe.model_dump(mode="json", exclude={"description"}),
         protocol=metrics["protocol"],
-        sid_quality=_sid_quality(run),
+        sids=_sids(run),
         tables=_tables(metrics),
         differences=_differences(metrics),
         curves=_curves(run),
@@ -116,39 +120,22 @@ def _stages(run: Run) -> tuple[Stage, ...]:
     )
 
 
-def _entropies(codes_NL: np.ndarray[Any, Any]) -> tuple[float, ...]:
-    """Return the entropy (nats) of the prefixes of each depth."""
-    result = []
-    for depth in range(1, codes_NL.shape[1] + 1):
-        _, counts = np.unique(codes_NL[:, :depth], axis=0, return_counts=True)
-        shares = counts / counts.sum()
-        result.append(float(-(shares * np.log(shares)).sum()))
-    return tuple(result)
-
-
-def _sid_quality(run: Run) -> SidQuality:
-    facts, sids, parts = _facts(run, "sids"), run.parts.sids, run.parts
-    levels = []
-    for level, size in enumerate(sids.sizes):
-        codes = sids.codes_NL[:, level]
-        levels.append(SidLevel(size, len(np.unique(codes[codes != END]))))
-    leaf_N = parts.trie.node_of_item[-1]
-    shared_N = np.bincount(leaf_N)[leaf_N] > 1
-    targets = parts.histories.target_items(parts.histories.targets("test"))
-    return SidQuality(
-        items=len(sids),
-        distinct=len(sids.rows_of),
-        levels=tuple(levels),
-        sharing=float(shared_N.mean()),
-        surplus=1 - len(sids.rows_of) / len(sids),
-        sharing_targets=float(shared_N[targets].mean()),
+def _sids(run: Run) -> SidPanel:
+    facts, known = _facts(run, "sids"), beside(run.parts)
+    return SidPanel(
+        quality=measure(run.parts.sids, known),
         raw_sharing=facts["collisions_raw"]["items"],
-        prefix_entropy=_entropies(sids.codes_NL),
-        fidelity=facts["fidelity"],
-        fidelity_held_out=facts["fidelity_held_out"],
         policy=run.recipe.sids.collisions,
         moved=facts["moved"],
+        map=_map(run, known),
     )
+
+
+def _map(run: Run, known: Beside) -> CodeMap | None:
+    if known.quantizer is None or known.categories is None or not any(known.categories):
+        return None
+    codes_NL = run.parts.sids.codes_NL[:, : len(known.quantizer.levels)]
+    return code_map(known.quantizer.decode(codes_NL), known.categories, MAPPED)
 
 
 def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:

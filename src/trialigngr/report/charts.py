@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.page import Curves
+from trialigngr.sids.tsne import CodeMap
 
 Point = tuple[int, float]
 MOST_POINTS = 120
@@ -118,6 +119,15 @@ def loss_charts(curves: Curves) -> dict[str, LineChart | None]:
     highest = max((value for line in lines.values() for _, value in line), default=1.0)
     frame = _frame(260, 160, curves.last_step, highest)
     return {name: frame.chart(line) if line else None for name, line in lines.items()}
+
+
+def scatter(found: CodeMap, size: int) -> list[tuple[float, float, int]]:
+    """Return (x, y, group) of a map's items in a square ``size`` wide, others (−1) first so that they lie below."""
+    low_2, high_2 = found.places_M2.min(0), found.places_M2.max(0)
+    span = float((high_2 - low_2).max()) or 1.0
+    places_M2 = 6 + (size - 12) * ((found.places_M2 - (low_2 + high_2) / 2) / span + 0.5)
+    dots = zip(*places_M2.T.tolist(), found.groups_M.tolist(), strict=True)
+    return sorted(dots, key=lambda dot: dot[2])
 
 
 def reach(estimates: Iterable[Estimate]) -> float:

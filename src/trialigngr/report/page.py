@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trialigngr.metrics.intervals import Estimate
+from trialigngr.sids.quality import Quality
+from trialigngr.sids.tsne import CodeMap
 
 
 @dataclass(frozen=True)
@@ -42,34 +44,15 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class SidLevel:
-    """One level of the codebook: how many codes there are and how many some item uses."""
+class SidPanel:
+    """The SIDs of a run: their quality, the share of items that shared one before the policy moved some, and where
+    items lie in code space."""
 
-    codes: int
-    used: int
-
-
-@dataclass(frozen=True)
-class SidQuality:
-    """The diagnostics of the paper's Table 6. Shares are in [0, 1], prefix entropies in nats, one a depth.
-
-    ``sharing`` is the paper's collision rate (share of items that share their SID), ``surplus`` is (n - distinct) / n,
-    ``sharing_targets`` is ``sharing`` weighted by test targets; ``raw_sharing`` is ``sharing`` before the policy acted.
-    ``fidelity`` is the mean cosine of an item's vector and what its codes give back.
-    """
-
-    items: int
-    distinct: int
-    levels: tuple[SidLevel, ...]
-    sharing: float
-    surplus: float
-    sharing_targets: float | None = None
+    quality: Quality
     raw_sharing: float | None = None
-    prefix_entropy: tuple[float, ...] = ()
-    fidelity: float | None = None
-    fidelity_held_out: float | None = None
     policy: str = ""
     moved: int | None = None
+    map: CodeMap | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +188,7 @@ class Page:
     stages: tuple[Stage, ...]
     settings: Mapping[str, Any]
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    sid_quality: SidQuality | None = None
+    sids: SidPanel | None = None
     tables: tuple[MetricTable, ...] = ()
     differences: tuple[Difference, ...] = ()
     curves: Curves | None = None

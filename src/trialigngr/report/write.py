@@ -7,6 +7,7 @@ and data pictures, and nothing more, so that even a hole in the escaping could n
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -69,6 +70,7 @@ def _formats() -> dict[str, Callable[..., Any]]:
         "count": lambda value: f"{value:,}",
         "percent": percent,
         "figure": lambda value: f"{value:.4f}",
+        "share": share,
         "signed": lambda value: f"{value:+.4f}".replace("-", "−"),
         "duration": duration,
         "excerpt": excerpt,
@@ -88,6 +90,7 @@ def _questions() -> dict[str, Any]:
         "protocol_meaning": words.protocol_meaning,
         "validation_chart": charts.validation_chart,
         "loss_charts": charts.loss_charts,
+        "scatter": charts.scatter,
         "whisker": charts.whisker,
         "reach": charts.reach,
         "metrics_of": metrics_of,
@@ -99,6 +102,11 @@ def _questions() -> dict[str, Any]:
 def percent(share: float, digits: int = 1) -> str:
     """Return ``0.1283`` as ``12.8 %``."""
     return f"{100 * share:.{digits}f} %"
+
+
+def share(value: float) -> str:
+    """Return a value from 0 to 1 with three decimals, or a dash where there is none (NaN)."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:

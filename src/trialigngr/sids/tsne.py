@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from trialigngr.foundation.seeds import child
 from trialigngr.sids.quantizers.levels import Vectors
@@ -15,22 +17,38 @@ SHOWN = 2000
 COLOURED = 10
 
 
-def draw_tsne(decoded_ND: Vectors, categories: Sequence[str | None], path: Path) -> None:
-    """Draw up to `SHOWN` random (seeded) items; the most frequent categories have colours, the rest is grey."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class CodeMap:
+    """Where M sampled items lie [M, 2], and of which category: its place in ``names`` (most frequent first), or −1."""
 
-    rows_M = np.sort(np.random.default_rng(child(0, "t-SNE")).permutation(len(decoded_ND))[:SHOWN])
-    places_M2 = _places(decoded_ND[rows_M])
+    places_M2: Vectors
+    groups_M: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def code_map(decoded_ND: Vectors, categories: Sequence[str | None], shown: int = SHOWN) -> CodeMap:
+    """Lay out up to ``shown`` random (seeded) items; the `COLOURED` most frequent categories are told apart."""
+    rows_M = np.sort(np.random.default_rng(child(0, "t-SNE")).permutation(len(decoded_ND))[:shown])
     labels = [categories[row] for row in rows_M]
     frequent = [label for label, _ in Counter(label for label in labels if label is not None).most_common(COLOURED)]
+    groups_M = np.array([frequent.index(label) if label in frequent else -1 for label in labels], dtype=np.int64)
+    return CodeMap(_places(decoded_ND[rows_M]), groups_M, tuple(frequent))
+
+
+def draw_tsne(found: CodeMap, path: Path) -> None:
+    """Draw a map; the categories told apart have colours, the rest is grey."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
-    rest = np.array([label not in frequent for label in labels])
-    axes.scatter(places_M2[rest, 0], places_M2[rest, 1], s=6, color="0.8", label="other" if rest.any() else None)
-    for number, name in enumerate(frequent):
-        own = np.array([label == name for label in labels])
-        axes.scatter(places_M2[own, 0], places_M2[own, 1], s=6, color=f"C{number}", label=name.replace("$", r"\$"))
-    axes.set(xticks=[], yticks=[], title=f"t-SNE of {len(rows_M):,} decoded SIDs")
+    rest = found.groups_M == -1
+    axes.scatter(
+        found.places_M2[rest, 0], found.places_M2[rest, 1], s=6, color="0.8", label="other" if rest.any() else None
+    )
+    for number, name in enumerate(found.names):
+        own_M2 = found.places_M2[found.groups_M == number]
+        axes.scatter(own_M2[:, 0], own_M2[:, 1], s=6, color=f"C{number}", label=name.replace("$", r"\$"))
+    axes.set(xticks=[], yticks=[], title=f"t-SNE of {len(found.groups_M):,} decoded SIDs")
     axes.legend(fontsize="x-small", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=150)
 
