@@ -104,6 +104,13 @@ class Fusion:
         ]
         return unit(np.concatenate(settled, axis=1))
 
+    def widths(self) -> dict[str, int]:
+        """Return how many dimensions of a fused vector each encoder has, in their order."""
+        kept = self.settlings.items()
+        return {
+            name: len(one.mean_D) if one.directions_Dd is None else one.directions_Dd.shape[1] for name, one in kept
+        }
+
     def save(self, path: Path) -> None:
         """Write the fusion to a safetensors file."""
         arrays = {f"mean.{name}": settling.mean_D for name, settling in self.settlings.items()}

@@ -19,8 +19,9 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import open_picture
 from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
 from trialigngr.embed.encoders import Encoder, start_encoders
-from trialigngr.embed.fusion import Block, Fusion
+from trialigngr.embed.fusion import Block, Fusion, unit
 from trialigngr.embed.text import enriched_text
+from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import ArtifactError, PictureError
@@ -102,6 +103,7 @@ def write_embeddings(
     remove_chunks(out / "chunks")
     return {
         "encoders": [encoder.name for encoder in seeing],
+        "sights": {encoder.name: encoder.sees for encoder in seeing},
         "items": len(catalog),
         "dimensions": embeddings_ND.shape[1],
         "with_picture": int(has_image_N.sum()),
@@ -161,6 +163,31 @@ def load_embeddings(folder: Path) -> Floats:
     embeddings_ND: Floats = load_file(folder / FILE)["embeddings"]
     _refuse_unfinished(embeddings_ND, f"{folder / FILE}")
     return embeddings_ND
+
+
+def load_modalities(folder: Path) -> tuple[Floats, Floats]:
+    """Return what the embeddings hold of the text and of the pictures, unit rows [N, D] and [N, E].
+
+    An item without a picture has the mean picture. Raises `ArtifactError` where an encoder sees both, or none pictures.
+    """
+    embeddings_ND, sees = load_embeddings(folder), Fusion.load(folder / FUSION).widths()
+    sights = read_manifest(folder).facts["sights"]
+    columns = np.repeat([sights[name] for name in sees], list(sees.values()))
+    text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]
+    if "both" in columns or not text_ND.shape[1] or not pictures_NE.any():
+        raise ArtifactError(
+            f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(sees)}); "
+            "a quantizer that pairs both needs pictures, and encoders of one modality each."
+        )
+    return unit(text_ND), _with_mean(unit(pictures_NE))
+
+
+def _with_mean(pictures_NE: Floats) -> Floats:
+    """Return the rows with those of zeros, items without a picture, replaced by the unit mean of the others."""
+    absent_N = ~pictures_NE.any(1)
+    filled_NE = pictures_NE.copy()
+    filled_NE[absent_N] = unit(pictures_NE[~absent_N].mean(0, keepdims=True))
+    return filled_NE
 
 
 def load_texts(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import log2
-from typing import Any
+from typing import Any, Literal
 
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.config import Settings
@@ -20,6 +20,8 @@ class EvaluateSettings(Settings):
 
     ks: tuple[int, ...] = (5, 10)
     """Lengths at which lists are cut."""
+    baselines: tuple[Literal["popularity", "co-occurrence", "sasrec"], ...] = ("popularity", "co-occurrence")
+    """What stands in the table beside the model; SASRec is trained for it, in minutes."""
     recommendations: int = 10
     """Items a target kept in ``recommendations.parquet``."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.baselines.sasrec import SasRec
 from trialigngr.catalog.histories import Histories, Part, Targets
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import Dataset, load_dataset
@@ -80,6 +81,11 @@ class Parts:
     def sids(self) -> SemanticIds:
         """The items' SIDs."""
         return SemanticIds.load(self.out / "sids")
+
+    @cached_property
+    def sasrec(self) -> SasRec:
+        """The trained SASRec, where the recipe has one."""
+        return SasRec.load(self.out / "sasrec")
 
     @cached_property
     def trie(self) -> Trie:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from trialigngr.baselines.co_occurrence import CoOccurrence
 from trialigngr.baselines.popularity import Popularity
 from trialigngr.baselines.ranker import Ranker
+from trialigngr.baselines.ranker import ranks as baseline_ranks
 from trialigngr.catalog.histories import Targets
 from trialigngr.decode.recommend import Ranking, Recommender
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.device import pick_device
-from trialigngr.metrics.ranks import Ranks
 from trialigngr.pipeline.parts import Parts
 
 
@@ -44,21 +46,25 @@ def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, o
             UNSEEN: recommender.ranks(unseen, wanted, seen),
             SID: recommender.sid_ranks(beams, wanted),
         }
-    } | {baseline.name: _baseline_ranks(baseline, parts, targets) for baseline in baselines(parts)}
+    } | {
+        baseline.name: {
+            ITEM: baseline_ranks(baseline, parts.histories, targets, unseen=False),
+            UNSEEN: baseline_ranks(baseline, parts.histories, targets, unseen=True),
+        }
+        for baseline in baselines(parts)
+    }
     TargetRanks.of(parts.histories, targets, parts.catalog.ids, ranks).save(out / f"{name}.parquet")
     return recommender.rankings(beams, parts.recipe.evaluate.recommendations)
 
 
 def baselines(parts: Parts) -> list[Ranker]:
     """Return what stands in the table beside the model."""
-    return [Popularity(parts.histories, len(parts.catalog))]
-
-
-def _baseline_ranks(baseline: Ranker, parts: Parts, targets: Targets) -> dict[str, Ranks]:
-    return {
-        ITEM: baseline.ranks(parts.histories, targets, unseen=False),
-        UNSEEN: baseline.ranks(parts.histories, targets, unseen=True),
+    make: dict[str, Callable[[], Ranker]] = {
+        "popularity": lambda: Popularity(parts.histories, len(parts.catalog)),
+        "co-occurrence": lambda: CoOccurrence(parts.histories, len(parts.catalog)),
+        "sasrec": lambda: parts.sasrec,
     }
+    return [make[name]() for name in parts.recipe.evaluate.baselines]
 
 
 def recommendations(parts: Parts, rankings: list[Ranking], targets: Targets) -> pl.DataFrame:

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trialigngr.baselines.sasrec import train_sasrec
 from trialigngr.catalog.prepare import data_fingerprint, prepare
 from trialigngr.catalog.shop.draw import draw_shop
 from trialigngr.decode.recommend import DecodeSettings
-from trialigngr.embed.items import load_embeddings, write_embeddings
+from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import write_interests
 from trialigngr.evaluate.figures import EvaluateSettings
@@ -119,10 +120,12 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stag
     line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to))
     parts = Parts(recipe, out, seed)
     _add_items(line, recipe, parts)
+    _add_sids(line, recipe, parts)
     model = ModelSettings.of(recipe, seed)
     line.add("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.own)
     tested = EvaluationSettings(decode=recipe.decode, evaluate=recipe.evaluate)
-    line.add("evaluation", tested, "model", lambda to: rank_targets(parts, to), parts.own)
+    compared = "model sasrec" if "sasrec" in recipe.evaluate.baselines else "model"
+    line.add("evaluation", tested, compared, lambda to: rank_targets(parts, to), parts.own)
     return list(line.stages.values())
 
 
@@ -132,9 +135,6 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
     def embed(to: Path) -> Facts:
         return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to)
 
-    def assign(to: Path) -> Facts:
-        return assign_sids(recipe.sids, load_embeddings(parts.out / "embeddings"), parts.catalog.ids, to)
-
     line.add("captions", recipe.captions, "catalog", lambda to: write_captions(recipe.captions, parts.catalog, to))
     line.add(
         "interests",
@@ -143,4 +143,28 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
         lambda to: write_interests(recipe.interests, parts.catalog, parts.captions, to),
     )
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
-    line.add("sids", recipe.sids, "embeddings", assign)
+
+
+def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:
+    """Add the SIDs, and before them SASRec where its item vectors or its ranks are wanted."""
+    quantizer = recipe.sids.quantizer
+    if quantizer == "letter" or "sasrec" in recipe.evaluate.baselines:
+
+        def train(to: Path) -> Facts:
+            settings, histories = recipe.sasrec, parts.histories
+            valid = parts.sample("valid", settings.validate_users)
+            return train_sasrec(settings, histories, len(parts.catalog), valid, recipe.seed, to)
+
+        line.add("sasrec", recipe.sasrec, "catalog", train)
+
+    def assign(to: Path) -> Facts:
+        embeddings = parts.out / "embeddings"
+        ids = parts.catalog.ids
+        if quantizer == "letter":
+            return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, parts.sasrec.item_vectors)
+        if quantizer == "macrec":
+            text_ND, pictures_NE = load_modalities(embeddings)
+            return assign_sids(recipe.sids, text_ND, ids, to, pictures_NE)
+        return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to)
+
+    line.add("sids", recipe.sids, "embeddings sasrec" if quantizer == "letter" else "embeddings", assign)

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 from pydantic import Field
 
+from trialigngr.baselines.sasrec import SasRecSettings
 from trialigngr.catalog.prepare import CatalogSettings
 from trialigngr.catalog.shop.draw import ShopSettings
 from trialigngr.decode.recommend import DecodeSettings
@@ -45,6 +46,8 @@ class Recipe(Settings):
     """MDIM: the interests behind the items."""
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
+    sasrec: SasRecSettings = Field(default_factory=SasRecSettings)
+    """SASRec, where it is wanted: as a baseline, and for LETTER's collaborative vectors."""
     sids: SidSettings = Field(default_factory=SidSettings)
     """Vectors as Semantic IDs."""
     tasks: TaskSettings = Field(default_factory=TaskSettings)
