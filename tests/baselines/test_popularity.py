@@ -5,17 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.baselines.logs import histories
 from trialigngr.baselines.popularity import Popularity
-from trialigngr.catalog.histories import Histories
+from trialigngr.baselines.ranker import ranks as ranks_of
 from trialigngr.metrics.ranks import MISSED
-
-
-def histories(*sequences: list[int]) -> Histories:
-    """Return leave-last-out histories of catalogue rows."""
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    items = np.array([row for sequence in sequences for row in sequence], dtype=np.int64)
-    return Histories([f"u{n}" for n in range(len(sequences))], offsets, items, lengths - 2, lengths - 1)
 
 
 def test_by_hand():
@@ -23,10 +16,10 @@ def test_by_hand():
     found = histories([0, 1, 2, 3], [0, 1, 4, 1], [0, 2, 1, 4])
     popularity = Popularity(found, 5)
     assert popularity.counts_N.tolist() == [3, 2, 1, 0, 0]
-    plain = popularity.ranks(found, found.targets("test"), unseen=False)
+    plain = ranks_of(popularity, found, found.targets("test"), unseen=False)
     # Item 3 shares places 4 and 5 with item 4; item 1 is second.
     assert list(zip(plain.ahead_M, plain.tied_M, strict=True)) == [(3, 2), (1, 1), (3, 2)]
-    masked = popularity.ranks(found, found.targets("test"), unseen=True)
+    masked = ranks_of(popularity, found, found.targets("test"), unseen=True)
     # u0 has taken all of 0, 1, 2; u1 takes item 1 again, which no masked list can hold; u2 has taken 0, 2, 1.
     assert list(zip(masked.ahead_M, masked.tied_M, strict=True)) == [(0, 2), (MISSED, 1), (0, 2)]
 
@@ -36,7 +29,7 @@ def test_equals_brute_force(unseen: bool):
     random = np.random.default_rng(0)
     found = histories(*[random.integers(0, 12, random.integers(3, 9)).tolist() for _ in range(40)])
     popularity, targets = Popularity(found, 15), found.targets("test")
-    ranks = popularity.ranks(found, targets, unseen=unseen)
+    ranks = ranks_of(popularity, found, targets, unseen=unseen)
     counts = [sum(int(row == item) for part in found.train_sequences() for row in part) for item in range(15)]
     for place, (user, position) in enumerate(zip(targets.users, targets.positions, strict=True)):
         sequence = found.sequence(user).tolist()

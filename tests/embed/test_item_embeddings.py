@@ -97,6 +97,7 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
     assert [bool(row.any()) for row in embeddings[:, 26:]] == seen
     assert facts == {
         "encoders": ["letters", "middle"],
+        "sights": {"letters": "text", "middle": "picture"},
         "items": 6,
         "dimensions": embeddings.shape[1],
         "with_picture": 3,

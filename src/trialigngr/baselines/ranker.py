@@ -45,10 +45,11 @@ def ranks(ranker: Ranker, histories: Histories, targets: Targets, *, unseen: boo
             for user, place in zip(targets.users[part], targets.positions[part], strict=True)
         ]
         scores_BN = np.array(ranker.scores(before))
-        own_B1 = scores_BN[np.arange(len(before)), wanted_M[part]][:, None]
         if unseen:
             for line, seen in enumerate(before):
                 scores_BN[line, seen] = -np.inf
-        ahead_M[part], tied_M[part] = (scores_BN > own_B1).sum(1), (scores_BN == own_B1).sum(1)
-    missed_M = tied_M == 0  # the target itself is among what was taken
-    return Ranks(np.where(missed_M, MISSED, ahead_M), np.where(missed_M, 1, tied_M))
+        own_B1 = scores_BN[np.arange(len(before)), wanted_M[part]][:, None]
+        missed_B = np.isneginf(own_B1[:, 0])
+        ahead_M[part] = np.where(missed_B, MISSED, (scores_BN > own_B1).sum(1))
+        tied_M[part] = np.where(missed_B, 1, (scores_BN == own_B1).sum(1))
+    return Ranks(ahead_M, tied_M)
