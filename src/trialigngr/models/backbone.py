@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
@@ -57,6 +59,8 @@ def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
     """Open a checkpoint; raise `ArtifactError` when its vocabulary does not hold these SID tokens."""
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} holds no model (no config.json); run the recipe to train one.")
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = tokenizer.get_vocab()
     if missing := [token for token in sid_tokens if token not in vocabulary]:
