@@ -20,6 +20,7 @@ COMMANDS = {
     "recommend": "trialigngr.cli.use",
     "evaluate": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
+    "lint-table": "trialigngr.cli.use",
     "import": "trialigngr.cli.data",
     "draw-shop": "trialigngr.cli.data",
     "sids": "trialigngr.cli.sids",

@@ -58,3 +58,22 @@ def report(run: Path) -> None:
     from trialigngr.pipeline.page import write_report
 
     click.echo(write_report(load(run)))
+
+
+@click.command()
+@click.argument("table", type=click.Path(path_type=Path))
+def lint_table(table: Path) -> None:
+    """Say which rows of TABLE hold figures that no ranked list can have.
+
+    TABLE is CSV, TSV, Markdown or JSON with one line a system and columns such as HR@10, Recall@5 or "Beauty NDCG@10";
+    or a run's metrics.json. The laws are arithmetic for one relevant item a list, and allow for rounding. Exit code 1
+    when a row breaks one.
+    """
+    from trialigngr.evaluate.lint import lint_table as lint
+
+    rows, found = lint(table)
+    for sentence in found:
+        click.echo(sentence)
+    click.echo(f"{rows} rows looked at, " + (f"{len(found)} broken laws." if found else "all possible."))
+    if found:
+        raise SystemExit(1)

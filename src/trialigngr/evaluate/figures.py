@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import log2
 from typing import Any, Literal
 
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.config import Settings
 from trialigngr.metrics.intervals import Estimate
-
-GAIN_BOUNDS = (1 / log2(11), 1 / log2(7))
-"""With one relevant item a target, (NDCG@10 − NDCG@5) / (HR@10 − HR@5) lies between them: places 10 and 6."""
+from trialigngr.metrics.laws import Printed, broken_laws
 
 
 class EvaluateSettings(Settings):
@@ -45,17 +42,9 @@ def test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
 
 
 def impossible(figures: Mapping[str, Mapping[str, float]]) -> str | None:
-    """Return a sentence when HR and NDCG at 5 and 10 cannot come from lists with one relevant item, else None."""
-    try:
-        hits = figures["HR@10"]["value"] - figures["HR@5"]["value"]
-        gain = figures["NDCG@10"]["value"] - figures["NDCG@5"]["value"]
-    except KeyError:
-        return None
-    slack = 2e-6
-    if GAIN_BOUNDS[0] * hits - slack <= gain <= GAIN_BOUNDS[1] * hits + slack:
-        return None
-    low, high = GAIN_BOUNDS
-    return (
-        f"(NDCG@10 − NDCG@5) / (HR@10 − HR@5) = {gain:.6f} / {hits:.6f} lies outside [{low:.4f}, {high:.4f}]: "
-        "these figures cannot be."
-    )
+    """Return a sentence when figures break a law of lists with one relevant item (`metrics.laws`), else None."""
+    row = {}
+    for metric, figure in figures.items():
+        name, _, k = metric.partition("@")
+        row[name, int(k)] = Printed(figure["value"])
+    return next(broken_laws(row), None)
