@@ -15,21 +15,44 @@ _run = click.argument("run", type=click.Path(path_type=Path))
 @_run
 @click.option("--user", help="A user of the log: recommend after everything they took.")
 @click.option("--history", metavar="ID,ID,…", help="Item ids, oldest first.")
+@click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
+@click.option("--deny", metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
+@click.option("--category", help="Recommend items of this category alone.")
+@click.option("--skip-unknown", is_flag=True, help="Leave items out of the history that the run does not know.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def recommend(run: Path, user: str | None, history: str | None, k: int, seen: bool, as_json: bool) -> None:
-    """Recommend items with the finished RUN, for a user or after a history."""
+def recommend(
+    run: Path,
+    user: str | None,
+    history: str | None,
+    all_users: bool,
+    out: Path | None,
+    k: int,
+    seen: bool,
+    deny: str | None,
+    category: str | None,
+    skip_unknown: bool,
+    as_json: bool,
+) -> None:
+    """Recommend items with the finished RUN, for a user, after a history, or for all users."""
     from trialigngr.pipeline import load
 
-    if (user is None) == (history is None):
-        raise click.UsageError("Give either --user or --history.")
+    if (user is not None) + (history is not None) + all_users != 1:
+        raise click.UsageError("Give either --user or --history, or --all-users.")
+    if all_users != (out is not None):
+        raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
-    if user is not None:
-        found = opened.recommend_user(user, k, unseen=not seen)
-    else:
-        ids = [item_id.strip() for item_id in (history or "").split(",") if item_id.strip()]
-        found = opened.recommend(ids, k, unseen=not seen)
+    if out is not None:
+        if deny or category or skip_unknown:
+            raise click.UsageError("--deny, --category and --skip-unknown are for one user or history.")
+        from trialigngr.pipeline.everyone import recommend_all
+
+        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen):,} users")
+        return
+    ids = opened.history_of(user) if user is not None else _ids(history)
+    found = opened.recommend(ids, k, unseen=not seen, deny=_ids(deny), category=category, skip_unknown=skip_unknown)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
         return
@@ -38,6 +61,10 @@ def recommend(run: Path, user: str | None, history: str | None, k: int, seen: bo
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)
+
+
+def _ids(text: str | None) -> list[str]:
+    return [item_id.strip() for item_id in (text or "").split(",") if item_id.strip()]
 
 
 @click.command()

@@ -15,9 +15,9 @@ from trialigngr.catalog.items import Item
 from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.foundation.device import pick_device
-from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.foundation.errors import ArtifactError, CatalogError, did_you_mean
 from trialigngr.pipeline.live import LiveParts
-from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.parts import Parts, Rows
 from trialigngr.pipeline.stages import ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
 
@@ -72,31 +72,58 @@ class Run:
         self.live.backbone.model.to(pick_device(self.recipe.train.device)).eval()
         return self.live.recommender(self.live.backbone, self.live.chat, self.live.views(self.live.chat))
 
-    def recommend(self, history: Sequence[str], k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        unseen: bool = True,
+        deny: Sequence[str] = (),
+        category: str | None = None,
+        skip_unknown: bool = False,
+    ) -> list[Recommendation]:
         """Return the best k items after a history of item ids, oldest first; ``unseen`` leaves out what is in it.
 
-        An empty history gets the most popular items. Raises `CatalogError` for an unknown item or k < 1.
+        ``deny`` are items that must not come back; of a ``category``, only items that bear it do. If k items are
+        allowed, k come back. An empty history gets the most popular items. Raises `CatalogError` for an unknown item
+        (``skip_unknown`` leaves it out of the history instead), an unknown category, or k < 1.
         """
         if k < 1:
             raise CatalogError(f"k = {k}: ask for at least one item.")
-        rows = np.array([self.live.catalog.row(item_id) for item_id in history], dtype=np.int64)
+        catalog = self.live.catalog
+        known = [item_id for item_id in history if not skip_unknown or item_id in catalog.rows]
+        rows = np.array([catalog.row(item_id) for item_id in known], dtype=np.int64)
+        denied = np.array([catalog.row(item_id) for item_id in deny], dtype=np.int64)
+        others = self._outside(category) if category is not None else rows[:0]
+        banned = np.concatenate([rows if unseen else rows[:0], denied, others, self.live.withdrawn_rows])
         if not len(rows):
-            return self._popular(k)
+            return self._popular(k, banned)
         cap = self.recipe.prompt.history_cap
-        banned = np.concatenate([rows, self.live.withdrawn_rows]) if unseen else self.live.withdrawn_rows
         ranking = self.recommender.recommend(rows[-cap:], k, banned if len(banned) else None)
         return [self._told(int(row), float(score)) for row, score in zip(ranking.rows, ranking.scores, strict=True)]
 
     def recommend_user(self, user_id: str, k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
         """Return the best k items for a user of the log, after everything they took."""
-        histories = self.live.histories
-        rows = histories.sequence(histories.user(user_id))
-        return self.recommend([self.live.catalog.ids[row] for row in rows], k, unseen=unseen)
+        return self.recommend(self.history_of(user_id), k, unseen=unseen)
 
-    def _popular(self, k: int) -> list[Recommendation]:
+    def history_of(self, user_id: str) -> list[str]:
+        """Return the ids of everything a user of the log took, oldest first; an unknown one raises `CatalogError`."""
+        histories = self.live.histories
+        return [self.live.catalog.ids[row] for row in histories.sequence(histories.user(user_id))]
+
+    def _outside(self, category: str) -> Rows:
+        """Return the rows of items that do not bear a category."""
+        names = self.live.catalog.table["categories"].to_list()
+        inside_N = np.array([category in (own or ()) for own in names], dtype=np.bool_)
+        if not inside_N.any():
+            known = sorted({name for own in names for name in own or ()})
+            raise CatalogError(f"There is no category {category!r} in this catalogue.{did_you_mean(category, known)}")
+        return np.flatnonzero(~inside_N)
+
+    def _popular(self, k: int, banned: Rows) -> list[Recommendation]:
         counts = self.live.histories.popularity(len(self.live.catalog))
         best = np.argsort(-counts, kind="stable")
-        return [self._told(int(row), None) for row in best[~np.isin(best, self.live.withdrawn_rows)][:k]]
+        return [self._told(int(row), None) for row in best[~np.isin(best, banned)][:k]]
 
     def _told(self, row: int, score: float | None) -> Recommendation:
         item: Item = self.live.catalog[row]

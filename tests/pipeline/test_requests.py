@@ -1,0 +1,108 @@
+"""What a request may ask for: items out of stock, one category, unknown items skipped, everybody at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.conftest import Done
+from trialigngr.foundation.errors import CatalogError
+from trialigngr.pipeline import everyone, load
+from trialigngr.pipeline.loaded import Run
+
+Cli = Callable[..., Done]
+HISTORY = ["p0003", "p0017"]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path) -> Run:
+    return load(tiny_run)
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [item.item_id for item in found]
+
+
+def test_denied_items_do_not_come_back_and_the_rest_keeps_its_order(run: Run) -> None:
+    everything = ids(run.recommend(HISTORY, 100))
+    denied = everything[:7:2]
+    assert ids(run.recommend(HISTORY, 100, deny=denied)) == [item for item in everything if item not in denied]
+    assert denied[0] not in ids(run.recommend([], 100, deny=denied))
+
+
+def test_all_of_a_category_and_nothing_else_comes_back(run: Run) -> None:
+    for category in {name for item in run.parts.catalog for name in item.categories}:
+        members = {item.item_id for item in run.parts.catalog if category in item.categories}
+        found = ids(run.recommend(HISTORY, 100, category=category))
+        assert set(found) == members - set(HISTORY)
+        assert len(run.recommend(HISTORY, 2, category=category)) == min(2, len(members - set(HISTORY)))
+
+
+def test_a_category_that_is_not_there(run: Run) -> None:
+    with pytest.raises(CatalogError, match="There is no category 'Lamp'"):
+        run.recommend(HISTORY, category="Lamp")
+
+
+def test_unknown_items_are_skipped_when_asked_to(run: Run) -> None:
+    assert run.recommend(["nobody", *HISTORY], 5, skip_unknown=True) == run.recommend(HISTORY, 5)
+    assert run.recommend(["nobody"], 5, skip_unknown=True) == run.recommend([], 5)
+    with pytest.raises(CatalogError, match="There is no item 'nobody'"):
+        run.recommend(["nobody", *HISTORY], 5)
+
+
+def test_everybody_at_once_is_each_alone(
+    cli: Cli, run: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everyone, "CHUNK", 16)
+    done = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "recs.parquet", "-k", 3)
+    assert done.code == 0, done.err
+    table = pl.read_parquet(tmp_path / "recs.parquet")
+    assert table["user_id"].unique(maintain_order=True).to_list() == run.parts.histories.user_ids
+    assert table.group_by("user_id").agg(pl.col("rank"))["rank"].to_list() == [[1, 2, 3]] * len(run.parts.histories)
+    alone = {user: ids(run.recommend_user(user, 3)) for user in run.parts.histories.user_ids[:12]}
+    same = [table.filter(user_id=user)["item_id"].to_list() == found for user, found in alone.items()]
+    assert sum(same) >= 10, "padding may turn near ties, no more"
+    assert [path.name for path in tmp_path.iterdir()] == ["recs.parquet"]
+
+
+def test_a_broken_batch_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everyone, "CHUNK", 16)
+    everyone.recommend_all(run, tmp_path / "whole.parquet", 2)
+    own, made = everyone._recommended, []
+
+    def breaks(*words: Any) -> pl.DataFrame:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(words[1])
+        return own(*words)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(everyone, "_recommended", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            everyone.recommend_all(run, tmp_path / "broken.parquet", 2)
+        made.clear()
+        broken.setattr(everyone, "_recommended", lambda *words: made.append(words[1]) or own(*words))
+        everyone.recommend_all(run, tmp_path / "broken.parquet", 2)
+    assert len(made) == -(-len(run.parts.histories) // 16) - 2, "the two finished chunks were not made again"
+    assert pl.read_parquet(tmp_path / "broken.parquet").equals(pl.read_parquet(tmp_path / "whole.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--all-users"], "belong together"),
+        (["--user", "u00005", "--out", "x.parquet"], "belong together"),
+        (["--all-users", "--out", "x.csv"], "ends in .parquet"),
+        (["--all-users", "--out", "x.parquet", "-k", "0"], "at least one"),
+        (["--all-users", "--out", "x.parquet", "--category", "Mugs"], "for one user or history"),
+        (["--user", "u00005", "--deny", "p9999"], "There is no item 'p9999'"),
+    ],
+)
+def test_requests_that_make_no_sense(cli: Cli, tiny_run: Path, words: list[str], sentence: str) -> None:
+    done = cli("recommend", tiny_run, *words)
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err
