@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trialigngr.metrics.intervals import bootstrap, paired
+from trialigngr.metrics.intervals import bootstrap, holm, p_values, paired
 
 
 def test_the_mean_is_over_targets_not_users():
@@ -57,3 +57,28 @@ def test_paired_sees_a_small_difference_that_two_intervals_cannot():
     assert difference["x"].low > 0
     apart = bootstrap({"ours": ours, "theirs": theirs}, users)
     assert apart["ours"].low < apart["theirs"].high
+
+
+def test_p_is_small_where_the_interval_leaves_zero_and_large_where_nothing_differs():
+    random = np.random.default_rng(0)
+    base, users = random.random(500), np.arange(500)
+    p = p_values(
+        {"better": base + 0.05, "same": base + random.normal(0, 0.3, 500)}, {"better": base, "same": base}, users
+    )
+    assert p["better"] == 2 / 10_001
+    assert p["same"] > 0.05
+
+
+def test_p_is_uniform_when_there_is_no_difference():
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        noise = random.normal(size=60)
+        found.append(p_values({"x": noise}, {"x": np.zeros(60)}, np.arange(60), draws=400)["x"])
+    assert 0.35 < np.mean(found) < 0.65
+    assert np.mean(np.array(found) < 0.1) < 0.2
+
+
+def test_holm_by_hand():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}

@@ -69,12 +69,15 @@ def _ids(text: str | None) -> list[str]:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-def evaluate(runs: tuple[Path, ...]) -> None:
+@click.option(
+    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "markdown", "latex", "json"])
+)
+def evaluate(runs: tuple[Path, ...], form: str) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
-    from trialigngr.pipeline.compare import table_lines
+    from trialigngr.evaluate.tables import FORMATS
+    from trialigngr.pipeline.compare import comparison
 
-    for line in table_lines(runs):
-        click.echo(line)
+    click.echo(FORMATS[form](comparison(runs)))
 
 
 @click.command()

@@ -13,7 +13,7 @@ import polars as pl
 from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.metrics.intervals import Estimate, bootstrap, paired
-from trialigngr.metrics.ranks import Ranks, per_target
+from trialigngr.metrics.ranks import Floats, Ranks, per_target
 
 ITEM, UNSEEN, SID = "item", "unseen", "sid"
 """Item level, nothing masked (the headline); the same with items taken before masked; SID level (one place a SID)."""
@@ -75,11 +75,19 @@ class TargetRanks:
 
     def difference(self, system: str, other: str, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
         """Return system − other on these targets, with its paired 95 % interval over users."""
-        ours, theirs = (per_target(self.ranks[name][way], ks) for name in (system, other))
-        return paired(ours, theirs, self.users_M)
+        return paired(self.values(system, way, ks), self.values(other, way, ks), self.users_M)
+
+    def values(self, system: str, way: str, ks: Sequence[int]) -> dict[str, Floats]:
+        """Return each metric of a system, a value a target [M]."""
+        return per_target(self.ranks[system][way], ks)
 
     def difference_from(self, other: TargetRanks, way: str, ks: Sequence[int]) -> dict[str, Estimate]:
         """Return this run's model − another run's on the same targets; raise when the targets are not the same."""
+        self.refuse_others(other)
+        return paired(self.values("model", way, ks), other.values("model", way, ks), self.users_M)
+
+    def refuse_others(self, other: TargetRanks) -> None:
+        """Raise `ArtifactError` when another run was not tested on the same targets."""
         mine, theirs = (
             list(zip(run.user_ids, run.positions_M.tolist(), run.item_ids, strict=True)) for run in (self, other)
         )
@@ -87,4 +95,3 @@ class TargetRanks:
             raise ArtifactError(
                 "The runs were tested on different targets (data, k-core or split differ), so they cannot be compared."
             )
-        return paired(per_target(self.ranks["model"][way], ks), per_target(other.ranks["model"][way], ks), self.users_M)

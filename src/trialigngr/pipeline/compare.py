@@ -1,53 +1,41 @@
-"""Finished runs side by side: figures with intervals, paired differences, and what the figures mean."""
+"""Finished runs side by side, on the same targets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from trialigngr.evaluate.tables import METRICS, Comparison, Line, Versus
 from trialigngr.evaluate.targets import ITEM, TargetRanks
-from trialigngr.metrics.intervals import Estimate
-from trialigngr.pipeline.loaded import Run, load
+from trialigngr.metrics.intervals import holm, p_values, paired
+from trialigngr.pipeline.loaded import load
 
 KS = (5, 10)
 
 
-def table_lines(folders: Sequence[Path]) -> Iterator[str]:
-    """Yield the lines of the table; raise `ArtifactError` when the runs were tested on different targets."""
+def comparison(folders: Sequence[Path]) -> Comparison:
+    """Return the runs, the first one's baselines, and the first against all of them.
+
+    Raises `ArtifactError` when the runs were tested on different targets.
+    """
     runs = [load(folder) for folder in folders]
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
-    width = max(12, *(len(run.folder.name) for run in runs)) + 2
-    yield from _protocol(runs[0])
-    yield ""
-    yield " " * width + "".join(f"{name:>28s}" for name in ("HR@5", "NDCG@5", "HR@10", "NDCG@10"))
-    for run, test in zip(runs, tests, strict=True):
-        yield f"{run.folder.name:{width}s}" + _row(test.figures("model", ITEM, KS))
-    for system in tests[0].ranks:
-        if system != "model":
-            yield f"{system:{width}s}" + _row(tests[0].figures(system, ITEM, KS))
-    yield ""
-    yield f"{runs[0].folder.name} minus, paired over users:"
+    first, baselines = tests[0], [system for system in tests[0].ranks if system != "model"]
+    lines = [
+        Line(run.folder.name, test.figures("model", ITEM, KS), run.metrics.get("over_seeds"))
+        for run, test in zip(runs, tests, strict=True)
+    ]
+    lines += [Line(system, first.figures(system, ITEM, KS)) for system in baselines]
+    others = {}
     for run, test in zip(runs[1:], tests[1:], strict=True):
-        yield f"{run.folder.name:{width}s}" + _row(tests[0].difference_from(test, ITEM, KS), sign="+")
-    for system in tests[0].ranks:
-        if system != "model":
-            yield f"{system:{width}s}" + _row(tests[0].difference("model", system, ITEM, KS), sign="+")
-
-
-def _row(figures: dict[str, Estimate], sign: str = "") -> str:
-    ordered = [figures[name] for name in ("HR@5", "NDCG@5", "HR@10", "NDCG@10")]
-    return "".join(f"{f'{f.value:{sign}.4f} [{f.low:{sign}.4f}, {f.high:{sign}.4f}]':>28s}" for f in ordered)
-
-
-def _protocol(run: Run) -> Iterator[str]:
-    said = run.metrics["protocol"]
-    yield (
-        f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
-        f"{said['k_core']}-core, history ≤ {said['history_cap']}, whole catalogue, "
-        f"seen items {said['seen_items'].split(' (')[0]}"
-    )
-    yield (
-        f"item level; {said['beams']} beams, normalised over the {said['normalisation']}; "
-        f"selection by {said['selection']}"
-    )
-    yield f"[…]: {said['interval']}"
+        first.refuse_others(test)
+        others[run.folder.name] = test.values("model", ITEM, KS)
+    others |= {system: first.values(system, ITEM, KS) for system in baselines}
+    ours = first.values("model", ITEM, KS)
+    p = {name: p_values(ours, theirs, first.users_M) for name, theirs in others.items()}
+    corrected = holm({(name, metric): p[name][metric] for name in others for metric in METRICS})
+    versus = [
+        Versus(name, paired(ours, theirs, first.users_M), {metric: corrected[name, metric] for metric in METRICS})
+        for name, theirs in others.items()
+    ]
+    return Comparison(runs[0].metrics["protocol"], tuple(lines), tuple(versus))
