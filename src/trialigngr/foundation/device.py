@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -26,6 +28,22 @@ def pick_device(name: str = "auto") -> torch.device:
     if not here.get(device.type, True):
         raise RecipeError(f"This machine has no device {name!r}; use auto or cpu.")
     return device
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return cast(Callable[[int], int], ctypes.CDLL("libc.so.6").malloc_trim)
+    except (OSError, AttributeError):
+        return None  # another C library, with habits of its own
+
+
+def return_freed_memory() -> None:
+    """Give pages that hold nothing back to the system, where the C library is glibc: it keeps what tensors of ever
+    other shapes leave between them."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 @cache

@@ -19,7 +19,7 @@ from pydantic import Field
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, progress
-from trialigngr.foundation.device import Precision, autocast, pick_device
+from trialigngr.foundation.device import Precision, autocast, pick_device, return_freed_memory
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
@@ -29,6 +29,8 @@ from trialigngr.tasks.packing import Sheet, pack
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.loss import DeviceRows, target_losses
 
+TRIM_EVERY = 50
+"""Steps on a CPU between two returns of freed memory; without them Beauty's training grew to 8 GB (docs/log.md)."""
 Validate = Callable[[Any], dict[str, float]]
 
 
@@ -146,6 +148,8 @@ class Trainer:
                 loss = self.train_step(step, task, sheets)
                 journal.loss(task.task.name, loss)
                 advance(1, f"{task.task.number} loss {loss:.3f}, best {max(state['best'], 0):.4f}")
+                if self.device.type == "cpu" and (step + 1) % TRIM_EVERY == 0:
+                    return_freed_memory()
                 state["step"], state["seconds"] = step + 1, time.monotonic() - started
                 if (step + 1) % self.settings.validate_every == 0 or step + 1 == self.steps:
                     self._validated(state, journal, out)
