@@ -56,7 +56,7 @@ def publish(stage: str, name: str, out: Path) -> None:
 def publish_sids(recipe: Recipe, out: Path) -> None:
     """Put the SIDs of what can be recommended at the top: the run's own, those appended, without those withdrawn."""
     with TemporaryDirectory(dir=out, prefix=".sids.") as temporary:
-        LiveParts(recipe, out).offered.save(Path(temporary))
+        LiveParts(Parts(recipe, out)).offered.save(Path(temporary))
         (Path(temporary) / "sids.parquet").replace(out / "sids.parquet")
 
 

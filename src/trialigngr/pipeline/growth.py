@@ -45,7 +45,7 @@ def append_items(folder: Path, new: Path) -> Facts:
     path = items_file(new)
     fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
     with alone(folder):
-        live = LiveParts(run.recipe, folder)
+        live = LiveParts(Parts(run.recipe, folder))
         batch = _batch(folder, fingerprint)
         if (batch / "sids" / MANIFEST).is_file() and batch in live.batches:
             log(f"{path}: appended already, as {batch.name}")
@@ -129,7 +129,7 @@ def withdraw_items(folder: Path, item_ids: Sequence[str], free: bool) -> int:
     run = Run(folder)
     run.manifest("model")
     with alone(folder):
-        live = LiveParts(run.recipe, folder)
+        live = LiveParts(Parts(run.recipe, folder))
         state: State = "free" if free else "reserved"
         withdrawn = live.withdrawn | {live.catalog.ids[live.catalog.row(item_id)]: state for item_id in item_ids}
         write_text_atomically(folder / WITHDRAWN, json.dumps(withdrawn, indent=1) + "\n")

@@ -20,8 +20,8 @@ from trialigngr.enrich.captions import load_captions
 from trialigngr.enrich.interests import Interests, load_interests
 from trialigngr.foundation.artifact import MANIFEST, read_manifest
 from trialigngr.foundation.console import log
+from trialigngr.models.backbone import Backbone
 from trialigngr.pipeline.parts import Parts, Rows
-from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.semantic_ids import SemanticIds
 
 APPENDED = "appended"
@@ -35,9 +35,14 @@ T = TypeVar("T")
 class LiveParts(Parts):
     """Own items stand first and keep their rows; appended ones follow batch by batch. SIDs of a row never change."""
 
-    def __init__(self, recipe: Recipe, out: Path) -> None:
-        super().__init__(recipe, out)
-        self.as_trained = Parts(recipe, out)
+    def __init__(self, as_trained: Parts) -> None:
+        super().__init__(as_trained.recipe, as_trained.out)
+        self.as_trained = as_trained
+
+    @property
+    def backbone(self) -> Backbone:
+        """The trained model, loaded once."""
+        return self.as_trained.backbone
 
     @cached_property
     def batches(self) -> list[Path]:

@@ -42,7 +42,7 @@ class Run:
             )
         self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
         self.parts = Parts(self.recipe, folder)
-        self.live = LiveParts(self.recipe, folder)
+        self.live = LiveParts(self.parts)
 
     def manifest(self, stage: str) -> Manifest:
         """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""

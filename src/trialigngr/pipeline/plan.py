@@ -28,9 +28,10 @@ def _cost(stage: Stage, recipe: Recipe) -> str:
         "captions": f"by {recipe.captions.generator}, once a picture",
         "interests": f"by {recipe.interests.generator}, once an item",
         "embeddings": f"by {recipe.embeddings.encoder}",
+        "sasrec": f"at most {recipe.sasrec.epochs} epochs",
         "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.sizes))}",
         "model": (
-            f"{recipe.model.name}, {len(recipe.tasks.tasks())} tasks, "
+            f"{recipe.model.name}, up to {len(recipe.tasks.tasks())} tasks, "
             f"at most {settings.epochs:g} epochs of {settings.batch_size} a batch"
         ),
         "evaluation": f"{recipe.decode.beams} beams, twice over all test targets",
