@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr.embed.items import load_modalities
 from trialigngr.pipeline import load
+from trialigngr.pipeline.sid_quality import beside
+from trialigngr.sids.quality import measure
 from trialigngr.sids.semantic_ids import SemanticIds
 
 Cli = Callable[..., Done]
@@ -27,6 +29,7 @@ def test_a_recipe_names_it_and_gets_it(cli: Cli, copied_run: Path, method: str) 
     assert run.manifest("sids").facts["quantizer"] == method
     assert (copied_run / "sasrec").is_dir() == (method == "letter")
     assert ("sasrec" in run.manifest("sids").parents) == (method == "letter")
+    assert measure(run.parts.sids, beside(run.parts)).fidelity is not None, "the report can be written"
     if method == "macrec":
         assert len(SemanticIds.load(copied_run / "sids" / "pictures")) == len(run.parts.sids)
 

@@ -168,16 +168,17 @@ def load_embeddings(folder: Path) -> Floats:
 def load_modalities(folder: Path) -> tuple[Floats, Floats]:
     """Return what the embeddings hold of the text and of the pictures, unit rows [N, D] and [N, E].
 
-    An item without a picture has the mean picture. Raises `ArtifactError` where an encoder sees both, or none pictures.
+    An item without a picture has the mean picture (zeros where no item has one). Raises `ArtifactError` where an
+    encoder sees both.
     """
     embeddings_ND, sees = load_embeddings(folder), Fusion.load(folder / FUSION).widths()
     sights = read_manifest(folder).facts["sights"]
     columns = np.repeat([sights[name] for name in sees], list(sees.values()))
     text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]
-    if "both" in columns or not text_ND.shape[1] or not pictures_NE.any():
+    if "both" in columns:
         raise ArtifactError(
             f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(sees)}); "
-            "a quantizer that pairs both needs pictures, and encoders of one modality each."
+            "a quantizer that pairs both needs encoders of one modality each."
         )
     return unit(text_ND), _with_mean(unit(pictures_NE))
 
@@ -185,6 +186,8 @@ def load_modalities(folder: Path) -> tuple[Floats, Floats]:
 def _with_mean(pictures_NE: Floats) -> Floats:
     """Return the rows with those of zeros, items without a picture, replaced by the unit mean of the others."""
     absent_N = ~pictures_NE.any(1)
+    if absent_N.all():
+        return pictures_NE
     filled_NE = pictures_NE.copy()
     filled_NE[absent_N] = unit(pictures_NE[~absent_N].mean(0, keepdims=True))
     return filled_NE

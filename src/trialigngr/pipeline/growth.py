@@ -13,7 +13,7 @@ import numpy as np
 from trialigngr.catalog.folder import items_file, read_items
 from trialigngr.catalog.prepare import items_fingerprint, load_catalog, prepare_items
 from trialigngr.embed.fusion import Fusion
-from trialigngr.embed.items import FUSION, load_embeddings, write_embeddings
+from trialigngr.embed.items import FUSION, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import sample_texts, write_interests
 from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
@@ -24,6 +24,7 @@ from trialigngr.pipeline.live import APPENDED, WITHDRAWN, LiveParts, State
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.running import alone
+from trialigngr.pipeline.sid_quality import sid_vectors
 from trialigngr.pipeline.stages import Line, Stage
 from trialigngr.sids.assign import QUANTIZER
 from trialigngr.sids.growth import append
@@ -101,11 +102,11 @@ def _refuse_known(new_ids: Sequence[str], live: LiveParts, path: Path) -> None:
 
 def _append_sids(live: LiveParts, batch: Path, to: Path) -> Facts:
     """Write the SIDs of a batch, none of which anything else bears or had reserved, and return the facts."""
-    ids, vectors_MD = load_catalog(batch / "catalog").ids, load_embeddings(batch / "embeddings")
+    ids, vectors_MD = load_catalog(batch / "catalog").ids, sid_vectors(live.recipe, batch / "embeddings")
     quantizer = Quantizer.load(live.out / "sids" / QUANTIZER)
     grown = append(
         _bearing(live), quantizer, ids, vectors_MD, live.recipe.sids.collisions,
-        old_ND=load_embeddings(live.out / "embeddings"),
+        old_ND=sid_vectors(live.recipe, live.out / "embeddings"),
     )  # fmt: skip
     SemanticIds(ids, grown.sids.codes_NL[-len(ids) :], grown.sids.sizes).save(to)
     drift = None if grown.drift is None else asdict(grown.drift)

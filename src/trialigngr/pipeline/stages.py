@@ -18,6 +18,7 @@ from trialigngr.enrich.interests import write_interests
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status
 from trialigngr.foundation.config import Settings
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.ranking import rank_targets
@@ -164,6 +165,8 @@ def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:
             return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, parts.sasrec.item_vectors)
         if quantizer == "macrec":
             text_ND, pictures_NE = load_modalities(embeddings)
+            if not pictures_NE.any():
+                raise RecipeError("sids.quantizer = macrec pairs text with pictures, and no item has one; use another.")
             return assign_sids(recipe.sids, text_ND, ids, to, pictures_NE)
         return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to)
 
