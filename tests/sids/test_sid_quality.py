@@ -19,7 +19,7 @@ from trialigngr.sids.quantizers.levels import Level, Levels
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.spaces import Plain
 from trialigngr.sids.semantic_ids import SemanticIds
-from trialigngr.sids.tsne import draw_tsne
+from trialigngr.sids.tsne import code_map, draw_tsne
 
 CODES = np.int32([[0, 0], [0, 0], [0, 1], [1, 2]])
 SIDS = SemanticIds(["p", "q", "r", "s"], CODES, (4, 3))
@@ -114,7 +114,11 @@ def test_the_depth_curve_rises_and_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [3, 60])
 def test_the_picture_of_code_space_is_drawn(tmp_path: Path, n: int) -> None:
     decoded_ND = np.random.default_rng(0).normal(size=(n, 6)).astype(np.float32)
-    draw_tsne(decoded_ND, [None, *["a $x$", "b"] * n][:n], tmp_path / "tsne.png")
+    found = code_map(decoded_ND, [None, *["a $x$", "b"] * n][:n])
+    assert found.places_M2.shape == (n, 2)
+    assert found.names[:1] == ("a $x$",)
+    assert found.groups_M.tolist()[:3] == [-1, 0, 1]
+    draw_tsne(found, tmp_path / "tsne.png")
     assert (tmp_path / "tsne.png").read_bytes()[:4] == b"\x89PNG"
 
 

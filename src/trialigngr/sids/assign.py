@@ -77,7 +77,8 @@ def assign_sids(
     ``beside_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a second
     set, of the pictures, into ``pictures/``. Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    if not out.is_dir():
+        out.mkdir(parents=True)
     vectors_ND = _checked(embeddings_ND, item_ids)
     beside_NC = None if beside_NC is None else _checked(beside_NC, item_ids)
     quantizers = fit(settings, vectors_ND, beside_NC)
