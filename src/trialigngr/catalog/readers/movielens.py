@@ -65,7 +65,9 @@ def _read_csv(source: Path) -> Tables:
     if (source / "links.csv").is_file():
         links = [tuple(value or None for value in row) for row in _csv_rows(source / "links.csv")]
         names = {"item_id": pl.String(), "imdb_id": pl.String(), "tmdb_id": pl.String()}
-        films = films.join(pl.DataFrame(links, schema=names, orient="row").lazy(), on="item_id", how="left")
+        films = films.join(
+            pl.DataFrame(links, schema=names, orient="row").lazy(), on="item_id", how="left", maintain_order="left"
+        )
     return Tables(films, ratings)
 
 
