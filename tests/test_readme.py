@@ -47,7 +47,8 @@ def test_python_blocks_run(where: str, code: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("where", "line"), [pytest.param(*entry, id=" ".join(entry)) for entry in command_lines()])
 def test_command_lines_parse(where: str, line: str) -> None:
-    context, words = click.Context(trialigngr, info_name="trialigngr"), shlex.split(line, comments=True)[1:]
+    context = click.Context(trialigngr, info_name="trialigngr", **trialigngr.context_settings)
+    words = shlex.split(line, comments=True)[1:]
     command: click.Command | None = trialigngr
     while isinstance(command, click.Group):
         command = command.get_command(context, words.pop(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_evaluate_runs_side_by_side(cli: Cli, tiny_run: Path, copied_run: Path) 
     difference = figures["differences"]["popularity"]["HR@10"]["value"]
     assert f"{difference:+.4f}" in differences
     assert cli("evaluate", tiny_run).code == 0
+
+
+def test_evaluate_tells_runs_of_one_name_apart(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one" / "run", tmp_path / "other" / "run"
+    for folder in (one, other):
+        shutil.copytree(tiny_run, folder)
+    done = cli("evaluate", one, other, "--format", "json")
+    assert done.code == 0
+    assert str(one) in done.out
+    assert str(other) in done.out
+
+
+def test_evaluate_refuses_a_run_given_twice(cli: Cli, tiny_run: Path) -> None:
+    done = cli("evaluate", tiny_run, tiny_run)
+    assert done.code != 0
+    assert "is given twice" in done.err
 
 
 def test_evaluate_refuses_other_targets(cli: Cli, tiny_run: Path, copied_run: Path) -> None:
