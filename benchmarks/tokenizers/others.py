@@ -22,24 +22,30 @@ class Fitted:
     decode: Callable[[npt.NDArray[Any]], Vectors]
 
 
-def fit_faiss(vectors_ND: Vectors) -> Fitted:
+Fit = Callable[[Vectors, int], Fitted]
+"""Vectors [N, D] and a seed → a fitted tokenizer."""
+
+
+def fit_faiss(vectors_ND: Vectors, seed: int) -> Fitted:
     """Fit faiss' residual quantizer as it comes (beam of 5)."""
     import faiss
 
     quantizer = faiss.ResidualQuantizer(vectors_ND.shape[1], LEVELS, 8)
-    quantizer.cp.seed = 0
+    quantizer.cp.seed = seed
     quantizer.train(vectors_ND)
     return Fitted(quantizer.compute_codes, quantizer.decode)
 
 
-def fit_faiss_kmeans(vectors_ND: Vectors) -> Fitted:
+def fit_faiss_kmeans(vectors_ND: Vectors, seed: int) -> Fitted:
     """Fit faiss' k-means (25 iterations, all vectors) level by level on residuals."""
     import faiss
 
     books: list[Vectors] = []
     left_ND = vectors_ND
     for level in range(LEVELS):
-        clusters = faiss.Kmeans(vectors_ND.shape[1], CODES, niter=25, seed=level, max_points_per_centroid=10**7)
+        clusters = faiss.Kmeans(
+            vectors_ND.shape[1], CODES, niter=25, seed=LEVELS * seed + level, max_points_per_centroid=10**7
+        )
         clusters.train(np.ascontiguousarray(left_ND))
         books.append(np.asarray(clusters.centroids))
         left_ND = left_ND - books[-1][faiss.knn(left_ND, books[-1], 1)[1][:, 0]]
@@ -57,16 +63,16 @@ def fit_faiss_kmeans(vectors_ND: Vectors) -> Fitted:
     return Fitted(encode, decode)
 
 
-def fit_semantic_id(vectors_ND: Vectors) -> Fitted:
+def fit_semantic_id(vectors_ND: Vectors, seed: int) -> Fitted:
     """Fit `semantic-id`'s RQKMeans as it comes (scikit-learn, best of 10 starts)."""
     from semantic_id import RQKMeans
 
-    model = RQKMeans(n_levels=LEVELS, n_clusters=CODES, random_state=0)
+    model = RQKMeans(n_levels=LEVELS, n_clusters=CODES, random_state=seed)
     model.fit(vectors_ND)
     return Fitted(model.encode, model.decode)
 
 
-def fit_rectokens(vectors_ND: Vectors) -> Fitted:
+def fit_rectokens(vectors_ND: Vectors, seed: int) -> Fitted:
     """Fit `rectokens`' RQ k-means: ten passes in batches of ten vectors a code, the size its own notes ask for.
 
     Its public methods are compiled on every new batch size, which would be timed; what they call is called instead.
@@ -74,8 +80,8 @@ def fit_rectokens(vectors_ND: Vectors) -> Fitted:
     import torch
     from rectokens.tokenizers.rq_kmeans import RQKMeansTokenizer
 
-    inner = RQKMeansTokenizer(num_levels=LEVELS, codebook_size=CODES, dim=vectors_ND.shape[1], seed=0)._rq
-    rows_ND, generator = torch.from_numpy(vectors_ND), torch.Generator().manual_seed(0)
+    inner = RQKMeansTokenizer(num_levels=LEVELS, codebook_size=CODES, dim=vectors_ND.shape[1], seed=seed)._rq
+    rows_ND, generator = torch.from_numpy(vectors_ND), torch.Generator().manual_seed(seed)
     for _ in range(10):
         for batch in torch.randperm(len(rows_ND), generator=generator).split(10 * CODES):
             inner.fit_step(rows_ND[batch])
@@ -88,10 +94,10 @@ def fit_rectokens(vectors_ND: Vectors) -> Fitted:
     return Fitted(lambda rows: inner.quantize(torch.from_numpy(rows)).codes.numpy(), decode)
 
 
-def others() -> dict[str, Callable[[Vectors], Fitted]]:
+def others() -> dict[str, Fit]:
     """Return the libraries that are installed, by name."""
     known = {"semantic-id": ("semantic_id", fit_semantic_id), "rectokens": ("rectokens", fit_rectokens)}
-    found: dict[str, Callable[[Vectors], Fitted]] = {"faiss residual quantizer": fit_faiss}
+    found: dict[str, Fit] = {"faiss residual quantizer": fit_faiss}
     for name, (module, fit) in known.items():
         if find_spec(module) is None:
             print(f"{name} is not installed (pip install --no-deps {name}); its side is left out.")

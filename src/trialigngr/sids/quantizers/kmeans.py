@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Vectors
+from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Paths, Vectors
 
-FIRST_DIMENSIONS = (16, 32, 64, 128, 256)
+FIRST_DIMENSIONS = (16, 32, 64, 128)
 """Principal dimensions in which a k-means begins, one after the other."""
+FitLevel = Callable[[Vectors, int, int, Vectors | None], Level]
+"""What fits one codebook: vectors [N, D], size, seed, and a start [K, D] or None."""
 CROWD = 8
 """Vectors a code from which that pays; with three a code (Beauty, 4,096 codes) it costs fidelity and collisions."""
 
@@ -21,12 +26,15 @@ class KMeansSettings(Settings):
     iterations: int = Field(25, ge=1)
     """Lloyd iterations a level, at most: it stops when nothing changes."""
     progressive: int = Field(6, ge=0)
-    """Iterations in each of the first 16, 32, … 256 principal dimensions before that, where there are at least 8
+    """Iterations in each of the first 16, 32, 64 and 128 principal dimensions before that, where there are at least 8
     vectors a code; 0 begins at random vectors."""
+    finishing: int = Field(8, ge=1)
+    """Iterations in all dimensions after such a beginning, instead of ``iterations``: little is left to move."""
     points_per_code: int = Field(256, ge=1)
     """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
     beam: int = Field(1, ge=1)
-    """Partial codes kept while encoding; 1 takes the nearest code level by level (Eqs. 3–4)."""
+    """Partial codes kept while fitting and encoding; 1 takes the nearest code level by level (Eqs. 3–4). A level is
+    fitted on what all kept partial codes leave over (as in faiss' residual quantizer)."""
     refinements: int = Field(0, ge=0)
     """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
 
@@ -47,9 +55,11 @@ def kmeans(
     Without a start, clusters are first found in few principal dimensions, then in more, then in all: on text embeddings
     3 × 256 codes so found leave 5 % less error and 40 % fewer collisions than from random vectors (docs/log.md).
     """
+    iterations = settings.iterations
     if start_KD is None and settings.progressive and len(vectors_ND) >= CROWD * size:
         start_KD = _progressive(vectors_ND, size, settings, seed)
-    return _lloyd(vectors_ND, size, settings.iterations, settings, seed, start_KD)
+        iterations = iterations if start_KD is None else min(iterations, settings.finishing)
+    return _lloyd(vectors_ND, size, iterations, settings, seed, start_KD)
 
 
 def _progressive(vectors_ND: Vectors, size: int, settings: KMeansSettings, seed: int) -> Vectors | None:
@@ -98,32 +108,44 @@ def residual_kmeans(
     vectors_ND: Vectors, sizes: tuple[int, ...], settings: KMeansSettings, seed: int, start: Levels | None = None
 ) -> Levels:
     """Return codebooks [K_l, D] fitted one after the other, each on the residuals the ones before left (Eqs. 3–4)."""
+
+    def fit_level(residual_ND: Vectors, size: int, own_seed: int, start_KD: Vectors | None) -> Level:
+        return Level(kmeans(residual_ND, size, settings, own_seed, start_KD))
+
     points_MD = sample(vectors_ND, settings.points_per_code * max(sizes), child(seed, "points"))
-    levels: list[Level] = []
-    residual_MD = points_MD
-    for index, size in enumerate(sizes):
-        begin_KD = None if start is None else start[index].vectors_KD
-        level = Level(kmeans(residual_MD, size, settings, child(seed, "level", index), begin_KD))
-        residual_MD = residual_MD - level.vectors_KD[level.nearest(residual_MD)]
-        levels.append(level)
-    return refined(Levels(levels, settings.beam), points_MD, settings.refinements)
-
-
-def refined(levels: Levels, points_MD: Vectors, rounds: int) -> Levels:
-    """Return codebooks after rounds of: encode, then move each code to the mean of what its points' other codes leave.
-
-    A code without points stays. (Coordinate descent on the squared error of the sum, one codebook after the other.)
-    """
-    for _ in range(rounds):
-        codes_ML = levels.encode(points_MD)
-        books = [level.vectors_KD for level in levels]
-        left_MD = points_MD - levels.sum(codes_ML)
-        for index, codes_M in enumerate(codes_ML.T):
-            with_own_MD = left_MD + books[index][codes_M]
-            books[index] = means(with_own_MD, codes_M, books[index])
-            left_MD = with_own_MD - books[index][codes_M]
-        levels = Levels([Level(vectors_KD) for vectors_KD in books], levels.beam)
+    levels = one_by_one(points_MD, sizes, fit_level, settings.beam, seed, start)
+    for _ in range(settings.refinements):
+        levels = moved(levels, points_MD)
     return levels
+
+
+def one_by_one(
+    points_MD: Vectors, sizes: tuple[int, ...], fit_level: FitLevel, beam: int, seed: int, start: Levels | None = None
+) -> Levels:
+    """Return levels fitted coarse to fine, each on what the ``beam`` best partial codes of each point leave of it."""
+    levels: list[Level] = []
+    paths = Paths.at(points_MD)
+    for index, size in enumerate(sizes):
+        left_XD = paths.residual_NBD.reshape(-1, points_MD.shape[1])
+        begin_KD = None if start is None else start[index].vectors_KD
+        levels.append(fit_level(left_XD, size, child(seed, "level", index), begin_KD))
+        paths = paths.along(levels[-1], beam)
+    return Levels(levels, beam)
+
+
+def moved(levels: Levels, points_MD: Vectors) -> Levels:
+    """Return codebooks that moved, one after the other, to the means of what their points' other codes leave over.
+
+    A code without points stays. (A round of coordinate descent on the squared error of the sum.)
+    """
+    codes_ML = levels.encode(points_MD)
+    books = [level.vectors_KD for level in levels]
+    left_MD = points_MD - levels.sum(codes_ML)
+    for index, codes_M in enumerate(codes_ML.T):
+        with_own_MD = left_MD + books[index][codes_M]
+        books[index] = means(with_own_MD, codes_M, books[index])
+        left_MD = with_own_MD - books[index][codes_M]
+    return Levels([replace(level, vectors_KD=book) for level, book in zip(levels, books, strict=True)], levels.beam)
 
 
 def means(points_MD: Vectors, codes_M: Codes, vectors_KD: Vectors) -> Vectors:

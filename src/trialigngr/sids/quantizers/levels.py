@@ -54,6 +54,30 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Paths:
+    """The best partial codes of each row [N, B, l], best first, and what they leave of it [N, B, D]."""
+
+    residual_NBD: Vectors
+    codes_NBL: Codes
+
+    @classmethod
+    def at(cls, latents_ND: Vectors) -> Paths:
+        """Return the one empty path of each row."""
+        return cls(latents_ND[:, None], np.zeros((len(latents_ND), 1, 0), dtype=np.int32))
+
+    def along(self, level: Level, beam: int) -> Paths:
+        """Return the ``beam`` best paths that are a code of this level longer; ties go to the path that came first."""
+        n, _, width = self.residual_NBD.shape
+        costs_MC, codes_MC = level.nearest_few(self.residual_NBD.reshape(-1, width), beam)
+        best_NB = np.argsort(costs_MC.reshape(n, -1), axis=1, kind="stable")[:, :beam]
+        parents_NB1 = (best_NB // codes_MC.shape[1])[:, :, None]
+        codes_NB = np.take_along_axis(codes_MC.reshape(n, -1), best_NB, 1)
+        codes_NBL = np.concatenate([np.take_along_axis(self.codes_NBL, parents_NB1, 1), codes_NB[:, :, None]], 2)
+        residual_NBD = np.take_along_axis(self.residual_NBD, parents_NB1, 1) - level.vectors_KD[codes_NB]
+        return Paths(residual_NBD, codes_NBL)
+
+
+@dataclass(frozen=True)
 class Levels:
     """L codebooks over the same space; an item's vector is the sum of its codes' vectors (Eqs. 3–4)."""
 
@@ -92,17 +116,10 @@ class Levels:
         return np.stack(codes, axis=1)
 
     def _beam(self, latents_ND: Vectors) -> Codes:
-        n, width = latents_ND.shape
-        residual_NBD, codes_NBL = latents_ND[:, None], np.zeros((n, 1, 0), dtype=np.int32)
+        paths = Paths.at(latents_ND)
         for level in self.levels:
-            costs_MC, codes_MC = level.nearest_few(residual_NBD.reshape(-1, width), self.beam)
-            choices = codes_MC.shape[1]
-            best_NB = np.argsort(costs_MC.reshape(n, -1), axis=1, kind="stable")[:, : self.beam]
-            parents_NB1 = (best_NB // choices)[:, :, None]
-            codes_NB = np.take_along_axis(codes_MC.reshape(n, -1), best_NB, 1)
-            codes_NBL = np.concatenate([np.take_along_axis(codes_NBL, parents_NB1, 1), codes_NB[:, :, None]], 2)
-            residual_NBD = np.take_along_axis(residual_NBD, parents_NB1, 1) - level.vectors_KD[codes_NB]
-        return codes_NBL[:, 0]
+            paths = paths.along(level, self.beam)
+        return paths.codes_NBL[:, 0]
 
     def sum(self, codes_NL: Codes) -> Vectors:
         """Return the sum of the codes' vectors [N, D]; fewer columns than levels give the coarser sum."""

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans, means, sample
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans, means, moved, one_by_one, sample
 from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Vectors, blocks
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.spaces import Plain
@@ -42,14 +42,26 @@ def balanced_levels(
     vectors_ND: Vectors, sizes: tuple[int, ...], settings: BalancedSettings, seed: int, start: Levels | None = None
 ) -> Levels:
     """Return balanced codebooks fitted one after the other, from ``start`` where there is one."""
-    levels: list[Level] = []
-    residual_ND = vectors_ND
-    for index, size in enumerate(sizes):
-        begin_KD = None if start is None else start[index].vectors_KD
-        level = balanced_kmeans(residual_ND, size, settings, child(seed, "level", index), begin_KD)
-        residual_ND = residual_ND - level.vectors_KD[level.nearest(residual_ND)]
-        levels.append(level)
-    return Levels(levels, settings.beam)
+
+    def fit_level(residual_ND: Vectors, size: int, own_seed: int, start_KD: Vectors | None) -> Level:
+        return balanced_kmeans(residual_ND, size, settings, own_seed, start_KD)
+
+    levels = one_by_one(vectors_ND, sizes, fit_level, settings.beam, seed, start)
+    for _ in range(settings.refinements):
+        levels = _priced(moved(levels, vectors_ND), vectors_ND, settings)
+    return levels
+
+
+def _priced(levels: Levels, vectors_ND: Vectors, settings: BalancedSettings) -> Levels:
+    """Return the levels at new prices, each found on what the other levels' codes leave over."""
+    codes_NL, priced = levels.encode(vectors_ND), list(levels)
+    left_ND = vectors_ND - levels.sum(codes_NL)
+    for index, (level, codes_N) in enumerate(zip(levels, codes_NL.T, strict=True)):
+        points_MD = sample(left_ND + level.vectors_KD[codes_N], DISTANCES_AT_ONCE // level.size, index)
+        free_K = np.zeros(level.size, dtype=np.float32)
+        prices_K, _ = find_prices(Level(level.vectors_KD).distances(points_MD), free_K, settings)
+        priced[index] = Level(level.vectors_KD, prices_K)
+    return Levels(priced, levels.beam)
 
 
 def balanced_kmeans(

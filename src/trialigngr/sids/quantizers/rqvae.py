@@ -28,7 +28,9 @@ class TrainingSettings(Settings):
     epochs: int = Field(30, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(10, ge=1)
-    """Epochs without a better held-out reconstruction after which training stops; the best epoch is kept."""
+    """Epochs without a better one after which training stops; the best epoch is kept."""
+    best: Literal["reconstruction", "collisions"] = "reconstruction"
+    """Which epoch is best: that of the least error on held-out vectors, or of the fewest items that share a SID."""
     batch: int = Field(1024, ge=1)
     """Vectors a step."""
     learning_rate: float = Field(1e-3, gt=0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trialigngr.foundation.console import Advance, progress
 from trialigngr.foundation.seeds import child
+from trialigngr.sids.collisions import collisions
 from trialigngr.sids.quantizers.bottleneck import Bottleneck
 from trialigngr.sids.quantizers.levels import Levels, Vectors
 from trialigngr.sids.quantizers.network import Autoencoder
@@ -18,6 +19,7 @@ from trialigngr.sids.quantizers.network import Autoencoder
 if TYPE_CHECKING:
     from trialigngr.sids.quantizers.rqvae import TrainingSettings
 
+Measure = Literal["reconstruction", "collisions"]
 MakeBottleneck = Callable[[Vectors], Bottleneck]
 """Latents of the training vectors [N, Z] → the bottleneck that starts from them."""
 
@@ -39,7 +41,7 @@ class Strand:
 
 @dataclass(frozen=True)
 class Trained:
-    """A strand as it was at the epoch that reconstructed the held-out vectors best."""
+    """A strand as it was at its best epoch."""
 
     weights: dict[str, Vectors]
     levels: Levels
@@ -47,7 +49,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Best:
-    error: float
+    least: float
     epoch: int
     strands: list[Trained]
 
@@ -103,19 +105,19 @@ def _together(
     joint_term: nn.Module | None,
     advance: Advance,
 ) -> list[Trained]:
-    """Train until the held-out error has not fallen for ``patience`` epochs."""
+    """Train until no epoch of the last ``patience`` was the best."""
     parameters = [p for one in strands for p in (*one.network.parameters(), *one.bottleneck.parameters())]
     parameters += joint_term.parameters() if joint_term is not None else []
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0)
-    best = _look(strands, held_H, 0)
+    best = _look(strands, held_H, 0, settings.best)
     for epoch in range(1, settings.epochs + 1):
         for rows_B in _batches(train_T, settings.batch, shuffle):
             _step(optimiser, _loss(strands, rows_B, joint_term))
         for one in strands:
             one.bottleneck.end_epoch(one.latents(train_T), shuffle)
-        now = _look(strands, held_H, epoch)
-        best = now if now.error < best.error else best
-        advance(note=f"held-out error {now.error:.4f}, best {best.error:.4f}")
+        now = _look(strands, held_H, epoch, settings.best)
+        best = now if now.least < best.least else best
+        advance(note=f"{settings.best} {now.least:.4f}, best {best.least:.4f}")
         if epoch - best.epoch >= settings.patience:
             break
     return best.strands
@@ -132,15 +134,26 @@ def _loss(strands: Sequence[Strand], rows_B: Tensor, joint_term: nn.Module | Non
 
 
 @torch.no_grad()
-def _look(strands: Sequence[Strand], held_H: Tensor, epoch: int) -> _Best:
-    """Return the state as it is now, with its held-out error."""
-    error = 0.0
-    for one in strands:
-        x_HD, levels = one.vectors_ND[held_H], one.bottleneck.levels()
-        latents_HZ = one.network.encode(x_HD).numpy()
-        quantised_HZ = torch.from_numpy(levels.sum(levels.encode(latents_HZ)))
-        error += float(one.network.error(one.network.decode(quantised_HZ), x_HD))
-    return _Best(error, epoch, [Trained(one.network.weights(), one.bottleneck.levels()) for one in strands])
+def _look(strands: Sequence[Strand], held_H: Tensor, epoch: int, by: Measure) -> _Best:
+    """Return the state as it is now, with what the best epoch has least of, summed over the strands."""
+    measure = {"reconstruction": _held_out_error, "collisions": _collisions}[by]
+    return _Best(
+        sum(measure(one, held_H) for one in strands),
+        epoch,
+        [Trained(one.network.weights(), one.bottleneck.levels()) for one in strands],
+    )
+
+
+def _held_out_error(one: Strand, held_H: Tensor) -> float:
+    x_HD, levels = one.vectors_ND[held_H], one.bottleneck.levels()
+    latents_HZ = one.network.encode(x_HD).numpy()
+    quantised_HZ = torch.from_numpy(levels.sum(levels.encode(latents_HZ)))
+    return float(one.network.error(one.network.decode(quantised_HZ), x_HD))
+
+
+def _collisions(one: Strand, _held_H: Tensor) -> float:
+    rows_N = torch.arange(len(one.vectors_ND))
+    return collisions(one.bottleneck.levels().encode(one.latents(rows_N).numpy()))["items"]
 
 
 def _split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
