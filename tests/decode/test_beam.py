@@ -195,4 +195,4 @@ def test_tokens_of_a_level_are_told_apart_from_the_end():
 
     codes_NL = np.array([[3, 1, END]], dtype=np.int32)
     levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._levels
-    assert [level.tokens_M.tolist() for level in levels] == [[13], [21], [END_TOKEN]]
+    assert [level.tokens_K[level.token_of_M.long()].tolist() for level in levels] == [[13], [21], [END_TOKEN]]
