@@ -42,22 +42,25 @@ class Nodes:
     node of which ``asks_M`` is False all is certain: the model need not be asked.
     """
 
+    widest: int
     tokens_K: Tensor
     token_of_M: Tensor
     children: Tensor
     asks_M: Tensor
-    widest: int
 
     @classmethod
     def of(cls, level: Level, tokens_K: npt.NDArray[np.int64], end: int, asks_M: npt.NDArray[np.bool_]) -> Nodes:
-        codes, token_of_M = np.unique(level.codes_M, return_inverse=True)
-        tokens = np.where(codes == END, end, tokens_K[codes])
+        """Lay a level of a trie out; ``tokens_K`` are the token ids of its codes."""
+        present = np.bincount(level.codes_M - END) > 0
+        codes, place = np.flatnonzero(present) + END, np.cumsum(present, dtype=np.int32) - 1
+        tokens, token_of_M = np.where(codes == END, end, tokens_K[codes]), place[level.codes_M - END]
         widest = int(np.diff(level.children).max())
-        return cls(*map(torch.from_numpy, (tokens, token_of_M.astype(np.int32), level.children, asks_M)), widest)
+        return cls(widest, *map(torch.from_numpy, (tokens, token_of_M, level.children, asks_M)))
 
     def to(self, device: torch.device) -> Nodes:
+        """Return them on a device."""
         arrays = (self.tokens_K, self.token_of_M, self.children, self.asks_M)
-        return Nodes(*(array.to(device) for array in arrays), self.widest)
+        return Nodes(self.widest, *(array.to(device) for array in arrays))
 
     def tokens(self, nodes: Tensor) -> Tensor:
         """Return the token ids of nodes."""

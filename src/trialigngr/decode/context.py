@@ -15,7 +15,7 @@ SHARED_AT_LEAST = 256
 """Tokens that a shared beginning must save before it is worth a forward pass of its own."""
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers' classes are untyped
     """One layer's keys and values in buffers with room for what will be grown.
 
     What is written for one row is written for all B: so the beginning that all prompts share is read once.
@@ -60,10 +60,10 @@ class _Layer(DynamicLayer):
 class Context:
     """``last_BD`` are the hidden states at the end of each prompt. Grown tokens stand behind the prompts, in slots."""
 
-    def __init__(self, model: Any, prompts: Prompts, room: int) -> None:
+    def __init__(self, model: Any, asked: Prompts, room: int) -> None:
         """Encode prompts, padded at the right: a causal model never looks there, and what is grown masks it."""
         self.model, device = model, model.device
-        prompts = [list(prompt) for prompt in prompts]
+        prompts = [list(prompt) for prompt in asked]
         width = max(map(len, prompts))
         self.cache = Cache(layer_class_to_replicate=partial(_Layer, len(prompts), width + room))
         self.lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -107,7 +107,7 @@ class Context:
             layer.length = self.width
 
 
-def _shared(prompts: Prompts) -> int:
+def _shared(prompts: list[list[int]]) -> int:
     """Return how many tokens all prompts begin with, short of any prompt's last; 0 where sharing saves too little."""
     first, last = min(prompts), max(prompts)
     limit = min(map(len, prompts)) - 1

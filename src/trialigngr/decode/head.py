@@ -24,7 +24,8 @@ def level_logits(model: Any, hidden_XD: Tensor, tokens_K: Tensor, normalisation:
         pieces = hidden_XD.split(max(most // model.config.vocab_size, 16))
         return torch.cat([_log_softmax(layer(piece_XD).float(), tokens_K) for piece_XD in pieces])
     if type(layer) is not nn.Linear:  # a wrapped layer (adapters, quantised weights) has no rows to pick
-        return layer(hidden_XD)[:, tokens_K].float()  # type: ignore[no-any-return]
+        some_XK: Tensor = layer(hidden_XD)[:, tokens_K].float()
+        return some_XK
     bias = None if layer.bias is None else layer.bias[tokens_K]
     return nn.functional.linear(hidden_XD, layer.weight[tokens_K], bias).float()
 
