@@ -8,7 +8,8 @@ costs at most W tokens: where the rest of a SID is certain already, nothing is a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,16 @@ class BeamSearch:
         if self._levels[0].children.device != self.model.device:
             self._levels = [level.to(self.model.device) for level in self._levels]
         return self._levels
+
+    def normalised(self, normalisation: Normalisation) -> BeamSearch:
+        """Return the same search under a normalisation."""
+        other = copy(self)
+        other.normalisation, asks = normalisation, _asking(self.trie, normalisation)
+        other._levels = [
+            replace(level, asks_M=torch.from_numpy(asks_M).to(level.children.device))
+            for level, asks_M in zip(self._levels, asks, strict=True)
+        ]
+        return other
 
     @torch.inference_mode()
     def __call__(self, prompts: Prompts, beams: int, filters: Filters = None) -> Beams:
