@@ -49,7 +49,11 @@ class Recommender:
 
     def recommend(self, history: Rows, k: int, allowed: Filter | Rows | None = None) -> Ranking:
         """Return the best k items after a history (oldest first), of those that a filter lets."""
-        found = self.search([self.prompt(history)], max(self.settings.beams, k), [allowed])
+        return self.after(self.prompt(history), k, allowed)
+
+    def after(self, prompt: list[int], k: int, allowed: Filter | Rows | None = None) -> Ranking:
+        """Return the best k items after a prompt. Where k is more than the beams, k beams are kept."""
+        found = self.search([prompt], max(self.settings.beams, k), [allowed])
         return self._ranking(found.leaves_BW[0], found.scores_BW[0], as_filter(allowed), k)
 
     def _ranking(self, leaves_W: Rows, scores_W: npt.NDArray[np.float32], allowed: Filter, k: int) -> Ranking:
