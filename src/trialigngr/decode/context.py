@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 Prompts = Sequence[Sequence[int]]
 SHARED_AT_LEAST = 256
 """Tokens that a shared beginning must save before it is worth a forward pass of its own."""
+
+_ENDS_B: ContextVar[Tensor | None] = ContextVar("where each prompt ends, while prompts are read", default=None)
+_SPARING: WeakSet[Any] = WeakSet()
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers' classes are untyped
@@ -70,17 +75,23 @@ class Context:
         self._real_BT = torch.arange(width, device=device) < self.lengths_B[:, None]
         self.width, self.grown = width, 0
         tokens_BT = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
+        _spare_last_mlp(model)
         shared = _shared(prompts)
         if shared:
-            self._read(tokens_BT[:1, :shared])
-        hidden_BTD = self._read(tokens_BT[:, shared:])
-        self.last_BD = hidden_BTD[torch.arange(len(prompts), device=device), self.lengths_B - shared - 1]
+            self._read(tokens_BT[:1, :shared], self.lengths_B[:1] * 0)
+        self.last_BD = self._read(tokens_BT[:, shared:], self.lengths_B - shared - 1)
 
-    def _read(self, tokens_BT: Tensor) -> Tensor:
-        read: Tensor = self.model.base_model(
-            input_ids=tokens_BT, past_key_values=self.cache, use_cache=True
-        ).last_hidden_state
-        return read
+    def _read(self, tokens_BT: Tensor, ends_B: Tensor) -> Tensor:
+        """Read tokens into the cache and return the hidden states [B, D] at the ends."""
+        told = _ENDS_B.set(ends_B)
+        try:
+            hidden_BTD = self.model.base_model(
+                input_ids=tokens_BT, past_key_values=self.cache, use_cache=True
+            ).last_hidden_state
+        finally:
+            _ENDS_B.reset(told)
+        last_BD: Tensor = hidden_BTD[torch.arange(len(ends_B), device=ends_B.device), ends_B]
+        return last_BD
 
     def grow(self, tokens_BX: Tensor, after_BX: Tensor, seen_BXS: Tensor) -> Tensor:
         """Grow X tokens a prompt, and return their hidden states [B, X, D].
@@ -105,6 +116,26 @@ class Context:
         self.grown = 0
         for layer in self.cache.layers:
             layer.length = self.width
+
+
+def _spare_last_mlp(model: Any) -> None:
+    """Let the last feed-forward block look at the ends of prompts alone: no one reads its other outputs.
+
+    What it gives for the end [B, 1, D] is added to every token, and is right for the end. The hook does nothing but
+    while prompts are read, and in the thread that reads them.
+    """
+    blocks = [module for name, module in model.base_model.named_modules() if name.endswith(".mlp")]
+    if not blocks or model in _SPARING:
+        return
+    _SPARING.add(model)
+
+    def ends_only(_block: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        ends_B = _ENDS_B.get()
+        if ends_B is None:
+            return None
+        return (given[0][torch.arange(len(ends_B), device=ends_B.device), ends_B][:, None], *given[1:])
+
+    blocks[-1].register_forward_pre_hook(ends_only)
 
 
 def _shared(prompts: list[list[int]]) -> int:
