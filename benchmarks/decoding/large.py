@@ -26,17 +26,24 @@ def main() -> None:
         print(f"{seconds_of(lambda: Trie.from_codes(codes_NL)):.1f} s to build", file=sys.stderr)
 
 
+class Hidden(nn.Module):
+    """Random hidden states at no cost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden_XD = torch.randn(2**14, 8)
+
+    def forward(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
+        """Return as many as there are tokens."""
+        return SimpleNamespace(last_hidden_state=self.hidden_XD[: input_ids.numel()].view(*input_ids.shape, 8))
+
+
 class Free:
     """A model that costs nothing: what is left of a decode is the trie's own part."""
 
     def __init__(self) -> None:
         self.device, self.config = torch.device("cpu"), SimpleNamespace(vocab_size=VOCABULARY, _attn_implementation="x")
-        self.head = nn.Linear(8, VOCABULARY, bias=False)
-        self.hidden_XD = torch.randn(2**14, 8)
-
-    def base_model(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
-        """Return random hidden states."""
-        return SimpleNamespace(last_hidden_state=self.hidden_XD[: input_ids.numel()].view(*input_ids.shape, 8))
+        self.base_model, self.head = Hidden(), nn.Linear(8, VOCABULARY, bias=False)
 
     def get_output_embeddings(self) -> nn.Linear:
         """Return a narrow output layer."""

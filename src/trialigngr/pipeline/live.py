@@ -77,7 +77,9 @@ class LiveParts(Parts):
             return self
         if now.batches == self.batches:
             changed = ("_moment", "withdrawn", "withdrawn_rows")
-            now.__dict__ |= {name: value for name, value in self.__dict__.items() if name not in changed}
+            # A copy first: other threads may be loading more.
+            kept = dict(self.__dict__)
+            now.__dict__ |= {name: value for name, value in kept.items() if name not in changed}
         return now
 
     def _joined(self, own: list[T], stage: str, load: Callable[[Path], list[T]]) -> list[T]:
