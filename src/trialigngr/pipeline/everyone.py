@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.histories import Targets
-from trialigngr.decode.recommend import Recommender
+from trialigngr.decode.recommend import DecodeSettings, Recommender
 from trialigngr.foundation.artifact import fingerprint
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
@@ -33,7 +33,7 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
     offer = run.offer
-    histories, settings = offer.parts.histories, run.recipe.decode
+    histories, settings = offer.parts.histories, run.recipe.decode.model_copy(update={"beams": offer.beams_for(k)})
     users = np.argsort(-histories.lengths, kind="stable")
     users = users[histories.lengths[users] > 0]
     offered = {batch.name: "" for batch in offer.parts.batches} | {f"-{item}": "" for item in offer.parts.withdrawn}
@@ -48,7 +48,7 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
         for start in range(0, len(users), CHUNK):
             here, path = users[start : start + CHUNK], chunks / f"{start:09d}.parquet"
             if not path.exists():
-                _recommended(offer, here, k, unseen).write_parquet(path.with_suffix(".new"))
+                _recommended(offer, here, k, unseen, settings).write_parquet(path.with_suffix(".new"))
                 path.with_suffix(".new").replace(path)
             advance(len(here))
     table = pl.concat([pl.read_parquet(path) for path in sorted(chunks.glob("*.parquet"))])
@@ -60,9 +60,8 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
     return len(users)
 
 
-def _recommended(offer: Offer, users: Rows, k: int, unseen: bool) -> pl.DataFrame:
+def _recommended(offer: Offer, users: Rows, k: int, unseen: bool, settings: DecodeSettings) -> pl.DataFrame:
     parts, own = offer.parts, offer.recommender
-    settings = own.settings.model_copy(update={"beams": max(own.settings.beams, k)})
     taken = [parts.histories.sequence(int(user)) for user in users]
     gone = parts.withdrawn_rows
     banned = [np.concatenate([rows, gone]) if unseen else gone for rows in taken]

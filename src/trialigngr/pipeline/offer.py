@@ -116,7 +116,8 @@ class Offer:
             log("The history is empty: these are the most popular items.")
             return self._popular(k, allowed)
         own = self.recommender if request.by == "sid" else self.title_recommender
-        return self._told(own.recommend(rows[-self.parts.recipe.prompt.history_cap :], self._wide(k), allowed))
+        self.beams_for(k)
+        return self._told(own.recommend(rows[-self.parts.recipe.prompt.history_cap :], k, allowed))
 
     def find(self, text: str, k: int, view: View, request: Request) -> list[Recommendation]:
         """Return the k items that a title (T1), or a visual description (T7), means most likely.
@@ -133,7 +134,8 @@ class Offer:
             raise CatalogError("The text is empty; say what is looked for.")
         asked = [*chat.header(task.system, task.instruction), *tokens, *chat.tail]
         allowed = self._allowed(np.empty(0, dtype=np.int64), request)
-        return self._told(self.recommender.after(asked, self._wide(k), allowed))
+        self.beams_for(k)
+        return self._told(self.recommender.after(asked, k, allowed))
 
     def _allowed(self, seen: Rows, request: Request) -> Filter:
         denied = np.array([self.parts.catalog.row(item_id) for item_id in request.deny], dtype=np.int64)
@@ -149,11 +151,12 @@ class Offer:
             raise CatalogError(f"There is no category {category!r} in this catalogue.{hint}")
         return self._of_category[category]
 
-    def _wide(self, k: int) -> int:
+    def beams_for(self, k: int) -> int:
+        """Return the beams that k items take: k where that is more than ``decode.beams``, which is said."""
         beams = self.parts.recipe.decode.beams
         if k > beams:
             log(f"k = {k} is more than decode.beams = {beams}: {k} beams are kept.")
-        return k
+        return max(beams, k)
 
     def _trained_for(self, what: str, fits: Callable[[Task], bool]) -> Task:
         trained = read_manifest(self.parts.own / "model").facts["examples"]
