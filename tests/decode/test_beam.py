@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode.conftest import END_TOKEN, MODELS, TOKENS_LK, Codes, catalogue, prompts, search, sid_of_leaf
+from tests.decode.conftest import (
+    END_TOKEN,
+    MODELS,
+    TOKENS_LK,
+    Codes,
+    catalogue,
+    prompts,
+    search,
+    sid_of_leaf,
+    tiny,
+)
 from trialigngr.decode import context
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.sids.semantic_ids import END
@@ -164,6 +175,16 @@ def test_a_beginning_that_all_share_is_read_once(
     assert together.leaves_BW.tolist() == apart.leaves_BW.tolist()
     assert together.scores_BW == pytest.approx(apart.scores_BW, abs=1e-4)
     assert beam([asked[0], beginning], 6).leaves_BW[0].tolist() == apart.leaves_BW[0].tolist(), "one ends with it"
+
+
+def test_a_copy_of_a_model_that_decoded_decodes_alike_and_plain_passes_are_untouched(models: dict[str, Any]) -> None:
+    model, codes_NL, asked = models["llama"], catalogue(60, seed=4), prompts(LENGTHS)
+    tokens_BT = torch.tensor([asked[1]])
+    fresh = tiny("llama")(tokens_BT).logits
+    usual = search(model, codes_NL)(asked, 6)
+    again = search(deepcopy(model), codes_NL)(asked, 6)
+    assert (again.scores_BW == usual.scores_BW).all()
+    assert torch.equal(model(tokens_BT).logits, fresh)
 
 
 def test_what_is_certain_is_not_asked(models: dict[str, Any]) -> None:

@@ -124,18 +124,20 @@ def _spare_last_mlp(model: Any) -> None:
     What it gives for the end [B, 1, D] is added to every token, and is right for the end. The hook does nothing but
     while prompts are read, and in the thread that reads them.
     """
-    blocks = [module for name, module in model.base_model.named_modules() if name.endswith(".mlp")]
-    if not blocks or model in _SPARING:
+    if model in _SPARING:
         return
     _SPARING.add(model)
+    blocks = [module for name, module in model.base_model.named_modules() if name.endswith(".mlp")]
 
     def ends_only(_block: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         ends_B = _ENDS_B.get()
-        if ends_B is None:
+        # One token is the end itself: a second hook (of a copied model, of another thread) changes nothing.
+        if ends_B is None or given[0].shape[1] == 1:
             return None
         return (given[0][torch.arange(len(ends_B), device=ends_B.device), ends_B][:, None], *given[1:])
 
-    blocks[-1].register_forward_pre_hook(ends_only)
+    for last in blocks[-1:]:
+        last.register_forward_pre_hook(ends_only)
 
 
 def _shared(prompts: list[list[int]]) -> int:
