@@ -72,8 +72,8 @@ def test_fewer_than_asked_for_is_said(cli: Cli, tiny_run: Path) -> None:
         (["--history", "p9999"], "There is no item 'p9999'"),
         (["--user", "u99999"], "There is no user 'u99999'"),
         (["--user", "u00005", "-k", "0"], "at least one"),
-        (["--user", "u00005", "--history", "p0003"], "either --user or --history"),
-        ([], "either --user or --history"),
+        (["--user", "u00005", "--history", "p0003"], "Give one of --user"),
+        ([], "Give one of --user"),
     ],
 )
 def test_recommend_wrongly(cli: Cli, tiny_run: Path, words: list[str], sentence: str) -> None:

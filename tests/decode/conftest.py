@@ -8,7 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.sids.semantic_ids import END
@@ -17,17 +26,28 @@ from trialigngr.sids.trie import Trie
 VOCABULARY, END_TOKEN = 50, 1
 TOKENS_LK = [list(range(10, 14)), list(range(20, 24)), list(range(30, 34))]
 Codes = npt.NDArray[np.int32]
+SHAPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "qwen": (Qwen2Config, Qwen2ForCausalLM, {"hidden_size": 32, "num_attention_heads": 2, "tie_word_embeddings": True}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"hidden_size": 32, "num_attention_heads": 2, "head_dim": 24}),
+    "llama": (LlamaConfig, LlamaForCausalLM, {"hidden_size": 32, "num_attention_heads": 2}),
+    # Three query heads to a key-value head, tied embeddings, as SmolLM2-135M has them.
+    "smollm2": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {"hidden_size": 36, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True},
+    ),
+}
 
 
 def tiny(kind: str) -> Any:
     """Return a small random model that is far from uniform."""
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "gpt2":
         model: Any = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=64))
     else:
-        config, build = {"qwen": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[kind]
-        model = build(config(vocab_size=VOCABULARY, num_key_value_heads=1, tie_word_embeddings=kind == "qwen", **shape))
+        config, build, shape = SHAPES[kind]
+        common = {"intermediate_size": 48, "num_hidden_layers": 2, "num_key_value_heads": 1}
+        model = build(config(vocab_size=VOCABULARY, **(common | shape)))
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -82,9 +102,13 @@ def prompts(lengths: tuple[int, ...], seed: int = 0) -> list[list[int]]:
 MODELS = {
     "qwen": lambda: tiny("qwen"),
     "llama": lambda: tiny("llama"),
+    "qwen3": lambda: tiny("qwen3"),
+    "smollm2": lambda: tiny("smollm2"),
     "gpt2": lambda: tiny("gpt2"),
     "qwen, trained": lambda: trained(tiny("qwen")),
     "llama, trained": lambda: trained(tiny("llama")),
+    "qwen3, trained": lambda: trained(tiny("qwen3")),
+    "smollm2, trained": lambda: trained(tiny("smollm2")),
 }
 
 

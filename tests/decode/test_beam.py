@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode.conftest import END_TOKEN, MODELS, TOKENS_LK, Codes, catalogue, prompts, search, sid_of_leaf
+from tests.decode.conftest import (
+    END_TOKEN,
+    MODELS,
+    TOKENS_LK,
+    Codes,
+    catalogue,
+    prompts,
+    search,
+    sid_of_leaf,
+    tiny,
+)
+from trialigngr.decode import context
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Trie
@@ -28,13 +40,26 @@ def written(codes_NL: Codes) -> list[tuple[int, ...]]:
 def generated(model: Any, prompt: list[int], sids: list[tuple[int, ...]], beams: int) -> tuple[list[Any], list[float]]:
     """Return what Hugging Face's constrained beam search writes, and its scores."""
 
+    found = _generate(model, torch.tensor([prompt]), torch.ones(1, len(prompt), dtype=torch.long), sids, beams)
+    return [_ended(row[len(prompt) :].tolist()) for row in found.sequences], found.sequences_scores.tolist()
+
+
+def _ended(text: list[int]) -> tuple[int, ...]:
+    return tuple(text[: text.index(END_TOKEN) + 1] if END_TOKEN in text else text)
+
+
+def _generate(
+    model: Any, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, sids: list[tuple[int, ...]], beams: int
+) -> Any:
+    width = tokens_BT.shape[1]
+
     def allowed(_batch: int, ids: torch.Tensor) -> list[int]:
-        begun = tuple(ids[len(prompt) :].tolist())
+        begun = tuple(ids[width:].tolist())
         return sorted({sid[len(begun)] for sid in sids if sid[: len(begun)] == begun and len(sid) > len(begun)})
 
-    found = model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+    return model.generate(
+        tokens_BT,
+        attention_mask=mask_BT,
         num_beams=beams,
         num_return_sequences=beams,
         max_new_tokens=3,
@@ -46,9 +71,6 @@ def generated(model: Any, prompt: list[int], sids: list[tuple[int, ...]], beams:
         return_dict_in_generate=True,
         output_scores=True,
     )
-    texts = [tuple(row[len(prompt) :].tolist()) for row in found.sequences]
-    ended = [text[: text.index(END_TOKEN) + 1] if END_TOKEN in text else text for text in texts]
-    return ended, found.sequences_scores.tolist()
 
 
 @torch.no_grad()
@@ -77,6 +99,21 @@ def test_equals_hugging_face(models: dict[str, Any], name: str, unequal: bool):
         texts, scores = generated(model, prompt, sids, 8)
         assert [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW[0]] == texts
         assert ours.scores_BW[0] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen, trained", "qwen3", "llama", "smollm2, trained"])
+def test_equals_hugging_face_on_a_left_padded_batch(models: dict[str, Any], name: str) -> None:
+    model, codes_NL, asked = models[name], catalogue(40, seed=1, unequal=True), prompts(LENGTHS)
+    width = max(LENGTHS)
+    tokens_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in asked])
+    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in asked])
+    beam = search(model, codes_NL)
+    theirs = _generate(model, tokens_BT, mask_BT, written(codes_NL), 8)
+    unpadded = [tokens_T[mask_T.bool()].tolist() for tokens_T, mask_T in zip(tokens_BT, mask_BT, strict=True)]
+    ours = beam(unpadded, 8)
+    sids = [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW.flatten()]
+    assert sids == [_ended(row[width:].tolist()) for row in theirs.sequences]
+    assert ours.scores_BW.flatten() == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
@@ -117,6 +154,50 @@ def test_a_batch_of_unequal_prompts_equals_one_by_one(models: dict[str, Any], na
         alone = beam([prompt], 6, [banned[place]])
         assert together.leaves_BW[place].tolist() == alone.leaves_BW[0].tolist()
         assert together.scores_BW[place] == pytest.approx(alone.scores_BW[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen", "qwen3", "smollm2", "gpt2"])
+def test_a_beginning_that_all_share_is_read_once(
+    models: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (beginning,) = models[name], prompts((20,))
+    asked = [beginning + rest for rest in prompts((3, 1, 5, 4), seed=3)]
+    beam = search(model, catalogue(60, seed=4))
+    apart = beam(asked, 6)
+    monkeypatch.setattr(context, "SHARED_AT_LEAST", 60)
+    read: list[tuple[int, ...]] = []
+    hook = model.base_model.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    together = beam(asked, 6)
+    hook.remove()
+    assert read[:2] == [(1, 20), (4, 5)]
+    assert together.leaves_BW.tolist() == apart.leaves_BW.tolist()
+    assert together.scores_BW == pytest.approx(apart.scores_BW, abs=1e-4)
+    assert beam([asked[0], beginning], 6).leaves_BW[0].tolist() == apart.leaves_BW[0].tolist(), "one ends with it"
+
+
+def test_a_copy_of_a_model_that_decoded_decodes_alike_and_plain_passes_are_untouched(models: dict[str, Any]) -> None:
+    model, codes_NL, asked = models["llama"], catalogue(60, seed=4), prompts(LENGTHS)
+    tokens_BT = torch.tensor([asked[1]])
+    fresh = tiny("llama")(tokens_BT).logits
+    usual = search(model, codes_NL)(asked, 6)
+    again = search(deepcopy(model), codes_NL)(asked, 6)
+    assert (again.scores_BW == usual.scores_BW).all()
+    assert torch.equal(model(tokens_BT).logits, fresh)
+
+
+def test_what_is_certain_is_not_asked(models: dict[str, Any]) -> None:
+    """Under ``catalogue`` only nodes with several SIDs below them are fed; the rest of the others is certain."""
+    codes_NL = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 2, 3], [2, 2, 2], [2, 3, 0]], dtype=np.int32)
+    model, fed = models["qwen, trained"], []
+    hook = model.base_model.register_forward_pre_hook(
+        lambda _module, _args, given: fed.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    found = search(model, codes_NL, "catalogue")(prompts((4,)), 6)
+    hook.remove()
+    assert fed == [(1, 4), (1, 2), (1, 1)], "the prompt; 0 and 2, for 1 has one SID; then 0 0 alone"
+    assert np.exp(found.scores_BW[0]).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_eager_attention_is_the_same(models: dict[str, Any]):
@@ -195,4 +276,4 @@ def test_tokens_of_a_level_are_told_apart_from_the_end():
 
     codes_NL = np.array([[3, 1, END]], dtype=np.int32)
     levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._levels
-    assert [level.tokens_M.tolist() for level in levels] == [[13], [21], [END_TOKEN]]
+    assert [level.tokens_K[level.token_of_M.long()].tolist() for level in levels] == [[13], [21], [END_TOKEN]]

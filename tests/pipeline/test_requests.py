@@ -106,3 +106,14 @@ def test_requests_that_make_no_sense(cli: Cli, tiny_run: Path, words: list[str],
     done = cli("recommend", tiny_run, *words)
     assert (done.code, done.out) == (2, "")
     assert sentence in done.err
+
+
+def test_what_happens_otherwise_than_asked_is_said(cli: Cli, run: Run, tiny_run: Path) -> None:
+    nobody = cli("recommend", tiny_run, "--history", "nobody", "--skip-unknown", "-k", 2)
+    assert nobody.err == "The history is empty: these are the most popular items.\n"
+    assert [line.split()[1] for line in nobody.out.splitlines()] == ["popular"] * 2
+    many = cli("recommend", tiny_run, "--history", ",".join(HISTORY), "-k", 90)
+    assert "k = 90 is more than decode.beams = 20: 90 beams are kept.\n" in many.err
+    assert f"Only {len(run.parts.catalog) - 2} items are allowed and reachable; 90 were asked for." in many.err
+    assert len(many.out.splitlines()) == len(run.parts.catalog) - 2
+    assert cli("recommend", tiny_run, "--history", ",".join(HISTORY), "-k", 3).err == ""

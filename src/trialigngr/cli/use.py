@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -17,6 +18,15 @@ _run = click.argument("run", type=click.Path(path_type=Path))
 @click.option("--history", metavar="ID,ID,…", help="Item ids, oldest first.")
 @click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")
+@click.option("--text", help="Words such as a title's: find items by them (T1).")
+@click.option("--look", help="Words on how an item looks: find items by them (T7).")
+@click.option(
+    "--by",
+    default="sid",
+    show_default=True,
+    type=click.Choice(["sid", "title"]),
+    help="What the model writes after a history: SIDs (T3, T4), or titles of items that exist (T5, T6).",
+)
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
 @click.option("--deny", metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
@@ -29,6 +39,9 @@ def recommend(
     history: str | None,
     all_users: bool,
     out: Path | None,
+    text: str | None,
+    look: str | None,
+    by: Literal["sid", "title"],
     k: int,
     seen: bool,
     deny: str | None,
@@ -36,23 +49,33 @@ def recommend(
     skip_unknown: bool,
     as_json: bool,
 ) -> None:
-    """Recommend items with the finished RUN, for a user, after a history, or for all users."""
+    """Recommend items with the finished RUN: for a user, after a history, for words, or for all users."""
     from trialigngr.pipeline import load
+    from trialigngr.tasks.task import View
 
-    if (user is not None) + (history is not None) + all_users != 1:
-        raise click.UsageError("Give either --user or --history, or --all-users.")
+    words = text if text is not None else look
+    if sum(given is not None for given in (user, history, text, look)) + all_users != 1:
+        raise click.UsageError("Give one of --user, --history, --text, --look and --all-users.")
     if all_users != (out is not None):
         raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
     if out is not None:
-        if deny or category or skip_unknown:
-            raise click.UsageError("--deny, --category and --skip-unknown are for one user or history.")
+        if deny or category or skip_unknown or by != "sid":
+            raise click.UsageError("--deny, --category, --skip-unknown and --by are for one user or history.")
         from trialigngr.pipeline.everyone import recommend_all
 
         click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen):,} users")
         return
-    ids = opened.history_of(user) if user is not None else _ids(history)
-    found = opened.recommend(ids, k, unseen=not seen, deny=_ids(deny), category=category, skip_unknown=skip_unknown)
+    if words is not None:
+        if by != "sid":
+            raise click.UsageError("--text and --look find items by their SIDs; --by title is for a history.")
+        view = View.TITLE if text is not None else View.VISUAL
+        found = opened.find(words, k, view, deny=_ids(deny), category=category)
+    else:
+        ids = opened.history_of(user) if user is not None else _ids(history)
+        found = opened.recommend(
+            ids, k, unseen=not seen, deny=_ids(deny), category=category, skip_unknown=skip_unknown, by=by
+        )
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
         return

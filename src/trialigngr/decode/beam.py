@@ -1,28 +1,29 @@
 """Beam search over the trie, with the prompt read once.
 
-The prompt is encoded once a user; beams are branches over that context. Each step feeds the W new tokens of a user as
-W queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step costs W
-tokens.
+The prompt is encoded once a user; beams are branches over that context. Each step feeds the newest tokens of a user as
+so many queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step
+costs at most W tokens: where the rest of a SID is certain already, nothing is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from trialigngr.decode.context import Context, Prompts
+from trialigngr.decode.filters import Filters, Masks, Rows
+from trialigngr.decode.head import Normalisation, level_logits
 from trialigngr.foundation.device import Precision, autocast
 from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
-Normalisation = Literal["vocabulary", "catalogue"]
-Rows = npt.NDArray[np.int64]
 _NEVER = float("-inf")
 
 
@@ -35,27 +36,40 @@ class Beams:
 
 
 @dataclass(frozen=True)
-class _Level:
-    tokens_M: Tensor
-    children: Tensor
+class Nodes:
+    """The nodes of one depth on the model's device.
+
+    ``tokens_K`` are the distinct tokens that stand there, ``token_of_M`` says which of them each node bears. Below a
+    node of which ``asks_M`` is False all is certain: the model need not be asked.
+    """
+
     widest: int
-    ended_M: Tensor | None  # which nodes stand for a SID that has ended; None when none does
+    tokens_K: Tensor
+    token_of_M: Tensor
+    children: Tensor
+    asks_M: Tensor
 
     @classmethod
-    def of(cls, level: Level, tokens_K: Sequence[int], end_token: int) -> _Level:
-        ended = level.codes_M == END
-        tokens = torch.from_numpy(np.where(ended, end_token, np.array(tokens_K)[level.codes_M]))
-        children = torch.from_numpy(level.children)
-        widest = int((children[1:] - children[:-1]).max())
-        return cls(tokens, children, widest, torch.from_numpy(ended) if ended.any() else None)
+    def of(cls, level: Level, tokens_K: npt.NDArray[np.int64], end: int, asks_M: npt.NDArray[np.bool_]) -> Nodes:
+        """Lay a level of a trie out; ``tokens_K`` are the token ids of its codes."""
+        present = np.bincount(level.codes_M - END) > 0
+        codes, place = np.flatnonzero(present) + END, np.cumsum(present, dtype=np.int32) - 1
+        tokens, token_of_M = np.where(codes == END, end, tokens_K[codes]), place[level.codes_M - END]
+        widest = int(np.diff(level.children).max())
+        return cls(widest, *map(torch.from_numpy, (tokens, token_of_M, level.children, asks_M)))
 
-    def to(self, device: torch.device) -> _Level:
-        ended_M = None if self.ended_M is None else self.ended_M.to(device)
-        return _Level(self.tokens_M.to(device), self.children.to(device), self.widest, ended_M)
+    def to(self, device: torch.device) -> Nodes:
+        """Return them on a device."""
+        arrays = (self.tokens_K, self.token_of_M, self.children, self.asks_M)
+        return Nodes(self.widest, *(array.to(device) for array in arrays))
+
+    def tokens(self, nodes: Tensor) -> Tensor:
+        """Return the token ids of nodes."""
+        return self.tokens_K[self.token_of_M[nodes].long()]
 
 
 class BeamSearch:
-    """Constrained beam search with one model over one trie.
+    """Constrained beam search with one model over one trie; neither is changed, so threads may share it.
 
     ``tokens_LK[l][c]`` is the token id of code c at level l; ``end_token`` stands for a SID that ends early.
     ``vocabulary`` normalises over the whole vocabulary, as `generate` does; ``catalogue`` over what may follow.
@@ -72,82 +86,138 @@ class BeamSearch:
         precision: Precision = "auto",
     ) -> None:
         self.model, self.trie, self.normalisation, self.precision = model, trie, normalisation, precision
-        self._levels = [_Level.of(level, tokens_LK[depth], end_token) for depth, level in enumerate(trie.levels)]
+        asks = _asking(trie, normalisation)
+        tokens = [np.asarray(tokens_K, dtype=np.int64) for tokens_K in tokens_LK]
+        self._levels = [Nodes.of(level, tokens[d], end_token, asks[d]) for d, level in enumerate(trie.levels)]
         self._counts = [trie.item_counts(depth) for depth in range(len(trie.levels))]
 
     @property
-    def device(self) -> torch.device:
-        """Where the model stands now (training may move it after this search was made)."""
-        device: torch.device = self.model.device
-        return device
+    def levels(self) -> list[Nodes]:
+        """The trie on the device where the model stands now (training may move it after this search was made)."""
+        if self._levels[0].children.device != self.model.device:
+            self._levels = [level.to(self.model.device) for level in self._levels]
+        return self._levels
+
+    def normalised(self, normalisation: Normalisation) -> BeamSearch:
+        """Return the same search under a normalisation."""
+        other = copy(self)
+        other.normalisation, asks = normalisation, _asking(self.trie, normalisation)
+        other._levels = [
+            replace(level, asks_M=torch.from_numpy(asks_M).to(level.children.device))
+            for level, asks_M in zip(self._levels, asks, strict=True)
+        ]
+        return other
 
     @torch.inference_mode()
-    def __call__(self, prompts: Sequence[Sequence[int]], beams: int, banned: Sequence[Rows] | None = None) -> Beams:
-        """Return the ``beams`` best leaves of each prompt; ``banned[b]`` are catalogue rows that must not come back."""
-        self._levels = [level.to(self.device) for level in self._levels]
-        with autocast(self.device, self.precision):
-            context = _Context.read(self.model, prompts)
-            dead = self._dead(banned) if banned is not None else [None] * len(self._levels)
-            nodes_BW, scores_BW = self._root(context, beams, dead[0])
-            for depth in range(1, len(self._levels)):
-                nodes_BW, scores_BW = self._step(context, depth, nodes_BW, scores_BW, beams, dead[depth])
-        leaves = torch.where(scores_BW > _NEVER, nodes_BW, -1)
-        return Beams(leaves.cpu().numpy(), scores_BW.cpu().numpy())
+    def __call__(self, prompts: Prompts, beams: int, filters: Filters = None) -> Beams:
+        """Return the ``beams`` best leaves of each prompt, of those that its filter lets."""
+        device = self.model.device
+        masks = None if filters is None else Masks(filters, self.trie, self._counts, device)
+        with autocast(device, self.precision):
+            leaves_BW, scores_BW = _Search(self, prompts, beams, masks).run()
+        return Beams(torch.where(scores_BW > _NEVER, leaves_BW, -1).cpu().numpy(), scores_BW.cpu().numpy())
 
-    def _dead(self, banned: Sequence[Rows]) -> list[Tensor | None]:
-        """Return, for each depth, the sorted keys ``b * M + node`` of nodes that have no allowed item below them."""
-        keys: list[Tensor | None] = []
-        for depth, count_M in enumerate(self._counts):
-            found = [self._dead_nodes(depth, rows) + b * len(count_M) for b, rows in enumerate(banned)]
-            keys.append(torch.from_numpy(np.concatenate(found)).to(self.device))
-        return keys
 
-    def _dead_nodes(self, depth: int, rows: Rows) -> Rows:
-        nodes, counts = np.unique(self.trie.node_of_item[depth][np.unique(rows)], return_counts=True)
-        return nodes[counts == self._counts[depth][nodes]]
+def _asking(trie: Trie, normalisation: Normalisation) -> list[npt.NDArray[np.bool_]]:
+    """Return for each depth below which nodes the model must be asked.
 
-    def _alive(self, nodes: Tensor, depth: int, dead: Tensor | None) -> Tensor:
-        if dead is None or not len(dead):
-            return torch.ones_like(nodes, dtype=torch.bool)
-        batch = torch.arange(len(nodes), device=self.device).view(-1, *[1] * (nodes.dim() - 1))
-        key = batch * len(self._counts[depth]) + nodes
-        place = torch.searchsorted(dead, key).clamp(max=len(dead) - 1)
-        return dead[place] != key
+    Over the whole vocabulary: unless the SID has ended. Over the catalogue: where more than one SID goes on from there.
+    """
+    if normalisation == "vocabulary":
+        return [level.codes_M != END for level in trie.levels]
+    found = []
+    leaf_at = np.arange(len(trie.levels[-1]) + 1)  # the first leaf below each node, and the end
+    for depth in reversed(range(len(trie.levels))):
+        found.append(np.diff(leaf_at) > 1)
+        leaf_at = leaf_at[trie.levels[depth - 1].children] if depth else leaf_at
+    return found[::-1]
 
-    def _root(self, context: _Context, beams: int, dead: Tensor | None) -> tuple[Tensor, Tensor]:
-        level = self._levels[0]
-        logits_BV = self.model.get_output_embeddings()(context.last_BD).float()
-        nodes_BM = torch.arange(len(level.tokens_M), device=self.device).expand(len(logits_BV), -1)
-        scores_BM = self._log_probabilities(logits_BV, logits_BV[:, level.tokens_M], self._alive(nodes_BM, 0, dead))
-        return _best(scores_BM, nodes_BM, beams)
 
-    def _step(
-        self, context: _Context, depth: int, nodes_BW: Tensor, scores_BW: Tensor, beams: int, dead: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        above, level = self._levels[depth - 1], self._levels[depth]
-        hidden_BWD = context.extend(self.model, above.tokens_M[nodes_BW])
-        logits_BWV = self.model.get_output_embeddings()(hidden_BWD).float()
-        first_BW = above.children[nodes_BW]
-        offsets_C = torch.arange(above.widest, device=self.device)
-        nodes_BWC = first_BW[..., None] + offsets_C
-        exists_BWC = nodes_BWC < above.children[nodes_BW + 1][..., None]
-        nodes_BWC = torch.where(exists_BWC, nodes_BWC, first_BW[..., None])
-        chosen_BWC = logits_BWV.gather(2, level.tokens_M[nodes_BWC])
-        allowed_BWC = exists_BWC & self._alive(nodes_BWC, depth, dead) & (scores_BW > _NEVER)[..., None]
-        added_BWC = self._log_probabilities(logits_BWV, chosen_BWC, allowed_BWC)
-        if above.ended_M is not None:  # its end is written already: the rest of its path costs nothing
-            added_BWC = added_BWC.masked_fill(above.ended_M[nodes_BW][..., None] & allowed_BWC, 0.0)
-        totals_BWC = scores_BW[..., None] + added_BWC
-        best_BW, place_BW = _top(totals_BWC.flatten(1), beams)
-        context.keep(place_BW // above.widest)
-        return nodes_BWC.flatten(1).gather(1, place_BW), best_BW
+class _Search:
+    """One search: W beams for each of B prompts, taken down the trie level by level."""
 
-    def _log_probabilities(self, logits: Tensor, chosen: Tensor, allowed: Tensor) -> Tensor:
-        """Return log p of the chosen tokens [..., C] under the normalisation; −inf where not allowed."""
-        masked = chosen.masked_fill(~allowed, _NEVER)
-        over = masked if self.normalisation == "catalogue" else logits
-        total = over.logsumexp(-1, keepdim=True)
-        return torch.where(allowed, chosen - total, torch.full_like(chosen, _NEVER))
+    def __init__(self, search: BeamSearch, prompts: Prompts, beams: int, masks: Masks | None) -> None:
+        self.model, self.levels, self.normalisation = search.model, search.levels, search.normalisation
+        self.beams, self.masks = beams, masks
+        self.context = Context(self.model, prompts, beams * min(len(self.levels) - 1, 3))
+        # The slots of each beam's ancestors among the grown tokens.
+        self.path_BWS = torch.empty(len(prompts), beams, 0, dtype=torch.long, device=self.model.device)
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        nodes_BW, scores_BW = self._root()
+        for depth in range(1, len(self.levels)):
+            nodes_BW, scores_BW = self._step(depth, nodes_BW, scores_BW)
+        return nodes_BW, scores_BW
+
+    def _root(self) -> tuple[Tensor, Tensor]:
+        level, last_BD = self.levels[0], self.context.last_BD
+        logits_BK = level_logits(self.model, last_BD, level.tokens_K, self.normalisation)
+        logits_BM = logits_BK[:, level.token_of_M.long()]
+        nodes_BM = torch.arange(logits_BM.shape[1], device=last_BD.device).expand(logits_BM.shape)
+        scores_BM = self._normalised(logits_BM, self._alive(nodes_BM, 0))
+        best_BW, place_BW = _top(scores_BM, self.beams)
+        return nodes_BM.gather(1, place_BW), best_BW
+
+    def _step(self, depth: int, nodes_BW: Tensor, scores_BW: Tensor) -> tuple[Tensor, Tensor]:
+        above = self.levels[depth - 1]
+        first_BW, asks_BW = above.children[nodes_BW], above.asks_M[nodes_BW] & (scores_BW > _NEVER)
+        most = int(asks_BW.sum(1).max())
+        if not most:
+            return first_BW, scores_BW
+        asking_BX = asks_BW.to(torch.int8).topk(most, dim=1).indices
+        asked_BX = asks_BW.gather(1, asking_BX)
+        below_BXC, added_BXC = self._asked(depth, nodes_BW.gather(1, asking_BX), asking_BX, asked_BX)
+        totals_BXC = scores_BW.gather(1, asking_BX)[..., None] + added_BXC
+        # The other beams have one child each, which costs nothing.
+        totals = torch.cat([totals_BXC.flatten(1), scores_BW.masked_fill(asks_BW, _NEVER)], 1)
+        best_BW, place_BW = _top(totals, self.beams)
+        parent_BX = torch.arange(self.beams, device=nodes_BW.device).expand(nodes_BW.shape)
+        parents = torch.cat([asking_BX.repeat_interleave(below_BXC.shape[2], 1), parent_BX], 1)
+        parents_BW = parents.gather(1, place_BW)
+        self.path_BWS = self.path_BWS.gather(1, parents_BW[..., None].expand(-1, -1, self.path_BWS.shape[2]))
+        return torch.cat([below_BXC.flatten(1), first_BW], 1).gather(1, place_BW), best_BW
+
+    def _asked(self, depth: int, nodes_BX: Tensor, asking_BX: Tensor, asked_BX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the children of nodes [B, X, C] and what each adds to the score (−inf where there is none)."""
+        above, level = self.levels[depth - 1], self.levels[depth]
+        hidden_BXD = self._grown(above.tokens(nodes_BX), asking_BX)
+        logits_XK = level_logits(self.model, hidden_BXD.flatten(0, 1), level.tokens_K, self.normalisation)
+        first_BX = above.children[nodes_BX]
+        below_BXC = first_BX[..., None] + torch.arange(above.widest, device=nodes_BX.device)
+        exists_BXC = below_BXC < above.children[nodes_BX + 1][..., None]
+        below_BXC = torch.where(exists_BXC, below_BXC, first_BX[..., None])
+        chosen_BXC = logits_XK.view(*nodes_BX.shape, -1).gather(2, level.token_of_M[below_BXC].long())
+        allowed_BXC = exists_BXC & asked_BX[..., None]
+        if self.masks is not None:
+            allowed_BXC &= self.masks.alive(below_BXC, depth)
+        return below_BXC, self._normalised(chosen_BXC, allowed_BXC)
+
+    def _grown(self, tokens_BX: Tensor, asking_BX: Tensor) -> Tensor:
+        """Feed one token of some of the beams, and return their hidden states [B, X, D]."""
+        batch, new = tokens_BX.shape
+        slots_BX = torch.arange(self.context.grown, self.context.grown + new, device=tokens_BX.device).expand(batch, -1)
+        depth = self.path_BWS.shape[2]
+        path_BXS = torch.cat(
+            [self.path_BWS.gather(1, asking_BX[..., None].expand(-1, -1, depth)), slots_BX[..., None]], 2
+        )
+        seen_BXS = torch.zeros(batch, new, self.context.grown + new, dtype=torch.bool, device=tokens_BX.device)
+        seen_BXS.scatter_(2, path_BXS, True)
+        # A beam that was not asked is certain to its end and will never be: its slot is never looked at.
+        slot_BW = torch.zeros(self.path_BWS.shape[:2], dtype=torch.long, device=tokens_BX.device)
+        slot_BW.scatter_(1, asking_BX, slots_BX)
+        self.path_BWS = torch.cat([self.path_BWS, slot_BW[..., None]], 2)
+        return self.context.grow(tokens_BX, torch.full_like(tokens_BX, depth), seen_BXS)
+
+    def _alive(self, nodes: Tensor, depth: int) -> Tensor:
+        return torch.ones_like(nodes, dtype=torch.bool) if self.masks is None else self.masks.alive(nodes, depth)
+
+    def _normalised(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        """Return log p [..., C] under the normalisation; −inf where not allowed."""
+        masked = logits.masked_fill(~allowed, _NEVER)
+        if self.normalisation == "vocabulary":
+            return masked
+        total = masked.logsumexp(-1, keepdim=True)
+        return torch.where(allowed, masked - total, masked)
 
 
 def _top(scores_BX: Tensor, beams: int) -> tuple[Tensor, Tensor]:
@@ -157,62 +227,3 @@ def _top(scores_BX: Tensor, beams: int) -> tuple[Tensor, Tensor]:
         scores_BX = torch.nn.functional.pad(scores_BX, (0, short), value=_NEVER)
     best, place = scores_BX.topk(beams, dim=1)
     return best, place if short <= 0 else place.clamp(max=scores_BX.shape[1] - short - 1)
-
-
-def _best(scores_BX: Tensor, nodes_BX: Tensor, beams: int) -> tuple[Tensor, Tensor]:
-    best, place = _top(scores_BX, beams)
-    return nodes_BX.gather(1, place), best
-
-
-def _as_taken(seen: Tensor, model: Any) -> Tensor:
-    """Return a boolean mask in the form that the model's attention takes (eager attention adds it to the scores)."""
-    if model.config._attn_implementation != "eager":
-        return seen
-    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, torch.finfo(torch.bfloat16).min)
-
-
-class _Context:
-    """B encoded prompts and the branches grown over them."""
-
-    def __init__(self, cache: DynamicCache, last_BD: Tensor, lengths_B: Tensor, width: int) -> None:
-        self.cache, self.last_BD, self.lengths_B = cache, last_BD, lengths_B
-        self._real_BT = torch.arange(width, device=lengths_B.device) < lengths_B[:, None]
-        self._grown = 0
-        self._path_BWS: Tensor | None = None  # slots of each beam's ancestors among the grown tokens
-
-    @classmethod
-    def read(cls, model: Any, prompts: Sequence[Sequence[int]]) -> _Context:
-        """Encode prompts, padded at the right: a causal model never looks there, and branches mask it."""
-        width = max(map(len, prompts))
-        tokens_BT = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=model.device)
-        lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-        cache = DynamicCache()
-        hidden_BTD = model.base_model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
-        last_BD = hidden_BTD[torch.arange(len(prompts), device=model.device), lengths_B - 1]
-        return cls(cache, last_BD, lengths_B, width)
-
-    def extend(self, model: Any, tokens_BW: Tensor) -> Tensor:
-        """Grow each beam by a token and return the hidden states [B, W, D]."""
-        batch, beams = tokens_BW.shape
-        slots_BW = torch.arange(self._grown, self._grown + beams, device=tokens_BW.device).expand(batch, -1)
-        path = slots_BW[..., None] if self._path_BWS is None else torch.cat([self._path_BWS, slots_BW[..., None]], 2)
-        self._grown += beams
-        seen_BWS = torch.zeros(batch, beams, self._grown, dtype=torch.bool, device=tokens_BW.device).scatter_(
-            2, path, True
-        )
-        mask = torch.cat([self._real_BT[:, None].expand(-1, beams, -1), seen_BWS], 2)[:, None]
-        positions_BW = (self.lengths_B[:, None] + path.shape[2] - 1).expand(-1, beams)
-        self._path_BWS = path
-        hidden: Tensor = model.base_model(
-            input_ids=tokens_BW,
-            attention_mask=_as_taken(mask, model),
-            position_ids=positions_BW,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        return hidden
-
-    def keep(self, parents_BW: Tensor) -> None:
-        """Let beam w go on from beam ``parents_BW[:, w]``."""
-        if self._path_BWS is not None:
-            self._path_BWS = self._path_BWS.gather(1, parents_BW[..., None].expand(-1, -1, self._path_BWS.shape[2]))

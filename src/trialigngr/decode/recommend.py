@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from trialigngr.decode.beam import Beams, BeamSearch, Normalisation
+from trialigngr.decode.beam import Beams, BeamSearch
+from trialigngr.decode.filters import Filter, Filters, Rows, as_filter
+from trialigngr.decode.head import Normalisation
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.device import Precision
 from trialigngr.metrics.ranks import MISSED, Ranks
 
-Rows = npt.NDArray[np.int64]
 Prompter = Callable[[Rows], list[int]]
 
 
@@ -46,24 +47,25 @@ class Recommender:
     def __init__(self, search: BeamSearch, prompt: Prompter, settings: DecodeSettings) -> None:
         self.search, self.prompt, self.settings = search, prompt, settings
 
-    def recommend(self, history: Rows, k: int, banned: Rows | None = None) -> Ranking:
-        """Return the best k items after a history (oldest first), without the banned ones."""
-        beams = max(self.settings.beams, k)
-        found = self.search([self.prompt(history)], beams, None if banned is None else [banned])
-        return self._ranking(found.leaves_BW[0], found.scores_BW[0], banned, k)
+    def recommend(self, history: Rows, k: int, allowed: Filter | Rows | None = None) -> Ranking:
+        """Return the best k items after a history (oldest first), of those that a filter lets."""
+        return self.after(self.prompt(history), k, allowed)
 
-    def _ranking(self, leaves_W: Rows, scores_W: npt.NDArray[np.float32], banned: Rows | None, k: int) -> Ranking:
-        rows: list[int] = []
-        scores: list[float] = []
-        refused = set() if banned is None else set(banned.tolist())
-        for leaf, score in zip(leaves_W, scores_W, strict=True):
-            new = [row for row in self.search.trie.items_at(leaf).tolist() if row not in refused] if leaf >= 0 else []
-            rows += new
-            scores += [float(score)] * len(new)
-        return Ranking(np.array(rows[:k], dtype=np.int64), np.array(scores[:k], dtype=np.float32))
+    def after(self, prompt: list[int], k: int, allowed: Filter | Rows | None = None) -> Ranking:
+        """Return the best k items after a prompt. Where k is more than the beams, k beams are kept."""
+        found = self.search([prompt], max(self.settings.beams, k), [allowed])
+        return self._ranking(found.leaves_BW[0], found.scores_BW[0], as_filter(allowed), k)
+
+    def _ranking(self, leaves_W: Rows, scores_W: npt.NDArray[np.float32], allowed: Filter, k: int) -> Ranking:
+        real_W = leaves_W >= 0
+        rows = [self.search.trie.items_at(leaf) for leaf in leaves_W[real_W]]
+        scores = np.repeat(scores_W[real_W], [len(block) for block in rows])
+        found = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+        kept = np.flatnonzero(allowed.keeps(found))[:k]
+        return Ranking(found[kept], scores[kept])
 
     def batches(
-        self, histories: Sequence[Rows], banned: Sequence[Rows] | None = None, what: str = "decode"
+        self, histories: Sequence[Rows], filters: Filters = None, what: str = "decode"
     ) -> Iterator[tuple[Rows, Beams]]:
         """Yield (places in ``histories``, their beams), prompts of like length together, longest first."""
         prompts = [self.prompt(history) for history in histories]
@@ -71,46 +73,50 @@ class Recommender:
         with progress(what, len(prompts)) as advance:
             for start in range(0, len(order), self.settings.batch_size):
                 here = order[start : start + self.settings.batch_size]
-                refused = None if banned is None else [banned[place] for place in here]
-                yield here, self.search([prompts[place] for place in here], self.settings.beams, refused)
+                own = None if filters is None else [filters[place] for place in here]
+                yield here, self.search([prompts[place] for place in here], self.settings.beams, own)
                 advance(len(here))
 
-    def all_beams(self, histories: Sequence[Rows], banned: Sequence[Rows] | None = None, what: str = "decode") -> Beams:
+    def all_beams(self, histories: Sequence[Rows], filters: Filters = None, what: str = "decode") -> Beams:
         """Return the beams of many histories, in their order."""
         leaves = np.empty((len(histories), self.settings.beams), dtype=np.int64)
         scores = np.empty(leaves.shape, dtype=np.float32)
-        for places, beams in self.batches(histories, banned, what):
+        for places, beams in self.batches(histories, filters, what):
             leaves[places], scores[places] = beams.leaves_BW, beams.scores_BW
         return Beams(leaves, scores)
 
-    def rankings(self, beams: Beams, k: int, banned: Sequence[Rows] | None = None) -> list[Ranking]:
+    def rankings(self, beams: Beams, k: int, filters: Filters = None) -> list[Ranking]:
         """Return the best k items of each prompt's beams."""
-        refused = [None] * len(beams.leaves_BW) if banned is None else banned
-        columns = zip(beams.leaves_BW, beams.scores_BW, refused, strict=True)
-        return [self._ranking(leaves, scores, rows, k) for leaves, scores, rows in columns]
+        given = [None] * len(beams.leaves_BW) if filters is None else filters
+        columns = zip(beams.leaves_BW, beams.scores_BW, given, strict=True)
+        return [self._ranking(leaves, scores, as_filter(allowed), k) for leaves, scores, allowed in columns]
 
-    def ranks(self, beams: Beams, targets: Rows, banned: Sequence[Rows] | None = None) -> Ranks:
+    def ranks(self, beams: Beams, targets: Rows, filters: Filters = None) -> Ranks:
         """Return where each target item stands among the items of its beams.
 
-        Banned items take no place, and a target that is banned itself is missed.
+        Items that its filter does not let take no place, and a target that it does not let is missed.
         """
         trie = self.search.trie
         counts = np.append(trie.item_counts(len(trie.levels) - 1), 0)  # a leaf of −1 holds nothing
         held_BW = counts[beams.leaves_BW]
         found_BW = beams.leaves_BW == trie.node_of_item[-1][targets][:, None]
         hit_B = found_BW.any(1)
-        if banned is not None:
-            held_BW = held_BW - self._banned_below(beams, banned)
-            hit_B &= [target not in out for target, out in zip(targets, banned, strict=True)]
+        if filters is not None:
+            held_BW = np.stack([self._held(*row) for row in zip(beams.leaves_BW, held_BW, filters, strict=True)])
+            hit_B &= [as_filter(own).keeps(targets[b : b + 1])[0] for b, own in enumerate(filters)]
         before_BW = np.cumsum(held_BW, axis=1) - held_BW
         line, place_B = np.arange(len(targets)), found_BW.argmax(1)
         ahead = np.where(hit_B, before_BW[line, place_B], MISSED)
         return Ranks(ahead, np.where(hit_B, held_BW[line, place_B], 1))
 
-    def _banned_below(self, beams: Beams, banned: Sequence[Rows]) -> Rows:
-        leaf_of_item = self.search.trie.node_of_item[-1]
-        rows = zip(beams.leaves_BW, banned, strict=True)
-        return np.stack([(leaves[:, None] == leaf_of_item[np.unique(out)]).sum(1) for leaves, out in rows])
+    def _held(self, leaves_W: Rows, held_W: Rows, allowed: Filter | Rows | None) -> Rows:
+        """Return how many items of each leaf a filter lets."""
+        last = self.search.trie.levels[-1]
+        places = np.repeat(np.where(leaves_W < 0, 0, last.children[leaves_W]), held_W)
+        inside = np.arange(len(places)) - np.repeat(np.cumsum(held_W) - held_W, held_W)
+        kept = as_filter(allowed).keeps(self.search.trie.items[places + inside])
+        beam = np.repeat(np.arange(len(leaves_W)), held_W)
+        return np.bincount(beam[kept], minlength=len(leaves_W))
 
     def sid_ranks(self, beams: Beams, targets: Rows) -> Ranks:
         """Return where each target's SID stands among the SIDs (one place a SID: the peers' way of counting)."""

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from trialigngr.decode.recommend import Recommender
+from trialigngr.catalog.histories import Targets
+from trialigngr.decode.recommend import DecodeSettings, Recommender
 from trialigngr.foundation.artifact import fingerprint
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.offer import Offer
 from trialigngr.pipeline.parts import Rows
+from trialigngr.pipeline.ranking import recommendations
 
 CHUNK = 2048
 """Users decoded between two files."""
@@ -29,12 +32,15 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
         raise CatalogError(f"k = {k}: ask for at least one item.")
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
-    histories = run.live.histories
+    offer = run.offer
+    histories, settings = offer.parts.histories, run.recipe.decode.model_copy(update={"beams": offer.beams_for(k)})
     users = np.argsort(-histories.lengths, kind="stable")
     users = users[histories.lengths[users] > 0]
-    offered = {batch.name: "" for batch in run.live.batches} | {f"-{item}": "" for item in run.live.withdrawn}
+    offered = {batch.name: "" for batch in offer.parts.batches} | {f"-{item}": "" for item in offer.parts.withdrawn}
     wanted = fingerprint(
-        "everyone", {"k": k, "unseen": unseen}, {"model": run.manifest("model").fingerprint, **offered}
+        "everyone",
+        {"k": k, "unseen": unseen, "decode": settings.model_dump(mode="json")},
+        {"model": run.manifest("model").fingerprint, **offered},
     )
     chunks = out.parent / f".{out.name}.{wanted}"
     chunks.mkdir(parents=True, exist_ok=True)
@@ -42,7 +48,7 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
         for start in range(0, len(users), CHUNK):
             here, path = users[start : start + CHUNK], chunks / f"{start:09d}.parquet"
             if not path.exists():
-                _recommended(run, here, k, unseen).write_parquet(path.with_suffix(".new"))
+                _recommended(offer, here, k, unseen, settings).write_parquet(path.with_suffix(".new"))
                 path.with_suffix(".new").replace(path)
             advance(len(here))
     table = pl.concat([pl.read_parquet(path) for path in sorted(chunks.glob("*.parquet"))])
@@ -54,22 +60,12 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
     return len(users)
 
 
-def _recommended(run: Run, users: Rows, k: int, unseen: bool) -> pl.DataFrame:
-    live, own = run.live, run.recommender
-    settings = own.settings.model_copy(update={"beams": max(own.settings.beams, k)})
-    taken = [live.histories.sequence(int(user)) for user in users]
-    banned = [np.concatenate([rows, live.withdrawn_rows]) if unseen else live.withdrawn_rows for rows in taken]
+def _recommended(offer: Offer, users: Rows, k: int, unseen: bool, settings: DecodeSettings) -> pl.DataFrame:
+    parts, own = offer.parts, offer.recommender
+    taken = [parts.histories.sequence(int(user)) for user in users]
+    gone = parts.withdrawn_rows
+    banned = [np.concatenate([rows, gone]) if unseen else gone for rows in taken]
     recommender = Recommender(own.search, own.prompt, settings)
-    beams = recommender.all_beams([rows[-run.recipe.prompt.history_cap :] for rows in taken], banned)
-    rankings = recommender.rankings(beams, k, banned)
-    lengths = [len(ranking.rows) for ranking in rankings]
-    return pl.DataFrame(
-        {
-            "user_id": [
-                live.histories.user_ids[user] for user, n in zip(users, lengths, strict=True) for _ in range(n)
-            ],
-            "rank": [rank for n in lengths for rank in range(1, n + 1)],
-            "item_id": [live.catalog.ids[row] for ranking in rankings for row in ranking.rows],
-            "score": [float(score) for ranking in rankings for score in ranking.scores],
-        }
-    )
+    beams = recommender.all_beams([rows[-parts.recipe.prompt.history_cap :] for rows in taken], banned)
+    behind = Targets(users, parts.histories.lengths[users])
+    return recommendations(parts, recommender.rankings(beams, k, banned), behind).drop("position")

@@ -45,14 +45,42 @@ class LiveParts(Parts):
         return self.as_trained.backbone
 
     @cached_property
+    def _moment(self) -> tuple[list[Path], dict[str, State]]:
+        """Batches and withdrawals as they stood together at one moment, whatever is being appended meanwhile."""
+        while True:
+            batches, withdrawn = self._finished(), self._withdrawals()
+            if self._finished() == batches:
+                break
+        wanted = read_manifest(self.out / "sids").fingerprint
+        fitting = [path for path in batches if read_manifest(path / "sids").parents["run"] == wanted]
+        if left := len(batches) - len(fitting):
+            log(f"{self.out}: {left} batches of items were appended to earlier SIDs and are left out; append them anew")
+        return fitting, withdrawn
+
+    def _finished(self) -> list[Path]:
+        return [path for path in sorted(self.out.glob(f"{APPENDED}/*")) if (path / "sids" / MANIFEST).is_file()]
+
+    def _withdrawals(self) -> dict[str, State]:
+        path = self.out / WITHDRAWN
+        found: dict[str, State] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return found
+
+    @property
     def batches(self) -> list[Path]:
         """The finished batches that were appended to these very SIDs, in the order in which they came."""
-        wanted = read_manifest(self.out / "sids").fingerprint
-        finished = [path for path in sorted(self.out.glob(f"{APPENDED}/*")) if (path / "sids" / MANIFEST).is_file()]
-        fitting = [path for path in finished if read_manifest(path / "sids").parents["run"] == wanted]
-        if left := len(finished) - len(fitting):
-            log(f"{self.out}: {left} batches of items were appended to earlier SIDs and are left out; append them anew")
-        return fitting
+        return self._moment[0]
+
+    def refreshed(self) -> LiveParts:
+        """Return what is on offer now, with all that did not change kept; self when nothing has changed."""
+        now = LiveParts(self.as_trained)
+        if now._moment == self._moment:
+            return self
+        if now.batches == self.batches:
+            changed = ("_moment", "withdrawn", "withdrawn_rows")
+            # A copy first: other threads may be loading more.
+            kept = dict(self.__dict__)
+            now.__dict__ |= {name: value for name, value in kept.items() if name not in changed}
+        return now
 
     def _joined(self, own: list[T], stage: str, load: Callable[[Path], list[T]]) -> list[T]:
         return [*own, *(one for batch in self.batches for one in load(batch / stage))]
@@ -86,11 +114,9 @@ class LiveParts(Parts):
     @cached_property
     def withdrawn(self) -> dict[str, State]:
         """Withdrawn items."""
-        path = self.out / WITHDRAWN
-        found: dict[str, State] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {item_id: state for item_id, state in found.items() if item_id in self.catalog.rows}
+        return {item_id: state for item_id, state in self._moment[1].items() if item_id in self.catalog.rows}
 
-    @property
+    @cached_property
     def withdrawn_rows(self) -> Rows:
         """The rows that must not be recommended."""
         return np.array([self.catalog.rows[item_id] for item_id in self.withdrawn], dtype=np.int64)

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import numpy as np
-
-from trialigngr.catalog.items import Item
 from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.foundation.device import pick_device
-from trialigngr.foundation.errors import ArtifactError, CatalogError, did_you_mean
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.pipeline.live import LiveParts
-from trialigngr.pipeline.parts import Parts, Rows
+from trialigngr.pipeline.offer import Offer, Recommendation, Request
+from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.stages import ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """A recommended item; ``score`` is the log-probability of its SID (None where popularity stands in)."""
-
-    item_id: str
-    title: str
-    score: float | None
+from trialigngr.tasks.task import View
 
 
 class Run:
-    """A run folder. ``parts`` is what was trained and tested, ``live`` what is on offer; both load when needed."""
+    """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +32,8 @@ class Run:
             )
         self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
         self.parts = Parts(self.recipe, folder)
-        self.live = LiveParts(self.parts)
+        self._offer = Offer(LiveParts(self.parts), self._checked)
+        self._refreshing = Lock()
 
     def manifest(self, stage: str) -> Manifest:
         """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""
@@ -57,9 +48,32 @@ class Run:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return body
 
-    @cached_property
+    @property
+    def offer(self) -> Offer:
+        """What is recommended now. Take it once where two answers must be of one moment."""
+        return self._offer
+
+    @property
+    def live(self) -> LiveParts:
+        """What is on offer: the run's items, those appended, without those withdrawn."""
+        return self.offer.parts
+
+    @property
     def recommender(self) -> Recommender:
         """Beam search with the run's model; raises when model and SIDs are not of one run."""
+        return self.offer.recommender
+
+    def refresh(self) -> bool:
+        """Take up what was appended or withdrawn since; return whether anything was.
+
+        Requests of other threads go on: each is answered from what was on offer when it came.
+        """
+        with self._refreshing:
+            before, self._offer = self._offer, self._offer.refreshed()
+            return self._offer is not before
+
+    def _checked(self) -> None:
+        """Raise `ArtifactError` when model and SIDs are not of one run; else put the model where it computes."""
         model, sids = self.manifest("model"), self.manifest("sids")
         if model.parents["sids"] != sids.fingerprint:
             raise ArtifactError(
@@ -69,38 +83,22 @@ class Run:
             raise ArtifactError(
                 f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
             )
-        self.live.backbone.model.to(pick_device(self.recipe.train.device)).eval()
-        return self.live.recommender(self.live.backbone, self.live.chat, self.live.views(self.live.chat))
+        self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
 
-    def recommend(
-        self,
-        history: Sequence[str],
-        k: int = 10,
-        *,
-        unseen: bool = True,
-        deny: Sequence[str] = (),
-        category: str | None = None,
-        skip_unknown: bool = False,
-    ) -> list[Recommendation]:
-        """Return the best k items after a history of item ids, oldest first; ``unseen`` leaves out what is in it.
+    def recommend(self, history: Sequence[str], k: int = 10, **asked: Any) -> list[Recommendation]:
+        """Return the best k items after a history of item ids, oldest first; ``asked`` are the fields of `Request`.
 
-        ``deny`` are items that must not come back; of a ``category``, only items that bear it do. If k items are
-        allowed, k come back. An empty history gets the most popular items. Raises `CatalogError` for an unknown item
-        (``skip_unknown`` leaves it out of the history instead), an unknown category, or k < 1.
+        If k items are allowed, k come back. An empty history gets the most popular items. Raises `CatalogError` for an
+        unknown item (``skip_unknown`` leaves it out of the history instead), an unknown category, or k < 1.
         """
-        if k < 1:
-            raise CatalogError(f"k = {k}: ask for at least one item.")
-        catalog = self.live.catalog
-        known = [item_id for item_id in history if not skip_unknown or item_id in catalog.rows]
-        rows = np.array([catalog.row(item_id) for item_id in known], dtype=np.int64)
-        denied = np.array([catalog.row(item_id) for item_id in deny], dtype=np.int64)
-        others = self._outside(category) if category is not None else rows[:0]
-        banned = np.concatenate([rows if unseen else rows[:0], denied, others, self.live.withdrawn_rows])
-        if not len(rows):
-            return self._popular(k, banned)
-        cap = self.recipe.prompt.history_cap
-        ranking = self.recommender.recommend(rows[-cap:], k, banned if len(banned) else None)
-        return [self._told(int(row), float(score)) for row, score in zip(ranking.rows, ranking.scores, strict=True)]
+        return self.offer.recommend(history, k, Request(**asked))
+
+    def find(self, text: str, k: int = 10, view: View = View.TITLE, **asked: Any) -> list[Recommendation]:
+        """Return the k items that a title (T1), or with ``View.VISUAL`` a visual description (T7), means most likely.
+
+        Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
+        """
+        return self.offer.find(text, k, view, Request(**asked))
 
     def recommend_user(self, user_id: str, k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
         """Return the best k items for a user of the log, after everything they took."""
@@ -110,24 +108,6 @@ class Run:
         """Return the ids of everything a user of the log took, oldest first; an unknown one raises `CatalogError`."""
         histories = self.live.histories
         return [self.live.catalog.ids[row] for row in histories.sequence(histories.user(user_id))]
-
-    def _outside(self, category: str) -> Rows:
-        """Return the rows of items that do not bear a category."""
-        names = self.live.catalog.table["categories"].to_list()
-        inside_N = np.array([category in (own or ()) for own in names], dtype=np.bool_)
-        if not inside_N.any():
-            known = sorted({name for own in names for name in own or ()})
-            raise CatalogError(f"There is no category {category!r} in this catalogue.{did_you_mean(category, known)}")
-        return np.flatnonzero(~inside_N)
-
-    def _popular(self, k: int, banned: Rows) -> list[Recommendation]:
-        counts = self.live.histories.popularity(len(self.live.catalog))
-        best = np.argsort(-counts, kind="stable")
-        return [self._told(int(row), None) for row in best[~np.isin(best, banned)][:k]]
-
-    def _told(self, row: int, score: float | None) -> Recommendation:
-        item: Item = self.live.catalog[row]
-        return Recommendation(item.item_id, item.name, score)
 
 
 def load(folder: str | Path) -> Run:

@@ -1,0 +1,34 @@
+"""The output layer, for the tokens of one level alone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Normalisation = Literal["vocabulary", "catalogue"]
+# Logits of the whole vocabulary made at once: as many as stay in a CPU's cache, or fill a GPU.
+_CPU_LOGITS, _GPU_LOGITS = 2**21, 2**28
+
+
+def level_logits(model: Any, hidden_XD: Tensor, tokens_K: Tensor, normalisation: Normalisation) -> Tensor:
+    """Return float32 logits [X, K] of a level's tokens.
+
+    Under ``vocabulary`` they are log-probabilities over all tokens; under ``catalogue`` only the rows of these tokens
+    are computed, and are not normalised yet.
+    """
+    layer = model.get_output_embeddings()
+    if normalisation == "vocabulary":
+        most = _CPU_LOGITS if hidden_XD.device.type == "cpu" else _GPU_LOGITS
+        pieces = hidden_XD.split(max(most // model.config.vocab_size, 16))
+        return torch.cat([_log_softmax(layer(piece_XD).float(), tokens_K) for piece_XD in pieces])
+    if type(layer) is not nn.Linear:  # a wrapped layer (adapters, quantised weights) has no rows to pick
+        some_XK: Tensor = layer(hidden_XD)[:, tokens_K].float()
+        return some_XK
+    bias = None if layer.bias is None else layer.bias[tokens_K]
+    return nn.functional.linear(hidden_XD, layer.weight[tokens_K], bias).float()
+
+
+def _log_softmax(logits_XV: Tensor, tokens_K: Tensor) -> Tensor:
+    return logits_XV[:, tokens_K] - logits_XV.logsumexp(-1, keepdim=True)
