@@ -72,12 +72,13 @@ def _ids(text: str | None) -> list[str]:
 @click.option(
     "--format", "form", default="text", show_default=True, type=click.Choice(["text", "markdown", "latex", "json"])
 )
-def evaluate(runs: tuple[Path, ...], form: str) -> None:
+@click.option("--slices", is_flag=True, help="Add cold items, popularity bands and history lengths.")
+def evaluate(runs: tuple[Path, ...], form: str, slices: bool) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
     from trialigngr.evaluate.tables import FORMATS
     from trialigngr.pipeline.compare import comparison
 
-    click.echo(FORMATS[form](comparison(runs)))
+    click.echo(FORMATS[form](comparison(runs, sliced=slices)))
 
 
 @click.command()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trialigngr.evaluate.paper import PaperRows
 from trialigngr.metrics.intervals import Estimate
 
 METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
+SLICED = ("HR@10", "NDCG@10")
+"""The metrics of a table of slices."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Line:
     name: str
     figures: Mapping[str, Estimate]
     seeds: Mapping[str, Mapping[str, Any]] | None = None
+    lists: Mapping[str, float] = field(default_factory=dict)
+    """What its lists are like (`metrics.lists`)."""
 
 
 @dataclass(frozen=True)
@@ -31,44 +36,103 @@ class Versus:
 
 
 @dataclass(frozen=True)
+class SliceLines:
+    """The figures of all systems on some of the targets."""
+
+    name: str
+    rule: str
+    targets: int
+    figures: Mapping[str, Mapping[str, Estimate]]
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Systems on the same targets, the first against each other one."""
+    """Systems on the same targets, the first against each other one.
+
+    ``others`` says where another run's protocol differs from the first's, run by run.
+    """
 
     protocol: Mapping[str, Any]
     lines: tuple[Line, ...]
     versus: tuple[Versus, ...]
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paper: PaperRows | None = None
+    slices: tuple[SliceLines, ...] = ()
 
 
-def protocol_lines(said: Mapping[str, Any]) -> list[str]:
-    """Return what the figures mean, in three lines."""
+def protocol_lines(found: Comparison) -> list[str]:
+    """Return what the figures mean, and where a run differs from the first."""
+    said = found.protocol
+    seeds = ", ".join(str(seed) for seed in said["seeds"])
     return [
         f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
-        f"{said['k_core']}-core, history ≤ {said['history_cap']}, whole catalogue, "
-        f"seen items {said['seen_items'].split(' (')[0]}",
-        f"item level; {said['beams']} beams, normalised over the {said['normalisation']}; "
-        f"selection by {said['selection']}",
+        f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
+        f"history ≤ {said['history_cap']}, which {said['test_history']}; "
+        "item level: items that share a SID share its places",
+        f"task {said['task']}, {said['beams']} beams, normalised over the {said['normalisation']}, "
+        f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "
+        f"selection by {said['selection']} of {said['valid_users']:,} users",
         f"[…]: {said['interval']}; p: paired bootstrap, Holm over this table",
+        *(f"{name} differs: {_differing(own)}" for name, own in found.others.items()),
     ]
+
+
+def _differing(own: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in own.items())
 
 
 def as_text(found: Comparison) -> str:
     """Return the table for a terminal."""
-    width = max(12, *(len(line.name) for line in found.lines)) + 2
-    rows = [*protocol_lines(found.protocol), "", " " * width + "".join(f"{name:>28s}" for name in METRICS)]
-    for line in found.lines:
-        cells = (_interval(line.figures[name]) for name in METRICS)
-        rows.append(f"{line.name:{width}s}" + "".join(f"{cell:>28s}" for cell in cells))
+    paper = [f"paper: {system}" for system in found.paper.rows] if found.paper else []
+    width = max(12, *(len(name) for name in (*(line.name for line in found.lines), *paper))) + 2
+
+    def row(name: str, cells: Iterable[str]) -> str:
+        return f"{name:{width}s}" + "".join(f"{cell:>28s}" for cell in cells)
+
+    rows = [*protocol_lines(found), "", row("", METRICS)]
+    rows += [row(line.name, (_interval(line.figures[name]) for name in METRICS)) for line in found.lines]
     for line in found.lines:
         if line.seeds:
-            spread = (f"{_seeds(line.seeds[name])}" for name in METRICS)
-            rows.append(f"{line.name + ' ×':{width}s}" + "".join(f"{cell:>28s}" for cell in spread))
+            rows.append(row(f"{line.name} ×", (_seeds(line.seeds[name]) for name in METRICS)))
+    if found.paper:
+        rows += [
+            row(f"paper: {name}", (f"{own[m]:.4f}" + " " * 17 for m in METRICS))
+            for name, own in found.paper.rows.items()
+        ]
+        rows.append(f"paper: {found.paper.data}; {found.paper.says}.")
     if found.versus:
         rows += ["", f"{found.lines[0].name} minus, paired over users:"]
     for other in found.versus:
-        cells = (_interval(other.differences[name], "+") for name in METRICS)
-        rows.append(f"{other.name:{width}s}" + "".join(f"{cell:>28s}" for cell in cells))
-        rows.append(" " * width + "".join(f"{_p(other.p[name]):>28s}" for name in METRICS))
+        rows.append(row(other.name, (_interval(other.differences[name], "+") for name in METRICS)))
+        rows.append(row("", (_p(other.p[name]) for name in METRICS)))
+    if listed := list_columns(found):
+        rows += ["", row("", listed)]
+        rows += [row(line.name, list_cells(line, listed)) for line in found.lines]
+    for part in found.slices:
+        rows += ["", row("", SLICED) + f"   {part.name}: {part.rule}, {part.targets:,} targets"]
+        rows += [row(name, (_interval(own[metric]) for metric in SLICED)) for name, own in part.figures.items()]
     return "\n".join(rows)
+
+
+def list_columns(found: Comparison) -> list[str]:
+    """Return what is told of lists beside being right: at K = 10, and what is invalid."""
+    if not any(line.lists for line in found.lines):
+        return []
+    return ["MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid"]
+
+
+def list_cells(line: Line, columns: Sequence[str]) -> list[str]:
+    """Return a system's cells below `list_columns`."""
+
+    def cell(name: str) -> str:
+        if name in line.figures:
+            return f"{line.figures[name].value:.4f}"
+        if name not in line.lists:
+            return "–"
+        value = line.lists[name]
+        return f"{value:.2%}" if name.startswith(("Coverage", "invalid")) else f"{value:.2f}"
+
+    return [cell(name) for name in columns]
 
 
 def _interval(figure: Estimate, sign: str = "") -> str:
@@ -97,7 +161,23 @@ def as_markdown(found: Comparison) -> str:
     for other in found.versus:
         cells = (f"{_interval(other.differences[name], '+')}, {_p(other.p[name])}" for name in METRICS)
         rows.append(row(f"{found.lines[0].name} − {other.name}", *cells))
-    return "\n\n".join(["  \n".join(protocol_lines(found.protocol)), "\n".join(rows)])
+    blocks = ["  \n".join(protocol_lines(found)), "\n".join(rows)]
+    if found.paper:
+        head = [row(f"paper, {found.paper.data}", *METRICS), row("---", *["---:"] * len(METRICS))]
+        own = [row(name, *(f"{figures[m]:.4f}" for m in METRICS)) for name, figures in found.paper.rows.items()]
+        blocks += ["\n".join([*head, *own]), f"Paper: {found.paper.says}."]
+    if listed := list_columns(found):
+        head = [row("lists", *listed), row("---", *["---:"] * len(listed))]
+        blocks.append("\n".join([*head, *(row(line.name, *list_cells(line, listed)) for line in found.lines)]))
+    if found.slices:
+        head = [row("slice", "targets", "system", *SLICED), row("---", "---:", "---", *["---:"] * len(SLICED))]
+        own = [
+            row(f"{part.name} ({part.rule})", f"{part.targets:,}", name, *(_interval(figures[m]) for m in SLICED))
+            for part in found.slices
+            for name, figures in part.figures.items()
+        ]
+        blocks.append("\n".join([*head, *own]))
+    return "\n\n".join(blocks)
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
@@ -110,7 +190,7 @@ def as_latex(found: Comparison) -> str:
         return "".join(_LATEX.get(letter, letter) for letter in text.replace("\\", "/").replace("^", " "))
 
     marks = {other.name: other.p for other in found.versus}
-    rows = [f"% {line}" for line in protocol_lines(found.protocol)]
+    rows = [f"% {line}" for line in protocol_lines(found)]
     rows += [r"\begin{tabular}{l" + "c" * len(METRICS) + "}", r"\toprule"]
     rows += [" & ".join(["", *METRICS]) + r" \\", r"\midrule"]
     for line in found.lines:
@@ -121,6 +201,10 @@ def as_latex(found: Comparison) -> str:
             for name in METRICS
         )  # fmt: skip
         rows.append(" & ".join([name_of(line.name), *cells]) + r" \\")
+    if found.paper:
+        rows += [r"\midrule", rf"% {found.paper.data}: {found.paper.says}"]
+        for name, own in found.paper.rows.items():
+            rows.append(" & ".join([f"paper: {name_of(name)}", *(f"{own[m]:.4f}" for m in METRICS)]) + r" \\")
     return "\n".join([*rows, r"\bottomrule", r"\end{tabular}"])
 
 
