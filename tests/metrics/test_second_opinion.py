@@ -19,7 +19,7 @@ import json, sys
 from ranx import Qrels, Run, evaluate
 body = json.load(sys.stdin)
 qrels = Qrels({query: {item: 1} for query, item in body["wanted"].items()})
-run = Run({query: {item: 1 / (place + 1) for place, item in enumerate(items)} for query, items in body["lists"].items()})
+run = Run({query: {item: -place for place, item in enumerate(items)} for query, items in body["lists"].items()})
 names = {f"{ours}@{k}": f"{theirs}@{k}" for k in body["ks"]
          for ours, theirs in (("HR", "hit_rate"), ("NDCG", "ndcg"), ("MRR", "mrr"))}
 found = evaluate(qrels, run, list(names.values()), return_mean=False)
