@@ -32,7 +32,7 @@ MADE = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet"
 
 def withdraw(out: Path) -> None:
     """Remove what stands at the top: the stages below are about to change, and it would tell of others."""
-    for name in MADE:
+    for name in (*MADE, "diagnostics.json", "diagnostics.txt"):
         (out / name).unlink(missing_ok=True)
 
 

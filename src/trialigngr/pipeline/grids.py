@@ -1,15 +1,18 @@
-"""Fills the report's small tables: what lists are like, slices, the paper's rows."""
+"""Fills the report's small tables: what lists are like, slices, the paper's rows, diagnostics."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from trialigngr.evaluate.paper import paper_rows
+from trialigngr.pipeline.loaded import Run
 from trialigngr.report.page import Grid
 
 SHOWN = ("HR", "NDCG")
 """Metrics with a column in the large tables."""
+DIAGNOSTICS = "diagnostics.json"
 
 
 def result_grids(metrics: Mapping[str, Any]) -> tuple[Grid, ...]:
@@ -69,3 +72,47 @@ def _paper(metrics: Mapping[str, Any]) -> tuple[Grid, ...]:
     columns = ("System", *next(iter(found.rows.values())))
     rows = tuple((name, *(f"{value:.4f}" for value in own.values())) for name, own in found.rows.items())
     return (Grid(f"The paper's rows, {found.data}", f"For comparison with care: {found.says}.", columns, rows),)
+
+
+def diagnostics(run: Run) -> dict[str, Any] | None:
+    """Return what `diagnose` found for the model that stands in a run; None when it has not looked at it."""
+    path = run.folder / DIAGNOSTICS
+    if not path.is_file():
+        return None
+    body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return body if body["of"]["model"] == run.manifest("model").fingerprint else None
+
+
+COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
+
+
+def cells(body: dict[str, Any]) -> tuple[str, ...]:
+    """Return a run's cells below `COLUMNS`."""
+    probe, titles = body["probe"], body["titles"]
+    first = "–"
+    if "absent" not in probe:
+        values = (probe[name]["value"] for name in ("accuracy", "shuffled", "majority"))
+        first = "{:.1%} ({:.1%}, {:.1%})".format(*values)
+    if "absent" in titles:
+        return (first, "–", "–", "–")
+    bleu, recall = titles["bleu_4"], titles["attribute_recall"]
+    return (
+        first,
+        f"{bleu['model']:.3f} (blind {bleu['blind']:.3f})",
+        f"{recall['model']:.1%} (blind {recall['blind']:.1%}, title {recall['true_title']:.1%})",
+        f"{titles['hallucination']:.1%} (own {titles['own_title']:.1%})",
+    )
+
+
+def diagnostic_grids(run: Run) -> tuple[Grid, ...]:
+    """Return the diagnostics as small tables, and what the model wrote for some items; nothing when not run."""
+    body = diagnostics(run)
+    if body is None:
+        return ()
+    says = " ".join(f"{body[part].get('says') or body[part]['absent']}." for part in ("probe", "titles"))
+    rows = tuple(zip(COLUMNS, cells(body), strict=True))
+    grids = [Grid("What the codes are known to mean", says, ("", "This run"), rows)]
+    if examples := body["titles"].get("examples"):
+        told = tuple((own["title"][:90], own["written"][:90]) for own in examples)
+        grids.append(Grid("Titles written from SIDs", "The first of those drawn.", ("True title", "Written"), told))
+    return tuple(grids)

@@ -13,7 +13,7 @@ import numpy as np
 from trialigngr import __version__
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.metrics.intervals import Estimate
-from trialigngr.pipeline.grids import SHOWN, result_grids
+from trialigngr.pipeline.grids import SHOWN, diagnostic_grids, result_grids
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.people import PEOPLE, people, stories
 from trialigngr.pipeline.sid_quality import beside
@@ -61,6 +61,7 @@ def page(run: Run) -> Page:
         tables=_tables(metrics),
         differences=_differences(metrics),
         grids=result_grids(metrics),
+        diagnostics=diagnostic_grids(run),
         curves=_curves(run),
         tasks=tuple(_task_examples(run)),
         people=people(run),
