@@ -43,8 +43,8 @@ def slices(counts_N: Rows, wanted_M: Rows, lengths_M: Rows) -> list[Slice]:
     ]
     for fewest, most in HISTORIES:
         inside_M = (lengths_M >= fewest) & (lengths_M <= (most or np.inf))
-        rule = f"{fewest}–{most} items before" if most else f"≥ {fewest} items before"
-        found.append(Slice(f"history {fewest}–{most}" if most else f"history {fewest}+", rule, inside_M))
+        name = f"history {fewest}–{most}" if most else f"history {fewest}+"
+        found.append(Slice(name, "items before the target", inside_M))
     return [part for part in found if part.inside_M.any()]
 
 

@@ -19,7 +19,7 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
-from trialigngr.pipeline.grids import COLUMNS, DIAGNOSTICS, cells, diagnostics
+from trialigngr.pipeline.grids import BESIDE, COLUMNS, DIAGNOSTICS, cells, diagnostics
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.page import write_report
 from trialigngr.pipeline.parts import Parts
@@ -31,10 +31,6 @@ from trialigngr.tasks.task import TASKS, View
 
 SHOWN = 5
 """Titles kept as examples."""
-BESIDE = (
-    "In brackets: the probe fitted on shuffled labels, and the majority class; another item's title (blind) and the "
-    "true title; titles that are the item's own."
-)
 
 
 def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
@@ -142,10 +138,11 @@ def _judged(items: Sequence[Item], written: Sequence[str], blind: Sequence[str])
 
 def as_text(found: dict[str, dict[str, Any]]) -> str:
     """Return the diagnostics of runs side by side, each beside what chance reaches."""
-    width = max(len(name) for name in found) + 2
-    lines = [f"{'':{width}s}" + "".join(f"{name:>32s}" for name in COLUMNS)]
+    width = max(map(len, found)) + 2
+    lines = [f"{'':{width}s}" + "".join(f"{name:>38s}" for name in COLUMNS)]
     for name, body in found.items():
-        lines.append(f"{name:{width}s}" + "".join(f"{cell:>32s}" for cell in cells(body)))
+        told = (f"{value} ({beside})" if beside else value for value, beside in cells(body))
+        lines.append(f"{name:{width}s}" + "".join(f"{cell:>38s}" for cell in told))
     lines.append(BESIDE)
     for name, body in found.items():
         lines += [f"{name}: {body[part].get('says') or body[part]['absent']}" for part in ("probe", "titles")]

@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trialigngr.evaluate.paper import paper_rows
+from trialigngr.evaluate.paper import paper_diagnostics, paper_rows
 from trialigngr.pipeline.loaded import Run
 from trialigngr.report.page import Grid
 
 SHOWN = ("HR", "NDCG")
 """Metrics with a column in the large tables."""
 DIAGNOSTICS = "diagnostics.json"
+BESIDE = (
+    "Beside: the probe fitted on shuffled labels, and the majority class; the title of another item (blind), and the "
+    "true one; titles that are the item's own."
+)
 
 
 def result_grids(metrics: Mapping[str, Any]) -> tuple[Grid, ...]:
@@ -86,21 +90,21 @@ def diagnostics(run: Run) -> dict[str, Any] | None:
 COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
 
 
-def cells(body: dict[str, Any]) -> tuple[str, ...]:
-    """Return a run's cells below `COLUMNS`."""
-    probe, titles = body["probe"], body["titles"]
-    first = "–"
+def cells(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what stands below `COLUMNS`: a run's figure, and what it must be held against."""
+    probe, titles, none = body["probe"], body["titles"], ("–", "")
+    first = none
     if "absent" not in probe:
-        values = (probe[name]["value"] for name in ("accuracy", "shuffled", "majority"))
-        first = "{:.1%} ({:.1%}, {:.1%})".format(*values)
+        found, shuffled, majority = (probe[name] for name in ("accuracy", "shuffled", "majority"))
+        first = (f"{found['value']:.1%}", f"shuffled {shuffled['value']:.1%}, majority {majority['value']:.1%}")
     if "absent" in titles:
-        return (first, "–", "–", "–")
+        return (first, none, none, none)
     bleu, recall = titles["bleu_4"], titles["attribute_recall"]
     return (
         first,
-        f"{bleu['model']:.3f} (blind {bleu['blind']:.3f})",
-        f"{recall['model']:.1%} (blind {recall['blind']:.1%}, title {recall['true_title']:.1%})",
-        f"{titles['hallucination']:.1%} (own {titles['own_title']:.1%})",
+        (f"{bleu['model']:.3f}", f"blind {bleu['blind']:.3f}"),
+        (f"{recall['model']:.1%}", f"blind {recall['blind']:.1%}, true {recall['true_title']:.1%}"),
+        (f"{titles['hallucination']:.1%}", f"own {titles['own_title']:.1%}"),
     )
 
 
@@ -109,9 +113,14 @@ def diagnostic_grids(run: Run) -> tuple[Grid, ...]:
     body = diagnostics(run)
     if body is None:
         return ()
+    paper = paper_diagnostics(run.metrics["protocol"]["data"])
+    rows: list[tuple[str, ...]] = [(name, *found) for name, found in zip(COLUMNS, cells(body), strict=True)]
+    if paper:
+        rows = [(*row, paper.get(row[0], "–")) for row in rows]
     says = " ".join(f"{body[part].get('says') or body[part]['absent']}." for part in ("probe", "titles"))
-    rows = tuple(zip(COLUMNS, cells(body), strict=True))
-    grids = [Grid("What the codes are known to mean", says, ("", "This run"), rows)]
+    columns = ("", "This run", "Beside", "The paper") if paper else ("", "This run", "Beside")
+    beside = f"{BESIDE} {says}{' The paper: its own figures for the full method, with a 7B backbone.' if paper else ''}"
+    grids = [Grid("What the codes are known to mean", beside, columns, tuple(rows))]
     if examples := body["titles"].get("examples"):
         told = tuple((own["title"][:90], own["written"][:90]) for own in examples)
         grids.append(Grid("Titles written from SIDs", "The first of those drawn.", ("True title", "Written"), told))
