@@ -55,7 +55,7 @@ class SasRecSettings(Settings):
     """Of AdamW, on all weights."""
     epochs: int = Field(200, ge=1)
     """At most so many passes over the users."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(20, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""

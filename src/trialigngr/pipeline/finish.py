@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,8 +66,9 @@ def publish_sids(recipe: Recipe, out: Path) -> None:
 def finish(recipe: Recipe, out: Path, seeds: int) -> None:
     """Write ``metrics.json``, ``recommendations.parquet`` and ``report.html``; say the headline."""
     body = metrics(recipe, out, seeds)
-    if fault := impossible(body["test"]):
-        raise TriAlignError(f"{out}/metrics.json was not written: {fault}")
+    for where, figures in _tables(body):
+        if fault := impossible(figures):
+            raise TriAlignError(f"{out}/metrics.json was not written: {where}: {fault}")
     publish("evaluation", "recommendations.parquet", out)
     write_text_atomically(out / "metrics.json", json.dumps(body, indent=2) + "\n")
     write_report(Run(out))
@@ -74,6 +76,16 @@ def finish(recipe: Recipe, out: Path, seeds: int) -> None:
     log(
         f"test HR@10 {headline['value']:.4f} [{headline['low']:.4f}, {headline['high']:.4f}]; look at {out}/report.html"
     )
+
+
+def _tables(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every row of figures that is about to be published, and what it is called."""
+    for name in ("test", "test_unseen", "test_sid", "valid"):
+        yield name, body[name]
+    for name in ("baselines", "baselines_unseen"):
+        yield from ((f"{name}, {system}", figures) for system, figures in body[name].items())
+    for part in body["slices"]:
+        yield from ((f"{part['name']}, {system}", figures) for system, figures in part["figures"].items())
 
 
 def metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
