@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.paper import paper_rows
-from trialigngr.evaluate.tables import FORMATS, METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.tables import FORMATS
 from trialigngr.metrics.intervals import Estimate
 
 PROTOCOL = {
@@ -29,7 +30,7 @@ def found() -> Comparison:
     versus = (Versus("popularity", LESS, dict.fromkeys(METRICS, 0.0004)),)
     part = SliceLines("cold items", "never in training", 17, {"ours": FIGURES})
     paper = paper_rows({"users": 22363, "items": 12101, "interactions": 198502})
-    return Comparison(PROTOCOL, lines, versus, {"other": {"beams": 50}}, paper, (part,))
+    return Comparison(PROTOCOL, lines, versus, METRICS, {"other": {"beams": 50}}, paper, (part,))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -66,7 +67,7 @@ def test_text(found: Comparison) -> None:
     assert "0.2500 [0.2000, 0.3000]" in ours
     assert any("0.2400 ± 0.0110 (2 seeds)" in line for line in lines)
     place = next(place for place, line in enumerate(lines) if "-0.0100 [-0.0200, +0.0050]" in line)
-    assert lines[place + 1].split() == ["p", "<", ".001"] * 4
+    assert lines[place + 1].split() == ["p", *["<", ".001"] * 4]
     assert spread.split()[-5:] == ["0.2500", "50.00%", "9.25", "-0.12", "0.00%"]
 
 

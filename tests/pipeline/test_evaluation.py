@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.evaluate.lists import TargetLists
-from trialigngr.evaluate.targets import ITEM, UNSEEN
+from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
+from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
 
 Cli = Callable[..., Done]
@@ -91,3 +92,24 @@ def test_lengths_that_are_none(tmp_path: Path, cli: Cli, ks: str) -> None:
     done = cli("run", "trialigngr-demo", "--out", tmp_path / "run", "--set", f"evaluate.ks={ks}")
     assert done.code == 2
     assert "evaluate.ks" in done.err
+
+
+def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
+    done = cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1", "--format", "json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["metrics"] == ["MRR@20", "HR@1"]
+    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["model"][ITEM]
+    assert found["lines"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
+    assert set(found["versus"][0]["p"]) == {"MRR@20", "HR@1"}
+    assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [("HR@30", "tested with 20 beams, too few for lists of 30"), ("HR", "no metric 'HR'"), ("F1@5", "no metric 'F1@5'"),
+     ("HR@0", "no metric 'HR@0'")],
+)  # fmt: skip
+def test_metrics_that_are_none(tiny_run: Path, cli: Cli, metrics: str, said: str) -> None:
+    done = cli("evaluate", tiny_run, "--metrics", metrics)
+    assert (done.code, said in done.err) == (2, True), done.err

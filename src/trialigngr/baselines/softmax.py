@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 128
-"""Targets whose logits are there at a time."""
+CHUNK, WIDE = 128, 8192
+"""Targets whose logits are there at a time: so many that they stay in a CPU's cache; elsewhere fewer, larger steps."""
 
 
 class _Softmax(torch.autograd.Function):
@@ -42,8 +42,9 @@ def _losses(states_MD: Tensor, items_ND: Tensor, wanted_M: Tensor, dtype: torch.
     states_grad = torch.empty_like(shown_MD, dtype=torch.float32)
     items_grad = torch.zeros_like(vectors_ND, dtype=torch.float32)
     total = torch.zeros((), device=states_MD.device)
-    for start in range(0, len(shown_MD), CHUNK):
-        part_CD, own_C1 = shown_MD[start : start + CHUNK], wanted_M[start : start + CHUNK, None]
+    chunk = CHUNK if states_MD.device.type == "cpu" else WIDE
+    for start in range(0, len(shown_MD), chunk):
+        part_CD, own_C1 = shown_MD[start : start + chunk], wanted_M[start : start + chunk, None]
         scores_CN = (part_CD @ vectors_ND.T).float()
         scores_CN -= scores_CN.amax(1, keepdim=True)
         found_C1 = scores_CN.gather(1, own_C1)
@@ -53,7 +54,7 @@ def _losses(states_MD: Tensor, items_ND: Tensor, wanted_M: Tensor, dtype: torch.
         scores_CN /= sums_C1
         scores_CN.scatter_add_(1, own_C1, torch.full_like(sums_C1, -1))
         slopes_CN = scores_CN.to(dtype)
-        states_grad[start : start + CHUNK] = slopes_CN @ vectors_ND
+        states_grad[start : start + chunk] = slopes_CN @ vectors_ND
         items_grad += slopes_CN.T @ part_CD
     count = max(len(shown_MD), 1)
     return total / count, states_grad.div_(count).to(states_MD.dtype), items_grad.div_(count).to(items_ND.dtype)

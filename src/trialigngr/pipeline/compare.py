@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,57 +10,78 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.paper import paper_rows
-from trialigngr.evaluate.tables import METRICS, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.targets import ITEM, TargetRanks
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.metrics.intervals import Estimate, Floats, holm, p_values, paired
 from trialigngr.pipeline.loaded import Run, load
 
 Values = dict[str, Floats]
 
-KS = (5, 10)
+_METRIC = re.compile(r"(HR|NDCG|MRR)@([1-9]\d{0,4})")
 
 
-def comparison(folders: Sequence[Path], *, sliced: bool = False) -> Comparison:
+def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
     """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
 
-    Raises `ArtifactError` when the runs were tested on different targets, and for a run given twice.
+    Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, and for
+    a run given twice; `RecipeError` for a metric that is none.
     """
-    runs = [load(folder) for folder in folders]
-    names = _names(folders)
+    runs, names, ks = [load(folder) for folder in folders], _names(folders), _lengths(metrics)
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
-    first, baselines = tests[0], [system for system in tests[0].ranks if system != "model"]
+    for run in runs:
+        _refuse_longer(run, max(ks))
+    first, said = tests[0], runs[0].metrics
+    baselines = [system for system in first.ranks if system != "model"]
     lines = [
-        Line(name, test.figures("model", ITEM, KS), run.metrics.get("over_seeds"), run.metrics["lists"]["model"])
+        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), run.metrics["lists"]["model"])
         for name, run, test in zip(names, runs, tests, strict=True)
     ]
-    lines += [
-        Line(system, first.figures(system, ITEM, KS), lists=runs[0].metrics["lists"][system]) for system in baselines
-    ]
+    lines += [Line(system, first.figures(system, ITEM, ks), lists=said["lists"][system]) for system in baselines]
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.refuse_others(test)
-        others[name] = test.values("model", ITEM, KS)
-    others |= {system: first.values(system, ITEM, KS) for system in baselines}
-    said = runs[0].metrics["protocol"]
+        others[name] = test.values("model", ITEM, ks)
+    others |= {system: first.values(system, ITEM, ks) for system in baselines}
     return Comparison(
-        said,
+        said["protocol"],
         tuple(lines),
-        _versus(first.values("model", ITEM, KS), others, first.users_M),
-        {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said, run))},
-        paper_rows(said["data"]),
+        _versus(first.values("model", ITEM, ks), others, metrics, first.users_M),
+        tuple(metrics),
+        {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said["protocol"], run))},
+        paper_rows(said["protocol"]["data"]),
         _slices(names, runs) if sliced else (),
     )
 
 
-def _versus(ours: Values, others: dict[str, Values], users_M: npt.NDArray[np.int64]) -> tuple[Versus, ...]:
+def _lengths(metrics: Sequence[str]) -> list[int]:
+    """Return every K that is asked for, and 10, which the table of lists has."""
+    found = {metric: _METRIC.fullmatch(metric) for metric in metrics}
+    if wrong := [metric for metric, parts in found.items() if parts is None]:
+        raise RecipeError(f"There is no metric {wrong[0]!r}; give HR@K, NDCG@K or MRR@K, such as HR@20.")
+    return sorted({10, *(int(parts[2]) for parts in found.values() if parts)})
+
+
+def _refuse_longer(run: Run, longest: int) -> None:
+    if longest > (beams := run.metrics["protocol"]["beams"]):
+        raise ArtifactError(
+            f"{run.folder} was tested with {beams} beams, too few for lists of {longest}; "
+            f"run it again with --set evaluate.ks=[{longest}]."
+        )
+
+
+def _versus(
+    ours: Values, others: dict[str, Values], metrics: Sequence[str], users_M: npt.NDArray[np.int64]
+) -> tuple[Versus, ...]:
     """Return the first line against every other; all are tested on the same resampled users, which is also quicker."""
-    pairs = [(name, metric) for name in others for metric in METRICS]
+    if not others:
+        return ()
+    pairs = [(name, metric) for name in others for metric in metrics]
     mine, theirs = {(name, m): ours[m] for name, m in pairs}, {(name, m): others[name][m] for name, m in pairs}
     differences, p = paired(mine, theirs, users_M), holm(p_values(mine, theirs, users_M))
     return tuple(
-        Versus(name, {m: differences[name, m] for m in METRICS}, {m: p[name, m] for m in METRICS}) for name in others
+        Versus(name, {m: differences[name, m] for m in metrics}, {m: p[name, m] for m in metrics}) for name in others
     )
 
 

@@ -18,7 +18,8 @@ from trialigngr.evaluate.lists import TargetLists, padded
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
-from trialigngr.pipeline.parts import Parts
+from trialigngr.metrics.ranks import Ranks
+from trialigngr.pipeline.parts import Parts, Rows
 
 
 def rank_targets(parts: Parts, out: Path) -> dict[str, Any]:
@@ -53,32 +54,37 @@ def longest_list(parts: Parts) -> int:
 
 def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, out: Path) -> TargetLists:
     """Rank the targets by every system, write the tables, and return the first items of every system."""
-    prompts, wanted = parts.histories_of(targets), parts.histories.target_items(targets)
-    seen, longest = parts.seen_by(targets), longest_list(parts)
-    beams = recommender.all_beams(prompts, what=name)
-    unseen = recommender.all_beams(prompts, seen, what=f"{name}, seen masked")
-    plain = recommender.rankings(beams, longest)
-    masked = recommender.rankings(unseen, longest, seen)
-    ranks = {
-        "model": {
-            ITEM: recommender.ranks(beams, wanted),
-            UNSEEN: recommender.ranks(unseen, wanted, seen),
-            SID: recommender.sid_ranks(beams, wanted),
-        }
-    }
-    lists = {
-        "model": {way: padded([own.rows for own in found], longest) for way, found in ((ITEM, plain), (UNSEEN, masked))}
-    }
+    ranks, lists, plain = _model(parts, recommender, targets, name)
+    longest, every = longest_list(parts), {"model": ranks}
+    listed = {"model": lists}
     for baseline in baselines(parts):
         found = {
             way: ranked(baseline, parts.histories, targets, longest, unseen=way == UNSEEN) for way in (ITEM, UNSEEN)
         }
-        ranks[baseline.name] = {way: stands for way, (stands, _) in found.items()}
-        lists[baseline.name] = {way: rows_MR for way, (_, rows_MR) in found.items()}
-    TargetRanks.of(parts.histories, targets, parts.catalog.ids, ranks).save(out / f"{name}.parquet")
+        every[baseline.name] = {way: stands for way, (stands, _) in found.items()}
+        listed[baseline.name] = {way: rows_MR for way, (_, rows_MR) in found.items()}
+    TargetRanks.of(parts.histories, targets, parts.catalog.ids, every).save(out / f"{name}.parquet")
     if name == "test":
         recommendations(parts, plain, targets).write_parquet(out / "recommendations.parquet")
-    return TargetLists(lists)
+    return TargetLists(listed)
+
+
+def _model(
+    parts: Parts, recommender: Recommender, targets: Targets, name: str
+) -> tuple[dict[str, Ranks], dict[str, Rows], list[Ranking]]:
+    """Return the model's ranks and first items by way of counting, and its lists with nothing masked."""
+    prompts, wanted = parts.histories_of(targets), parts.histories.target_items(targets)
+    seen, longest = parts.seen_by(targets), longest_list(parts)
+    beams = recommender.all_beams(prompts, what=name)
+    unseen = recommender.all_beams(prompts, seen, what=f"{name}, seen masked")
+    ranks = {
+        ITEM: recommender.ranks(beams, wanted),
+        UNSEEN: recommender.ranks(unseen, wanted, seen),
+        SID: recommender.sid_ranks(beams, wanted),
+    }
+    found = {ITEM: recommender.rankings(beams, longest), UNSEEN: recommender.rankings(unseen, longest, seen)}
+    lists = {way: padded([own.rows for own in rankings], longest) for way, rankings in found.items()}
+    return ranks, lists, found[ITEM]
 
 
 def baselines(parts: Parts) -> list[Ranker]:
