@@ -62,10 +62,19 @@ def tune(
     found: list[Trial] = []
     with alone(out / "run"):
         for number, (tried, recipe) in enumerate(recipes, 1):
-            log(f"trial {number} of {len(recipes)}: {' '.join(tried) or 'the recipe as it is'}")
+            told = " ".join(tried) or "the recipe as it is"
+            log(f"trial {number} of {len(recipes)}{_left(found, len(recipes))}: {told}")
             found.append(_trial(tried, recipe, data, out, stage))
             _write_best(name, out, found, recipes)
     return ordered(found)
+
+
+def _left(found: Sequence[Trial], trials: int) -> str:
+    """Return how long the rest will take, if it is like what was."""
+    if not found:
+        return ""
+    minutes = sum(trial.seconds for trial in found) / len(found) * (trials - len(found)) / 60
+    return f" (about {minutes:.0f} min left)"
 
 
 def ordered(found: Sequence[Trial]) -> list[Trial]:
