@@ -39,7 +39,7 @@ def rank_targets(parts: Parts, out: Path) -> dict[str, Any]:
 
 def _wide_enough(parts: Parts, recommender: Recommender) -> Recommender:
     """Return a recommender with at least as many beams as the longest list that is asked for."""
-    settings, longest = recommender.settings, longest_list(parts)
+    settings, longest = recommender.settings, _longest_list(parts)
     if settings.beams >= longest:
         return recommender
     log(f"  decode.beams = {settings.beams} cannot fill lists of {longest}: tested with {longest} beams")
@@ -47,7 +47,7 @@ def _wide_enough(parts: Parts, recommender: Recommender) -> Recommender:
     return Recommender(recommender.search, recommender.prompt, wider)
 
 
-def longest_list(parts: Parts) -> int:
+def _longest_list(parts: Parts) -> int:
     """Return how many items of a list are looked at."""
     return max(*parts.recipe.evaluate.lengths, parts.recipe.evaluate.recommendations)
 
@@ -55,7 +55,7 @@ def longest_list(parts: Parts) -> int:
 def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, out: Path) -> TargetLists:
     """Rank the targets by every system, write the tables, and return the first items of every system."""
     ranks, lists, plain = _model(parts, recommender, targets, name)
-    longest, every = longest_list(parts), {"model": ranks}
+    longest, every = _longest_list(parts), {"model": ranks}
     listed = {"model": lists}
     for baseline in baselines(parts):
         found = {
@@ -74,7 +74,7 @@ def _model(
 ) -> tuple[dict[str, Ranks], dict[str, Rows], list[Ranking]]:
     """Return the model's ranks and first items by way of counting, and its lists with nothing masked."""
     prompts, wanted = parts.histories_of(targets), parts.histories.target_items(targets)
-    seen, longest = parts.seen_by(targets), longest_list(parts)
+    seen, longest = parts.seen_by(targets), _longest_list(parts)
     beams = recommender.all_beams(prompts, what=name)
     unseen = recommender.all_beams(prompts, seen, what=f"{name}, seen masked")
     ranks = {
