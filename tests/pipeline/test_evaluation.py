@@ -113,3 +113,14 @@ def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
 def test_metrics_that_are_none(tiny_run: Path, cli: Cli, metrics: str, said: str) -> None:
     done = cli("evaluate", tiny_run, "--metrics", metrics)
     assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_a_run_that_was_tested_by_an_earlier_version(copied_run: Path, cli: Cli) -> None:
+    old = body(copied_run)
+    del old["lists"]
+    (copied_run / "metrics.json").write_text(json.dumps(old), "utf-8")
+    (copied_run / "evaluation" / "lists.parquet").unlink()
+    done = cli("evaluate", copied_run)
+    assert (done.code, f"delete {copied_run}/evaluation and run the recipe again" in done.err) == (2, True)
+    again = cli("run", "trialigngr-demo", "--out", copied_run, *tiny())
+    assert (again.code, f"delete {copied_run}/evaluation and run the recipe again" in again.err) == (2, True)
