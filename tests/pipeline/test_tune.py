@@ -91,7 +91,7 @@ def test_the_language_model_can_be_tuned(tiny_run: Path, tmp_path: Path, cli: Cl
     assert "failed         0  model.heads=3: model.width = 32 cannot be shared" in done.out, "ends one trial alone"
     assert {"model", "sids"} <= names(tmp_path / "s")
     assert "evaluation" not in names(tmp_path / "s")
-    assert len(json.loads((tmp_path / "s" / "trials.json").read_text("utf-8"))) == 3
+    assert len(json.loads((tmp_path / "s" / "trials.json").read_text("utf-8"))) == 2, "a failure is not kept"
 
 
 def test_a_failed_trial_is_last() -> None:
@@ -122,3 +122,12 @@ def test_bad_input(tmp_path: Path, cli: Cli, words: tuple[str, ...], said: str) 
 def test_a_width_that_heads_cannot_share(tiny_run: Path, tmp_path: Path) -> None:
     found = searched(tiny_run, tmp_path / "s", over=("sasrec.heads=[3]",))
     assert found[-1].problem.startswith("sasrec.width = 8 cannot be shared by 3 heads")
+
+
+def test_what_fails_as_the_recipe_is_stops_the_search(tmp_path: Path, cli: Cli) -> None:
+    words = ("--data", tmp_path / "nowhere", "--over", "sasrec.dropout=[0.3]")
+    done = cli("tune", "trialigngr-demo", "--out", tmp_path / "s", *words)
+    assert done.code == 2
+    assert "nowhere" in done.err
+    wrong = cli("tune", "trialigngr-demo", "--out", tmp_path / "t", *tiny(sasrec__heads=3), *words[2:])
+    assert (wrong.code, "cannot be shared by 3 heads" in wrong.err) == (2, True)

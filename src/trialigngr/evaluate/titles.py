@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from trialigngr.catalog.items import Item
 from trialigngr.foundation.errors import TriAlignError
@@ -47,15 +48,20 @@ def attribute_recall(written: Sequence[str], wanted: Sequence[AbstractSet[str]])
     return found / max(sum(map(len, wanted)), 1)
 
 
-def bleu_4(written: Sequence[str], titles: Sequence[str]) -> tuple[float, str]:
-    """Return BLEU-4 of the whole, 0 … 1, and sacrebleu's signature; raise `TriAlignError` when it is not there."""
+def bleu() -> Any:
+    """Return sacrebleu's BLEU-4; raise `TriAlignError` when the package is not there."""
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise TriAlignError(
             "BLEU-4 needs the package sacrebleu; install it with `pip install trialigngr[diagnostics]`."
         ) from None
-    metric = BLEU()
+    return BLEU()
+
+
+def bleu_4(written: Sequence[str], titles: Sequence[str]) -> tuple[float, str]:
+    """Return BLEU-4 of the whole, 0 … 1, and sacrebleu's signature."""
+    metric = bleu()
     score = metric.corpus_score(list(written), [list(titles)]).score / 100
     return float(score), str(metric.get_signature())
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trialigngr.catalog.items import Item
 from trialigngr.decode.greedy import write_greedily
 from trialigngr.evaluate.probe import FEWEST, HELD_OUT, HIDDEN, category_probe
-from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu_4
+from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu, bleu_4
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
@@ -44,6 +44,7 @@ def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
     if (found := diagnostics(run)) is not None and found["of"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")
         return found
+    bleu()  # a package that is missing is told now, not after minutes of writing
     with alone(run.folder):
         parts = run.parts
         parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()

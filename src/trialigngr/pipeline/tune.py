@@ -135,7 +135,10 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
     if target.fingerprint not in known:
         withdraw(folder)
         write_recipe(recipe, data, folder, 1)
-        known[target.fingerprint] = asdict(_made(tried, plan, target))
+        trial = _made(tried, plan, target)
+        if trial.score is None:  # not kept: what failed may be mended
+            return trial
+        known[target.fingerprint] = asdict(trial)
         write_text_atomically(out / TRIALS, json.dumps(known, indent=1) + "\n")
     else:
         log("  known from before, kept")
@@ -149,12 +152,16 @@ def _known(out: Path) -> dict[str, Any]:
 
 
 def _made(tried: tuple[str, ...], plan: dict[str, Stage], target: Stage) -> Trial:
-    for name in plan:
-        if name in _needed(plan, target):
-            plan[name].make()
+    """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
+    needed = _needed(plan, target)
     try:
+        for name in plan:
+            if name in needed:
+                plan[name].make()
         facts = target.make().facts
     except TriAlignError as error:
+        if not tried:
+            raise
         log(f"  failed: {error}")
         return Trial(tried, None, problem=str(error))
     return Trial(tried, float(facts[SCORES[target.name]]), facts["seconds"])
