@@ -6,23 +6,31 @@ import json
 
 import pytest
 
-from trialigngr.evaluate.tables import FORMATS, METRICS, Comparison, Line, Versus
+from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.paper import paper_rows
+from trialigngr.evaluate.tables import FORMATS
 from trialigngr.metrics.intervals import Estimate
 
 PROTOCOL = {
     "test_targets": 1234, "test_users": 617, "split": "leave-last-2", "k_core": 5, "history_cap": 20,
     "seen_items": "not masked (masked beside)", "beams": 20, "normalisation": "vocabulary",
-    "selection": "validation NDCG@10", "interval": "95 %, bootstrap over users",
+    "selection": "validation NDCG@10", "interval": "95 %, bootstrap over users", "valid_users": 500, "seeds": [0, 1],
+    "test_history": "contains the validation items", "candidates": "the whole catalogue, 99 items",
+    "task": "sids_to_sid", "invalid_rate": 0.0,
 }  # fmt: skip
-FIGURES = {name: Estimate(0.25, 0.2, 0.3) for name in METRICS}
+FIGURES = {name: Estimate(0.25, 0.2, 0.3) for name in (*METRICS, "MRR@10")}
+LISTS = {"Coverage@10": 0.5, "Novelty@10": 9.25, "PopularityBias@10": -0.125, "invalid": 0.0, "short": 0.0}
 LESS = {name: Estimate(-0.01, -0.02, 0.005) for name in METRICS}
 SEEDS = {name: {"mean": 0.24, "spread": 0.011, "values": [0.25, 0.23]} for name in METRICS}
 
 
 @pytest.fixture
 def found() -> Comparison:
-    lines = (Line("ours_50%|x", FIGURES, SEEDS), Line("popularity", FIGURES))
-    return Comparison(PROTOCOL, lines, (Versus("popularity", LESS, dict.fromkeys(METRICS, 0.0004)),))
+    lines = (Line("ours_50%|x", FIGURES, SEEDS, LISTS), Line("popularity", FIGURES, lists=LISTS))
+    versus = (Versus("popularity", LESS, dict.fromkeys(METRICS, 0.0004)),)
+    part = SliceLines("cold items", "never in training", 17, {"ours": FIGURES})
+    paper = paper_rows({"users": 22363, "items": 12101, "interactions": 198502})
+    return Comparison(PROTOCOL, lines, versus, METRICS, {"other": {"beams": 50}}, paper, (part,))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -31,20 +39,41 @@ def test_every_form_tells_the_protocol_and_every_system(found: Comparison, form:
     assert "leave-last-2" in text
     assert "popularity" in text
     assert "0.25" in text
+    assert "the whole catalogue, 99 items" in text
+    assert "other differs: beams 50" in text or '"beams": 50' in text
+    assert "0.1089" in text, "the paper's row"
+    assert "not ours" in text
+
+
+def test_what_fits_no_column_stands_below(found: Comparison) -> None:
+    for form in ("text", "markdown"):
+        text = FORMATS[form](found)
+        assert "50.00%" in text
+        assert "never in training" in text
+        assert "invalid" in text
+
+
+def test_papers_rows_are_for_data_of_that_size_alone() -> None:
+    assert paper_rows({"users": 22363, "items": 12101, "interactions": 198501}) is None
+    sports = paper_rows({"users": 35598, "items": 18357, "interactions": 296337})
+    assert sports is not None
+    assert (sports.data, sports.rows["SASRec"]["HR@5"]) == ("Amazon Sports", 0.0248)
 
 
 def test_text(found: Comparison) -> None:
     lines = FORMATS["text"](found).splitlines()
     assert "1,234 test targets of 617 users" in lines[0]
-    assert "0.2500 [0.2000, 0.3000]" in lines[5]
-    assert "0.2400 ± 0.0110 (2 seeds)" in lines[7]
-    assert "-0.0100 [-0.0200, +0.0050]" in lines[-2]
-    assert lines[-1].split() == ["p", "<", ".001"] * 4
+    ours, *_, spread = (line for line in lines if line.startswith("ours_50%|x"))
+    assert "0.2500 [0.2000, 0.3000]" in ours
+    assert any("0.2400 ± 0.0110 (2 seeds)" in line for line in lines)
+    place = next(place for place, line in enumerate(lines) if "-0.0100 [-0.0200, +0.0050]" in line)
+    assert lines[place + 1].split() == ["p", *["<", ".001"] * 4]
+    assert spread.split()[-5:] == ["0.2500", "50.00%", "9.25", "-0.12", "0.00%"]
 
 
 def test_markdown_cells_stay_cells(found: Comparison) -> None:
     rows = [line for line in FORMATS["markdown"](found).splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {6}
+    assert {row.count("|") for row in rows} == {6, 7}
     assert "| ours_50%/x |" in rows[2]
 
 

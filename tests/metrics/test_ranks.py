@@ -73,7 +73,7 @@ def test_what_ten_adds_to_five_is_bounded(pairs: list[tuple[int, int]]):
 
 
 def test_named_as_printed():
-    assert list(per_target(ranks((0, 1)), (5, 10))) == ["HR@5", "NDCG@5", "HR@10", "NDCG@10"]
+    assert list(per_target(ranks((0, 1)), (5, 10))) == ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]
 
 
 def test_a_missed_target_is_missed_at_any_length():

@@ -19,7 +19,7 @@ from trialigngr.pipeline import Run, load
 from trialigngr.recipes.recipe import read_recipe
 
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
-METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10"]
+METRICS = ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]
 Cli = Callable[..., Done]
 
 

@@ -31,13 +31,20 @@ class Ranker(Protocol):
 
 
 def ranks(ranker: Ranker, histories: Histories, targets: Targets, *, unseen: bool) -> Ranks:
-    """Return where each target stands among all items; items of equal score share their places.
+    """Return where each target stands among all items, as `ranked` does."""
+    return ranked(ranker, histories, targets, 0, unseen=unseen)[0]
 
-    With ``unseen``, items taken before a target take no place, and a target that was taken before is missed: no list
-    without seen items can hold it.
+
+def ranked(ranker: Ranker, histories: Histories, targets: Targets, longest: int, *, unseen: bool) -> tuple[Ranks, Rows]:
+    """Return where each target stands among all items, and the first ``longest`` rows of its list [M, longest].
+
+    Items of equal score share their places; in a list they stand in an order that means nothing. With ``unseen``,
+    items taken before a target take no place (−1 where a list ends), and a target that was taken before is missed: no
+    list without seen items can hold it.
     """
     wanted_M = histories.target_items(targets)
     ahead_M, tied_M = np.empty(len(targets), np.int64), np.empty(len(targets), np.int64)
+    lists_MR = np.full((len(targets), longest), -1, np.int64)
     for start in range(0, len(targets), BATCH):
         part = slice(start, start + BATCH)
         before = [
@@ -52,4 +59,16 @@ def ranks(ranker: Ranker, histories: Histories, targets: Targets, *, unseen: boo
         missed_B = np.isneginf(own_B1[:, 0])
         ahead_M[part] = np.where(missed_B, MISSED, (scores_BN > own_B1).sum(1))
         tied_M[part] = np.where(missed_B, 1, (scores_BN == own_B1).sum(1))
-    return Ranks(ahead_M, tied_M)
+        lists_MR[part, : scores_BN.shape[1]] = _first(scores_BN, min(longest, scores_BN.shape[1]))
+    return Ranks(ahead_M, tied_M), lists_MR
+
+
+def _first(scores_BN: Floats, longest: int) -> Rows:
+    """Return the rows of the best scores [B, longest]; −1 for a score of −inf."""
+    if not longest:
+        return np.empty((len(scores_BN), 0), np.int64)
+    rows_BR = np.argpartition(-scores_BN, longest - 1, axis=1)[:, :longest]
+    scores_BR = np.take_along_axis(scores_BN, rows_BR, 1)
+    order_BR = np.lexsort((rows_BR, -scores_BR))
+    best_BR = np.take_along_axis(rows_BR, order_BR, 1)
+    return np.where(np.isneginf(np.take_along_axis(scores_BR, order_BR, 1)), -1, best_BR)

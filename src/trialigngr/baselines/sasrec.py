@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trialigngr.baselines.ranker import Floats, Rows, ranks
+from trialigngr.baselines.softmax import softmax_loss
 from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.device import autocast, pick_device
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import child
 from trialigngr.metrics.ranks import ndcg
 from trialigngr.train.checkpoint import clear, load_best, load_checkpoint, save_best, save_checkpoint
@@ -43,15 +45,17 @@ class SasRecSettings(Settings):
     """Attention heads."""
     length: int = Field(50, ge=1)
     """Items of history seen at most."""
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     """Dropout on item vectors, attention and feed-forward."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(256, ge=1)
     """Users in a batch."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of Adam, constant."""
+    """Of AdamW, constant."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW, on all weights."""
     epochs: int = Field(200, ge=1)
     """At most so many passes over the users."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(20, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
@@ -64,6 +68,10 @@ class _Network(nn.Module):
         super().__init__()
         self.items = nn.Embedding(n_items, settings.width)
         self.places = nn.Embedding(settings.length, settings.width)
+        if settings.width % settings.heads:
+            raise RecipeError(
+                f"sasrec.width = {settings.width} cannot be shared by {settings.heads} heads; take a multiple of that."
+            )
         layer = nn.TransformerEncoderLayer(
             settings.width, settings.heads, 4 * settings.width, settings.dropout, "gelu", batch_first=True,
             norm_first=True,
@@ -75,13 +83,19 @@ class _Network(nn.Module):
         for table in (self.items, self.places):
             nn.init.normal_(table.weight, std=0.02)
 
-    def forward(self, rows_BT: Tensor) -> Tensor:
-        """Return the states [B, T, D] of histories that are padded at the right."""
+    def forward(self, rows_BT: Tensor, places_BT: Tensor | None = None, owners_BT: Tensor | None = None) -> Tensor:
+        """Return the states [B, T, D] of histories: one a row, padded at the right, or several, packed.
+
+        Packed, ``places_BT`` counts within each history, and an item sees only those of its owner before it.
+        """
         length = rows_BT.shape[1]
-        places_T = torch.arange(length, device=rows_BT.device)
-        hidden_BTD = self.dropout(self.items(rows_BT) * math.sqrt(self.items.embedding_dim) + self.places(places_T))
-        mask = nn.Transformer.generate_square_subsequent_mask(length, device=rows_BT.device)
-        states_BTD: Tensor = self.layers(hidden_BTD, mask=mask, is_causal=True)
+        places = torch.arange(length, device=rows_BT.device) if places_BT is None else places_BT
+        hidden_BTD = self.dropout(self.items(rows_BT) * math.sqrt(self.items.embedding_dim) + self.places(places))
+        hidden = torch.ones(length, length, dtype=torch.bool, device=rows_BT.device).triu(1)
+        if owners_BT is not None:
+            others_BTT = hidden | (owners_BT[:, :, None] != owners_BT[:, None, :])
+            hidden = others_BTT.repeat_interleave(self.layers.layers[0].self_attn.num_heads, 0)
+        states_BTD: Tensor = self.layers(hidden_BTD, mask=hidden)
         return states_BTD
 
 
@@ -128,6 +142,34 @@ class SasRec:
         return found
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """Histories side by side in rows of one length: inputs, targets, place within a history, and whose it is (−1: of
+    nobody)."""
+
+    inputs_BT: Tensor
+    wanted_BT: Tensor
+    places_BT: Tensor
+    owners_BT: Tensor
+
+    @classmethod
+    def of(cls, pieces: Sequence[Rows], length: int, device: torch.device) -> _Packed:
+        """Put pieces (inputs and, one on, targets) into rows, each into the last one if it fits there."""
+        starts, used = [], [0]
+        for own in pieces:
+            if used[-1] + len(own) - 1 > length:
+                used.append(0)
+            starts.append((len(used) - 1) * length + used[-1])
+            used[-1] += len(own) - 1
+        flat = np.zeros((4, len(used) * length), dtype=np.int64)
+        flat[3] = -1
+        for owner, (start, own) in enumerate(zip(starts, pieces, strict=True)):
+            stop = start + len(own) - 1
+            flat[:3, start:stop] = own[:-1], own[1:], np.arange(len(own) - 1)
+            flat[3, start:stop] = owner
+        return cls(*torch.from_numpy(flat).view(4, -1, length).to(device))
+
+
 def _padded(rows: Sequence[Rows]) -> Rows:
     padded_BT = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for line, own in enumerate(rows):
@@ -153,7 +195,9 @@ def train_sasrec(
     """
     torch.manual_seed(child(seed, "sasrec"))
     model = SasRec(settings, n_items)
-    optimizer = torch.optim.Adam(model.network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+    )
     pieces = _windows(histories, settings.length)
     state = load_checkpoint(out, model.network, optimizer) or {"step": 0, "best": -1.0, "best_step": 0}
     with progress("SASRec", settings.epochs, state["step"]) as advance:
@@ -181,15 +225,13 @@ def _epoch(model: SasRec, optimizer: torch.optim.Optimizer, pieces: list[Rows], 
     total = targets = 0.0
     for start in range(0, len(order), settings.batch_size):
         batch = [pieces[place] for place in order[start : start + settings.batch_size]]
-        inputs_BT = torch.from_numpy(_padded([rows[:-1] for rows in batch])).to(model.device)
-        wanted_BT = torch.from_numpy(_padded([rows[1:] for rows in batch])).to(model.device)
-        lengths_B1 = torch.tensor([[len(rows) - 1] for rows in batch], device=model.device)
-        real_BT = torch.arange(inputs_BT.shape[1], device=model.device) < lengths_B1
+        packed = _Packed.of(batch, settings.length, model.device)
+        real_BT = packed.owners_BT >= 0
         with autocast(model.device):
-            logits_MN = network(inputs_BT)[real_BT] @ network.items.weight.T
-        loss = nn.functional.cross_entropy(logits_MN.float(), wanted_BT[real_BT])
+            states_MD = network(packed.inputs_BT, packed.places_BT, packed.owners_BT)[real_BT]
+            loss = softmax_loss(states_MD, network.items.weight, packed.wanted_BT[real_BT])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total, targets = total + loss.item() * len(logits_MN), targets + len(logits_MN)
+        total, targets = total + loss.item() * len(states_MD), targets + len(states_MD)
     return total / max(targets, 1)

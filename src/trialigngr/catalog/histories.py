@@ -87,10 +87,15 @@ class Histories:
 
     def popularity(self, n_items: int) -> Rows:
         """Return how often each item occurs in the training parts [N]."""
-        positions = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
-        inside = positions < np.repeat(self.valid_from, self.lengths)
-        counts: Rows = np.bincount(self.items[inside], minlength=n_items)
+        counts: Rows = np.bincount(self.trained, minlength=n_items)
         return counts
+
+    @property
+    def trained(self) -> Rows:
+        """The rows of the training parts, user by user."""
+        positions = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
+        rows: Rows = self.items[positions < np.repeat(self.valid_from, self.lengths)]
+        return rows
 
     @cached_property
     def users(self) -> dict[str, int]:

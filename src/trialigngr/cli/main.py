@@ -21,6 +21,8 @@ COMMANDS = {
     "evaluate": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
     "lint-table": "trialigngr.cli.use",
+    "diagnose": "trialigngr.cli.study",
+    "tune": "trialigngr.cli.study",
     "import": "trialigngr.cli.data",
     "draw-shop": "trialigngr.cli.data",
     "sids": "trialigngr.cli.sids",

@@ -95,12 +95,15 @@ def _ids(text: str | None) -> list[str]:
 @click.option(
     "--format", "form", default="text", show_default=True, type=click.Choice(["text", "markdown", "latex", "json"])
 )
-def evaluate(runs: tuple[Path, ...], form: str) -> None:
+@click.option("--metrics", metavar="M@K,M@K,…", help="Columns, of HR, NDCG and MRR at any K; HR and NDCG at 5 and 10.")
+@click.option("--slices", is_flag=True, help="Add cold items, popularity bands and history lengths.")
+def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: bool) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
+    from trialigngr.evaluate.comparison import METRICS
     from trialigngr.evaluate.tables import FORMATS
     from trialigngr.pipeline.compare import comparison
 
-    click.echo(FORMATS[form](comparison(runs)))
+    click.echo(FORMATS[form](comparison(runs, _ids(metrics) or METRICS, sliced=slices)))
 
 
 @click.command()

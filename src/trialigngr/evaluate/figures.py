@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.config import Settings
@@ -15,12 +17,17 @@ from trialigngr.metrics.laws import Printed, broken_laws
 class EvaluateSettings(Settings):
     """How a run is tested. K in {5, 10} stands in every table."""
 
-    ks: tuple[int, ...] = (5, 10)
-    """Lengths at which lists are cut."""
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
+    """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
     baselines: tuple[Literal["popularity", "co-occurrence", "sasrec"], ...] = ("popularity", "co-occurrence")
     """What stands in the table beside the model; SASRec is trained for it, in minutes."""
-    recommendations: int = 10
+    recommendations: int = Field(10, ge=1)
     """Items a target kept in ``recommendations.parquet``."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Every K, in order."""
+        return tuple(sorted({5, 10, *self.ks}))
 
 
 def rounded(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:

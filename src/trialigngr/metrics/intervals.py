@@ -23,8 +23,8 @@ class Estimate:
 
 
 def bootstrap(
-    values: Mapping[str, Floats], users_M: npt.NDArray[np.int64], seed: int = 0, draws: int = 1000
-) -> dict[str, Estimate]:
+    values: Mapping[Key, Floats], users_M: npt.NDArray[np.int64], seed: int = 0, draws: int = 1000
+) -> dict[Key, Estimate]:
     """Return the mean over targets of each metric [M] and its 95 % percentile interval, users resampled."""
     mean_X, drawn_RX = _resampled(values, users_M, seed, draws)
     low_X, high_X = np.quantile(drawn_RX, [0.025, 0.975], axis=0)
@@ -32,7 +32,7 @@ def bootstrap(
 
 
 def _resampled(
-    values: Mapping[str, Floats], users_M: npt.NDArray[np.int64], seed: int, draws: int
+    values: Mapping[Key, Floats], users_M: npt.NDArray[np.int64], seed: int, draws: int
 ) -> tuple[Floats, Floats]:
     """Return the mean of each metric [X], and its means over resampled users [R, X]."""
     names = list(values)
@@ -49,23 +49,23 @@ def _resampled(
 
 
 def paired(
-    ours: Mapping[str, Floats], theirs: Mapping[str, Floats], users_M: npt.NDArray[np.int64], seed: int = 0
-) -> dict[str, Estimate]:
+    ours: Mapping[Key, Floats], theirs: Mapping[Key, Floats], users_M: npt.NDArray[np.int64], seed: int = 0
+) -> dict[Key, Estimate]:
     """Return the difference ours − theirs on the same targets, with its 95 % interval over users."""
     return bootstrap(_differences(ours, theirs), users_M, seed)
 
 
-def _differences(ours: Mapping[str, Floats], theirs: Mapping[str, Floats]) -> dict[str, Floats]:
+def _differences(ours: Mapping[Key, Floats], theirs: Mapping[Key, Floats]) -> dict[Key, Floats]:
     return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
 
 def p_values(
-    ours: Mapping[str, Floats],
-    theirs: Mapping[str, Floats],
+    ours: Mapping[Key, Floats],
+    theirs: Mapping[Key, Floats],
     users_M: npt.NDArray[np.int64],
     seed: int = 0,
     draws: int = 10_000,
-) -> dict[str, float]:
+) -> dict[Key, float]:
     """Return the two-sided p of no difference, for each metric: twice the share of resampled means beyond 0, counted
     with the observed one (Davison & Hinkley 1997, 4.11), so never 0."""
     differences = _differences(ours, theirs)

@@ -51,5 +51,6 @@ def _mean_gain(ranks: Ranks, k: int, gain_K: Floats) -> Floats:
 
 
 def per_target(ranks: Ranks, ks: Sequence[int]) -> dict[str, Floats]:
-    """Return ``{"HR@5": [M], "NDCG@5": [M], …}``, named as they are printed."""
-    return {f"{name}@{k}": metric(ranks, k) for k in ks for name, metric in (("HR", hit_rate), ("NDCG", ndcg))}
+    """Return ``{"HR@5": [M], "NDCG@5": [M], "MRR@5": [M], …}``, named as they are printed."""
+    metrics = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
+    return {f"{name}@{k}": metric(ranks, k) for k in ks for name, metric in metrics.items()}

@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from trialigngr.evaluate.tables import METRICS, Comparison, Line, Versus
+import numpy as np
+import numpy.typing as npt
+
+from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.paper import paper_rows
 from trialigngr.evaluate.targets import ITEM, TargetRanks
-from trialigngr.foundation.errors import ArtifactError
-from trialigngr.metrics.intervals import holm, p_values, paired
-from trialigngr.pipeline.loaded import load
+from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.metrics.intervals import Estimate, Floats, holm, p_values, paired
+from trialigngr.pipeline.loaded import Run, load
 
-KS = (5, 10)
+Values = dict[str, Floats]
+
+_METRIC = re.compile(r"(HR|NDCG|MRR)@([1-9]\d{0,4})")
 
 
-def comparison(folders: Sequence[Path]) -> Comparison:
-    """Return the runs, the first one's baselines, and the first against all of them.
+def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
+    """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
 
-    Raises `ArtifactError` when the runs were tested on different targets, and for a run given twice.
+    Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, and for
+    a run given twice; `RecipeError` for a metric that is none.
     """
-    runs = [load(folder) for folder in folders]
-    names = _names(folders)
+    runs, names, ks = [load(folder) for folder in folders], _names(folders), _lengths(metrics)
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
-    first, baselines = tests[0], [system for system in tests[0].ranks if system != "model"]
+    for run in runs:
+        _refuse_longer(run, max(ks))
+    first, said = tests[0], runs[0].metrics
+    baselines = [system for system in first.ranks if system != "model"]
     lines = [
-        Line(name, test.figures("model", ITEM, KS), run.metrics.get("over_seeds"))
+        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), run.metrics["lists"]["model"])
         for name, run, test in zip(names, runs, tests, strict=True)
     ]
-    lines += [Line(system, first.figures(system, ITEM, KS)) for system in baselines]
+    lines += [Line(system, first.figures(system, ITEM, ks), lists=said["lists"][system]) for system in baselines]
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.refuse_others(test)
-        others[name] = test.values("model", ITEM, KS)
-    others |= {system: first.values(system, ITEM, KS) for system in baselines}
-    ours = first.values("model", ITEM, KS)
-    p = {name: p_values(ours, theirs, first.users_M) for name, theirs in others.items()}
-    corrected = holm({(name, metric): p[name][metric] for name in others for metric in METRICS})
-    versus = [
-        Versus(name, paired(ours, theirs, first.users_M), {metric: corrected[name, metric] for metric in METRICS})
-        for name, theirs in others.items()
-    ]
-    return Comparison(runs[0].metrics["protocol"], tuple(lines), tuple(versus))
+        others[name] = test.values("model", ITEM, ks)
+    others |= {system: first.values(system, ITEM, ks) for system in baselines}
+    return Comparison(
+        said["protocol"],
+        tuple(lines),
+        _versus(first.values("model", ITEM, ks), others, metrics, first.users_M),
+        tuple(metrics),
+        {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said["protocol"], run))},
+        paper_rows(said["protocol"]["data"]),
+        _slices(names, runs) if sliced else (),
+    )
+
+
+def _lengths(metrics: Sequence[str]) -> list[int]:
+    """Return every K that is asked for, and 10, which the table of lists has."""
+    found = {metric: _METRIC.fullmatch(metric) for metric in metrics}
+    if wrong := [metric for metric, parts in found.items() if parts is None]:
+        raise RecipeError(f"There is no metric {wrong[0]!r}; give HR@K, NDCG@K or MRR@K, such as HR@20.")
+    return sorted({10, *(int(parts[2]) for parts in found.values() if parts)})
+
+
+def _refuse_longer(run: Run, longest: int) -> None:
+    if longest > (beams := run.metrics["protocol"]["beams"]):
+        raise ArtifactError(
+            f"{run.folder} was tested with {beams} beams, too few for lists of {longest}; "
+            f"run it again with --set evaluate.ks=[{longest}]."
+        )
+
+
+def _versus(
+    ours: Values, others: dict[str, Values], metrics: Sequence[str], users_M: npt.NDArray[np.int64]
+) -> tuple[Versus, ...]:
+    """Return the first line against every other; all are tested on the same resampled users, which is also quicker."""
+    if not others:
+        return ()
+    pairs = [(name, metric) for name in others for metric in metrics]
+    mine, theirs = {(name, m): ours[m] for name, m in pairs}, {(name, m): others[name][m] for name, m in pairs}
+    differences, p = paired(mine, theirs, users_M), holm(p_values(mine, theirs, users_M))
+    return tuple(
+        Versus(name, {m: differences[name, m] for m in metrics}, {m: p[name, m] for m in metrics}) for name in others
+    )
+
+
+def _differs(said: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Return the entries of a run's protocol that are not the first run's."""
+    own = run.metrics["protocol"]
+    return {name: own.get(name) for name in said if own.get(name) != said[name]}
+
+
+def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]:
+    """Return the slices of the first run; the targets are the same, so the others have the same ones."""
+    found = []
+    for place, part in enumerate(runs[0].metrics["slices"]):
+        own = {name: run.metrics["slices"][place]["figures"]["model"] for name, run in zip(names, runs, strict=True)}
+        own |= {system: figures for system, figures in part["figures"].items() if system != "model"}
+        told = {
+            system: {metric: Estimate(**figure) for metric, figure in figures.items()}
+            for system, figures in own.items()
+        }
+        found.append(SliceLines(part["name"], part["rule"], part["targets"], told))
+    return tuple(found)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from trialigngr.evaluate.figures import impossible, rounded, test_figures
-from trialigngr.evaluate.targets import ITEM, TargetRanks
+from trialigngr.evaluate.lists import TargetLists
+from trialigngr.evaluate.slices import Slice, slice_figures, slices
+from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
 from trialigngr.foundation.artifact import read_manifest, write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.pipeline.live import LiveParts
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.page import write_report
-from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.parts import Parts, recommending_task
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.collisions import sharing
 
@@ -30,7 +33,7 @@ MADE = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet"
 
 def withdraw(out: Path) -> None:
     """Remove what stands at the top: the stages below are about to change, and it would tell of others."""
-    for name in MADE:
+    for name in (*MADE, "diagnostics.json", "diagnostics.txt"):
         (out / name).unlink(missing_ok=True)
 
 
@@ -63,8 +66,9 @@ def publish_sids(recipe: Recipe, out: Path) -> None:
 def finish(recipe: Recipe, out: Path, seeds: int) -> None:
     """Write ``metrics.json``, ``recommendations.parquet`` and ``report.html``; say the headline."""
     body = metrics(recipe, out, seeds)
-    if fault := impossible(body["test"]):
-        raise TriAlignError(f"{out}/metrics.json was not written: {fault}")
+    for where, figures in _tables(body):
+        if fault := impossible(figures):
+            raise TriAlignError(f"{out}/metrics.json was not written: {where}: {fault}")
     publish("evaluation", "recommendations.parquet", out)
     write_text_atomically(out / "metrics.json", json.dumps(body, indent=2) + "\n")
     write_report(Run(out))
@@ -74,40 +78,74 @@ def finish(recipe: Recipe, out: Path, seeds: int) -> None:
     )
 
 
+def _tables(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every row of figures that is about to be published, and what it is called."""
+    for name in ("test", "test_unseen", "test_sid", "valid"):
+        yield name, body[name]
+    for name in ("baselines", "baselines_unseen"):
+        yield from ((f"{name}, {system}", figures) for system, figures in body[name].items())
+    for part in body["slices"]:
+        yield from ((f"{part['name']}, {system}", figures) for system, figures in part["figures"].items())
+
+
 def metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
-    """Return ``metrics.json``: protocol, test, valid, baselines, sids; and beside them other ways of counting."""
-    ks = tuple(sorted({5, 10, *recipe.evaluate.ks}))
+    """Return ``metrics.json``: protocol, test, valid, baselines, sids; and beside them other ways of counting, what the
+    lists are like, and the figures of slices."""
+    ks = recipe.evaluate.lengths
     every = [Parts(recipe, out, seed) for seed in range(seeds)]
     tests = [TargetRanks.load(parts.own / "evaluation" / "test.parquet") for parts in every]
     valid = TargetRanks.load(out / "evaluation" / "valid.parquet")
+    listed = list_figures(every[0], ks)
     body = {
-        "protocol": protocol(recipe, tests[0], valid, seeds),
+        "protocol": protocol(every[0], tests[0], valid, seeds) | {"invalid_rate": listed["lists"]["model"]["invalid"]},
         **test_figures(tests[0], ks),
+        **listed,
+        "slices": slice_figures(tests[0], _slices(every[0], tests[0]), ks),
         "valid": rounded(valid.figures("model", ITEM, ks)),
         "sids": _sids(every[0]),
     }
     return body if seeds == 1 else body | {"over_seeds": over_seeds(tests, ks)}
 
 
-def protocol(recipe: Recipe, test: TargetRanks, valid: TargetRanks, seeds: int) -> dict[str, Any]:
-    """Return what the figures mean: everything that must be equal for two tables to be comparable."""
-    catalog = recipe.catalog
+def list_figures(parts: Parts, ks: tuple[int, ...]) -> dict[str, Any]:
+    """Return what the lists of every system are like, with nothing masked and with seen items masked."""
+    histories, counts_N = parts.histories, parts.histories.popularity(len(parts.catalog))
+    taken = histories.trained
+    lists = TargetLists.load(parts.own / "evaluation" / "lists.parquet")
     return {
+        "lists": lists.figures(ITEM, ks, counts_N, taken),
+        "lists_unseen": lists.figures(UNSEEN, ks, counts_N, taken),
+    }
+
+
+def _slices(parts: Parts, test: TargetRanks) -> list[Slice]:
+    counts_N = parts.histories.popularity(len(parts.catalog))
+    wanted_M = np.array([parts.catalog.row(item_id) for item_id in test.item_ids], dtype=np.int64)
+    return slices(counts_N, wanted_M, test.positions_M)
+
+
+def protocol(parts: Parts, test: TargetRanks, valid: TargetRanks, seeds: int) -> dict[str, Any]:
+    """Return what the figures mean: everything that must be equal for two tables to be comparable."""
+    recipe, catalog = parts.recipe, parts.recipe.catalog
+    return {
+        "data": read_manifest(parts.out / "catalog").facts["kept"],
         "split": f"{catalog.split}-{catalog.last}" if catalog.split == "leave-last" else catalog.split,
         "k_core": catalog.k_core,
         "history_cap": recipe.prompt.history_cap,
+        "test_history": "contains the validation items",
         "seen_items": "not masked (masked beside)",
         "level": "item; items that share a SID take its places in random order (SID level beside)",
-        "candidates": "the whole catalogue",
-        "test_history": "contains the validation items",
-        "beams": recipe.decode.beams,
+        "candidates": f"the whole catalogue, {len(parts.catalog):,} items",
+        "task": recommending_task(recipe).name,
+        "beams": read_manifest(parts.own / "evaluation").facts["beams"],
         "normalisation": recipe.decode.normalisation,
-        "interval": "95 %, bootstrap over users",
+        "precision": recipe.decode.precision,
         "test_users": len(set(test.user_ids)),
         "test_targets": len(test.user_ids),
         "valid_users": len(set(valid.user_ids)),
         "selection": "validation NDCG@10",
         "seeds": [recipe.seed + seed for seed in range(seeds)],
+        "interval": "95 %, bootstrap over users",
     }
 
 

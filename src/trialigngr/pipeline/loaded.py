@@ -46,6 +46,10 @@ class Run:
         if not path.is_file():
             raise ArtifactError(f"{self.folder} has no metrics.json; run the recipe to its end first.")
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "lists" not in body:
+            raise ArtifactError(
+                f"{path} was written by an earlier version; delete {self.folder}/evaluation and run the recipe again."
+            )
         return body
 
     @property

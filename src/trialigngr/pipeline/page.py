@@ -13,6 +13,7 @@ import numpy as np
 from trialigngr import __version__
 from trialigngr.foundation.artifact import Manifest, read_manifest
 from trialigngr.metrics.intervals import Estimate
+from trialigngr.pipeline.grids import SHOWN, diagnostic_grids, result_grids
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.people import PEOPLE, people, stories
 from trialigngr.pipeline.sid_quality import beside
@@ -59,6 +60,8 @@ def page(run: Run) -> Page:
         sids=_sids(run),
         tables=_tables(metrics),
         differences=_differences(metrics),
+        grids=result_grids(metrics),
+        diagnostics=diagnostic_grids(run),
         curves=_curves(run),
         tasks=tuple(_task_examples(run)),
         people=people(run),
@@ -139,7 +142,7 @@ def _map(run: Run, known: Beside) -> CodeMap | None:
 
 
 def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
-    return {name: Estimate(**figure) for name, figure in figures.items()}
+    return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(SHOWN)}
 
 
 def _tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
@@ -171,6 +174,7 @@ def _differences(metrics: Mapping[str, Any]) -> tuple[Difference, ...]:
         Difference(metric, versus, Estimate(**figure))
         for versus, figures in metrics["differences"].items()
         for metric, figure in figures.items()
+        if metric.startswith(SHOWN)
     )
 
 

@@ -11,50 +11,80 @@ import polars as pl
 
 from trialigngr.baselines.co_occurrence import CoOccurrence
 from trialigngr.baselines.popularity import Popularity
-from trialigngr.baselines.ranker import Ranker
-from trialigngr.baselines.ranker import ranks as baseline_ranks
+from trialigngr.baselines.ranker import Ranker, ranked
 from trialigngr.catalog.histories import Targets
 from trialigngr.decode.recommend import Ranking, Recommender
+from trialigngr.evaluate.lists import TargetLists, padded
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
+from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
-from trialigngr.pipeline.parts import Parts
+from trialigngr.metrics.ranks import Ranks
+from trialigngr.pipeline.parts import Parts, Rows
 
 
 def rank_targets(parts: Parts, out: Path) -> dict[str, Any]:
-    """Write ``test.parquet``, ``valid.parquet`` (ranks of all test targets, of the validation sample) and
-    ``recommendations.parquet``, and return the facts."""
+    """Write ``test.parquet`` and ``valid.parquet`` (ranks of all test targets, of the validation sample),
+    ``lists.parquet`` (every system's first items for the test targets) and ``recommendations.parquet``; return the
+    facts."""
     backbone = parts.backbone
     backbone.model.to(pick_device(parts.recipe.train.device)).eval()
-    recommender = parts.recommender(backbone, parts.chat, parts.views(parts.chat))
+    recommender = _wide_enough(parts, parts.recommender(backbone, parts.chat, parts.views(parts.chat)))
     valid = parts.sample("valid", parts.recipe.train.validate_users)
     tested = parts.histories.targets("test")
     _rank(parts, recommender, valid, "valid", out)
     lists = _rank(parts, recommender, tested, "test", out)
-    recommendations(parts, lists, tested).write_parquet(out / "recommendations.parquet")
-    return {"test_targets": len(tested), "valid_targets": len(valid)}
+    lists.save(out / "lists.parquet")
+    return {"test_targets": len(tested), "valid_targets": len(valid), "beams": recommender.settings.beams}
 
 
-def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, out: Path) -> list[Ranking]:
-    """Rank the targets by every system, write the table, and return the model's lists (nothing masked)."""
+def _wide_enough(parts: Parts, recommender: Recommender) -> Recommender:
+    """Return a recommender with at least as many beams as the longest list that is asked for."""
+    settings, longest = recommender.settings, _longest_list(parts)
+    if settings.beams >= longest:
+        return recommender
+    log(f"  decode.beams = {settings.beams} cannot fill lists of {longest}: tested with {longest} beams")
+    wider = settings.model_copy(update={"beams": longest})
+    return Recommender(recommender.search, recommender.prompt, wider)
+
+
+def _longest_list(parts: Parts) -> int:
+    """Return how many items of a list are looked at."""
+    return max(*parts.recipe.evaluate.lengths, parts.recipe.evaluate.recommendations)
+
+
+def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, out: Path) -> TargetLists:
+    """Rank the targets by every system, write the tables, and return the first items of every system."""
+    ranks, lists, plain = _model(parts, recommender, targets, name)
+    longest, every = _longest_list(parts), {"model": ranks}
+    listed = {"model": lists}
+    for baseline in baselines(parts):
+        found = {
+            way: ranked(baseline, parts.histories, targets, longest, unseen=way == UNSEEN) for way in (ITEM, UNSEEN)
+        }
+        every[baseline.name] = {way: stands for way, (stands, _) in found.items()}
+        listed[baseline.name] = {way: rows_MR for way, (_, rows_MR) in found.items()}
+    TargetRanks.of(parts.histories, targets, parts.catalog.ids, every).save(out / f"{name}.parquet")
+    if name == "test":
+        recommendations(parts, plain, targets).write_parquet(out / "recommendations.parquet")
+    return TargetLists(listed)
+
+
+def _model(
+    parts: Parts, recommender: Recommender, targets: Targets, name: str
+) -> tuple[dict[str, Ranks], dict[str, Rows], list[Ranking]]:
+    """Return the model's ranks and first items by way of counting, and its lists with nothing masked."""
     prompts, wanted = parts.histories_of(targets), parts.histories.target_items(targets)
-    seen = parts.seen_by(targets)
+    seen, longest = parts.seen_by(targets), _longest_list(parts)
     beams = recommender.all_beams(prompts, what=name)
     unseen = recommender.all_beams(prompts, seen, what=f"{name}, seen masked")
     ranks = {
-        "model": {
-            ITEM: recommender.ranks(beams, wanted),
-            UNSEEN: recommender.ranks(unseen, wanted, seen),
-            SID: recommender.sid_ranks(beams, wanted),
-        }
-    } | {
-        baseline.name: {
-            ITEM: baseline_ranks(baseline, parts.histories, targets, unseen=False),
-            UNSEEN: baseline_ranks(baseline, parts.histories, targets, unseen=True),
-        }
-        for baseline in baselines(parts)
+        ITEM: recommender.ranks(beams, wanted),
+        UNSEEN: recommender.ranks(unseen, wanted, seen),
+        SID: recommender.sid_ranks(beams, wanted),
     }
-    TargetRanks.of(parts.histories, targets, parts.catalog.ids, ranks).save(out / f"{name}.parquet")
-    return recommender.rankings(beams, parts.recipe.evaluate.recommendations)
+    found = {ITEM: recommender.rankings(beams, longest), UNSEEN: recommender.rankings(unseen, longest, seen)}
+    lists = {way: padded([own.rows for own in rankings], longest) for way, rankings in found.items()}
+    return ranks, lists, found[ITEM]
 
 
 def baselines(parts: Parts) -> list[Ranker]:
@@ -70,13 +100,14 @@ def baselines(parts: Parts) -> list[Ranker]:
 def recommendations(parts: Parts, rankings: list[Ranking], targets: Targets) -> pl.DataFrame:
     """Return one row a recommended item: user_id, position (the target's in the history), rank, item_id, score."""
     ids, users = parts.catalog.ids, parts.histories.user_ids
-    lengths = [len(ranking.rows) for ranking in rankings]
+    most = parts.recipe.evaluate.recommendations
+    lengths = [min(most, len(ranking.rows)) for ranking in rankings]
     return pl.DataFrame(
         {
             "user_id": [users[user] for user, n in zip(targets.users, lengths, strict=True) for _ in range(n)],
             "position": np.repeat(targets.positions, lengths),
             "rank": [rank + 1 for n in lengths for rank in range(n)],
-            "item_id": [ids[row] for ranking in rankings for row in ranking.rows],
-            "score": [float(score) for ranking in rankings for score in ranking.scores],
+            "item_id": [ids[row] for ranking in rankings for row in ranking.rows[:most]],
+            "score": [float(score) for ranking in rankings for score in ranking.scores[:most]],
         }
     )

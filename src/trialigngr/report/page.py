@@ -74,6 +74,16 @@ class MetricTable:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A small table as it is to be read: a sentence on what it says, column names, rows of cells (a name first)."""
+
+    name: str
+    says: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Difference:
     """The paired difference ours - ``versus`` on a metric, over the same targets."""
 
@@ -178,6 +188,7 @@ class Story:
 class Page:
     """Everything the page shows. ``settings`` and ``protocol`` may nest; ``made_on`` is a date as people read it.
 
+    ``grids`` stand below the results, ``diagnostics`` in a section of their own.
     ``people_chosen`` is the sentence that says how the people were drawn; ``notes`` stand at the foot of the page.
     """
 
@@ -191,6 +202,8 @@ class Page:
     sids: SidPanel | None = None
     tables: tuple[MetricTable, ...] = ()
     differences: tuple[Difference, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    diagnostics: tuple[Grid, ...] = ()
     curves: Curves | None = None
     tasks: tuple[TaskExample, ...] = ()
     people: tuple[Person, ...] = ()

@@ -36,7 +36,9 @@ _PROTOCOL: dict[str, str] = {
     "targets": "Single predictions that are tested.",
     "intervals": "How the 95 % intervals were made.",
     "bootstrap": "How often the users were drawn anew for the intervals.",
-    "invalid_rate": "Share of generated SIDs that name no item. The trie makes it 0.",
+    "invalid_rate": "Share of listed places that name no item, or one for the second time. The trie makes it 0.",
+    "task": "Which task's prompt asked for the recommendations.",
+    "test_history": "What a prompt at test may show of the history.",
 }
 
 _METRICS: dict[str, str] = {

@@ -1,0 +1,52 @@
+"""``diagnose``, ``tune``: look into a finished run, and search for better settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--items", default=1000, show_default=True, help="Items whose titles are written.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diagnose(runs: tuple[Path, ...], items: int, as_json: bool) -> None:
+    """Say what the models of RUNS know of their SIDs (the paper's Table 7), beside what chance would reach.
+
+    A probe reads an item's category from the embeddings of its SID tokens; the model writes titles from SIDs. The
+    result goes into each run's diagnostics.json, diagnostics.txt and report.
+    """
+    from trialigngr.pipeline import load
+    from trialigngr.pipeline.diagnose import as_text
+    from trialigngr.pipeline.diagnose import diagnose as look
+
+    found = {str(run): look(load(run), items) for run in runs}
+    click.echo(json.dumps(found, ensure_ascii=False, indent=2) if as_json else as_text(found))
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the search; one that stands there goes on."
+)
+@click.option("--over", multiple=True, required=True, metavar="A.B=[V,W]", help="A setting and its values; give often.")
+@click.option("--trials", default=20, show_default=True, help="Combinations to try at most, in random order.")
+@click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
+@click.option("--seed", default=0, show_default=True, help="Of the order.")
+def tune(
+    recipe: str, data: Path | None, out: Path, over: tuple[str, ...], trials: int, changes: tuple[str, ...], seed: int
+) -> None:
+    """Search for better settings of RECIPE on validation targets; the best becomes OUT/best.toml.
+
+    Where only settings of sasrec vary, only SASRec is trained. Test targets are never looked at.
+
+    For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.width=[64, 128]'
+    """
+    from trialigngr.pipeline.tune import BEST, as_text
+    from trialigngr.pipeline.tune import tune as search
+
+    click.echo(as_text(search(recipe, data, out, over, trials=trials, changes=changes, seed=seed)))
+    click.echo(f"Best: {out / BEST}")

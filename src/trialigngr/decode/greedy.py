@@ -1,0 +1,64 @@
+"""Plain text from a model: the likeliest token after the other. The model's generation_config is never read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from trialigngr.foundation.console import progress
+from trialigngr.foundation.device import Precision, autocast
+
+BATCH = 128
+"""Prompts written after at a time."""
+
+
+@torch.inference_mode()
+def write_greedily(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    end: int,
+    most: int,
+    never: Sequence[int] = (),
+    precision: Precision = "auto",
+) -> list[list[int]]:
+    """Return the tokens that the model writes after each prompt, without ``end``, at most ``most`` of them; tokens that
+    are ``never`` to be written are passed over."""
+    written: list[list[int]] = [[] for _ in prompts]
+    refused = torch.tensor(sorted(never), dtype=torch.long, device=model.device)
+    with progress("write", len(prompts)) as advance:
+        for places in _alike(prompts):
+            tokens_BT = torch.tensor([prompts[place] for place in places], device=model.device)
+            with autocast(model.device, precision):
+                found_BT = _continued(model, tokens_BT, end, most, refused)
+            for place, tokens in zip(places, found_BT.tolist(), strict=True):
+                written[place] = tokens[: tokens.index(end)] if end in tokens else tokens
+            advance(len(places))
+    return written
+
+
+def _alike(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield places of prompts of one length, so that nothing has to be padded."""
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for _, same in groupby(order, key=lambda place: len(prompts[place])):
+        places = list(same)
+        for start in range(0, len(places), BATCH):
+            yield places[start : start + BATCH]
+
+
+def _continued(model: Any, tokens_BT: torch.Tensor, end: int, most: int, refused: torch.Tensor) -> torch.Tensor:
+    cache, columns = DynamicCache(), []
+    done_B = torch.zeros(len(tokens_BT), dtype=torch.bool, device=tokens_BT.device)
+    for _ in range(most):
+        hidden = model.base_model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
+        logits_BV = model.get_output_embeddings()(hidden[:, -1])
+        next_B = logits_BV.index_fill(1, refused, float("-inf")).argmax(-1)
+        columns.append(next_B)
+        done_B |= next_B == end
+        if bool(done_B.all()):
+            break
+        tokens_BT = next_B[:, None]
+    return torch.stack(columns, 1)

@@ -1,0 +1,186 @@
+"""`tune`: a small search over settings of a recipe, judged on validation targets alone; killed, it goes on."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.foundation.seeds import child
+from trialigngr.pipeline.finish import withdraw, write_recipe
+from trialigngr.pipeline.running import alone
+from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.recipes.recipe import Recipe, read_recipe
+
+TRIALS, BEST = "trials.json", "best.toml"
+LARGEST = 100_000
+"""Combinations of values at most."""
+SCORES = {"model": "best", "sasrec": "valid_ndcg_10"}
+"""Stage that is tuned → the fact of its manifest that holds the validation NDCG@10."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Changes to the recipe and what came of them; ``score`` is validation NDCG@10, None where training failed."""
+
+    changes: tuple[str, ...]
+    score: float | None
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def tune(
+    name: str,
+    data: Path | None,
+    out: Path,
+    over: Sequence[str],
+    *,
+    trials: int = 20,
+    changes: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Trial]:
+    """Try settings of a recipe on validation targets, write ``trials.json`` and ``best.toml``, return the best first.
+
+    ``over`` are ``a.b=[value, value]``; the recipe as it is comes first, then ``trials`` of all combinations in random
+    order (all, where there are no more). Where only SASRec's settings vary, only SASRec is trained. Test targets are
+    never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is trained.
+    """
+    if trials < 1:
+        raise RecipeError(f"trials = {trials}: try at least one.")
+    space = [_values(text) for text in over]
+    stage = "sasrec" if all(key.startswith("sasrec.") for key, _ in space) else "model"
+    recipes = [(tried, _recipe(name, (*changes, *tried), stage)) for tried in [(), *_combinations(space, trials, seed)]]
+    found: list[Trial] = []
+    with alone(out / "run"):
+        for number, (tried, recipe) in enumerate(recipes, 1):
+            told = " ".join(tried) or "the recipe as it is"
+            log(f"trial {number} of {len(recipes)}{_left(found, len(recipes))}: {told}")
+            found.append(_trial(tried, recipe, data, out, stage))
+            _write_best(name, out, found, recipes)
+    return ordered(found)
+
+
+def _left(found: Sequence[Trial], trials: int) -> str:
+    """Return how long the rest will take, if it is like what was."""
+    if not found:
+        return ""
+    minutes = sum(trial.seconds for trial in found) / len(found) * (trials - len(found)) / 60
+    return f" (about {minutes:.0f} min left)"
+
+
+def ordered(found: Sequence[Trial]) -> list[Trial]:
+    """Return trials best first; the earlier of two alike, and failed ones last."""
+    return sorted(found, key=lambda trial: -1.0 if trial.score is None else trial.score, reverse=True)
+
+
+def as_text(found: Sequence[Trial]) -> str:
+    """Return trials as a table for a terminal."""
+    lines = ["validation NDCG@10   seconds  settings"]
+    for trial in found:
+        score = "failed" if trial.score is None else f"{trial.score:.4f}"
+        told = " ".join(trial.changes) or "the recipe as it is"
+        lines.append(f"{score:>18s} {trial.seconds:9.0f}  {told}{f': {trial.problem}' if trial.problem else ''}")
+    return "\n".join([*lines, "Chosen on validation targets, one seed; test targets were not looked at."])
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    """Return the setting and the values of ``a.b=[value, value]``."""
+    key, _, listed = text.partition("=")
+    try:
+        values = tomllib.loads(f"values = {listed}")["values"]
+    except tomllib.TOMLDecodeError:
+        values = None
+    if not key.strip() or not isinstance(values, list) or not values:
+        raise RecipeError(f"--over {text!r} is not of the form a.b=[value, value]; text values stand in quotes.")
+    return key.strip(), values
+
+
+def _combinations(space: Sequence[tuple[str, list[Any]]], trials: int, seed: int) -> list[tuple[str, ...]]:
+    """Return so many of all combinations in random order: more trials of one seed begin with the same ones."""
+    if not space:
+        raise RecipeError("There is nothing to search: give --over 'a.b=[value, value]'.")
+    every = list(islice(product(*(values for _, values in space)), LARGEST + 1))
+    if len(every) > LARGEST:
+        raise RecipeError(f"--over spans more than {LARGEST:,} combinations; give fewer values.")
+    order = np.random.default_rng(child(seed, "tune")).permutation(len(every))[:trials]
+    return [
+        tuple(f"{key}={json.dumps(value)}" for (key, _), value in zip(space, every[place], strict=True))
+        for place in order
+    ]
+
+
+def _recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
+    recipe = read_recipe(name, changes)
+    beside = recipe.evaluate.baselines
+    if stage != "sasrec" or "sasrec" in beside:
+        return recipe
+    tested = recipe.evaluate.model_copy(update={"baselines": (*beside, "sasrec")})
+    return recipe.model_copy(update={"evaluate": tested})
+
+
+def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path, stage: str) -> Trial:
+    """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
+    folder, known = out / "run", _known(out)
+    plan = {own.name: own for own in stages(recipe, data, folder, 0)}
+    target = plan[stage]
+    if target.fingerprint not in known:
+        withdraw(folder)
+        write_recipe(recipe, data, folder, 1)
+        trial = _made(tried, plan, target)
+        if trial.score is None:  # not kept: what failed may be mended
+            return trial
+        known[target.fingerprint] = asdict(trial)
+        write_text_atomically(out / TRIALS, json.dumps(known, indent=1) + "\n")
+    else:
+        log("  known from before, kept")
+    return Trial(**known[target.fingerprint] | {"changes": tried})
+
+
+def _known(out: Path) -> dict[str, Any]:
+    path = out / TRIALS
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _made(tried: tuple[str, ...], plan: dict[str, Stage], target: Stage) -> Trial:
+    """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
+    needed = _needed(plan, target)
+    try:
+        for name in plan:
+            if name in needed:
+                plan[name].make()
+        facts = target.make().facts
+    except TriAlignError as error:
+        if not tried:
+            raise
+        log(f"  failed: {error}")
+        return Trial(tried, None, problem=str(error))
+    return Trial(tried, float(facts[SCORES[target.name]]), facts["seconds"])
+
+
+def _needed(plan: dict[str, Stage], target: Stage) -> set[str]:
+    """Return the stages that a stage is made from."""
+    parents = {name for name in target.parents if name in plan}
+    return parents.union(*(_needed(plan, plan[name]) for name in parents))
+
+
+def _write_best(
+    name: str, out: Path, found: Sequence[Trial], recipes: Sequence[tuple[tuple[str, ...], Recipe]]
+) -> None:
+    best = ordered(found)[0]
+    if best.score is None:
+        return
+    recipe = dict(recipes)[best.changes]
+    told = " ".join(best.changes) or "as it is"
+    head = f"# Best of {len(found)} on validation, NDCG@10 {best.score:.4f}: {name}, {told}"
+    printable = "".join(letter if letter.isprintable() else " " for letter in head)
+    write_text_atomically(out / BEST, f"{printable}\n{recipe.to_toml()}")

@@ -1,0 +1,87 @@
+"""`diagnose` on a tiny run: what it writes, what it compares with, what it cannot say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import Done, tiny
+from trialigngr.pipeline import load
+from trialigngr.pipeline.diagnose import _features, _written
+from trialigngr.tasks.task import TASKS
+
+pytest.importorskip("sacrebleu")
+Cli = Callable[..., Done]
+
+
+def body(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "diagnostics.json").read_text("utf-8")))
+
+
+def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
+    done = cli("diagnose", copied_run, "--items", 20)
+    assert done.code == 0, done.err
+    found = body(copied_run)
+    assert set(found) == {"of", "probe", "titles"}
+    assert {"accuracy", "shuffled", "majority"} <= set(found["probe"])
+    titles = found["titles"]
+    assert titles["items"] == 20
+    assert 0 <= titles["attribute_recall"]["blind"] < titles["attribute_recall"]["true_title"] <= 1
+    assert titles["hallucination"] + titles["own_title"] <= 1
+    assert "majority class" in done.out
+    assert "title BLEU-4" in (copied_run / "diagnostics.txt").read_text("utf-8")
+    page = (copied_run / "report.html").read_text("utf-8")
+    assert 'id="diagnostics"' in page
+    again = cli("diagnose", copied_run, "--items", 20, "--json")
+    assert "are there, kept" in again.err
+    assert json.loads(again.out)[str(copied_run)] == found
+
+
+def test_a_report_without_them_has_no_such_section(tiny_run: Path) -> None:
+    assert "#diagnostics" not in (tiny_run / "report.html").read_text("utf-8")
+
+
+def test_diagnostics_of_another_model_are_gone(copied_run: Path, cli: Cli) -> None:
+    assert cli("diagnose", copied_run, "--items", 5).code == 0
+    done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(train__max_steps=4))
+    assert done.code == 0, done.err
+    assert not list(copied_run.glob("diagnostics.*"))
+    assert 'id="diagnostics"' not in (copied_run / "report.html").read_text("utf-8")
+
+
+def test_features_are_the_tokens_own_rows(tiny_run: Path) -> None:
+    parts = load(tiny_run).parts
+    table = parts.backbone.model.get_input_embeddings().weight.detach().numpy()
+    vocabulary = parts.backbone.tokenizer.get_vocab()
+    expected = np.concatenate([table[vocabulary[token]] for token in parts.sids.tokens(7)])
+    np.testing.assert_array_equal(_features(parts)[7], expected)
+
+
+def test_the_prompt_is_that_of_training(tiny_run: Path) -> None:
+    parts = load(tiny_run).parts
+    examples = parts.examples(TASKS["sid_to_title"], parts.views(parts.chat), parts.chat)
+    sheet = examples.batch(0, 0, 1)[0]
+    branch = sheet.branches[0]
+    row = branch.example[0]
+    assert [*examples.header, *sheet.trunk, *branch.prompt] == examples.prompt(np.array([row]))
+    assert not any("<a_" in text or "<|" in text for text in _written(parts, [0, 1, 2]))
+
+
+def test_without_t2_there_are_no_titles(copied_run: Path, cli: Cli) -> None:
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(tasks__use=["T3"])).code == 0
+    done = cli("diagnose", copied_run)
+    assert done.code == 0, done.err
+    assert "T2 (SID to title) was not trained." in done.out
+    assert body(copied_run)["titles"] == {"absent": "T2 (SID to title) was not trained."}
+
+
+def test_bad_input(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
+    few = cli("diagnose", tiny_run, "--items", 1)
+    assert (few.code, "at least two titles" in few.err) == (2, True)
+    none = cli("diagnose", tmp_path)
+    assert (none.code, "is not a run" in none.err) == (2, True)

@@ -1,0 +1,126 @@
+"""What a run tells beside HR and NDCG: its lists, its slices, its protocol; and lists longer than the beams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import Done, tiny
+from trialigngr.evaluate.lists import TargetLists
+from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
+from trialigngr.metrics.ranks import mrr
+from trialigngr.pipeline import load
+
+Cli = Callable[..., Done]
+
+
+def body(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "metrics.json").read_text("utf-8")))
+
+
+def test_lists_are_those_that_are_recommended(tiny_run: Path) -> None:
+    parts = load(tiny_run).parts
+    lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
+    table = pl.read_parquet(tiny_run / "recommendations.parquet")
+    assert [parts.catalog.row(item_id) for item_id in table["item_id"]] == lists["model"][ITEM].ravel().tolist()
+    assert body(tiny_run)["lists"]["model"]["Coverage@10"] == round(table["item_id"].n_unique() / len(parts.catalog), 6)
+    popular = np.argsort(-parts.histories.popularity(len(parts.catalog)), kind="stable")[:5]
+    counts = parts.histories.popularity(len(parts.catalog))
+    assert counts[lists["popularity"][ITEM][0, :5]].tolist() == counts[popular].tolist()
+
+
+def test_masked_lists_hold_nothing_seen(tiny_run: Path) -> None:
+    parts = load(tiny_run).parts
+    lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
+    for system, ways in lists.items():
+        seen = parts.seen_by(parts.histories.targets("test"))
+        twice = [set(rows.tolist()) & set(own.tolist()) for rows, own in zip(ways[UNSEEN], seen, strict=True)]
+        assert not any(twice), system
+
+
+def test_invalid_is_measured_and_nought(tiny_run: Path) -> None:
+    found = body(tiny_run)
+    assert found["protocol"]["invalid_rate"] == 0.0
+    assert {way[system]["invalid"] for way in (found["lists"], found["lists_unseen"]) for system in way} == {0.0}
+
+
+def test_slices_add_up_to_the_whole(tiny_run: Path) -> None:
+    found = body(tiny_run)
+    for kind in ("items", "history"):
+        own = [part for part in found["slices"] if kind in part["name"]]
+        assert sum(part["targets"] for part in own) == found["protocol"]["test_targets"]
+        for system, whole in {"model": found["test"], **found["baselines"]}.items():
+            hits = sum(part["targets"] * part["figures"][system]["HR@10"]["value"] for part in own)
+            assert hits == pytest.approx(found["protocol"]["test_targets"] * whole["HR@10"]["value"], abs=1e-3)
+
+
+def test_evaluate_prints_slices_when_asked(tiny_run: Path, cli: Cli) -> None:
+    plain, sliced = cli("evaluate", tiny_run), cli("evaluate", tiny_run, "--slices")
+    assert plain.code == sliced.code == 0, sliced.err
+    assert "invalid 0.00%" in plain.out
+    assert "head items" not in plain.out
+    assert "head items" in sliced.out
+    assert "head items" in (tiny_run / "report.html").read_text("utf-8")
+
+
+def test_lists_longer_than_the_beams_take_more_beams(copied_run: Path, cli: Cli) -> None:
+    done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(evaluate__ks=[30]))
+    assert done.code == 0, done.err
+    assert "decode.beams = 20 cannot fill lists of 30" in done.err
+    found = body(copied_run)
+    assert found["protocol"]["beams"] == 30
+    assert {"HR@5", "HR@10", "MRR@30", "NDCG@30"} <= set(found["test"])
+    assert found["lists"]["model"]["short"] == 0
+    assert found["lists"]["model"]["Coverage@30"] >= found["lists"]["model"]["Coverage@10"]
+
+
+def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(evaluate__ks=[30])).code == 0
+    done = cli("evaluate", tiny_run, copied_run)
+    assert done.code == 0, done.err
+    assert "run differs: beams 30" in done.out
+
+
+@pytest.mark.parametrize("ks", ["[0]", "[-1]", '["ten"]'])
+def test_lengths_that_are_none(tmp_path: Path, cli: Cli, ks: str) -> None:
+    done = cli("run", "trialigngr-demo", "--out", tmp_path / "run", "--set", f"evaluate.ks={ks}")
+    assert done.code == 2
+    assert "evaluate.ks" in done.err
+
+
+def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
+    done = cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1", "--format", "json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["metrics"] == ["MRR@20", "HR@1"]
+    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["model"][ITEM]
+    assert found["lines"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
+    assert set(found["versus"][0]["p"]) == {"MRR@20", "HR@1"}
+    assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [("HR@30", "tested with 20 beams, too few for lists of 30"), ("HR", "no metric 'HR'"), ("F1@5", "no metric 'F1@5'"),
+     ("HR@0", "no metric 'HR@0'")],
+)  # fmt: skip
+def test_metrics_that_are_none(tiny_run: Path, cli: Cli, metrics: str, said: str) -> None:
+    done = cli("evaluate", tiny_run, "--metrics", metrics)
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_a_run_that_was_tested_by_an_earlier_version(copied_run: Path, cli: Cli) -> None:
+    old = body(copied_run)
+    del old["lists"]
+    (copied_run / "metrics.json").write_text(json.dumps(old), "utf-8")
+    (copied_run / "evaluation" / "lists.parquet").unlink()
+    done = cli("evaluate", copied_run)
+    assert (done.code, f"delete {copied_run}/evaluation and run the recipe again" in done.err) == (2, True)
+    again = cli("run", "trialigngr-demo", "--out", copied_run, *tiny())
+    assert (again.code, f"delete {copied_run}/evaluation and run the recipe again" in again.err) == (2, True)

@@ -1,0 +1,133 @@
+"""`tune`: what it tries, what it keeps, what it never looks at, and what it refuses before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Done, tiny
+from trialigngr.baselines import sasrec
+from trialigngr.foundation.artifact import read_manifest
+from trialigngr.pipeline import tune as module
+from trialigngr.pipeline.tune import Trial, as_text, ordered, tune
+from trialigngr.recipes.recipe import read_recipe
+
+Cli = Callable[..., Done]
+SMALL = ("sasrec.epochs=3", "sasrec.width=8", "sasrec.length=8", "sasrec.validate_users=30")
+OVER = ("sasrec.dropout=[0.1, 0.5]", "sasrec.learning_rate=[1e-3, 1e-2, 1e-4]")
+
+
+def searched(tiny_run: Path, out: Path, **words: Any) -> list[Trial]:
+    return tune("trialigngr-demo", tiny_run / "shop", out, words.pop("over", OVER), changes=SMALL, **words)
+
+
+def names(out: Path) -> set[str]:
+    return {path.name for path in (out / "run").iterdir() if path.name != ".lock"}
+
+
+def test_the_best_is_a_recipe_and_only_sasrec_was_trained(tiny_run: Path, tmp_path: Path) -> None:
+    found = searched(tiny_run, tmp_path / "s", trials=3)
+    assert len(found) == 4
+    assert () in [trial.changes for trial in found], "the recipe as it is comes along"
+    assert [trial.score for trial in found] == sorted((trial.score or 0 for trial in found), reverse=True)
+    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "sasrec"}, "nothing was tested, no model was trained"
+    best = read_recipe(str(tmp_path / "s" / "best.toml"))
+    as_named = read_recipe("trialigngr-demo", (*SMALL, *found[0].changes))
+    assert best.sasrec == as_named.sasrec
+    assert "sasrec" in best.evaluate.baselines
+    assert best.model_copy(update={"evaluate": as_named.evaluate}) == as_named
+
+
+def test_a_score_is_what_the_stage_itself_says(tiny_run: Path, tmp_path: Path) -> None:
+    found = searched(tiny_run, tmp_path / "s", trials=1, over=("sasrec.dropout=[0.4]",))
+    facts = read_manifest(tmp_path / "s" / "run" / "sasrec").facts
+    assert facts["valid_ndcg_10"] == next(trial.score for trial in found if trial.changes)
+
+
+def test_a_search_that_was_killed_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = searched(tiny_run, tmp_path / "whole", trials=3)
+    run_epoch, done = sasrec._epoch, []
+
+    def breaks(*words: Any) -> float:
+        done.append(1)
+        if len(done) == 8:
+            raise KeyboardInterrupt
+        return run_epoch(*words)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sasrec, "_epoch", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tiny_run, tmp_path / "broken", trials=3)
+    assert len(json.loads((tmp_path / "broken" / "trials.json").read_text("utf-8"))) == 2
+    done.clear()
+    again = searched(tiny_run, tmp_path / "broken", trials=3)
+    assert [(trial.changes, trial.score) for trial in again] == [(trial.changes, trial.score) for trial in whole]
+
+
+def test_more_trials_begin_with_those_there_are(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = searched(tiny_run, tmp_path / "s", trials=2)
+    made: list[tuple[str, ...]] = []
+    make = module._made
+    monkeypatch.setattr(module, "_made", lambda tried, *rest: (made.append(tried), make(tried, *rest))[1])
+    all_of_them = searched(tiny_run, tmp_path / "s", trials=99)
+    assert len(all_of_them) == 7, "six combinations and the recipe as it is"
+    assert set(made) == {trial.changes for trial in all_of_them} - {trial.changes for trial in few}
+
+
+def test_the_language_model_can_be_tuned(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
+    words = tiny(train__max_steps=4)
+    done = cli(
+        "tune", "trialigngr-demo", "--data", tiny_run / "shop", "--out", tmp_path / "s", *words,
+        "--over", "model.heads=[1, 3]",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "test targets were not looked at" in done.out
+    assert "failed         0  model.heads=3: model.width = 32 cannot be shared" in done.out, "ends one trial alone"
+    assert {"model", "sids"} <= names(tmp_path / "s")
+    assert "evaluation" not in names(tmp_path / "s")
+    assert len(json.loads((tmp_path / "s" / "trials.json").read_text("utf-8"))) == 2, "a failure is not kept"
+
+
+def test_a_failed_trial_is_last() -> None:
+    found = ordered([Trial(("a",), None, problem="why"), Trial(("b",), 0.1), Trial(("c",), 0.2), Trial((), 0.2)])
+    assert [trial.changes for trial in found] == [("c",), (), ("b",), ("a",)]
+    assert as_text(found).splitlines()[-2].endswith("a: why")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--over", "sasrec.dropout"), "not of the form a.b=[value, value]"),
+        (("--over", "sasrec.dropout=0.3"), "not of the form a.b=[value, value]"),
+        (("--over", "sasrec.dropout=[]"), "not of the form a.b=[value, value]"),
+        (("--over", "sasrec.dropuot=[0.3]"), "Did you mean 'dropout'"),
+        (("--over", "sasrec.dropout=[0.3, 7]"), "sasrec.dropout = 7 does not fit"),
+        (("--over", "sasrec.dropout=[0.3]", "--trials", "0"), "try at least one"),
+        (("--over", "sasrec.dropout=[0.3]", "--over", f"seed={list(range(100_001))}"), "100,000 combinations"),
+    ],
+)
+def test_bad_input(tmp_path: Path, cli: Cli, words: tuple[str, ...], said: str) -> None:
+    done = cli("tune", "trialigngr-demo", "--out", tmp_path / "s", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_width_that_heads_cannot_share(tiny_run: Path, tmp_path: Path) -> None:
+    found = searched(tiny_run, tmp_path / "s", over=("sasrec.heads=[3]",))
+    assert found[-1].problem.startswith("sasrec.width = 8 cannot be shared by 3 heads")
+
+
+def test_what_fails_as_the_recipe_is_stops_the_search(tmp_path: Path, cli: Cli) -> None:
+    words = ("--data", tmp_path / "nowhere", "--over", "sasrec.dropout=[0.3]")
+    done = cli("tune", "trialigngr-demo", "--out", tmp_path / "s", *words)
+    assert done.code == 2
+    assert "nowhere" in done.err
+    wrong = cli("tune", "trialigngr-demo", "--out", tmp_path / "t", *tiny(sasrec__heads=3), *words[2:])
+    assert (wrong.code, "cannot be shared by 3 heads" in wrong.err) == (2, True)
