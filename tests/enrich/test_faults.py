@@ -32,15 +32,15 @@ def right(folder: Path, items: int) -> bool:
 
 @pytest.mark.slow
 def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
-    with chat_server(Script(share=0.25, hang=0.6)) as url:
-        calls = CallSettings(url=url, concurrency=CONCURRENCY, timeout=0.5, tries=12, first_wait=0.02)
+    with chat_server(Script(share=0.2, hang=3)) as url:
+        calls = CallSettings(url=url, concurrency=CONCURRENCY, timeout=2, tries=12, first_wait=0.02)
         assert killed(5, tmp_path, ITEMS, calls) == 0
         counted = stats(url)
     assert right(tmp_path, ITEMS)
     again = sum(number - 1 for number in counted["good"].values())
     assert again <= 5 * CONCURRENCY
     assert len(counted["good"]) == ITEMS
-    assert sum(counted["calls"].values()) > 1.15 * ITEMS  # the faults did happen
+    assert sum(counted["calls"].values()) > 1.1 * ITEMS  # the faults did happen
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
         (logged,) = base.execute("SELECT sum(again) FROM answers").fetchone()
     assert again <= logged <= 5 * (CONCURRENCY + 32)

@@ -143,7 +143,9 @@ class Served:
 
         full = body | {"response_format": self._schema} if self._schema else body
         try:
-            async with self._client.chat.completions.with_streaming_response.create(**full) as response:
+            # As extra_body: the client checks what it is given by name, part by part, for longer than the call takes it.
+            create = self._client.chat.completions.with_streaming_response.create
+            async with create(model=body["model"], messages=[], extra_body=full) as response:
                 raw = await _limited(response)
                 self._heed(response.headers)
             return answer_from(number, raw)
