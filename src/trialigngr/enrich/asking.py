@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from trialigngr.enrich.answers import AnswerError
-from trialigngr.enrich.generator import Answer, CallSettings, Generator, GeneratorError, Question
-from trialigngr.enrich.ledger import FILE, Kept, Ledger, Origin, Settled
+from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
+from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import PictureError
 
@@ -58,7 +58,7 @@ class Desk(NamedTuple):
 @contextmanager
 def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
     """Open the ledger in ``path``; without one, a ledger of the stage's own that goes when the stage is done."""
-    own = out / FILE
+    own = out / LEDGER
     with Ledger(path or own) as ledger:
         yield ledger
     if path is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from PIL import Image
@@ -12,6 +13,9 @@ from pydantic import Field
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
+
+
+LEDGER = "ledger.sqlite"
 
 
 class GeneratorError(TriAlignError):
@@ -68,6 +72,21 @@ class CallSettings(Settings):
     """In how many runs an item that failed is tried, the first included."""
     give_up_after: int = Field(default=100, ge=1)
     """Stop when this many items in a row have failed and none was answered between them."""
+
+
+class Calls(Settings):
+    """How each stage calls its generator, and where what they wrote is kept."""
+
+    captions: CallSettings = Field(default_factory=CallSettings)
+    """For captions."""
+    interests: CallSettings = Field(default_factory=CallSettings)
+    """For interests."""
+    ledger: str = ""
+    """File that keeps what was asked and answered; several runs may share one. Without it, `ledger.sqlite` in the run."""
+
+    def ledger_of(self, run: Path) -> Path:
+        """Return the ledger of a run."""
+        return Path(self.ledger) if self.ledger else run / LEDGER
 
 
 @dataclass(frozen=True)

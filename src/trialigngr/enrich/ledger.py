@@ -23,7 +23,6 @@ from uuid import uuid4
 
 from trialigngr.foundation.errors import ArtifactError
 
-FILE = "ledger.sqlite"
 State = Literal["granted", "done", "failed", "taken"]
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
