@@ -35,7 +35,9 @@ def save_tokenizer(folder: Path) -> Qwen2Tokenizer:
     learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     lines = ["a plain white mug for tea and coffee", "interests of a weekend hiker; home barista"] * 3
-    learned.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False))
+    learned.train_from_iterator(
+        lines, trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False)
+    )
     learned.save(str(folder / "raw.json"))
     import json
 

@@ -19,8 +19,8 @@ from urllib.request import urlopen
 
 MODEL = "tiny-chat"
 FAULTS = (
-    "429", "429 retry-after", "429 milliseconds", "429 date", "500", "503", "timeout", "cut", "half", "empty", "no json",
-    "no choice", "huge", "twice", "late", "prose", "other language", "generic",
+    "429", "429 retry-after", "429 milliseconds", "429 date", "500", "503", "timeout", "cut", "half", "empty",
+    "no json", "no choice", "huge", "twice", "late", "prose", "other language", "generic",
 )  # fmt: skip
 REFUSED = {"prose", "other language", "generic"}
 """Answers that are whole and of no use: the client asks once more."""

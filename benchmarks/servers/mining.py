@@ -6,7 +6,6 @@ import multiprocessing
 import random
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,8 @@ def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int 
     counted: set[bytes] = set()
     for mark in marks:
         process = in_a_process(folder, items, calls)
-        _wait(lambda mark=mark, process=process: len(settled(folder)) >= mark or not process.is_alive())
+        while len(settled(folder)) < mark and process.is_alive():
+            time.sleep(0.01)
         process.kill()
         process.join()
         lost += len(counted - settled(folder))
@@ -69,8 +69,3 @@ def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int 
     process.join()
     assert process.exitcode == 0, f"the last run ended with {process.exitcode}"
     return lost + len(counted - settled(folder))
-
-
-def _wait(there: Callable[[], bool]) -> None:
-    while not there():
-        time.sleep(0.01)

@@ -144,7 +144,9 @@ def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp
 def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
     with (
         chat_server(Script(share=1.0, faults=["500"])) as url,
-        pytest.raises(GeneratorError, match=r"The last \d+ items all failed, at last by: the server answered with status"),
+        pytest.raises(
+            GeneratorError, match=r"The last \d+ items all failed, at last by: the server answered with status"
+        ),
     ):
         mine(tmp_path, 300, CallSettings(url=url, tries=1, give_up_after=20))
 
@@ -208,5 +210,3 @@ def test_a_limit_that_the_server_tells_holds_all_calls_back(tmp_path: Path) -> N
     assert _wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
     assert _wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
     assert _wait({}) is None
-
-

@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.packaged.colours import Floats
 
-
 TURNED = "whole"
 """What the whole vector's reduction is called in the file."""
 

@@ -7,6 +7,7 @@ length 1. ``<|im_end|>`` in a title is text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,6 @@ class Gme:
     def _vectors(self, texts: Sequence[str], pictures: Sequence[Image.Image]) -> Floats:
         prompts = [self._prompt(text, bool(pictures)) for text in texts]
         inputs = {name: one.to(self._model.device) for name, one in self._inputs.batch(prompts, pictures).items()}
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
         length = inputs["input_ids"].shape[1]
         if self.settings.positions == "1d":
             inputs["position_ids"] = torch.arange(length, device=self._model.device).expand(3, len(texts), length)
@@ -71,10 +70,14 @@ class Gme:
         return vectors_BD
 
     def _prompt(self, text: str, seen: bool) -> list[int]:
-        return [*(self._seeing if seen else self._head), *self._inputs.data(text, self.settings.text_tokens), *self._tail]
+        return [
+            *(self._seeing if seen else self._head),
+            *self._inputs.data(text, self.settings.text_tokens),
+            *self._tail,
+        ]
 
 
-def _loaded(settings: EmbedSettings) -> torch.nn.Module:
+def _loaded(settings: EmbedSettings) -> Any:
     """Return the model without its language head; raise `RecipeError` when weights are missing or of other shapes."""
     from transformers import Qwen2VLForConditionalGeneration
 
@@ -83,12 +86,13 @@ def _loaded(settings: EmbedSettings) -> torch.nn.Module:
             settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise RecipeError(
+            f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from None
     missing = [name for name in found["missing_keys"] if not name.startswith("lm_head")]
     if missing or found["mismatched_keys"]:
         raise RecipeError(
             f"embeddings.model = {settings.model!r} is no Qwen2-VL: {len(missing)} weights are missing and "
             f"{len(found['mismatched_keys'])} have other shapes; first: {[*missing, *found['mismatched_keys']][:2]}."
         )
-    model: torch.nn.Module = whole.model
-    return model
+    return whole.model

@@ -27,7 +27,9 @@ class Tower:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
         """Return unit vectors [B, D] of the texts, or of the pictures with zeros where there is none."""
-        return where_there_are(pictures, self.dimension, self._encode) if self.sees == "picture" else self._encode(texts)
+        return (
+            where_there_are(pictures, self.dimension, self._encode) if self.sees == "picture" else self._encode(texts)
+        )
 
     def _encode(self, given: Sequence[Any]) -> Floats:
         vectors_BD: Floats = self._model.encode(
@@ -45,7 +47,9 @@ def load_towers(settings: EmbedSettings) -> list[Encoder]:
     try:
         model = SentenceTransformer(settings.model, device=str(pick_device(settings.device)), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise RecipeError(
+            f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from None
     model.max_seq_length = min(settings.text_tokens, model.max_seq_length or settings.text_tokens)
     towers: list[Encoder] = [Tower(model, settings.model, "text", settings.batch)]
     if "image" in model.modalities:

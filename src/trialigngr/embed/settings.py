@@ -43,7 +43,7 @@ class EmbedSettings(Settings):
     picture_dimensions: int = Field(default=128, ge=1)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
     reduction: Literal["none", "pca", "whiten"] = "none"
-    """What becomes of the whole vector: nothing, PCA over this catalogue, or PCA with all directions made equally long."""
+    """What becomes of the whole vector: nothing, PCA over this catalogue, or PCA with all directions equally long."""
     dimensions: int = Field(default=1024, ge=1)
     """Dimensions kept by a reduction; 1024 is the paper's."""
     device: str = "auto"

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from html import unescape
+from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
 MOST_CHARACTERS = 50_000
@@ -14,12 +15,7 @@ MOST_CHARACTERS = 50_000
 TAG_CHARACTERS, TAG_WORDS = 60, 6
 Confidence = Literal["high", "medium", "low"]
 CONFIDENCES: tuple[Confidence, ...] = ("high", "medium", "low")
-GENERIC = frozenset(
-    """accessories accessory article brand buyer category consumer consumers customer customers everyday everything
-    fashion general generic gift goods good interest interests item items lifestyle merchandise misc miscellaneous
-    new object other person people popular product products purchase quality retail shopper shoppers shopping store
-    stuff style thing things trend trendy use user users useful value""".split()
-)
+GENERIC = frozenset((files("trialigngr.enrich") / "generic_words.txt").read_text("utf-8").split())
 """Words that fit every item; a tag made of these alone says nothing."""
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _MARKUP = re.compile(r"<[^<>]{0,200}>")

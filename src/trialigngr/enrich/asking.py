@@ -140,7 +140,10 @@ class Asking:
                 if todo and not self._repairs:
                     todo = self._waited_for(todo)
         if self.again:
-            log(f"{self.inquiry.origin.stage}: {self.again} calls were in flight when a run was broken off, and were made again")
+            log(
+                f"{self.inquiry.origin.stage}: {self.again} calls were in flight when a run was broken off, "
+                "and were made again"
+            )
 
     def _feed(self, rows: Iterable[Row]) -> Iterator[Question]:
         size = min(CLAIMED, self.desk.calls.concurrency)
@@ -180,8 +183,8 @@ class Asking:
             self.desk.ledger.settle(ended)
         if self._failed_in_a_row >= self.desk.calls.give_up_after:
             raise GeneratorError(
-                f"The last {self._failed_in_a_row} items all failed, at last by: {ended[-1].problem}. What was finished "
-                "is kept; mend the cause and run again."
+                f"The last {self._failed_in_a_row} items all failed, at last by: {ended[-1].problem}. What was "
+                "finished is kept; mend the cause and run again."
             )
         return len(ended)
 

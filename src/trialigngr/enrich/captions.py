@@ -69,9 +69,7 @@ def start_captioner(settings: CaptionSettings, calls: CallSettings) -> Generator
     if settings.generator not in CAPTIONERS:
         known = sorted([*CAPTIONERS, *MODELS])
         hint = did_you_mean(settings.generator, known)
-        raise RecipeError(
-            f"captions.generator = {settings.generator!r}: known are {', '.join(known)}, {NOBODY}.{hint}"
-        )
+        raise RecipeError(f"captions.generator = {settings.generator!r}: known are {', '.join(known)}, {NOBODY}.{hint}")
     captioner = CAPTIONERS[settings.generator](settings)
 
     def describe(questions: list[Question]) -> list[str]:

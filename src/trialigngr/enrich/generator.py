@@ -14,7 +14,6 @@ from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
 
-
 LEDGER = "ledger.sqlite"
 
 
@@ -42,6 +41,13 @@ class GeneratorSettings(Settings):
     device: str = "auto"
     """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
 
+    def identity(self, generator: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of a language model behind a generator, and all settings that its answers depend on."""
+        told = {"model", "temperature", "max_tokens", "seed", "long_side", "script"}
+        return f"{generator}:{self.model}", self.model_dump(
+            include=told | ({"dtype"} if generator != "openai" else set())
+        )
+
 
 class CallSettings(Settings):
     """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
@@ -49,7 +55,7 @@ class CallSettings(Settings):
     url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins."""
     key_variable: str = ""
-    """openai: the environment variable that holds the key; empty where no key is wanted. Keys are never written down."""
+    """openai: the environment variable that holds the key, which is never written down; empty where none is wanted."""
     concurrency: int = Field(default=32, ge=1, le=4096)
     """openai: most calls at one time."""
     timeout: float = Field(default=120.0, gt=0)
@@ -82,7 +88,7 @@ class Calls(Settings):
     interests: CallSettings = Field(default_factory=CallSettings)
     """For interests."""
     ledger: str = ""
-    """File that keeps what was asked and answered; several runs may share one. Without it, `ledger.sqlite` in the run."""
+    """File that keeps what was asked and answered; runs may share one. Without it, `ledger.sqlite` in the run."""
 
     def ledger_of(self, run: Path) -> Path:
         """Return the ledger of a run."""
@@ -114,10 +120,17 @@ class Answer:
 
 
 class Generator(Protocol):
-    """Answers questions. ``name`` is recorded with every answer, and ``settings`` is all that the answer depends on."""
+    """Answers questions."""
 
-    name: str
-    settings: dict[str, Any]
+    @property
+    def name(self) -> str:
+        """Who answers, as recorded with every answer."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that an answer depends on beside the question."""
+        ...
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken."""

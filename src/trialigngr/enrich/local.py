@@ -23,14 +23,13 @@ class Local:
     def __init__(self, settings: GeneratorSettings, calls: CallSettings) -> None:
         if not settings.model:
             raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
-        self.name = f"transformers:{settings.model}"
-        self.settings = settings.model_dump(
-            include={"model", "temperature", "max_tokens", "seed", "long_side", "script", "dtype"}
-        )
+        self.name, self.settings = settings.identity("transformers")
         self._options, self._size = settings, calls.batch
         self._model, self.sees = _loaded(settings)
         most = (settings.long_side // PATCH + 1) ** 2
-        self._inputs: Any = QwenInputs(settings.model, (LEAST_TOKENS, most), "left") if self.sees else None
+        self._inputs: Any = None
+        if self.sees:
+            self._inputs = QwenInputs(settings.model, (LEAST_TOKENS, most), "left")
         self._tokenizer = self._inputs.tokenizer if self.sees else _tokenizer(settings.model)
         self._model.generation_config = self._how()
 

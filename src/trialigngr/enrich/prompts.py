@@ -22,7 +22,7 @@ _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
 
 @dataclass(frozen=True)
 class Prompt:
-    """``system`` and ``user`` (with ``{item}`` where the item's data goes, if it is shown), and the form of the answer."""
+    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), and the form of an answer."""
 
     name: str
     answer: Form
@@ -60,9 +60,8 @@ def read_prompt(name: str) -> Prompt:
     """Return a packaged prompt by name, or the one in a .toml file; raise `RecipeError` for one that is none."""
     if name not in packaged_prompts() and not name.endswith(".toml"):
         known = packaged_prompts()
-        raise RecipeError(
-            f"There is no prompt {name!r}; known are {', '.join(known)}, or give a .toml file.{did_you_mean(name, known)}"
-        )
+        hint = did_you_mean(name, known)
+        raise RecipeError(f"There is no prompt {name!r}; known are {', '.join(known)}, or give a .toml file.{hint}")
     try:
         packaged = files("trialigngr.enrich") / "prompts" / f"{name}.toml"
         text = Path(name).read_text("utf-8") if name.endswith(".toml") else packaged.read_text("utf-8")

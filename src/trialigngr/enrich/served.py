@@ -45,10 +45,7 @@ class Served:
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, schema: dict[str, Any] | None = None) -> None:
         if not settings.model:
             raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
-        self.name = f"openai:{settings.model}"
-        self.settings = settings.model_dump(
-            include={"model", "temperature", "max_tokens", "seed", "long_side", "script"}
-        )
+        self.name, self.settings = settings.identity("openai")
         self._options, self._calls = settings, calls
         self._schema = schema if calls.structured else None
         self._pause_until = 0.0
@@ -87,7 +84,7 @@ class Served:
             async with asyncio.timeout(min(calls.timeout, 30)):
                 async with self._client.models.with_streaming_response.list() as response:
                     known = listed_models(await _limited(response))
-        except (_AgainError, MalformedError, *_faults()) as error:
+        except _faults() as error:
             raise _unusable(error, calls, model) from None
         if known and model not in known:
             some = ", ".join(known[:5])
@@ -143,7 +140,7 @@ class Served:
 
         full = body | {"response_format": self._schema} if self._schema else body
         try:
-            # As extra_body: the client checks what it is given by name, part by part, for longer than the call takes it.
+            # As extra_body: what it is given by name the client checks part by part, which takes as long as the call.
             create = self._client.chat.completions.with_streaming_response.create
             async with create(model=body["model"], messages=[], extra_body=full) as response:
                 raw = await _limited(response)
@@ -283,7 +280,7 @@ def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorErr
         )
     if status is not None:
         return GeneratorError(f"The server at {calls.url} answered with status {status}: {_said(error)}.")
-    if isinstance(error, MalformedError | _AgainError):
+    if isinstance(error, MalformedError):
         return GeneratorError(f"The server at {calls.url} does not speak OpenAI's protocol: {error}.")
     reason = str(error.__cause__ or error) or type(error).__name__
     return GeneratorError(f"The server at {calls.url} cannot be reached ({reason}); is it running, is the url right?")

@@ -24,7 +24,7 @@ Positions = Literal["1d", "mrope"]
 
 
 class QwenInputs:
-    """Turns prompts and pictures into a model's input. ``tokens`` are the fewest and most visual tokens of a picture."""
+    """Turns prompts and pictures into a model's input. ``tokens``: the fewest and most visual tokens of a picture."""
 
     def __init__(self, name: str, tokens: tuple[int, int], side: Literal["left", "right"]) -> None:
         from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
