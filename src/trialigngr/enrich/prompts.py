@@ -22,7 +22,7 @@ _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
 
 @dataclass(frozen=True)
 class Prompt:
-    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), and the form of an answer."""
+    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), the answer's form."""
 
     name: str
     answer: Form
