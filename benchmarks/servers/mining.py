@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -69,3 +70,7 @@ def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int 
     process.join()
     assert process.exitcode == 0, f"the last run ended with {process.exitcode}"
     return lost + len(counted - settled(folder))
+
+
+if __name__ == "__main__":
+    mine(Path(sys.argv[1]), int(sys.argv[2]), CallSettings(url=sys.argv[3], concurrency=64))
