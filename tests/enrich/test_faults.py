@@ -110,25 +110,25 @@ from trialigngr.cli.main import _system_error
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 try:
-    mine(Path(sys.argv[2]), 400, CallSettings(url=sys.argv[1]))
+    mine(Path(sys.argv[2]), 150, CallSettings(url=sys.argv[1]))
 except OSError as error:
     sys.exit(40 if _system_error(error) else 1)
 """
 
 
 def test_a_full_disk_is_said_and_what_was_counted_stays(sound: str, root: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", FULL_DISK, sound, str(tmp_path), "120000"]
+    words = [sys.executable, "-c", FULL_DISK, sound, str(tmp_path), "100000"]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 40, done.stderr
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
         (counted,) = base.execute("SELECT count(*) FROM answers WHERE state = 'done'").fetchone()
         assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert 0 < counted < 400
+    assert 0 < counted < 150
     before = stats(sound)["calls"]
-    mine(tmp_path, 400, CallSettings(url=sound))
-    assert right(tmp_path, 400)
+    mine(tmp_path, 150, CallSettings(url=sound))
+    assert right(tmp_path, 150)
     after = stats(sound)["calls"]
-    assert sum(after.values()) - sum(before.values()) == 400 - counted
+    assert sum(after.values()) - sum(before.values()) == 150 - counted
 
 
 def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp_path: Path) -> None:
