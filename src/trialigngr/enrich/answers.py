@@ -109,16 +109,19 @@ def _refuse_long(answer: str) -> None:
 def _plain(text: str) -> str:
     """Return the text on one line, entities resolved, without tags, control characters and chat markers."""
     bare = _MARKUP.sub(" ", unescape(text))
-    visible = "".join(letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in bare)
-    return " ".join(visible.split())
+    if not bare.isprintable():
+        bare = "".join(letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in bare)
+    return " ".join(bare.split())
 
 
 def _tag(value: object) -> str:
     if not isinstance(value, str):
         raise AnswerError("a tag must be text")
+    text = _plain(value)
+    if not text.isascii():
+        text = "".join(one if unicodedata.category(one) not in ("So", "Sk", "Cs") else " " for one in text)
     # A semicolon stands between tags in an item's text, so none may stand within one.
-    letters = (one if unicodedata.category(one) not in ("So", "Sk", "Cs") else " " for one in _plain(value))
-    tag = " ".join("".join(letters).replace(";", ",").split()).strip(" .,\"'")
+    tag = " ".join(text.replace(";", ",").split()).strip(" .,\"'`")
     if not any(letter.isalpha() for letter in tag):
         raise AnswerError("a tag must have letters")
     if len(tag) > TAG_CHARACTERS or len(tag.split()) > TAG_WORDS:
