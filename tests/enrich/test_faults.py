@@ -56,7 +56,7 @@ def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
     assert calls == wanted
 
 
-def test_two_processes_share_a_ledger_and_pay_once(sound: str, tmp_path: Path) -> None:
+def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
     with chat_server(Script(delay=0.02)) as url:
         calls = CallSettings(url=url, concurrency=8)
         folders = [tmp_path / "one", tmp_path / "two"]
@@ -86,7 +86,7 @@ def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) ->
     assert right(tmp_path, 60)
 
 
-def test_only_a_changed_title_is_paid_again(sound: str, tmp_path: Path) -> None:
+def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:
     with chat_server(Script()) as url:
         calls, ledger = CallSettings(url=url), tmp_path / "ledger.sqlite"
         catalog = titled(5)
@@ -186,7 +186,7 @@ def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_a_server_without_schemas_is_asked_without(sound: str, tmp_path: Path) -> None:
+def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
     with chat_server(Script(schema=False)) as url:
         mine(tmp_path / "without", 5, CallSettings(url=url))
         assert "response_format" not in stats(url)["bodies"][0]
@@ -198,7 +198,7 @@ def test_a_server_without_schemas_is_asked_without(sound: str, tmp_path: Path) -
     assert right(tmp_path / "with", 5)
 
 
-def test_a_limit_that_the_server_tells_holds_all_calls_back(tmp_path: Path) -> None:
+def test_the_wait_that_a_server_asks_for_is_read_from_its_headers() -> None:
     from trialigngr.enrich.served import _duration, _wait
 
     assert _duration("6m0s") == 360

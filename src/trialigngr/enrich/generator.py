@@ -116,7 +116,6 @@ class Answer:
     final: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
-    seconds: float = 0.0
 
 
 class Generator(Protocol):

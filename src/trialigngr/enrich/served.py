@@ -9,7 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from itertools import chain
 from queue import SimpleQueue
@@ -116,14 +115,12 @@ class Served:
 
     async def _tried(self, number: int, body: dict[str, Any]) -> Answer:
         """Return an answer, or after so many tries a problem."""
-        began = time.monotonic()
         problem = ""
         for attempt in range(self._calls.tries):
             await self._until_it_may()
             try:
                 async with asyncio.timeout(self._calls.timeout):
-                    answer = await self._once(number, body)
-                return replace(answer, seconds=time.monotonic() - began)
+                    return await self._once(number, body)
             except _AgainError as error:
                 problem, asked = str(error), error.wait
             except TimeoutError:
