@@ -102,3 +102,34 @@ def test_other_encoders_than_the_fitted_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fusion.safetensors").write_bytes(b"no fusion")
     with pytest.raises(ArtifactError, match="holds no fusion"):
         Fusion.load(tmp_path / "fusion.safetensors")
+
+
+def test_the_whole_is_reduced_to_its_principal_directions() -> None:
+    # Rows on an ellipse, three times as long one way: what is left of two dimensions is the longer one.
+    rows = unit(np.array([[3.0, 1, 5], [-3, 1, 5], [3, -1, 5], [-3, -1, 5]]))
+    blocks = {"one": Block(rows, np.ones(4, np.bool_), 1.0, centre=False)}
+    reduced = Fusion.fit(blocks, "pca", 1)(blocks)
+    np.testing.assert_allclose(np.abs(reduced), 1, atol=1e-5)
+    assert (np.sign(reduced[[0, 2], 0]) != np.sign(reduced[[1, 3], 0])).all()
+
+
+def test_whitening_makes_all_directions_equally_long() -> None:
+    draw = np.random.default_rng(0).normal(size=(400, 3)) * [9, 1, 0.1]
+    blocks = {"one": Block(unit(draw), np.ones(400, np.bool_), 1.0, centre=False)}
+    fusion = Fusion.fit(blocks, "whiten", 3)
+    assert fusion.turn is not None
+    turned = (unit(draw) - fusion.turn.mean_D) @ fusion.turn.directions_Dd
+    np.testing.assert_allclose(turned.std(0), 1, atol=1e-3)
+
+
+def test_a_reduction_comes_back_from_its_file_and_serves_new_items(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).normal(size=(50, 6))
+    blocks = {"one": Block(unit(draw), np.ones(50, np.bool_), 1.0)}
+    fusion = Fusion.fit(blocks, "pca", 4)
+    fusion.save(tmp_path / "fusion.safetensors")
+    new = {"one": Block(unit(draw[:3]), np.ones(3, np.bool_), 1.0)}
+    vectors = Fusion.load(tmp_path / "fusion.safetensors")(new)
+    assert vectors.shape == (3, 4)
+    np.testing.assert_allclose(vectors, fusion(blocks)[:3], atol=1e-6)
+    with pytest.raises(ArtifactError, match="nothing to reduce"):
+        Fusion.fit({"one": Block(np.ones((3, 2), np.float32), np.ones(3, np.bool_), 1.0, centre=False)}, "pca", 1)

@@ -62,6 +62,7 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
         "distinct_captions": 3,
         "without_picture": 1,
         "failed_pictures": {"broken": 1, "missing": 1, "empty": 1},
+        "failed_answers": {},
     }
     assert [path.name for path in tmp_path.glob("captions*")] == [captions.FILE]
 

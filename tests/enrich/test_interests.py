@@ -8,7 +8,8 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import interests
-from trialigngr.enrich.interests import MINERS, Interests, InterestSettings, Tag, load_interests, write_interests
+from trialigngr.enrich.answers import Tag
+from trialigngr.enrich.interests import MINERS, Interests, InterestSettings, load_interests, write_interests
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 
@@ -47,7 +48,7 @@ def test_what_is_written_is_what_is_read(make_catalog: MakeCatalog, echo: Intere
         Interests((Tag("Acme Stoves 1", "high"), Tag("unseen", "medium")), "calm"),
     ]
     table = pl.read_parquet(tmp_path / interests.FILE)
-    assert table.columns == ["item_id", "tags", "lifestyle", "generator"]
+    assert table.columns == ["item_id", "tags", "lifestyle", "generator", "problem"]
     assert table["generator"].to_list() == ["echo", "echo"]
     assert (facts["tags"], facts["items_without_tags"]) == (4, 0)
     assert facts["confidence"] == {"high": 2, "medium": 2}

@@ -28,6 +28,24 @@ ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "t1-t3": (["T1", "T3"], {}),
     "t1-t7": (EIGHT[:7], {}),
     "t3-only": (["T3"], {}),
+    **{
+        f"control-{prompt}": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.prompt": prompt})
+        for prompt in ("keywords", "summary", "paraphrase", "generic-tags")
+    },
+    "control-caption-concat": (
+        SIX,
+        {
+            "captions.generator": "measured",
+            "embeddings.use_captions": True,
+            "embeddings.use_pixels": False,
+            "interests.generator": "none",
+        },
+    ),
+    "served": (EIGHT, {"captions.generator": "openai", "interests.generator": "openai"}),
+    "paper-models": (
+        EIGHT,
+        {"captions.generator": "transformers", "interests.generator": "transformers", "embeddings.encoder": "gme"},
+    ),
     "text-only": (
         SIX,
         WITHOUT_PIXELS

@@ -23,14 +23,25 @@ DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """More than 8 bits a channel: a plain conversion would clip them to white."""
 
 
+REASONS = ("missing", "empty", "too many bytes", "too many pixels", "not a picture", "broken")
+"""Why a picture cannot be used, in the words of `PictureError.reason`."""
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a path, of which a catalogue may have made anything, is that of a file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def open_picture(path: Path) -> Image.Image:
     """Return the picture as RGB, upright by its EXIF orientation, alpha on white, at most 1024 pixels on a side.
 
     Of an animation it is the first frame. Sizes are checked on the file and its header, before a pixel is decoded.
 
     Raises:
-        PictureError: one sentence, and a ``reason``: ``missing``, ``empty``, ``too many bytes``, ``too many pixels``,
-            ``not a picture`` or ``broken``.
+        PictureError: one sentence, and a ``reason`` of `REASONS`.
 
     """
     _check_file(path)

@@ -26,6 +26,7 @@ COMMANDS = {
     "import": "trialigngr.cli.data",
     "draw-shop": "trialigngr.cli.data",
     "sids": "trialigngr.cli.sids",
+    "enrich": "trialigngr.cli.enrich",
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +12,10 @@ _recipe = click.argument("recipe")
 _data = click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
 _set = click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
 _seeds = click.option("--seeds", default=1, show_default=True, help="Train this many models and report their spread.")
+
+
+FREE = ("shop", "catalog")
+"""Stages before the first that may cost money."""
 
 
 @click.command()
@@ -22,11 +27,36 @@ _seeds = click.option("--seeds", default=1, show_default=True, help="Train this 
 @_set
 @_seeds
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
-def run(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, until: str | None) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask before language models are paid for.")
+def run(
+    recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, until: str | None, yes: bool
+) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
     from trialigngr.pipeline import run as run_recipe
 
+    if not yes and until not in FREE:
+        _agree(recipe, data, out, changes)
     run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
+
+
+def _agree(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...]) -> None:
+    """Ask whether a run may cost what it will; one without prices, or with nothing left to pay, is not asked about."""
+    from trialigngr.foundation.errors import RecipeError
+    from trialigngr.pipeline import run as run_recipe
+    from trialigngr.pipeline.enrichment import costs, has_a_price
+    from trialigngr.recipes.recipe import read_recipe
+
+    chosen = read_recipe(recipe, changes)
+    if not has_a_price(chosen):
+        return
+    run_recipe(chosen, data, out, until="catalog")
+    due = [cost for cost in costs(chosen, out) if cost.money]
+    for cost in due:
+        click.echo(f"{cost.stage}: {cost}", err=True)
+    if due and not sys.stdin.isatty():
+        raise RecipeError(f"This run will cost about {sum(cost.money for cost in due):,.2f}; say --yes to go on.")
+    if due:
+        click.confirm("Go on?", abort=True, err=True)
 
 
 @click.command()

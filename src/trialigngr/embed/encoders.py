@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from trialigngr.embed.settings import EmbedSettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.packaged import looks
 from trialigngr.packaged.colours import Floats
@@ -37,9 +38,10 @@ class Encoder(Protocol):
         ...
 
 
-def _where_there_are(
+def where_there_are(
     pictures: Sequence[Image.Image | None], dimension: int, encode: Callable[[list[Image.Image]], Floats]
 ) -> Floats:
+    """Return vectors [B, D] by ``encode`` of the pictures that there are, zeros elsewhere."""
     vectors_BD = np.zeros((len(pictures), dimension), np.float32)
     rows = [row for row, picture in enumerate(pictures) if picture is not None]
     if rows:
@@ -78,7 +80,7 @@ class EfficientNet:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
         """Return features [B, 1280] of the pictures."""
-        return _where_there_are(pictures, self.dimension, self._network.features)
+        return where_there_are(pictures, self.dimension, self._network.features)
 
 
 class Looks:
@@ -91,21 +93,40 @@ class Looks:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
         """Return measurements [B, 106] of the pictures."""
-        return _where_there_are(
+        return where_there_are(
             pictures, self.dimension, lambda some: np.stack([looks.measure(one).vector() for one in some])
         )
 
 
-ENCODERS: dict[str, Callable[[str], list[Encoder]]] = {
-    "packaged": lambda device: [MiniLM(device), EfficientNet(device), Looks()],
+def _packaged(settings: EmbedSettings) -> list[Encoder]:
+    return [MiniLM(settings.device), EfficientNet(settings.device), Looks()]
+
+
+def _gme(settings: EmbedSettings) -> list[Encoder]:
+    from trialigngr.embed.gme import Gme
+
+    return [Gme(settings)]
+
+
+def _sentences(settings: EmbedSettings) -> list[Encoder]:
+    from trialigngr.embed.sentences import load_towers
+
+    return load_towers(settings)
+
+
+ENCODERS: dict[str, Callable[[EmbedSettings], list[Encoder]]] = {
+    "packaged": _packaged,
+    "gme": _gme,
+    "sentence-transformers": _sentences,
 }
-"""Name → the encoders whose blocks make up the vector, started on a device."""
+"""Name → how to start the encoders whose blocks make up the vector."""
 
 
-def start_encoders(name: str, device: str) -> list[Encoder]:
-    """Return the encoders of that name; raise `RecipeError` when there are none."""
+def start_encoders(settings: EmbedSettings) -> list[Encoder]:
+    """Return the encoders that the settings name; raise `RecipeError` when there are none of that name."""
+    name = settings.encoder
     if name not in ENCODERS:
         raise RecipeError(
             f"embeddings.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
         )
-    return ENCODERS[name](device)
+    return ENCODERS[name](settings)

@@ -15,6 +15,9 @@ from safetensors.numpy import save_file
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.packaged.colours import Floats
 
+TURNED = "whole"
+"""What the whole vector's reduction is called in the file."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -78,15 +81,46 @@ class Settling:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What is done to whole vectors: the mean taken off, turned onto ``directions_Dd``, brought to length 1."""
+
+    mean_D: npt.NDArray[np.float64]
+    directions_Dd: npt.NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, vectors_ND: Floats, dimensions: int, whiten: bool) -> Turn:
+        """Return the principal directions of the rows; ``whiten`` gives each a variance of 1 over them.
+
+        Raises `ArtifactError` when all rows are one.
+        """
+        mean_D = vectors_ND.mean(0, dtype=np.float64)
+        centred_ND = vectors_ND - mean_D
+        if not centred_ND.any():
+            raise ArtifactError("All items have the same vector; there is nothing to reduce (embeddings.reduction).")
+        directions_Dd = principal(centred_ND, dimensions)
+        if whiten:
+            directions_Dd = directions_Dd / (centred_ND @ directions_Dd).std(0)
+        return cls(mean_D, directions_Dd)
+
+    def __call__(self, vectors_ND: Floats) -> Floats:
+        """Return the rows, turned."""
+        return unit((vectors_ND - self.mean_D) @ self.directions_Dd)
+
+
+@dataclass(frozen=True)
 class Fusion:
     """Encoder name → how its block settles, in the order in which the blocks stand side by side."""
 
     settlings: dict[str, Settling]
+    turn: Turn | None = None
 
     @classmethod
-    def fit(cls, blocks: Mapping[str, Block]) -> Fusion:
-        """Return the fusion of a catalogue's blocks."""
-        return cls({name: Settling.fit(block) for name, block in blocks.items()})
+    def fit(cls, blocks: Mapping[str, Block], reduction: str = "none", dimensions: int = 0) -> Fusion:
+        """Return the fusion of a catalogue's blocks; ``pca`` and ``whiten`` bring the whole to ``dimensions``."""
+        plain = cls({name: Settling.fit(block) for name, block in blocks.items()})
+        if reduction == "none":
+            return plain
+        return cls(plain.settlings, Turn.fit(plain(blocks), dimensions, reduction == "whiten"))
 
     def __call__(self, blocks: Mapping[str, Block]) -> Floats:
         """Return unit vectors float32 [N, sum of kept dimensions]: each block settled, weighted, side by side.
@@ -102,7 +136,8 @@ class Fusion:
         settled = [
             settling(blocks[name].vectors_ND, blocks[name].present_N) for name, settling in self.settlings.items()
         ]
-        return unit(np.concatenate(settled, axis=1))
+        whole_ND = unit(np.concatenate(settled, axis=1))
+        return whole_ND if self.turn is None else self.turn(whole_ND)
 
     def widths(self) -> dict[str, int]:
         """Return how many dimensions of a fused vector each encoder has, in their order."""
@@ -119,6 +154,8 @@ class Fusion:
             for name, settling in self.settlings.items()
             if settling.directions_Dd is not None
         }
+        if self.turn is not None:
+            arrays |= {TURNED: self.turn.mean_D, f"{TURNED}.directions": np.ascontiguousarray(self.turn.directions_Dd)}
         weights = {name: settling.weight for name, settling in self.settlings.items()}
         save_file(arrays, path, metadata={"weights": json.dumps(weights)})
 
@@ -129,11 +166,11 @@ class Fusion:
             with safe_open(path, framework="numpy") as file:
                 weights: dict[str, float] = json.loads(file.metadata()["weights"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            return cls(
-                {
-                    name: Settling(arrays[f"mean.{name}"], arrays.get(f"directions.{name}"), weight)
-                    for name, weight in weights.items()
-                }
-            )
+            turn = Turn(arrays[TURNED], arrays[f"{TURNED}.directions"]) if TURNED in arrays else None
+            settlings = {
+                name: Settling(arrays[f"mean.{name}"], arrays.get(f"directions.{name}"), weight)
+                for name, weight in weights.items()
+            }
+            return cls(settlings, turn)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path} holds no fusion of embeddings; run the recipe again to make it.") from None

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from PIL import Image
-from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
@@ -20,9 +19,9 @@ from trialigngr.catalog.pictures import open_picture
 from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
 from trialigngr.embed.encoders import Encoder, start_encoders
 from trialigngr.embed.fusion import Block, Fusion, unit
+from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import enriched_text
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import ArtifactError, PictureError
 from trialigngr.packaged.colours import Floats
@@ -33,25 +32,6 @@ TEXTS = "texts.parquet"
 FUSION = "fusion.safetensors"
 TEXTS_SCHEMA = {"item_id": pl.String, "text": pl.String}
 CHUNK = 512
-
-
-class EmbedSettings(Settings):
-    """How items become vectors."""
-
-    encoder: str = "packaged"
-    """Which encoders; `ENCODERS` lists the names."""
-    use_captions: bool = True
-    """Put captions into the text (false together with use_pixels: "without CMSA")."""
-    use_interests: bool = True
-    """Put interest tags into the text (false: "without MDIM")."""
-    use_pixels: bool = True
-    """Let encoders see the pictures themselves."""
-    picture_weight: float = Field(default=0.6, ge=0)
-    """Weight of a picture block beside a text block of weight 1, where encoders of one modality are fused."""
-    picture_dimensions: int = Field(default=128, ge=1)
-    """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
-    device: str = "auto"
-    """Where the encoders run."""
 
 
 def item_texts(
@@ -89,12 +69,12 @@ def write_embeddings(
     if not len(catalog):
         raise ArtifactError("There is no item to embed; the catalogue is empty.")
     texts = item_texts(settings, catalog, captions, tags)
-    encoders = start_encoders(settings.encoder, settings.device)
+    encoders = start_encoders(settings)
     seeing = [encoder for encoder in encoders if settings.use_pixels or encoder.sees != "picture"]
     whole = _encode_all(settings, seeing, catalog, texts, out / "chunks")
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
     blocks = {encoder.name: _block(settings, encoder, whole, has_image_N) for encoder in seeing}
-    fusion = fusion or Fusion.fit(blocks)
+    fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.dimensions)
     embeddings_ND = fusion(blocks)
     _refuse_unfinished(embeddings_ND, "the fused vectors")
     save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
@@ -171,15 +151,21 @@ def load_modalities(folder: Path) -> tuple[Floats, Floats]:
     An item without a picture has the mean picture (zeros where no item has one). Raises `ArtifactError` where an
     encoder sees both.
     """
-    embeddings_ND, sees = load_embeddings(folder), Fusion.load(folder / FUSION).widths()
+    embeddings_ND, text_pictures = load_embeddings(folder), Fusion.load(folder / FUSION)
+    sees = text_pictures.widths()
     sights = read_manifest(folder).facts["sights"]
     columns = np.repeat([sights[name] for name in sees], list(sees.values()))
-    text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]
+    if text_pictures.turn is not None:
+        raise ArtifactError(
+            f"The embeddings in {folder} were reduced as a whole; a quantizer that pairs text with pictures needs "
+            "embeddings.reduction = none."
+        )
     if "both" in columns:
         raise ArtifactError(
             f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(sees)}); "
             "a quantizer that pairs both needs encoders of one modality each."
         )
+    text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]
     return unit(text_ND), _with_mean(unit(pictures_NE))
 
 

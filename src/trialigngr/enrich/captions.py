@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 from PIL import Image
+from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import count_reasons, open_picture
-from trialigngr.enrich.journal import Journal
-from trialigngr.foundation.config import Settings
-from trialigngr.foundation.errors import PictureError, RecipeError, did_you_mean
+from trialigngr.catalog.pictures import REASONS, count_reasons, is_file, open_picture
+from trialigngr.enrich.answers import parse_text, refuse_other_script
+from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
+from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
+from trialigngr.enrich.ledger import Kept, Origin
+from trialigngr.enrich.models import MODELS
+from trialigngr.enrich.prompts import Prompt, read_prompt
+from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.foundation.artifact import file_hash
+from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 FILE = "captions.parquet"
 CHUNK = 64
 
 
-class CaptionSettings(Settings):
+class CaptionSettings(GeneratorSettings):
     """How pictures are described."""
 
     generator: str = "measured"
-    """Who writes the captions; `CAPTIONERS` lists the names, and ``none`` writes none ("without CMSA")."""
-    device: str = "auto"
-    """Where the generator's networks run."""
+    """Who writes the captions: `measured`, or a language model by `openai` or `transformers`; `none` writes none."""
+    prompt: str = "caption"
+    """What a language model is told: a packaged prompt or a .toml file."""
+    longest: int = Field(default=800, ge=1)
+    """Characters kept of a language model's caption, whole sentences where it can be."""
 
 
 NOBODY = "none"
-"""The generator that describes nothing."""
-UNDESCRIBED: dict[str, Any] = {"caption": None, "generator": None, "problem": None}
+"""The generator that describes nothing ("without CMSA")."""
 
 
 class Captioner(Protocol):
-    """Describes pictures. ``name`` is recorded with every caption it writes."""
+    """Describes pictures by rule. ``name`` is recorded with every caption it writes."""
 
     name: str
 
@@ -50,63 +59,104 @@ def _measured(settings: CaptionSettings) -> Captioner:
 
 
 CAPTIONERS: dict[str, Callable[[CaptionSettings], Captioner]] = {"measured": _measured}
-"""Generator name → how to start it."""
+"""Name of a captioner by rule → how to start it."""
 
 
-def start_captioner(settings: CaptionSettings) -> Captioner:
+def start_captioner(settings: CaptionSettings, calls: CallSettings) -> Generator:
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
+    if settings.generator in MODELS:
+        return MODELS[settings.generator](settings, calls, read_prompt(settings.prompt).answer)
     if settings.generator not in CAPTIONERS:
-        hint = did_you_mean(settings.generator, CAPTIONERS)
-        raise RecipeError(
-            f"captions.generator = {settings.generator!r}: known are {', '.join(sorted(CAPTIONERS))}, {NOBODY}.{hint}"
-        )
-    return CAPTIONERS[settings.generator](settings)
+        known = sorted([*CAPTIONERS, *MODELS])
+        hint = did_you_mean(settings.generator, known)
+        raise RecipeError(f"captions.generator = {settings.generator!r}: known are {', '.join(known)}, {NOBODY}.{hint}")
+    captioner = CAPTIONERS[settings.generator](settings)
+
+    def describe(questions: list[Question]) -> list[str]:
+        return captioner.describe([one.picture for one in questions if one.picture is not None])
+
+    return Batches(captioner.name, {}, CHUNK, describe)
 
 
-def write_captions(settings: CaptionSettings, catalog: Catalog, out: Path) -> dict[str, Any]:
+class Captioning:
+    """What is asked about the pictures of a catalogue (an `Inquiry`)."""
+
+    def __init__(self, settings: CaptionSettings, catalog: Catalog, generator: str) -> None:
+        self.settings, self.catalog = settings, catalog
+        self.prompt: Prompt | None = read_prompt(settings.prompt) if settings.generator in MODELS else None
+        self.origin = Origin("captions", generator, self.prompt.hash if self.prompt else "")
+
+    def content(self, number: int) -> tuple[str, ...] | None:
+        """Return what the caption of an item depends on; None without a picture."""
+        path = self.catalog.picture(number)
+        if path is None:
+            return None
+        return self._text(number), file_hash(path) if is_file(path) else "missing"
+
+    def question(self, number: int) -> Question:
+        """Return the question about an item's picture; raise `PictureError` when it cannot be used."""
+        path = self.catalog.picture(number)
+        picture = None if path is None else open_picture(path)
+        system = self.prompt.system if self.prompt else ""
+        return Question(number, ItemText(""), picture, system, self._text(number))
+
+    def _text(self, number: int) -> str:
+        return self.prompt.filled(item_text(self.catalog[number], None)) if self.prompt else ""
+
+    def check(self, answer: str) -> None:
+        """Raise `AnswerError` when an answer is no caption."""
+        if self.prompt is not None:
+            refuse_other_script([self.said(answer)], self.settings.script)
+
+    def said(self, answer: str) -> str:
+        """Return the caption in an answer."""
+        return answer if self.prompt is None else parse_text(answer, self.settings.longest)
+
+
+def write_captions(
+    settings: CaptionSettings,
+    catalog: Catalog,
+    out: Path,
+    calls: CallSettings | None = None,
+    ledger: Path | None = None,
+) -> dict[str, Any]:
     """Write ``captions.parquet`` (item_id, caption, generator, problem) and return the facts.
 
-    An item without a picture, or with one that cannot be used, has no caption; ``problem`` says why the picture failed.
-    Finished chunks survive a kill in ``captions.jsonl`` until the table is written.
+    An item without a picture, with one that cannot be used, or about which no usable answer came, has no caption;
+    ``problem`` says why. What a language model wrote is kept in ``ledger``, so that it is paid for once.
     """
-    captioner = None if settings.generator == NOBODY else start_captioner(settings)
-    journal = Journal(out / "captions.jsonl", CHUNK)
-
-    def describe(rows: range) -> list[dict[str, Any]]:
-        return _describe_rows(captioner, catalog, rows) if captioner is not None else [UNDESCRIBED for _ in rows]
-
-    rows = journal.complete(len(catalog), "Describing pictures", describe)
-    schema = {"caption": pl.String, "generator": pl.String, "problem": pl.String}
-    table = pl.DataFrame(rows, schema=schema).with_columns(item_id=pl.Series(catalog.ids, dtype=pl.String))
-    table.select("item_id", *schema).write_parquet(out / FILE)
-    journal.remove()
-    return _facts(settings.generator if captioner is None else captioner.name, catalog, table)
+    if settings.generator == NOBODY:
+        return _write(catalog, [None] * len(catalog), NOBODY, out)
+    calls = calls or CallSettings()
+    with closing(start_captioner(settings, calls)) as generator:
+        inquiry = Captioning(settings, catalog, generator.name)
+        with ledger_for(out, ledger if inquiry.prompt else None) as book:
+            kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Describing pictures")
+            said = [one and Kept(one.text and inquiry.said(one.text), one.problem) for one in kept]
+            facts = _write(catalog, said, generator.name, out)
+            return facts | paid_facts(book, inquiry) if inquiry.prompt else facts
 
 
-def _describe_rows(captioner: Captioner, catalog: Catalog, rows: range) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = [dict(UNDESCRIBED) for _ in rows]
-    pictures: dict[int, Image.Image] = {}
-    for place, row in enumerate(rows):
-        path = catalog.picture(row)
-        if path is None:
-            continue
-        try:
-            pictures[place] = open_picture(path)
-        except PictureError as error:
-            made[place]["problem"] = error.reason
-    captions = captioner.describe(list(pictures.values())) if pictures else []
-    for place, caption in zip(pictures, captions, strict=True):
-        made[place].update(caption=caption, generator=captioner.name)
-    return made
-
-
-def _facts(name: str, catalog: Catalog, table: pl.DataFrame) -> dict[str, Any]:
+def _write(catalog: Catalog, kept: list[Kept | None], name: str, out: Path) -> dict[str, Any]:
+    captions = [one.text if one else None for one in kept]
+    table = pl.DataFrame(
+        {
+            "item_id": catalog.ids,
+            "caption": captions,
+            "generator": [None if caption is None else name for caption in captions],
+            "problem": [one.problem if one else None for one in kept],
+        },
+        schema={"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String},
+    )
+    table.write_parquet(out / FILE)
+    unusable = pl.col("problem").is_in(list(REASONS))
     return {
         "generator": name,
         "captions": table["caption"].count(),
         "distinct_captions": table["caption"].drop_nulls().n_unique(),
         "without_picture": sum(catalog.picture(row) is None for row in range(len(catalog))),
-        "failed_pictures": count_reasons(table["problem"]),
+        "failed_pictures": count_reasons(table.filter(unusable)["problem"]),
+        "failed_answers": count_reasons(table.filter(~unusable)["problem"]),
     }
 
 

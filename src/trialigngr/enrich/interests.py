@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import polars as pl
+from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.journal import Journal
+from trialigngr.catalog.pictures import count_reasons
+from trialigngr.enrich.answers import Tag, parse_interests, parse_tags, parse_text, refuse_other_script
+from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
+from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
+from trialigngr.enrich.ledger import Origin
+from trialigngr.enrich.models import MODELS
+from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.text import ItemText, item_text
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
 
 FILE = "interests.parquet"
 CHUNK = 512
 SAMPLE = 600
 """Most items from which a generator learns what is usual in the catalogue."""
-Confidence = Literal["high", "medium", "low"]
 
 
-class InterestSettings(Settings):
+class InterestSettings(GeneratorSettings):
     """How interests are mined."""
 
     generator: str = "lexicon"
-    """Who mines them; `MINERS` lists the names, and ``none`` mines none ("without MDIM")."""
+    """Who mines them: `lexicon`, or a language model by `openai` or `transformers`; `none` mines none."""
+    prompt: str = "interests"
+    """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
+    and `generic-tags`) or a .toml file."""
     drop_low: bool = True
     """Leave out tags of low confidence."""
     use_captions: bool = True
     """Let the miner read the captions (false: "without CMSA")."""
-    device: str = "auto"
-    """Where the generator's networks run."""
-
-
-class Tag(NamedTuple):
-    """One interest, and how sure the generator is of it."""
-
-    tag: str
-    confidence: Confidence
+    longest: int = Field(default=600, ge=1)
+    """Characters kept of an answer in running text (`summary`, `paraphrase`)."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,29 @@ MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner
     "lexicon": _lexicon,
     "none": _none,
 }
-"""Generator name → how to start it, knowing a sample of the catalogue's texts."""
+"""Name of a miner by rule → how to start it, knowing a sample of the catalogue's texts."""
 
 
-def start_miner(settings: InterestSettings, sample: Sequence[ItemText]) -> InterestMiner:
+def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: CallSettings) -> Generator:
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
+    if settings.generator in MODELS:
+        return MODELS[settings.generator](settings, calls, read_prompt(settings.prompt).answer)
     if settings.generator not in MINERS:
-        hint = did_you_mean(settings.generator, MINERS)
-        raise RecipeError(f"interests.generator = {settings.generator!r}: known are {', '.join(sorted(MINERS))}.{hint}")
-    return MINERS[settings.generator](settings, sample)
+        known = sorted([*MINERS, *MODELS])
+        hint = did_you_mean(settings.generator, known)
+        raise RecipeError(f"interests.generator = {settings.generator!r}: known are {', '.join(known)}.{hint}")
+    if settings.prompt != "interests" and settings.generator != "none":
+        raise RecipeError(
+            f"interests.prompt = {settings.prompt!r} is for language models, and interests.generator = "
+            f"{settings.generator!r} reads no prompt; set it to one of {', '.join(MODELS)}."
+        )
+    miner = MINERS[settings.generator](settings, sample)
+
+    def mine(questions: list[Question]) -> list[str]:
+        return [json.dumps(asdict(one)) for one in miner.mine([question.item for question in questions])]
+
+    usual = sha256(json.dumps(sample).encode()).hexdigest()
+    return Batches(miner.name, {"usual": usual}, CHUNK, mine)
 
 
 def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
@@ -107,42 +125,98 @@ def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequenc
     return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
 
 
+class Mining:
+    """What is asked about the texts of a catalogue (an `Inquiry`)."""
+
+    def __init__(
+        self, settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], generator: str
+    ) -> None:
+        self.settings, self.catalog, self.captions = settings, catalog, captions
+        self.prompt: Prompt | None = read_prompt(settings.prompt) if settings.generator in MODELS else None
+        self.origin = Origin("interests", generator, self.prompt.hash if self.prompt else "")
+
+    def content(self, number: int) -> tuple[str, ...]:
+        """Return the text that the interests of an item depend on."""
+        text = self._item(number)
+        return (self.prompt.filled(text) if self.prompt else json.dumps(text),)
+
+    def question(self, number: int) -> Question:
+        """Return the question about an item's text."""
+        text = self._item(number)
+        if self.prompt is None:
+            return Question(number, text)
+        return Question(number, text, None, self.prompt.system, self.prompt.filled(text))
+
+    def _item(self, number: int) -> ItemText:
+        return item_text(self.catalog[number], self.captions[number] if self.settings.use_captions else None)
+
+    def check(self, answer: str) -> None:
+        """Raise `AnswerError` when an answer is not what the prompt asked for."""
+        if self.prompt is not None:
+            refuse_other_script(self.said(answer).names, self.settings.script)
+
+    def said(self, answer: str) -> Interests:
+        """Return the interests in an answer; plain tags and running text stand in their place, with high confidence."""
+        if self.prompt is None:
+            body = json.loads(answer)
+            return Interests(tuple(Tag(*tag) for tag in body["tags"]), body["lifestyle"])
+        if self.prompt.answer == "interests":
+            tags, lifestyle = parse_interests(answer)
+            return Interests(tuple(tags), lifestyle)
+        plain = parse_tags(answer) if self.prompt.answer == "tags" else [parse_text(answer, self.settings.longest)]
+        return Interests(tuple(Tag(tag, "high") for tag in plain))
+
+
 def write_interests(
     settings: InterestSettings,
     catalog: Catalog,
     captions: Sequence[str | None],
     out: Path,
     usual: Sequence[ItemText] | None = None,
+    calls: CallSettings | None = None,
+    ledger: Path | None = None,
 ) -> dict[str, Any]:
-    """Write ``interests.parquet`` (item_id, tags, lifestyle, generator) and return the facts.
+    """Write ``interests.parquet`` (item_id, tags, lifestyle, generator, problem) and return the facts.
 
-    ``usual`` is the `sample_texts` of the catalogue that these items join, if it is not their own. Finished chunks
-    survive a kill in ``interests.jsonl`` until the table is written.
+    ``usual`` is the `sample_texts` of the catalogue that these items join, if it is not their own. An item about which
+    no usable answer came has no tags, and a ``problem``. What a language model wrote is kept in ``ledger``, so that it
+    is paid for once.
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
-
-    def texts(rows: range) -> list[ItemText]:
-        return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
-
+    calls = calls or CallSettings()
     # The same sample whenever a stage goes on, so that it ends as unbroken.
-    miner = start_miner(settings, sample_texts(settings, catalog, captions) if usual is None else usual)
-    journal = Journal(out / "interests.jsonl", CHUNK)
+    sample = sample_texts(settings, catalog, captions) if usual is None else usual
+    with closing(start_miner(settings, sample, calls)) as generator:
+        inquiry = Mining(settings, catalog, captions, generator.name)
+        with ledger_for(out, ledger if inquiry.prompt else None) as book:
+            kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Mining interests")
+            said = [inquiry.said(one.text) if one and one.text else Interests() for one in kept]
+            problems = [one.problem if one else None for one in kept]
+            facts = _write(settings, catalog, said, problems, generator.name, out)
+            return facts | paid_facts(book, inquiry) if inquiry.prompt else facts
 
-    def mine(rows: range) -> list[dict[str, Any]]:
-        return [_row(interests, settings.drop_low) for interests in miner.mine(texts(rows))]
 
-    rows = journal.complete(len(catalog), "Mining interests", mine)
+def _write(
+    settings: InterestSettings,
+    catalog: Catalog,
+    said: Sequence[Interests],
+    problems: Sequence[str | None],
+    name: str,
+    out: Path,
+) -> dict[str, Any]:
+    rows = [_row(interests, settings.drop_low) for interests in said]
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
         "lifestyle": pl.String,
     }
     table = pl.DataFrame(rows, schema=schema).with_columns(
-        item_id=pl.Series(catalog.ids, dtype=pl.String), generator=pl.lit(miner.name)
+        item_id=pl.Series(catalog.ids, dtype=pl.String),
+        generator=pl.lit(name),
+        problem=pl.Series(problems, dtype=pl.String),
     )
-    table.select("item_id", "tags", "lifestyle", "generator").write_parquet(out / FILE)
-    journal.remove()
-    return _facts(miner.name, rows)
+    table.select("item_id", "tags", "lifestyle", "generator", "problem").write_parquet(out / FILE)
+    return _facts(name, rows) | {"failed_answers": count_reasons(problems)}
 
 
 def _row(interests: Interests, drop_low: bool) -> dict[str, Any]:

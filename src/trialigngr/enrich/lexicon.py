@@ -12,7 +12,8 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.enrich.interests import Confidence, Interests, Tag
+from trialigngr.enrich.answers import Confidence, Tag
+from trialigngr.enrich.interests import Interests
 from trialigngr.enrich.text import ItemText
 from trialigngr.packaged.minilm import embed_texts
 

@@ -70,13 +70,15 @@ def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str
     recipe, own = run.recipe, live.as_trained
     parts = Parts(recipe, batch)
     line = Line(batch)
+    calls, ledger = recipe.calls, recipe.calls.ledger_of(live.out)
 
     def captions(to: Path) -> Facts:
-        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to)
+        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to, calls.captions, ledger)
 
     def interests(to: Path) -> Facts:
         usual = sample_texts(recipe.interests, own.catalog, own.captions)
-        return write_interests(recipe.interests, load_catalog(batch / "catalog"), parts.captions, to, usual)
+        items = load_catalog(batch / "catalog")
+        return write_interests(recipe.interests, items, parts.captions, to, usual, calls.interests, ledger)
 
     def embeddings(to: Path) -> Facts:
         fusion = Fusion.load(own.out / "embeddings" / FUSION)

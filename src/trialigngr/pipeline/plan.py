@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trialigngr.foundation.artifact import read_manifest
+from trialigngr.pipeline.enrichment import cost_lines
 from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.recipes.recipe import Recipe
 
@@ -18,6 +19,7 @@ def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> Iter
             if stage.folder not in shown:
                 shown.add(stage.folder)
                 yield f"{stage.name:12s} {stage.status():8s} {_cost(stage, recipe)}"
+    yield from cost_lines(recipe, out)
 
 
 def _cost(stage: Stage, recipe: Recipe) -> str:

@@ -136,13 +136,17 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
     def embed(to: Path) -> Facts:
         return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to)
 
-    line.add("captions", recipe.captions, "catalog", lambda to: write_captions(recipe.captions, parts.catalog, to))
-    line.add(
-        "interests",
-        recipe.interests,
-        "catalog captions",
-        lambda to: write_interests(recipe.interests, parts.catalog, parts.captions, to),
-    )
+    calls, ledger = recipe.calls, recipe.calls.ledger_of(parts.out)
+
+    def caption(to: Path) -> Facts:
+        return write_captions(recipe.captions, parts.catalog, to, calls.captions, ledger)
+
+    def mine(to: Path) -> Facts:
+        settings, captions = recipe.interests, parts.captions
+        return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger)
+
+    line.add("captions", recipe.captions, "catalog", caption)
+    line.add("interests", recipe.interests, "catalog captions", mine)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
 
 

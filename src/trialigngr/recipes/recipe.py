@@ -16,8 +16,9 @@ from trialigngr.baselines.sasrec import SasRecSettings
 from trialigngr.catalog.prepare import CatalogSettings
 from trialigngr.catalog.shop.draw import ShopSettings
 from trialigngr.decode.recommend import DecodeSettings
-from trialigngr.embed.items import EmbedSettings
+from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
+from trialigngr.enrich.generator import Calls
 from trialigngr.enrich.interests import InterestSettings
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
@@ -44,6 +45,8 @@ class Recipe(Settings):
     """CMSA: what the pictures show, in words."""
     interests: InterestSettings = Field(default_factory=InterestSettings)
     """MDIM: the interests behind the items."""
+    calls: Calls = Field(default_factory=Calls)
+    """How language models are called for captions and interests; nothing of it changes an artifact."""
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
     sasrec: SasRecSettings = Field(default_factory=SasRecSettings)

@@ -1,0 +1,76 @@
+"""Mine interests from a `chat` server, in processes that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.servers.chat import MODEL
+from trialigngr.catalog.items import COLUMNS, Catalog
+from trialigngr.enrich.generator import CallSettings
+from trialigngr.enrich.interests import InterestSettings, write_interests
+
+SETTINGS = InterestSettings(generator="openai", model=MODEL)
+
+
+def titled(items: int) -> Catalog:
+    """Return a catalogue of items that are known by their number."""
+    rows = [{"item_id": str(number), "title": f"item {number}"} for number in range(items)]
+    return Catalog(pl.DataFrame(rows, schema=COLUMNS), Path("none"))
+
+
+def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:
+    """Mine the interests of so many items into ``folder``; return the facts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_interests(SETTINGS, titled(items), [None] * items, folder, [], calls, folder / "ledger.sqlite")
+
+
+def in_a_process(folder: Path, items: int, calls: CallSettings) -> Any:
+    """Start `mine` in a process of its own (a fork of a clean one that has loaded all it needs) and return that."""
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.servers.mining", "openai", "trialigngr.enrich.served"])
+    process = context.Process(target=mine, args=(folder, items, calls))
+    process.start()
+    return process
+
+
+def settled(folder: Path) -> set[bytes]:
+    """Return the keys that a ledger counts as done."""
+    if not (folder / "ledger.sqlite").exists():
+        return set()
+    with closing(sqlite3.connect(folder / "ledger.sqlite", timeout=30)) as base:
+        try:
+            return {key for (key,) in base.execute("SELECT key FROM answers WHERE state = 'done'")}
+        except sqlite3.OperationalError:  # killed before its tables were made
+            return set()
+
+
+def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int = 0) -> int:
+    """Run `mine` with so many kills at random places and once to its end; return how many counted results were lost."""
+    draw, lost = random.Random(seed), 0
+    marks = sorted(draw.sample(range(1, items), kills))
+    counted: set[bytes] = set()
+    for mark in marks:
+        process = in_a_process(folder, items, calls)
+        while len(settled(folder)) < mark and process.is_alive():
+            time.sleep(0.01)
+        process.kill()
+        process.join()
+        lost += len(counted - settled(folder))
+        counted = settled(folder)
+    process = in_a_process(folder, items, calls)
+    process.join()
+    assert process.exitcode == 0, f"the last run ended with {process.exitcode}"
+    return lost + len(counted - settled(folder))
+
+
+if __name__ == "__main__":
+    mine(Path(sys.argv[1]), int(sys.argv[2]), CallSettings(url=sys.argv[3], concurrency=64))

@@ -1,0 +1,216 @@
+"""Ask a generator about everything that a ledger does not hold yet; nothing is counted before it is on the disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from trialigngr.enrich.answers import AnswerError
+from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
+from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
+from trialigngr.foundation.console import log, progress
+from trialigngr.foundation.errors import PictureError
+
+CLAIMED = 32
+"""Most rows that are claimed by one write."""
+CORRECTION = "\n\nYour last answer could not be used: {problem}. Answer again, in exactly the form that was asked for."
+
+
+def key_of(origin: Origin, settings: Mapping[str, Any], *content: str) -> bytes:
+    """Return 16 bytes that stand for all that an answer depends on: who answers, how, and the hashed content."""
+    body = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings), content], sort_keys=True)
+    return sha256(body.encode()).digest()[:16]
+
+
+class Inquiry(Protocol):
+    """What a stage asks: about which items, and what it takes for an answer."""
+
+    origin: Origin
+
+    def content(self, number: int) -> tuple[str, ...] | None:
+        """Return all that the answer about an item depends on; None where there is nothing to ask."""
+        ...
+
+    def question(self, number: int) -> Question:
+        """Return the question; raise `PictureError` when the item's picture cannot be used."""
+        ...
+
+    def check(self, answer: str) -> None:
+        """Raise `AnswerError` when an answer cannot be used."""
+        ...
+
+
+class Desk(NamedTuple):
+    """Where answers are written down, and how they are asked for."""
+
+    ledger: Ledger
+    calls: CallSettings
+
+
+@contextmanager
+def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
+    """Open the ledger in ``path``; without one, a ledger of the stage's own that goes when the stage is done."""
+    own = out / LEDGER
+    with Ledger(path or own) as ledger:
+        yield ledger
+    if path is None:
+        for suffix in ("", "-wal", "-shm"):
+            own.with_name(own.name + suffix).unlink(missing_ok=True)
+
+
+def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> list[Kept | None]:
+    """Return what is kept about each of ``total`` items, asking for what is not there yet; None where there is nothing
+    to ask."""
+    rows = list(rows_of(inquiry, generator.settings, range(total)))
+    Asking(desk, generator, inquiry).all(rows, what)
+    kept: list[Kept | None] = [None] * total
+    for row, one in zip(rows, desk.ledger.kept(row.key for row in rows), strict=True):
+        kept[row.number] = one
+    return kept
+
+
+def rows_of(inquiry: Inquiry, settings: Mapping[str, Any], numbers: Iterable[int]) -> Iterator[Row]:
+    """Yield what can be asked about the items."""
+    for number in numbers:
+        content = inquiry.content(number)
+        if content is not None:
+            yield Row(number, key_of(inquiry.origin, settings, *content))
+
+
+def paid_facts(ledger: Ledger, inquiry: Inquiry) -> dict[str, Any]:
+    """Return what the answers took, of all runs on this ledger."""
+    query = (
+        "SELECT coalesce(sum(calls), 0), coalesce(sum(again), 0), coalesce(sum(tokens_in), 0),"
+        " coalesce(sum(tokens_out), 0) FROM answers WHERE stage = ? AND generator = ? AND prompt = ?"
+    )
+    (taken,) = ledger.select(query, inquiry.origin.stage, inquiry.origin.generator, inquiry.origin.prompt)
+    return {"prompt": inquiry.origin.prompt} | dict(
+        zip(("calls", "calls_made_again", "tokens_in", "tokens_out"), taken, strict=True)
+    )
+
+
+class Row(NamedTuple):
+    """What can be asked: the item's place, and its key."""
+
+    number: int
+    key: bytes
+
+
+@dataclass
+class _Open:
+    """A row in flight: calls and tokens so far; ``correction`` once its first answer was refused."""
+
+    row: Row
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    correction: str = ""
+
+
+@dataclass
+class Asking:
+    """One asking of a generator about some rows."""
+
+    desk: Desk
+    generator: Generator
+    inquiry: Inquiry
+    again: int = 0
+    _open: dict[int, _Open] = field(default_factory=dict)
+    _repairs: deque[_Open] = field(default_factory=deque)
+    _taken: list[Row] = field(default_factory=list)
+    _failed_in_a_row: int = 0
+
+    def all(self, rows: Sequence[Row], what: str) -> None:
+        """Return when every row is done or failed, be it by this process or by another on the same ledger."""
+        states = self.desk.ledger.states((row.key for row in rows), self.desk.calls.retry_runs)
+        todo = [row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken")]
+        with progress(what, len(rows), done=len(rows) - len(todo)) as advance:
+            while todo or self._repairs:
+                for group in self.generator.answers(self._feed(todo)):
+                    advance(self._take(group))
+                todo, self._taken = self._taken, []
+                if todo and not self._repairs:
+                    todo = self._waited_for(todo)
+        if self.again:
+            log(
+                f"{self.inquiry.origin.stage}: {self.again} calls were in flight when a run was broken off, "
+                "and were made again"
+            )
+
+    def _feed(self, rows: Iterable[Row]) -> Iterator[Question]:
+        size = min(CLAIMED, self.desk.calls.concurrency)
+        rows = iter(rows)
+        while some := list(islice(rows, size)):
+            states, again = self.desk.ledger.claim(
+                [row.key for row in some], self.inquiry.origin, self.desk.calls.retry_runs
+            )
+            self.again += again
+            for row, state in zip(some, states, strict=True):
+                if state == "granted":
+                    yield from self._opened(_Open(row))
+                elif state == "taken":
+                    self._taken.append(row)
+            yield from self._repaired()
+        yield from self._repaired()
+
+    def _repaired(self) -> Iterator[Question]:
+        while self._repairs:
+            yield from self._opened(self._repairs.popleft())
+
+    def _opened(self, one: _Open) -> Iterator[Question]:
+        """Yield the question of a row, unless its picture cannot be used: that is how it ends."""
+        try:
+            question = self.inquiry.question(one.row.number)
+        except PictureError as error:
+            self.desk.ledger.settle([Settled(one.row.key, None, error.reason, True, 0, 0, 0)])
+            return
+        self._open[one.row.number] = one
+        correction = CORRECTION.format(problem=one.correction) if one.correction else ""
+        yield replace(question, text=question.text + correction)
+
+    def _take(self, group: Sequence[Answer]) -> int:
+        """Settle a group of answers; return how many rows are finished with it."""
+        ended = [settled for answer in group if (settled := self._judge(answer)) is not None]
+        if ended:
+            self.desk.ledger.settle(ended)
+        if self._failed_in_a_row >= self.desk.calls.give_up_after:
+            raise GeneratorError(
+                f"The last {self._failed_in_a_row} items all failed, at last by: {ended[-1].problem}. What was "
+                "finished is kept; mend the cause and run again."
+            )
+        return len(ended)
+
+    def _judge(self, answer: Answer) -> Settled | None:
+        """Return how a row ended; None when its answer is asked for once more."""
+        one = self._open.pop(answer.number)
+        one.calls += 1
+        one.tokens_in, one.tokens_out = one.tokens_in + answer.tokens_in, one.tokens_out + answer.tokens_out
+        problem = answer.problem
+        if answer.text is not None:
+            try:
+                self.inquiry.check(answer.text)
+            except AnswerError as error:
+                problem = str(error)
+                if not one.correction:
+                    one.correction = problem
+                    self._repairs.append(one)
+                    return None
+        self._failed_in_a_row = 0 if problem is None else self._failed_in_a_row + 1
+        text = answer.text if problem is None else None
+        return Settled(one.row.key, text, problem, answer.final, one.calls, one.tokens_in, one.tokens_out)
+
+    def _waited_for(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""
+        while True:
+            states = list(self.desk.ledger.states((row.key for row in rows), self.desk.calls.retry_runs))
+            if "granted" in states or "taken" not in states:
+                return [row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken")]
+            time.sleep(0.1)

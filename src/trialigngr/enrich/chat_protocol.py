@@ -1,0 +1,110 @@
+"""OpenAI's chat protocol: a question as the body of a request, a response's bytes as an answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+from PIL import Image
+
+from trialigngr.enrich.generator import Answer, GeneratorSettings, Question
+from trialigngr.enrich.prompts import Form
+
+JPEG_QUALITY = 90
+TAGS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 8}
+INTEREST = {
+    "type": "object",
+    "properties": {"tag": {"type": "string"}, "confidence": {"enum": ["high", "medium", "low"], "type": "string"}},
+    "required": ["tag", "confidence"],
+    "additionalProperties": False,
+}
+PROPERTIES: dict[Form, dict[str, Any]] = {
+    "tags": {"tags": TAGS},
+    "interests": {
+        "interests": {"type": "array", "items": INTEREST, "minItems": 2, "maxItems": 4},
+        "lifestyle": {"type": "string"},
+    },
+}
+
+
+class MalformedError(ValueError):
+    """Bytes that are no answer of the protocol; the message says why."""
+
+
+def schema_for(form: Form) -> dict[str, Any] | None:
+    """Return the ``response_format`` for answers of a form; None for running text."""
+    if form not in PROPERTIES:
+        return None
+    schema = {
+        "type": "object",
+        "properties": PROPERTIES[form],
+        "required": list(PROPERTIES[form]),
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": form, "strict": True, "schema": schema}}
+
+
+def body_for(question: Question, settings: GeneratorSettings) -> dict[str, Any]:
+    """Return the request for a question; its picture, if there is one, stands before the text as a data URL."""
+    content: list[dict[str, Any]] | str = question.text
+    if question.picture is not None:
+        url = data_url(question.picture, settings.long_side)
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question.text}]
+    messages = [{"role": "system", "content": question.system}, {"role": "user", "content": content}]
+    options = settings.model_dump(include={"model", "temperature", "max_tokens", "seed"})
+    return {"messages": messages, **options}
+
+
+def data_url(picture: Image.Image, long_side: int) -> str:
+    """Return the picture as a JPEG in a ``data:`` URL, no side longer than ``long_side``."""
+    small = picture.copy()
+    small.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+    held = io.BytesIO()
+    small.save(held, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
+
+
+def answer_from(number: int, raw: bytes) -> Answer:
+    """Return the answer in a response's body; raise `MalformedError` when there is none.
+
+    A refusal, and an answer that a filter stopped, is a final problem.
+    """
+    body = _object(raw)
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise MalformedError("the answer holds no choice with a message")
+    read, written = _tokens(body.get("usage"))
+    if message.get("refusal") or choice.get("finish_reason") == "content_filter":
+        return Answer(number, None, "the model refused the item", True, read, written)
+    text = message.get("content")
+    if not isinstance(text, str) or not text.strip():
+        raise MalformedError("the answer is empty")
+    return Answer(number, text.strip(), tokens_in=read, tokens_out=written)
+
+
+def listed_models(raw: bytes) -> list[str]:
+    """Return the names in a list of models; raise `MalformedError` when it is none."""
+    rows = _object(raw).get("data")
+    if not isinstance(rows, list):
+        raise MalformedError("its list of models has no data")
+    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise MalformedError("the answer is no JSON") from None
+    if not isinstance(body, dict):
+        raise MalformedError("the answer is no JSON object")
+    return body
+
+
+def _tokens(usage: object) -> tuple[int, int]:
+    given = usage if isinstance(usage, dict) else {}
+    read, written = (given.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return read if isinstance(read, int) else 0, written if isinstance(written, int) else 0

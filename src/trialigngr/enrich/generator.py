@@ -1,0 +1,171 @@
+"""The one protocol of all generators: questions (text and perhaps a picture) in, texts out, in groups as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from PIL import Image
+from pydantic import Field
+
+from trialigngr.enrich.text import ItemText
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.errors import TriAlignError
+
+LEDGER = "ledger.sqlite"
+
+
+class GeneratorError(TriAlignError):
+    """A generator that cannot work: no key, no server, no such model."""
+
+
+class GeneratorSettings(Settings):
+    """What an answer depends on, beside the prompt and the item."""
+
+    model: str = ""
+    """openai: the model's name on the server. transformers: a hub name or a local folder."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0 takes the likeliest word each time."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Most tokens of one answer."""
+    seed: int = 0
+    """Sent to servers, and given to local models whose temperature is not 0."""
+    long_side: int = Field(default=640, ge=28)
+    """Pixels of a picture's longer side, as a language model sees it."""
+    script: str = "latin"
+    """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """transformers: precision of the weights."""
+    device: str = "auto"
+    """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
+
+    def identity(self, generator: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of a language model behind a generator, and all settings that its answers depend on."""
+        told = {"model", "temperature", "max_tokens", "seed", "long_side", "script"}
+        return f"{generator}:{self.model}", self.model_dump(
+            include=told | ({"dtype"} if generator != "openai" else set())
+        )
+
+
+class CallSettings(Settings):
+    """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
+
+    url: str = "http://localhost:8000/v1"
+    """openai: where the server's API begins."""
+    key_variable: str = ""
+    """openai: the environment variable that holds the key, which is never written down; empty where none is wanted."""
+    concurrency: int = Field(default=32, ge=1, le=4096)
+    """openai: most calls at one time."""
+    timeout: float = Field(default=120.0, gt=0)
+    """openai: seconds that one call may take."""
+    tries: int = Field(default=6, ge=1)
+    """openai: how often a call is made that meets a fault of the network or the server."""
+    first_wait: float = Field(default=1.0, gt=0)
+    """openai: most seconds before the second try; they double with each further one, up to a minute."""
+    check: bool = True
+    """openai: ask the server for its list of models before the first item is paid for."""
+    structured: bool = True
+    """openai: send the JSON schema of the answer, as long as the server takes it."""
+    batch: int = Field(default=8, ge=1)
+    """transformers: questions that are answered together."""
+    price_in: float = Field(default=0.0, ge=0)
+    """Money for a million tokens read."""
+    price_out: float = Field(default=0.0, ge=0)
+    """Money for a million tokens written."""
+    retry_runs: int = Field(default=3, ge=1)
+    """In how many runs an item that failed is tried, the first included."""
+    give_up_after: int = Field(default=100, ge=1)
+    """Stop when this many items in a row have failed and none was answered between them."""
+
+
+class Calls(Settings):
+    """How each stage calls its generator, and where what they wrote is kept."""
+
+    captions: CallSettings = Field(default_factory=CallSettings)
+    """For captions."""
+    interests: CallSettings = Field(default_factory=CallSettings)
+    """For interests."""
+    ledger: str = ""
+    """File that keeps what was asked and answered; runs may share one. Without it, `ledger.sqlite` in the run."""
+
+    def ledger_of(self, run: Path) -> Path:
+        """Return the ledger of a run."""
+        return Path(self.ledger) if self.ledger else run / LEDGER
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item, ready to be asked about. ``number`` comes back with the answer."""
+
+    number: int
+    item: ItemText
+    picture: Image.Image | None = None
+    system: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: ``text``, or a ``problem`` in words. ``final`` ones would fail again with the same question."""
+
+    number: int
+    text: str | None
+    problem: str | None = None
+    final: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class Generator(Protocol):
+    """Answers questions."""
+
+    @property
+    def name(self) -> str:
+        """Who answers, as recorded with every answer."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that an answer depends on beside the question."""
+        ...
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A generator that answers ``size`` questions by one call of ``work``."""
+
+    name: str
+    settings: dict[str, Any]
+    size: int
+    work: Callable[[list[Question]], list[str]]
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield one group a batch."""
+        for batch in batches(questions, self.size):
+            texts = self.work(batch)
+            yield [Answer(one.number, text) for one, text in zip(batch, texts, strict=True)]
+
+    def close(self) -> None:
+        """Let go of nothing."""
+
+
+def batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:
+    """Yield the questions ``size`` at a time."""
+    batch: list[Question] = []
+    for question in questions:
+        batch.append(question)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

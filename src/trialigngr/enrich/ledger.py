@@ -1,0 +1,227 @@
+"""`Ledger`: every generation that was begun, finished or given up, in SQLite, so that none is paid for twice.
+
+A key stands for all that an answer depends on. A row is ``asked`` before its call goes out, and ``done`` or ``failed``
+before anything counts it; each change is on the disk (WAL, full synchronisation) when the method returns. Several
+processes may share a ledger: an asked row belongs to its owner for as long as that lives, which a file lock tells. Rows
+of an owner that died are asked again, and counted as such.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+from uuid import uuid4
+
+from trialigngr.foundation.errors import ArtifactError
+
+State = Literal["granted", "done", "failed", "taken"]
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+  key BLOB PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
+  state TEXT NOT NULL, owner TEXT NOT NULL, text TEXT, problem TEXT, final INTEGER NOT NULL DEFAULT 0,
+  runs INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0,
+  tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sessions (
+  owner TEXT PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
+  began REAL NOT NULL, last REAL NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
+"""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who asks: the stage, the generator and the hash of the prompt."""
+
+    stage: str
+    generator: str
+    prompt: str
+
+
+class Settled(NamedTuple):
+    """How the asking of one key ended: a text, or a problem; what it took."""
+
+    key: bytes
+    text: str | None
+    problem: str | None
+    final: bool
+    calls: int
+    tokens_in: int
+    tokens_out: int
+
+
+class Kept(NamedTuple):
+    """What a ledger holds of a key: a text, or the problem for which there is none."""
+
+    text: str | None
+    problem: str | None
+
+
+class Ledger:
+    """The ledger in ``path``, made when it is not there. Use it in a ``with`` block, from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        # Links followed: the owners' locks lie beside the one file that they share.
+        self.path, self.owner = path.resolve(), uuid4().hex
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self._owner_file(self.owner).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with self._told():
+            self._base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=FULL")
+            self._base.executescript(SCHEMA)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+        self._owner_file(self.owner).unlink(missing_ok=True)
+        self._lock.close()
+
+    def claim(self, keys: Sequence[bytes], origin: Origin, retry_runs: int) -> tuple[list[State], int]:
+        """Return, for each key, whether the caller shall ask (``granted``), and how many of those were in
+        flight when their asker died.
+
+        ``done`` and ``failed`` rows need no asking; ``taken`` ones are being asked by somebody who lives. A failed row
+        is granted again in later sessions, ``retry_runs`` in all, unless its problem is final.
+        """
+        with self._transaction():
+            self._begin_session(origin)
+            rows = self._rows(keys, "state, owner, final, runs")
+            states: list[State] = []
+            again = 0
+            for key in keys:
+                row = rows.get(key)
+                state, was_dead = self._judged(row, retry_runs)
+                states.append(state)
+                if state == "granted":
+                    again += was_dead
+                    self._ask(key, origin, row is None, was_dead)
+                    rows[key] = ("asked", self.owner, 0, 1)
+        return states, again
+
+    def _judged(self, row: tuple[Any, ...] | None, retry_runs: int) -> tuple[State, bool]:
+        if row is None:
+            return "granted", False
+        state, owner, final, runs = row
+        if state == "done":
+            return "done", False
+        if state == "failed":
+            return ("failed" if final or runs >= retry_runs or owner == self.owner else "granted"), False
+        alive = owner == self.owner or self._alive(owner)
+        return ("taken" if alive else "granted"), not alive
+
+    def _ask(self, key: bytes, origin: Origin, new: bool, was_dead: bool) -> None:
+        if new:
+            self._base.execute(
+                "INSERT INTO answers (key, stage, generator, prompt, state, owner) VALUES (?,?,?,?,'asked',?)",
+                (key, origin.stage, origin.generator, origin.prompt, self.owner),
+            )
+            return
+        self._base.execute(
+            "UPDATE answers SET state='asked', owner=?, runs=runs+?, again=again+? WHERE key=?",
+            (self.owner, int(not was_dead), int(was_dead), key),
+        )
+
+    def _begin_session(self, origin: Origin) -> None:
+        now = time.time()
+        self._base.execute(
+            "INSERT INTO sessions VALUES (?,?,?,?,?,?,0) ON CONFLICT (owner) DO NOTHING",
+            (self.owner, origin.stage, origin.generator, origin.prompt, now, now),
+        )
+
+    def settle(self, ended: Sequence[Settled]) -> None:
+        """Make the ends of some askings durable, all of them or none."""
+        with self._transaction():
+            self._base.executemany(
+                "UPDATE answers SET state=?, owner=?, text=?, problem=?, final=?, calls=calls+?,"
+                " tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
+                [
+                    ("failed" if one.text is None else "done", self.owner, one.text, one.problem, one.final,
+                     one.calls, one.tokens_in, one.tokens_out, one.key)
+                    for one in ended
+                ],
+            )  # fmt: skip
+            self._base.execute(
+                "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(ended), self.owner)
+            )
+
+    def kept(self, keys: Iterable[bytes]) -> Iterator[Kept | None]:
+        """Yield what is kept of each key, None for one that is not settled."""
+        keys = iter(keys)
+        while some := list(islice(keys, 500)):
+            rows = self._rows(some, "state, text, problem")
+            for key in some:
+                state, text, problem = rows.get(key, ("", None, None))
+                yield Kept(text, problem) if state in ("done", "failed") else None
+
+    def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
+        """Yield how each key stands, as `claim` would judge it, without claiming it."""
+        keys = iter(keys)
+        while some := list(islice(keys, 500)):
+            rows = self._rows(some, "state, owner, final, runs")
+            yield from (self._judged(rows.get(key), retry_runs)[0] for key in some)
+
+    def _rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT key, {columns} FROM answers WHERE key IN ({marks})"  # noqa: S608 - columns are ours
+        with self._told():
+            return {row[0]: row[1:] for row in self._base.execute(query, keys)}
+
+    def select(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with self._told():
+            return self._base.execute(query, values).fetchall()
+
+    def _alive(self, owner: str) -> bool:
+        path = self._owner_file(owner)
+        try:
+            with path.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
+    def _owner_file(self, owner: str) -> Path:
+        return self.path.with_name(f".{self.path.name}-{owner}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._told():
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._base.execute("COMMIT")
+            except BaseException:
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say a full disk and a damaged file as what they are."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, "The disk is full", str(self.path)) from None
+            if code == sqlite3.SQLITE_IOERR:
+                raise OSError(errno.EIO, "The ledger could not be written", str(self.path)) from None
+            raise ArtifactError(
+                f"The ledger {self.path} cannot be used ({error}); move it elsewhere, or name another file."
+            ) from None

@@ -1,0 +1,127 @@
+"""`Local`: Qwen2-VL, Qwen2.5-VL or any causal chat model of Hugging Face, loaded here, answering in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import torch
+from PIL import Image
+
+from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
+from trialigngr.foundation.device import pick_device
+from trialigngr.packaged.qwen_vl import PATCH, QwenInputs
+
+VISION = {"qwen2_vl", "qwen2_5_vl"}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+LEAST_TOKENS = 4
+
+
+class Local:
+    """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
+
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings) -> None:
+        if not settings.model:
+            raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
+        self.name, self.settings = settings.identity("transformers")
+        self._options, self._size = settings, calls.batch
+        self._model, self.sees = _loaded(settings)
+        most = (settings.long_side // PATCH + 1) ** 2
+        self._inputs: Any = None
+        if self.sees:
+            self._inputs = QwenInputs(settings.model, (LEAST_TOKENS, most), "left")
+        self._tokenizer = self._inputs.tokenizer if self.sees else _tokenizer(settings.model)
+        self._model.generation_config = self._how()
+
+    def _how(self) -> Any:
+        """Return how the model writes: what ships beside its weights is left out, but for the tokens that end it."""
+        from transformers import GenerationConfig
+
+        shipped = self._model.generation_config.eos_token_id
+        ends = {self._tokenizer.eos_token_id, *(shipped if isinstance(shipped, list) else [shipped])} - {None}
+        warm = {"temperature": self._options.temperature, "top_k": 0, "top_p": 1.0} if self._options.temperature else {}
+        return GenerationConfig(
+            max_new_tokens=self._options.max_tokens, do_sample=bool(warm), eos_token_id=sorted(ends),
+            pad_token_id=self._tokenizer.pad_token_id, **warm,
+        )  # fmt: skip
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield one group a batch; raise `GeneratorError` when a picture is shown to a model that reads text alone."""
+        for batch in batches(questions, self._size):
+            yield self._answered(batch)
+
+    def _answered(self, batch: list[Question]) -> list[Answer]:
+        pictures = [one.picture for one in batch if one.picture is not None]
+        if pictures and not self.sees:
+            raise GeneratorError(f"{self._options.model} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
+        inputs = self._read([self._prompt(one) for one in batch], pictures)
+        read_B = inputs["attention_mask"].sum(1).tolist()
+        start = inputs["input_ids"].shape[1]
+        with torch.inference_mode(), torch.random.fork_rng(enabled=bool(self._options.temperature)):
+            torch.manual_seed(self._options.seed)
+            written_BT = self._model.generate(**inputs)[:, start:]
+        ends = set(self._model.generation_config.eos_token_id)
+        return [
+            self._answer(question.number, row.tolist(), read, ends)
+            for question, row, read in zip(batch, written_BT.cpu(), read_B, strict=True)
+        ]
+
+    def _prompt(self, question: Question) -> str:
+        user: Any = question.text
+        if question.picture is not None:
+            user = [{"type": "image"}, {"type": "text", "text": question.text}]
+        messages = [{"role": "system", "content": question.system}, {"role": "user", "content": user}]
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return cast(str, text)
+
+    def _read(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, torch.Tensor]:
+        if self.sees:
+            small = [_at_most(one, self._options.long_side) for one in pictures]
+            inputs = self._inputs.batch([self._inputs.trusted(prompt) for prompt in prompts], small)
+        else:
+            inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+        return {name: tensor.to(self._model.device) for name, tensor in inputs.items() if name != "token_type_ids"}
+
+    def _answer(self, number: int, ids: list[int], read: int, ends: set[int]) -> Answer:
+        length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        text = self._tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
+        if not text:
+            return Answer(number, None, "the answer is empty", tokens_in=read, tokens_out=length)
+        return Answer(number, text, tokens_in=read, tokens_out=length)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        del self._model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _loaded(settings: GeneratorSettings) -> tuple[Any, bool]:
+    """Return the model, ready to write, and whether it sees; raise `GeneratorError` when it cannot be loaded."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    try:
+        sees = AutoConfig.from_pretrained(settings.model).model_type in VISION
+        kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        spread = {"device_map": "auto"} if settings.device == "map" else {}
+        model = kind.from_pretrained(settings.model, dtype=DTYPES[settings.dtype], **spread)
+    except (OSError, ValueError) as error:
+        raise GeneratorError(f"The model {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+    return (model if spread else model.to(pick_device(settings.device))).eval(), sees
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template is None:
+        raise GeneratorError(f"The tokenizer of {name!r} has no chat template; take a model that is tuned to chat.")
+    return tokenizer
+
+
+def _at_most(picture: Image.Image, side: int) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small

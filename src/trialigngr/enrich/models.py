@@ -1,0 +1,28 @@
+"""Generators that are language models: by name, with the answer's form for servers that can hold a model to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trialigngr.enrich.generator import CallSettings, Generator, GeneratorSettings
+from trialigngr.enrich.prompts import Form
+
+
+def _served(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
+    from trialigngr.enrich.chat_protocol import schema_for
+    from trialigngr.enrich.served import Served
+
+    return Served(settings, calls, schema_for(form))
+
+
+def _local(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
+    from trialigngr.enrich.local import Local
+
+    return Local(settings, calls)
+
+
+MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, Form], Generator]] = {
+    "openai": _served,
+    "transformers": _local,
+}
+"""Generator name → how to start it."""

@@ -1,0 +1,76 @@
+"""`Prompt`: what a language model is told, from a file; an item's text enters it as data and as nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, get_args
+
+from trialigngr.enrich.text import ItemText
+from trialigngr.foundation.errors import RecipeError, did_you_mean
+
+Form = Literal["text", "tags", "interests"]
+LONGEST = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_200}
+"""Characters that a prompt shows of each part of an item."""
+_BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), the answer's form."""
+
+    name: str
+    answer: Form
+    system: str
+    user: str
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that change with any letter of the prompt."""
+        return sha256("\0".join((self.answer, self.system, self.user)).encode()).hexdigest()[:16]
+
+    def filled(self, item: ItemText) -> str:
+        """Return the user's message about an item."""
+        return self.user.replace("{item}", as_data(item))
+
+
+def as_data(item: ItemText) -> str:
+    """Return the item as one line of JSON that holds no chat marker of any model, each part cut to its length."""
+    parts = {name: _harmless(text[: LONGEST[name]]) for name, text in item._asdict().items() if text}
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def _harmless(text: str) -> str:
+    """Return the text without what could be read as a special token (``<|im_end|>``, ``</s>``, ``[INST]``)."""
+    return _BRACKETED.sub(r"(\1)", text.replace("<", "‹").replace(">", "›"))
+
+
+def packaged_prompts() -> list[str]:
+    """Return the names of the prompts that come with the package."""
+    folder = files("trialigngr.enrich") / "prompts"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_prompt(name: str) -> Prompt:
+    """Return a packaged prompt by name, or the one in a .toml file; raise `RecipeError` for one that is none."""
+    if name not in packaged_prompts() and not name.endswith(".toml"):
+        known = packaged_prompts()
+        hint = did_you_mean(name, known)
+        raise RecipeError(f"There is no prompt {name!r}; known are {', '.join(known)}, or give a .toml file.{hint}")
+    try:
+        packaged = files("trialigngr.enrich") / "prompts" / f"{name}.toml"
+        text = Path(name).read_text("utf-8") if name.endswith(".toml") else packaged.read_text("utf-8")
+        table = tomllib.loads(text)
+        prompt = Prompt(name, table["answer"], table["system"].strip(), table["user"].strip())
+    except OSError:
+        raise RecipeError(f"There is no prompt file {name}.") from None
+    except (ValueError, KeyError, AttributeError) as error:
+        raise RecipeError(f"The prompt {name} cannot be read ({error}); it needs answer, system and user.") from None
+    if prompt.answer not in get_args(Form):
+        raise RecipeError(f"The prompt {name} has answer = {prompt.answer!r}; it must be {', '.join(get_args(Form))}.")
+    return prompt

@@ -1,0 +1,283 @@
+"""`Served`: any server that speaks OpenAI's chat protocol (vLLM, SGLang, llama.cpp, hosted), by the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any
+
+from trialigngr.enrich.chat_protocol import MalformedError, answer_from, body_for, listed_models
+from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question
+from trialigngr.foundation.errors import did_you_mean
+
+MOST_BYTES = 4 * 1024 * 1024
+"""An answer with more is not read to its end."""
+LONGEST_WAIT = 60.0
+"""Seconds between two tries, unless the server asks for more."""
+ASKED_WAIT = 600.0
+"""Most seconds that a server's wish for a pause is granted."""
+FATAL = {401, 403, 404}
+FINAL = {400, 413, 422}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _AgainError(Exception):
+    """A fault that another try may pass; ``wait`` is what the server asked for, if it did."""
+
+    def __init__(self, problem: str, wait: float | None = None) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+class Served:
+    """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
+
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings, schema: dict[str, Any] | None = None) -> None:
+        if not settings.model:
+            raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
+        self.name, self.settings = settings.identity("openai")
+        self._options, self._calls = settings, calls
+        self._schema = schema if calls.structured else None
+        self._pause_until = 0.0
+        self._client = _client(calls)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        try:
+            if calls.check:
+                self._await(self._look())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Break off the calls that are out, close the connections and end the thread."""
+        self._await(self._break_off())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _break_off(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.close()
+
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _look(self) -> None:
+        """Raise `GeneratorError`, one sentence, when the server cannot be used; nothing is paid for by asking it."""
+        calls, model = self._calls, self._options.model
+        try:
+            async with asyncio.timeout(min(calls.timeout, 30)):
+                async with self._client.models.with_streaming_response.list() as response:
+                    known = listed_models(await _limited(response))
+        except _faults() as error:
+            raise _unusable(error, calls, model) from None
+        if known and model not in known:
+            some = ", ".join(known[:5])
+            raise GeneratorError(
+                f"The server at {calls.url} has no model {model!r}; it has {some}.{did_you_mean(model, known)}"
+            )
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
+        came: SimpleQueue[Answer | Exception] = SimpleQueue()
+        flying = 0
+        for question in chain(questions, [None]):
+            if question is not None:
+                self._send(question.number, body_for(question, self._options), came)
+                flying += 1
+            while flying and (question is None or flying >= self._calls.concurrency):
+                group = _all_that_came(came)
+                flying -= len(group)
+                yield group
+
+    def _send(self, number: int, body: dict[str, Any], came: SimpleQueue[Answer | Exception]) -> None:
+        async def call() -> None:
+            try:
+                came.put(await self._tried(number, body))
+            except Exception as error:  # noqa: BLE001 - is raised again where the answers are taken
+                came.put(error)
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop)
+
+    async def _tried(self, number: int, body: dict[str, Any]) -> Answer:
+        """Return an answer, or after so many tries a problem."""
+        problem = ""
+        for attempt in range(self._calls.tries):
+            await self._until_it_may()
+            try:
+                async with asyncio.timeout(self._calls.timeout):
+                    return await self._once(number, body)
+            except _AgainError as error:
+                problem, asked = str(error), error.wait
+            except TimeoutError:
+                problem, asked = f"no answer within {self._calls.timeout:g} s", None
+            if asked is not None:
+                self._pause(asked)
+            if attempt + 1 < self._calls.tries:
+                # Full jitter: those that failed together do not come back together.
+                await asyncio.sleep(random.uniform(0, min(LONGEST_WAIT, self._calls.first_wait * 2**attempt)))
+        return Answer(number, None, problem)
+
+    async def _once(self, number: int, body: dict[str, Any]) -> Answer:
+        import openai
+
+        full = body | {"response_format": self._schema} if self._schema else body
+        try:
+            # As extra_body: what it is given by name the client checks part by part, which takes as long as the call.
+            create = self._client.chat.completions.with_streaming_response.create
+            async with create(model=body["model"], messages=[], extra_body=full) as response:
+                raw = await _limited(response)
+                self._heed(response.headers)
+            return answer_from(number, raw)
+        except MalformedError as error:
+            raise _AgainError(str(error)) from None
+        except openai.APIStatusError as error:
+            return self._refused(number, error, asked_schema=full is not body)
+        except openai.APITimeoutError:
+            raise TimeoutError from None
+        except _faults() as error:
+            raise _AgainError(f"the connection failed ({type(error).__name__})") from None
+
+    def _refused(self, number: int, error: Any, asked_schema: bool) -> Answer:
+        """Say what an HTTP status means: again, never for this item, or never at all."""
+        status, said = error.status_code, _said(error)
+        if asked_schema and status in FINAL and "response_format" in said + str(error.body):
+            self._schema = None
+            raise _AgainError("the server takes no schema", 0.0)
+        if status in FATAL:
+            raise _unusable(error, self._calls, self._options.model)
+        if status in FINAL:
+            return Answer(number, None, f"the server refused the item with status {status}: {said}", final=True)
+        wait = _wait(error.response.headers) if status in (429, 503) else None
+        raise _AgainError(f"the server answered with status {status}", wait)
+
+    def _heed(self, headers: Mapping[str, str]) -> None:
+        """Pause when the server says that nothing is left of a limit, for as long as it says."""
+        for limit in ("requests", "tokens"):
+            if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0":
+                self._pause(_duration(headers.get(f"x-ratelimit-reset-{limit}", "")) or 0.0)
+
+    def _pause(self, seconds: float) -> None:
+        self._pause_until = max(self._pause_until, time.monotonic() + min(seconds, ASKED_WAIT))
+
+    async def _until_it_may(self) -> None:
+        while (left := self._pause_until - time.monotonic()) > 0:
+            await asyncio.sleep(left * random.uniform(1.0, 1.1))
+
+
+def _client(calls: CallSettings) -> Any:
+    try:
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    except ImportError:
+        raise GeneratorError("The generator openai needs its client: pip install 'trialigngr[openai]'.") from None
+    import httpx2
+
+    key = os.environ.get(calls.key_variable, "") if calls.key_variable else "none"
+    if not key:
+        raise GeneratorError(
+            f"The environment variable {calls.key_variable} holds no key for {calls.url}; set it, or set key_variable "
+            "to another name ('' where no key is wanted)."
+        )
+    if not calls.url.startswith(("http://", "https://")):
+        raise GeneratorError(f"The server's url {calls.url!r} must begin with http:// or https://.")
+    # A connection a call: on one that is used again, an answer that a server or a proxy sent twice is taken for that of
+    # the next item, and so on for all that follow it.
+    limits = httpx2.Limits(max_connections=calls.concurrency, max_keepalive_connections=0)
+    return AsyncOpenAI(
+        api_key=key, base_url=calls.url, timeout=calls.timeout, max_retries=0,
+        http_client=DefaultAsyncHttpxClient(limits=limits),
+    )  # fmt: skip
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what is raised when a connection cannot be made or breaks."""
+    import httpx2
+    import openai
+
+    return (openai.APIError, httpx2.HTTPError, TimeoutError, ValueError)
+
+
+async def _limited(response: Any) -> bytes:
+    """Return the body; raise `MalformedError` when it has more than `MOST_BYTES`."""
+    parts, size = [], 0
+    async for part in response.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise MalformedError(f"the answer has more than {MOST_BYTES:,} bytes")
+    return b"".join(parts)
+
+
+def _all_that_came(came: SimpleQueue[Answer | Exception]) -> list[Answer]:
+    """Return the next answer and those that wait behind it; raise what a call raised."""
+    group = [came.get()]
+    while not came.empty():
+        group.append(came.get())
+    for one in group:
+        if isinstance(one, Exception):
+            raise one
+    return [one for one in group if isinstance(one, Answer)]
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a refusal asks to wait for: ``retry-after-ms``, ``retry-after``, or a limit's reset."""
+    if (milliseconds := _duration(headers.get("retry-after-ms", "") + "ms")) is not None:
+        return milliseconds
+    after = headers.get("retry-after", "")
+    if (seconds := _duration(after)) is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        pass
+    resets = [_duration(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in ("requests", "tokens")]
+    return max((one for one in resets if one is not None), default=None)
+
+
+def _duration(text: str) -> float | None:
+    """Return the seconds of ``3``, ``1.5``, ``20ms``, ``6m0s``; None for anything else."""
+    text = text.strip()
+    parts = _PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _said(error: Any) -> str:
+    """Return the server's own words, cut; they may hold anything, but never our key."""
+    body = error.body
+    words = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(words or error.response.reason_phrase or "").split())[:200]
+
+
+def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorError:
+    """Say in a sentence why no call can succeed."""
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        key = f"the key in {calls.key_variable}" if calls.key_variable else "a call without a key (set key_variable)"
+        return GeneratorError(f"The server at {calls.url} refuses {key} (status {status}).")
+    if status == 404:
+        return GeneratorError(
+            f"The server at {calls.url} knows no such address or no model {model!r} (status 404); the url usually ends "
+            "in /v1. With check = false a server without a list of models can be used."
+        )
+    if status is not None:
+        return GeneratorError(f"The server at {calls.url} answered with status {status}: {_said(error)}.")
+    if isinstance(error, MalformedError):
+        return GeneratorError(f"The server at {calls.url} does not speak OpenAI's protocol: {error}.")
+    reason = str(error.__cause__ or error) or type(error).__name__
+    return GeneratorError(f"The server at {calls.url} cannot be reached ({reason}); is it running, is the url right?")

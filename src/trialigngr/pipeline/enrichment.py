@@ -1,0 +1,137 @@
+"""The stages that ask language models, seen from a run: what they will cost, and how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.prepare import load_catalog
+from trialigngr.enrich.asking import rows_of
+from trialigngr.enrich.captions import FILE as CAPTIONS
+from trialigngr.enrich.captions import Captioning, load_captions
+from trialigngr.enrich.costs import Cost, cost_of
+from trialigngr.enrich.generator import CallSettings
+from trialigngr.enrich.interests import FILE as INTERESTS
+from trialigngr.enrich.interests import Mining
+from trialigngr.enrich.ledger import Ledger
+from trialigngr.enrich.models import MODELS
+from trialigngr.foundation.artifact import MANIFEST
+from trialigngr.recipes.recipe import Recipe
+
+UNWRITTEN = "…" * 300
+"""Stands for a caption that is not written yet."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One stage that asks a language model."""
+
+    inquiry: Captioning | Mining
+    calls: CallSettings
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """The settings that its answers depend on."""
+        settings = self.inquiry.settings
+        return settings.identity(settings.generator)[1]
+
+
+def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
+    """Return the stages of a run that ask a language model; none before its catalogue stands."""
+    if not (run / "catalog" / MANIFEST).is_file():
+        return []
+    catalog, found = load_catalog(run / "catalog"), list[Asked]()
+    if recipe.captions.generator in MODELS:
+        name, _ = recipe.captions.identity(recipe.captions.generator)
+        found.append(Asked(Captioning(recipe.captions, catalog, name), recipe.calls.captions))
+    if recipe.interests.generator in MODELS:
+        name, _ = recipe.interests.identity(recipe.interests.generator)
+        captions = _captions(recipe, run, catalog)
+        found.append(Asked(Mining(recipe.interests, catalog, captions, name), recipe.calls.interests))
+    return found
+
+
+def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
+    if (run / "captions" / MANIFEST).is_file():
+        return load_captions(run / "captions")
+    written = recipe.captions.generator != "none"
+    return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
+
+
+def costs(recipe: Recipe, run: Path) -> list[Cost]:
+    """Return what is left to do of the stages that ask language models."""
+    ledger = recipe.calls.ledger_of(run)
+    return [
+        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, one.inquiry.prompt, ledger, size)
+        for one in asked_stages(recipe, run)
+        if one.inquiry.prompt is not None and (size := len(one.inquiry.catalog))
+    ]
+
+
+def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
+    """Yield a line for each stage that asks a language model."""
+    asking = [name for name in ("captions", "interests") if getattr(recipe, name).generator in MODELS]
+    if asking and not (run / "catalog" / MANIFEST).is_file():
+        yield f"{' and '.join(asking)}: what they cost is told when the catalogue stands (run with --until catalog)"
+    for cost in costs(recipe, run):
+        yield f"{cost.stage}: {cost}"
+
+
+def has_a_price(recipe: Recipe) -> bool:
+    """Say whether a stage asks a language model that costs money by the recipe's prices."""
+    return any(
+        getattr(recipe, name).generator in MODELS and (calls.price_in or calls.price_out)
+        for name, calls in (("captions", recipe.calls.captions), ("interests", recipe.calls.interests))
+    )
+
+
+def status_lines(recipe: Recipe, run: Path, most: int) -> Iterator[str]:
+    """Yield how the stages stand that ask language models, and the items that failed, ``most`` of each problem."""
+    ledger = recipe.calls.ledger_of(run)
+    if not ledger.exists():
+        yield f"There is no ledger {ledger}: no language model was asked for this run."
+        return
+    with Ledger(ledger) as book:
+        for one in asked_stages(recipe, run):
+            yield from _stage_lines(one, book, most)
+
+
+def _stage_lines(one: Asked, book: Ledger, most: int) -> Iterator[str]:
+    origin, ids = one.inquiry.origin, one.inquiry.catalog.ids
+    rows = list(rows_of(one.inquiry, one.recorded, range(len(ids))))
+    kept = list(book.kept(row.key for row in rows))
+    failed: dict[str, list[str]] = {}
+    for row, answer in zip(rows, kept, strict=True):
+        if answer is not None and answer.text is None:
+            failed.setdefault(answer.problem or "", []).append(ids[row.number])
+    done = sum(answer is not None and answer.text is not None for answer in kept)
+    lost = sum(map(len, failed.values()))
+    yield f"{origin.stage} by {origin.generator}: {done:,} done, {lost:,} failed, {len(rows) - done - lost:,} to do"
+    for problem, some in sorted(failed.items(), key=lambda pair: -len(pair[1])):
+        yield f"  {len(some):,} × {problem}: {', '.join(some[:most])}{' …' if len(some) > most else ''}"
+
+
+def shown(run: Path, item_id: str) -> dict[str, str]:
+    """Return what a run has of an item in words; raise `CatalogError` for an item that is not known."""
+    catalog = load_catalog(run / "catalog")
+    row = catalog.row(item_id)
+    captions = pl.read_parquet(run / "captions" / CAPTIONS).row(row, named=True)
+    mined = pl.read_parquet(run / "interests" / INTERESTS).row(row, named=True)
+    tags = "; ".join(f"{tag['tag']} ({tag['confidence']})" for tag in mined["tags"])
+    return {
+        "item": f"{item_id}  {catalog[row].name}",
+        "picture": str(catalog.picture(row) or "none"),
+        "caption": _told(captions["caption"], captions),
+        "interests": _told(tags, mined),
+        "lifestyle": mined["lifestyle"] or "none",
+    }
+
+
+def _told(text: str | None, row: dict[str, str | None]) -> str:
+    if row["problem"]:
+        return f"none: {row['problem']}"
+    return f"{text} [{row['generator']}]" if text else "none"

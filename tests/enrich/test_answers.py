@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trialigngr.enrich.answers import (
+    AnswerError,
+    Tag,
+    generic,
+    parse_interests,
+    parse_tags,
+    parse_text,
+    refuse_other_script,
+)
+
+
+def answer(*tags: Any, lifestyle: Any = "slow mornings") -> str:
+    rows = [{"tag": tag, "confidence": "high"} if isinstance(tag, str) else tag for tag in tags]
+    return json.dumps({"interests": rows, "lifestyle": lifestyle})
+
+
+def test_what_was_asked_for() -> None:
+    given_ = answer("home barista", {"tag": "early riser", "confidence": " Medium "})
+    wanted = ([Tag("home barista", "high"), Tag("early riser", "medium")], "slow mornings")
+    assert parse_interests(given_) == wanted
+    assert parse_interests(f"```json\n{given_}\n```") == wanted
+    assert parse_interests(answer("a b", "c d", lifestyle=None))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [
+        ("home barista; early riser", "not one JSON object"),
+        (answer("home barista", "early riser") + " Enjoy!", "not one JSON object"),
+        ("[1, 2]", "not one JSON object"),
+        ("[" * 40_000, "not one JSON object"),
+        ("x" * 60_000, "far too long"),
+        ('{"interests": "home barista"}', "must be a list"),
+        (answer("home barista"), "2 to 4"),
+        (answer("home barista", "Home Barista"), "2 to 4"),
+        (answer("home barista", "Product", "quality items"), "2 to 4"),
+        (answer("home barista", {"tag": "early riser", "confidence": "sure"}), "high, medium or low"),
+        (answer("home barista", {"tag": "early riser"}), "high, medium or low"),
+        (answer("home barista", {"tag": 7, "confidence": "low"}), "must be text"),
+        (answer("home barista", "🎉🎉"), "must have letters"),
+        (answer("home barista", "one two three four five six seven"), "at most 6 words"),
+        (answer("home barista", "x" * 61), "at most 6 words"),
+    ],
+)
+def test_anything_else_is_refused_with_a_reason(given_: str, said: str) -> None:
+    with pytest.raises(AnswerError, match=said):
+        parse_interests(given_)
+
+
+def test_of_too_many_the_first_are_kept_and_tags_are_cleaned() -> None:
+    tags, lifestyle = parse_interests(answer("a\nb ☕", "<b>c</b> d", "e; f", '"g."', "h", lifestyle="calm\u202e days"))
+    assert [tag.tag for tag in tags] == ["a b", "c d", "e, f", "g"]
+    assert lifestyle == "calm days"
+
+
+def test_plain_tags_and_text() -> None:
+    assert parse_tags('{"tags": ["mug", "Mug", "cup"]}') == ["Mug", "cup"]
+    with pytest.raises(AnswerError):
+        parse_tags('{"tags": []}')
+    assert parse_text("A white\n mug.<br> &amp; a <|im_end|> cup", 100) == "A white mug. & a cup"
+    assert parse_text("One. Two is longer. Three", 15) == "One."
+    assert parse_text("no sentence ends here", 12) == "no sentence"
+    with pytest.raises(AnswerError, match="no words"):
+        parse_text(" ... 12 🎉", 100)
+
+
+def test_another_script_is_refused_unless_any_is_taken() -> None:
+    refuse_other_script(["café mug"], "latin")
+    refuse_other_script(["любитель чая"], "cyrillic")
+    refuse_other_script(["любитель чая"], "any")
+    with pytest.raises(AnswerError, match="latin"):
+        refuse_other_script(["любитель чая"], "latin")
+
+
+def test_generic_words_alone_say_nothing() -> None:
+    assert generic("Everyday products")
+    assert generic("")
+    assert not generic("gift wrapper")
+
+
+NESTED = st.recursive(
+    st.none() | st.text(max_size=9), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner)
+)
+
+
+@given(st.text(max_size=300) | NESTED.map(json.dumps))
+def test_no_answer_breaks_the_parsers(text: str) -> None:
+    for parse in (parse_interests, parse_tags, lambda answer: parse_text(answer, 50)):
+        with contextlib.suppress(AnswerError):
+            parse(text)
+
+
+@given(st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=6))
+def test_every_tag_that_passes_is_one_line_without_markup(texts: list[str]) -> None:
+    try:
+        tags, _ = parse_interests(answer(*texts))
+    except AnswerError:
+        return
+    assert 2 <= len(tags) <= 4
+    for tag in tags:
+        assert tag.tag == " ".join(tag.tag.split())
+        assert ";" not in tag.tag
+        assert tag.tag.isprintable()

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
+from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titled
+from trialigngr.enrich.generator import CallSettings, GeneratorError
+from trialigngr.enrich.interests import FILE, load_interests, write_interests
+
+ITEMS = 2_000
+CONCURRENCY = 64
+
+
+@pytest.fixture(scope="module")
+def sound() -> Iterator[str]:
+    with chat_server(Script(delay=0.001)) as url:
+        yield url
+
+
+def right(folder: Path, items: int) -> bool:
+    said = [(one.names, one.lifestyle) for one in load_interests(folder)]
+    return said == [([f"item {n} collector", f"item {n} restorer"], f"item {n} life") for n in range(items)]
+
+
+@pytest.mark.slow
+def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
+    with chat_server(Script(share=0.2, hang=3)) as url:
+        calls = CallSettings(url=url, concurrency=CONCURRENCY, timeout=2, tries=12, first_wait=0.02)
+        assert killed(5, tmp_path, ITEMS, calls) == 0
+        counted = stats(url)
+    assert right(tmp_path, ITEMS)
+    again = sum(number - 1 for number in counted["good"].values())
+    assert again <= 5 * CONCURRENCY
+    assert len(counted["good"]) == ITEMS
+    assert sum(counted["calls"].values()) > 1.1 * ITEMS  # the faults did happen
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
+        (logged,) = base.execute("SELECT sum(again) FROM answers").fetchone()
+    assert again <= logged <= 5 * (CONCURRENCY + 32)
+
+
+def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
+    items = 3 * len(FAULTS)
+    with chat_server(Script(in_turn=True, hang=1.0)) as url:
+        mine(tmp_path, items, CallSettings(url=url, timeout=0.5, first_wait=0.01))
+        calls = stats(url)["calls"]
+    assert right(tmp_path, items)
+    wanted = {f"item {n}": 1 if FAULTS[n % len(FAULTS)] in ("twice", "late") else 2 for n in range(items)}
+    assert calls == wanted
+
+
+def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
+    with chat_server(Script(delay=0.02)) as url:
+        calls = CallSettings(url=url, concurrency=8)
+        folders = [tmp_path / "one", tmp_path / "two"]
+        for folder in folders:
+            folder.mkdir()
+            (folder / "ledger.sqlite").symlink_to(tmp_path / "shared.sqlite")
+        both = [in_a_process(folder, 150, calls) for folder in folders]
+        for process in both:
+            process.join()
+        assert set(stats(url)["calls"].values()) == {1}
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (folders[0] / FILE).read_bytes() == (folders[1] / FILE).read_bytes()
+    assert right(folders[0], 150)
+
+
+def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) -> None:
+    with chat_server(Script(delay=0.05)) as url:
+        calls = CallSettings(url=url, concurrency=4)
+        first = in_a_process(tmp_path, 60, calls)
+        second = in_a_process(tmp_path, 60, calls)
+        second.join(0.5)
+        first.kill()
+        second.join()
+        first.join()
+        assert second.exitcode == 0
+        assert sum(stats(url)["good"].values()) <= 60 + 4
+    assert right(tmp_path, 60)
+
+
+def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:
+    with chat_server(Script()) as url:
+        calls, ledger = CallSettings(url=url), tmp_path / "ledger.sqlite"
+        catalog = titled(5)
+        write_interests(SETTINGS, catalog, [None] * 5, tmp_path, [], calls, ledger)
+        changed = pl.when(pl.col("item_id") == "3").then(pl.lit("item 77")).otherwise("title").alias("title")
+        other = type(catalog)(catalog.table.with_columns(changed), catalog.root)
+        write_interests(SETTINGS, other, [None] * 5, tmp_path, [], calls, ledger)
+        assert stats(url)["calls"] == {f"item {n}": 1 for n in (0, 1, 2, 3, 4, 77)}
+        assert load_interests(tmp_path)[3].lifestyle == "item 77 life"
+        warmer = SETTINGS.model_copy(update={"temperature": 0.2})
+        write_interests(warmer, catalog, [None] * 5, tmp_path, [], calls, ledger)
+        assert stats(url)["calls"]["item 0"] == 2
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from benchmarks.servers.mining import mine
+from trialigngr.enrich.generator import CallSettings
+from trialigngr.cli.main import _system_error
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
+try:
+    mine(Path(sys.argv[2]), 150, CallSettings(url=sys.argv[1]))
+except OSError as error:
+    sys.exit(40 if _system_error(error) else 1)
+"""
+
+
+def test_a_full_disk_is_said_and_what_was_counted_stays(sound: str, root: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", FULL_DISK, sound, str(tmp_path), "100000"]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 40, done.stderr
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
+        (counted,) = base.execute("SELECT count(*) FROM answers WHERE state = 'done'").fetchone()
+        assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert 0 < counted < 150
+    before = stats(sound)["calls"]
+    mine(tmp_path, 150, CallSettings(url=sound))
+    assert right(tmp_path, 150)
+    after = stats(sound)["calls"]
+    assert sum(after.values()) - sum(before.values()) == 150 - counted
+
+
+def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp_path: Path) -> None:
+    with chat_server(Script(share=1.0, faults=["500"])) as url:
+        calls = CallSettings(url=url, tries=1, retry_runs=2)
+        assert mine(tmp_path, 3, calls)["failed_answers"] == {"the server answered with status 500": 3}
+        assert [one.tags for one in load_interests(tmp_path)] == [(), (), ()]
+        mine(tmp_path, 3, calls)
+        mine(tmp_path, 3, calls)
+        assert stats(url)["calls"] == {f"item {n}": 2 for n in range(3)}
+
+
+def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
+    with (
+        chat_server(Script(share=1.0, faults=["500"])) as url,
+        pytest.raises(
+            GeneratorError, match=r"The last \d+ items all failed, at last by: the server answered with status"
+        ),
+    ):
+        mine(tmp_path, 300, CallSettings(url=url, tries=1, give_up_after=20))
+
+
+def refused(url: str, tmp_path: Path, **changes: object) -> str:
+    with pytest.raises(GeneratorError) as caught:
+        mine(tmp_path, 2, CallSettings(url=url).model_copy(update=changes))
+    assert not (tmp_path / "ledger.sqlite").exists()
+    return str(caught.value)
+
+
+def test_what_cannot_work_is_said_before_any_item_is_paid(
+    sound: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cannot be reached" in refused("http://127.0.0.1:9/v1", tmp_path)
+    assert "must begin with http" in refused("localhost:8000", tmp_path)
+    assert "status 404" in refused(sound.removesuffix("/v1"), tmp_path)
+    assert "NO_KEY_HERE holds no key" in refused(sound, tmp_path, key_variable="NO_KEY_HERE")
+    monkeypatch.setenv("MY_KEY", "secret-123")
+    with chat_server(Script(key="another")) as url:
+        said = refused(url, tmp_path, key_variable="MY_KEY")
+        assert "refuses the key in MY_KEY (status 401)" in said
+        assert "secret" not in said
+        assert "set key_variable" in refused(url, tmp_path)
+    with chat_server(Script(models="<html>hello</html>")) as url:
+        assert "does not speak OpenAI's protocol: the answer is no JSON" in refused(url, tmp_path)
+    monkeypatch.setattr("benchmarks.servers.mining.SETTINGS", SETTINGS.model_copy(update={"model": "tiny-chart"}))
+    assert f"Did you mean '{MODEL}'?" in refused(sound, tmp_path)
+
+
+def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-123")
+    with chat_server(Script(key="secret-123")) as url:
+        facts = mine(tmp_path, 3, CallSettings(url=url, key_variable="MY_KEY"))
+    assert right(tmp_path, 3)
+    assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (3, 600, 120)
+    assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
+    with chat_server(Script(schema=False)) as url:
+        mine(tmp_path / "without", 5, CallSettings(url=url))
+        assert "response_format" not in stats(url)["bodies"][0]
+    with chat_server(Script()) as url:
+        mine(tmp_path / "with", 5, CallSettings(url=url))
+        schema = stats(url)["bodies"][0]["response_format"]
+    assert schema["json_schema"]["strict"] is True
+    assert right(tmp_path / "without", 5)
+    assert right(tmp_path / "with", 5)
+
+
+def test_the_wait_that_a_server_asks_for_is_read_from_its_headers() -> None:
+    from trialigngr.enrich.served import _duration, _wait
+
+    assert _duration("6m0s") == 360
+    assert _duration("20ms") == pytest.approx(0.02)
+    assert _duration("1.5") == 1.5
+    assert _duration("soon") is None
+    assert _wait({"retry-after": "7"}) == 7
+    assert _wait({"retry-after-ms": "250"}) == 0.25
+    assert _wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
+    assert _wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
+    assert _wait({}) is None
