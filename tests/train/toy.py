@@ -28,7 +28,7 @@ def settings(**changes: Any) -> TrainSettings:
         "epochs": 1000,
         "max_steps": STEPS,
         "learning_rate": 3e-3,
-        "row_tokens": 128,
+        "pass_tokens": 400,
         "precision": "fp32",
         "device": "cpu",
         "validate_every": 12,

@@ -25,9 +25,10 @@ from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
-from trialigngr.tasks.packing import Sheet, pack
+from trialigngr.tasks.packing import Pass, Sheet, passes
+from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
-from trialigngr.train.loss import DeviceRows, target_losses
+from trialigngr.train.loss import DevicePass, target_losses
 
 TRIM_EVERY = 50
 """Steps on a CPU between two returns of freed memory; without them Beauty's training grew to 8 GB (docs/log.md)."""
@@ -51,8 +52,8 @@ class TrainSettings(Settings):
     """Share of the steps in which the learning rate rises."""
     clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
-    row_tokens: int = Field(512, ge=1)
-    """Token budget of a packed row."""
+    pass_tokens: int = Field(8192, ge=1)
+    """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
@@ -164,21 +165,25 @@ class Trainer:
         """Take one optimizer step and return the loss; raise `TriAlignError` when it or its gradient is not finite."""
         torch.manual_seed(child(self.seed, "step", step))
         self.model.train()
-        # Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU.
-        self.model.set_attn_implementation("eager" if self.device.type == "cpu" else "sdpa")
-        rows = DeviceRows.of(pack(task.header, sheets, self.settings.row_tokens, pad=0), self.device)
-        with autocast(self.device, self.settings.precision):
-            loss = target_losses(self.model, rows).mean()
-        value = float(loss.detach())
-        self._refuse("loss", value, step, task)
+        self.model.set_attn_implementation(SHARED_PREFIX)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = list(passes(task.header, sheets, self.settings.pass_tokens))
+        targets = sum(len(part.predict_token_M) for part in parts)
+        value = sum(self._backward(part, targets) for part in parts)
+        self._refuse("loss", value, step, task)
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.settings.clip)
         self._refuse("gradient", float(norm), step, task)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.step()
         return value
+
+    def _backward(self, part: Pass, targets: int) -> float:
+        """Add one pass' share of the gradient of the mean over ``targets``, and return its share of the loss."""
+        with autocast(self.device, self.settings.precision):
+            loss = target_losses(self.model, DevicePass.of(part, self.device)).sum() / targets
+        loss.backward()
+        return float(loss.detach())
 
     def _refuse(self, what: str, value: float, step: int, task: TaskExamples) -> None:
         """Stop before a value that is not finite reaches the weights, and so the checkpoints."""
