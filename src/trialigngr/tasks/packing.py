@@ -93,16 +93,11 @@ class _Line:
         self.examples += len(sheet.branches)
 
     def whole(self) -> Pass:
-        columns = (self.tokens, self.positions, self.cuts, self.own)
+        columns = (self.tokens, self.positions, self.cuts, self.own, self.lengths)
+        tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
         place_M, token_M = np.array(self.predict, dtype=np.int64).reshape(-1, 2).T
-        return Pass(
-            *(np.array(column, dtype=np.int64) for column in columns),
-            len(self.header),
-            np.array(self.lengths, dtype=np.int64),
-            place_M,
-            token_M,
-            self.examples,
-        )
+        header = len(self.header)
+        return Pass(tokens_T, positions_T, cut_T, own_T, header, lengths_S, place_M, token_M, self.examples)
 
 
 def passes(header: list[int], sheets: Sequence[Sheet], tokens: int) -> Iterator[Pass]:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.packing import Ints, Pass
+
+Bools = npt.NDArray[np.bool_]
 
 NAME = "shared_prefix"
 LIKE = 0.75
@@ -64,7 +67,7 @@ class Layout:
         return cls(passed.header, blocks, *(torch.from_numpy(array).to(device) for array in found))
 
 
-def _groups(passed: Pass) -> Iterator[tuple[Ints, Ints]]:
+def _groups(passed: Pass) -> Iterator[tuple[Ints, Bools]]:
     """Yield blocks of sheets as places [S, L] of their tokens, and which of them are within the sheet."""
     lengths_S = passed.lengths_S
     starts_S = passed.header + np.cumsum(lengths_S) - lengths_S
@@ -77,7 +80,7 @@ def _groups(passed: Pass) -> Iterator[tuple[Ints, Ints]]:
         first = last
 
 
-def _seen(passed: Pass, places_SL: Ints, inside_SL: Ints) -> Ints:
+def _seen(passed: Pass, places_SL: Ints, inside_SL: Bools) -> Bools:
     """Return which keys [S, L, header + L] each query sees; one beyond the sheet's end sees the header alone."""
     query_1L1 = np.arange(places_SL.shape[1])[None, :, None]
     key_11L = query_1L1.transpose(0, 2, 1)
@@ -98,7 +101,7 @@ class _Lay(torch.autograd.Function):
         return rows.index_select(0, places)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient of the T rows; what stands in no token's place is left out."""
         (inverse,) = ctx.saved_tensors
         return gradient.index_select(0, inverse), None, None
