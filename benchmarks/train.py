@@ -1,8 +1,8 @@
 """Training: examples/s, peak memory and loss beside Hugging Face's `Trainer`, and what each part of the step gives.
 
 Beauty (from ``../shared/data`` or ``$TRIALIGNGR_SHARED_DATA``; else the drawn shop), T1 to T6, a 4 × 256 backbone,
-batches of 64, bf16 on both sides. ``$TRIALIGNGR_BENCH_STEPS`` and ``$TRIALIGNGR_BENCH_BATCH`` make it smaller. On two quiet cores it takes
-about ten minutes.
+batches of 64, bf16 on both sides. ``$TRIALIGNGR_BENCH_STEPS`` and ``$TRIALIGNGR_BENCH_BATCH`` make it smaller. On two
+quiet cores it takes about ten minutes.
 """
 
 from __future__ import annotations

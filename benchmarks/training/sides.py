@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def theirs(folder: Path, steps: int, sampling: str) -> Record:
     return watch.record
 
 
-SIDES = {
+SIDES: dict[str, Callable[[Path, int], Record]] = {
     "ours": ours,
     "same": lambda folder, steps: theirs(folder, steps, "sequential"),
     "grouped": lambda folder, steps: theirs(folder, steps, "group_by_length"),

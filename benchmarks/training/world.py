@@ -20,7 +20,8 @@ from trialigngr.tasks.examples import PromptSettings, TaskExamples
 from trialigngr.tasks.packing import Sheet
 from trialigngr.tasks.task import TASKS, View
 from trialigngr.tasks.views import encode_views, one_line
-from trialigngr.train.loop import Trainer, TrainSettings
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import TrainSettings
 
 BATCH = int(os.environ.get("TRIALIGNGR_BENCH_BATCH", "64"))
 SIZES = (256, 256, 256)

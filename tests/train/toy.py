@@ -15,7 +15,8 @@ import torch
 from tests.tasks.conftest import SIZES, TEXTS, World
 from trialigngr.models.backbone import BackboneSettings, build_backbone
 from trialigngr.sids.semantic_ids import all_tokens
-from trialigngr.train.loop import Trainer, TrainSettings
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import TrainSettings
 
 STEPS = 36
 USED = ("title_to_sid", "sids_to_sid")

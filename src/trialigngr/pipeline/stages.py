@@ -27,7 +27,7 @@ from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.assign import assign_sids
 from trialigngr.tasks.examples import PromptSettings
 from trialigngr.tasks.task import TaskSettings
-from trialigngr.train.loop import TrainSettings
+from trialigngr.train.settings import TrainSettings
 
 Facts = dict[str, Any]
 Build = Callable[[Path], Facts]

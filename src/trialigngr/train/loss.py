@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from trialigngr.tasks.packing import Pass
 from trialigngr.train.attention import Layout
 
+Softmax = Literal["vocabulary", "level"]
 LOGITS_AT_ONCE = 1 << 25
 """More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32."""
 
@@ -35,10 +36,11 @@ class DevicePass:
         return cls(tokens, positions, Layout.of(passed, device), place_M, token_M)
 
 
-def target_losses(model: Any, passed: DevicePass) -> Tensor:
-    """Return the cross-entropy of each target token [M] over the full vocabulary, in fp32.
+def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of each target token [M], in fp32, over the full vocabulary.
 
-    The model's attention must be `trialigngr.train.attention.NAME`.
+    ``level_V`` (1 … L for the SID tokens of a level, 0 for all others) narrows the vocabulary of a SID token to its
+    level. The model's attention must be `trialigngr.train.attention.NAME`.
     """
     hidden_1TD = model.base_model(
         input_ids=passed.tokens_1T, position_ids=passed.positions_1T, layout=passed.layout, use_cache=False
@@ -47,10 +49,14 @@ def target_losses(model: Any, passed: DevicePass) -> Tensor:
     head = model.get_output_embeddings()
     at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
-        return _losses(head, hidden_MD, passed.predict_token_M)
+        return _losses(head, hidden_MD, passed.predict_token_M, level_V)
     pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
-    return torch.cat([checkpoint(_losses, head, *piece, use_reentrant=False) for piece in pieces])
+    return torch.cat([checkpoint(_losses, head, *piece, level_V, use_reentrant=False) for piece in pieces])
 
 
-def _losses(head: Any, hidden_MD: Tensor, token_M: Tensor) -> Tensor:
-    return cross_entropy(head(hidden_MD).float(), token_M, reduction="none")
+def _losses(head: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
+    logits_MV = head(hidden_MD).float()
+    if level_V is not None:
+        level_M1 = level_V[token_M][:, None]
+        logits_MV = logits_MV.masked_fill((level_M1 > 0) & (level_V != level_M1), float("-inf"))
+    return cross_entropy(logits_MV, token_M, reduction="none")
