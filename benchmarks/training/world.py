@@ -18,7 +18,7 @@ from trialigngr.sids.semantic_ids import SemanticIds, all_tokens
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import PromptSettings, TaskExamples
 from trialigngr.tasks.packing import Sheet
-from trialigngr.tasks.task import TASKS, View
+from trialigngr.tasks.task import TASKS, TaskSettings, View
 from trialigngr.tasks.views import encode_views, one_line
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
@@ -62,7 +62,7 @@ def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
     settings = TrainSettings.model_validate(
         {"batch_size": BATCH, "max_steps": steps, "learning_rate": 1e-3, "precision": precision, "device": "cpu"}
     )
-    return Trainer(settings, backbone, tasks, {}, lambda _model: {}, seed=0)
+    return Trainer(settings, backbone, tasks, TaskSettings(), lambda _model: {}, seed=0)
 
 
 def batches(made: Trainer, steps: int) -> list[tuple[TaskExamples, list[Sheet]]]:

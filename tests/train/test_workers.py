@@ -45,7 +45,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch_size"), [("usual", 16), ("idle", 1)])
 def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str, batch_size: int):
-    alone = toy(dropout=0.0, batch_size=batch_size)
+    alone = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size)
     alone.fit(tmp_path)
     first, second = (load_file(pair / f"{name}-{rank}.safetensors") for rank in range(2))
     for key, value in alone.parameters.items():

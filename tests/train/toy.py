@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tests.tasks.conftest import SIZES, TEXTS, World
 from trialigngr.models.backbone import BackboneSettings, build_backbone
 from trialigngr.sids.semantic_ids import all_tokens
+from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.workers import together
@@ -62,7 +63,9 @@ def toy(
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
     given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
-    return Trainer(settings(**changes), backbone, tasks, weights or {}, given, seed=0, **(more or {}))
+    return Trainer(
+        settings(**changes), backbone, tasks, TaskSettings(weights=weights or {}), given, seed=0, **(more or {})
+    )
 
 
 def one_of_two(folder: Path) -> None:
@@ -72,7 +75,7 @@ def one_of_two(folder: Path) -> None:
         for name, batch_size in (("usual", 16), ("idle", 1)):
             out = folder / name
             out.mkdir(exist_ok=True)
-            trainer = toy(dropout=0.0, batch_size=batch_size, max_steps=STEPS, more={"workers": workers})
+            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size, more={"workers": workers})
             trainer.fit(out)
             # The first has the best weights now; all have the same last ones in the optimizer's averages.
             state = {name: trainer.optimizer.state[value]["exp_avg"] for name, value in trainer.parameters.items()}

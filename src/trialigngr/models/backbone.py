@@ -35,8 +35,8 @@ class BackboneSettings(Settings):
     """Hidden dimension."""
     heads: int = Field(4, ge=1)
     """Attention heads."""
-    kv_heads: int | None = Field(None, ge=1)
-    """Heads of keys and values, where there are fewer of them (grouped-query attention)."""
+    kv_heads: int = Field(0, ge=0)
+    """Heads of keys and values, where there are fewer of them (grouped-query attention); 0: as many."""
     tied: bool = True
     """One table for words that are read and words that are written."""
     feed_forward: int = Field(1024, ge=1)

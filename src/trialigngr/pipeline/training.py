@@ -54,7 +54,7 @@ def train_model(parts: Parts, out: Path) -> Facts:
         recipe.train,
         backbone,
         tasks,
-        recipe.tasks.weight_of(),
+        recipe.tasks,
         _validator(parts, backbone, chat, views),
         seed,
         workers=workers,

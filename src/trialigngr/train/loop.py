@@ -23,6 +23,7 @@ from trialigngr.models.backbone import Backbone
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Pass, Sheet, passes
+from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
@@ -47,7 +48,7 @@ class Trainer:
         settings: TrainSettings,
         backbone: Backbone,
         tasks: dict[str, TaskExamples],
-        weights: dict[str, float],
+        mixture: TaskSettings,
         validate: Validate,
         seed: int,
         *,
@@ -57,10 +58,10 @@ class Trainer:
     ) -> None:
         self.settings, self.backbone, self.validate, self.seed = settings, backbone, validate, seed
         self.workers, self.trackers = workers, trackers
-        drawn = {name: task for name, task in tasks.items() if weights.get(name, 1.0)}
+        drawn = {name: task for name, task in tasks.items() if mixture.ever_drawn(name)}
         steps = math.ceil(epoch_steps(drawn, settings.batch_size) * settings.epochs)
         self.steps = min(steps, settings.max_steps or steps)
-        self.mixture = Mixture(drawn, weights, settings.batch_size, self.steps, seed)
+        self.mixture = Mixture(drawn, mixture, settings.batch_size, self.steps, seed)
         self.device = pick_device(settings.device)
         self.level_V = None if level_V is None else level_V.to(self.device)
         self.model = backbone.model.to(self.device)
