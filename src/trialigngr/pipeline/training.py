@@ -31,6 +31,7 @@ from trialigngr.train.trackers import Tracker, open_trackers
 from trialigngr.train.workers import Workers
 
 Facts = dict[str, Any]
+WITHOUT = {"title": View.TITLE, "caption": View.VISUAL}
 
 
 def train_model(parts: Parts, out: Path) -> Facts:
@@ -62,7 +63,8 @@ def train_model(parts: Parts, out: Path) -> Facts:
         trackers=_trackers(parts, out) if workers.first else (),
     )
     facts = trainer.fit(out)
-    facts |= {**sizes, "examples": counts, "items_without_title": views.missing(View.TITLE)}
+    without = {f"items_without_{view}": views.missing(kind) for view, kind in WITHOUT.items()}
+    facts |= {**sizes, "examples": counts, **without}
     if workers.first:
         for tracker in trainer.trackers:
             tracker.close()
@@ -116,8 +118,9 @@ def _examples(parts: Parts, wanted: list[Task], views: ItemViews, chat: Chat) ->
     tasks = {task.name: parts.examples(task, views, chat) for task in wanted}
     if empty := [name for name, examples in tasks.items() if not len(examples)]:
         raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
-    if without := views.missing(View.TITLE):
-        log(f"  {without:,} items without a title are left out of the tasks that need one")
+    for view, kind in WITHOUT.items():
+        if (without := views.missing(kind)) and any(kind in (task.source, task.target) for task in wanted):
+            log(f"  {without:,} items without a {view} are left out of the tasks that need one")
     return tasks
 
 
