@@ -12,7 +12,7 @@ from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import TaskExamples, plain_rows
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Sheet
-from trialigngr.tasks.task import TASKS, Scope, View
+from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View
 
 NAMES = list(TASKS)
 
@@ -148,7 +148,7 @@ def test_one_item_of_history_and_no_overlap(world: World):
 
 def mixture(world: World, steps: int, seed: int = 0, **weights: float) -> Mixture:
     tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid", "visual_to_sid")}
-    return Mixture(tasks, weights, batch_size=5, steps=steps, seed=seed)
+    return Mixture(tasks, TaskSettings(weights=weights), batch_size=5, steps=steps, seed=seed)
 
 
 def test_the_mixture_is_a_function_of_seed_and_step(world: World):
@@ -174,7 +174,7 @@ def test_tasks_are_drawn_uniformly_or_by_weight(world: World):
     draws = Counter(int(draw) for draw in mixture(world, 30_000)._draws)
     assert all(abs(count - 10_000) < 400 for count in draws.values())
     weighted = mixture(world, 30_000, title_to_sid=0, sids_to_sid=3)
-    assert weighted.probabilities == {"title_to_sid": 0, "sids_to_sid": 0.75, "visual_to_sid": 0.25}
+    assert weighted.stages == [(30_000, {"title_to_sid": 0, "sids_to_sid": 3, "visual_to_sid": 1})]
     counts = Counter(int(draw) for draw in weighted._draws)
     assert set(counts) == {1, 2}
     assert abs(counts[1] - 22_500) < 400
@@ -192,3 +192,43 @@ def test_an_epoch_is_all_examples_of_all_tasks(world: World):
     total = sum(len(task) for task in tasks.values())
     assert epoch_steps(tasks, 64) == -(-total // 64)
     assert epoch_steps(tasks, total) == 1
+
+
+def test_temperature_draws_large_tasks_more_often(world: World):
+    tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid")}
+    sizes = [len(task) for task in tasks.values()]
+    for temperature, power in ((1.0, 1.0), (2.0, 0.5)):
+        settings = TaskSettings(temperature=temperature, weights={"title_to_sid": 2.0})
+        draws = Counter(int(draw) for draw in Mixture(tasks, settings, 5, 20_000, 0)._draws)
+        wanted = 2 * sizes[0] ** power / (2 * sizes[0] ** power + sizes[1] ** power)
+        assert abs(draws[0] / 20_000 - wanted) < 0.02
+
+
+def test_stages_draw_by_their_own_weights_and_then_come_the_usual_ones(world: World):
+    names = ("title_to_sid", "sids_to_sid", "visual_to_sid")
+    tasks = {name: world.examples(name) for name in names}
+    stages = ({"until": 0.25, "weights": {"T1": 1.0}}, {"until": 0.5, "weights": {"T1": 1.0, "T7": 1.0}})
+    settings = TaskSettings(stages=stages, weights={"title_to_sid": 0.0, "visual_to_sid": 0.0})
+    mixed = Mixture(tasks, settings, 5, 400, 0)
+    drawn = [mixed.batch(step)[0].task.name for step in range(400)]
+    assert set(drawn[:100]) == {"title_to_sid"}
+    assert set(drawn[100:200]) == {"title_to_sid", "visual_to_sid"}
+    assert set(drawn[200:]) == {"sids_to_sid"}
+    assert all(settings.ever_drawn(name) for name in names)
+    assert not TaskSettings(weights={"T1": 0}).ever_drawn("title_to_sid")
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ([(0.5, {"T3": 1.0}), (0.2, {"T1": 1.0})], "must be in order"),
+        ([(0.5, {"T33": 1.0})], "There is no task 'T33'"),
+        ([(0.5, {"T8": 1.0})], "All task weights are zero"),
+        ([(0.5, {"T1": -1.0})], "is below 0"),
+    ],
+)
+def test_stages_that_cannot_be(world: World, stages: list[tuple[float, dict[str, float]]], sentence: str):
+    tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid")}
+    given = [{"until": until, "weights": weights} for until, weights in stages]
+    with pytest.raises(RecipeError, match=sentence):
+        Mixture(tasks, TaskSettings(stages=given), 5, 10, 0)

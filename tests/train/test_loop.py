@@ -14,7 +14,8 @@ from tests.train.toy import STEPS, fingerprint, toy
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.train.checkpoint import trainable
-from trialigngr.train.loop import Trainer, TrainSettings
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import TrainSettings
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

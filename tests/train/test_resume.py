@@ -201,4 +201,4 @@ def test_the_journal_is_json_lines(tmp_path: Path, unbroken: Unbroken):
     del tmp_path
     for line in unbroken.lines:
         assert json.loads(json.dumps(line)) == line
-        assert list(line) == ["step", "loss", "valid", "rate", "seconds"]
+        assert list(line) == ["step", "loss", "valid", "rate", "tokens", "seconds"]

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from tests.tasks.conftest import SIZES, TEXTS, World
 from trialigngr.models.backbone import BackboneSettings, build_backbone
 from trialigngr.sids.semantic_ids import all_tokens
-from trialigngr.train.loop import Trainer, TrainSettings
+from trialigngr.tasks.task import TaskSettings
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import TrainSettings
+from trialigngr.train.workers import together
 
 STEPS = 36
 USED = ("title_to_sid", "sids_to_sid")
@@ -28,7 +32,7 @@ def settings(**changes: Any) -> TrainSettings:
         "epochs": 1000,
         "max_steps": STEPS,
         "learning_rate": 3e-3,
-        "row_tokens": 128,
+        "pass_tokens": 400,
         "precision": "fp32",
         "device": "cpu",
         "validate_every": 12,
@@ -43,19 +47,44 @@ def fingerprint(model: Any) -> float:
         return float(sum(parameter.double().sin().sum() for parameter in model.parameters())) % 1
 
 
-def toy(validate: Any = None, weights: dict[str, float] | None = None, **changes: Any) -> Trainer:
-    """Return a trainer of the toy."""
+def toy(
+    validate: Any = None,
+    weights: dict[str, float] | None = None,
+    dropout: float = 0.1,
+    more: Any = None,
+    **changes: Any,
+) -> Trainer:
+    """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
     torch.set_num_threads(1)
     world = World()
-    small = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 320, "dropout": 0.1}
+    small = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 320, "dropout": dropout}
     # The same texts as the world's tokenizer, so the same words.
     backbone = build_backbone(BackboneSettings(**small), all_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
     given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
-    return Trainer(settings(**changes), backbone, tasks, weights or {}, given, seed=0)
+    return Trainer(
+        settings(**changes), backbone, tasks, TaskSettings(weights=weights or {}), given, seed=0, **(more or {})
+    )
+
+
+def one_of_two(folder: Path) -> None:
+    """Train as one of the processes that the environment speaks of; each writes where it ended."""
+    with together() as workers:
+        # A batch of one example leaves the second worker with nothing to do.
+        for name, batch_size in (("usual", 16), ("idle", 1)):
+            out = folder / name
+            out.mkdir(exist_ok=True)
+            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size, more={"workers": workers})
+            trainer.fit(out)
+            # The first has the best weights now; all have the same last ones in the optimizer's averages.
+            state = {name: trainer.optimizer.state[value]["exp_avg"] for name, value in trainer.parameters.items()}
+            save_file(state, folder / f"{name}-{workers.rank}.safetensors")
 
 
 if __name__ == "__main__":
-    toy().fit(Path(sys.argv[1]))
-    time.sleep(600)
+    if len(sys.argv) > 2:
+        one_of_two(Path(sys.argv[1]))
+    else:
+        toy().fit(Path(sys.argv[1]))
+        time.sleep(600)

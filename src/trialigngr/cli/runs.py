@@ -67,12 +67,13 @@ def _agree(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...]) 
 )
 @_set
 @_seeds
-def plan(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int) -> None:
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Training tokens/s, for the hours it takes.")
+def plan(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, rate: float | None) -> None:
     """Print the stages of a run, what is done already, and what the rest will cost."""
     from trialigngr.pipeline.plan import plan_lines
     from trialigngr.recipes.recipe import read_recipe
 
-    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds):
+    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds, rate):
         click.echo(line)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from transformers.utils.logging import disable_progress_bar
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import child
+from trialigngr.models.lora import LoraSettings, add_lora
+from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 
 
@@ -28,17 +30,30 @@ class BackboneSettings(Settings):
     name: str = "scratch"
     """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model, by name or folder."""
     layers: int = Field(4, ge=1)
-    """Layers of a model from scratch (the next four settings likewise)."""
+    """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
     width: int = Field(256, ge=2)
     """Hidden dimension."""
     heads: int = Field(4, ge=1)
     """Attention heads."""
+    kv_heads: int = Field(0, ge=0)
+    """Heads of keys and values, where there are fewer of them (grouped-query attention); 0: as many."""
+    tied: bool = True
+    """One table for words that are read and words that are written."""
     feed_forward: int = Field(1024, ge=1)
     """Inner dimension of the feed-forward blocks."""
     vocabulary: int = Field(4096, ge=256)
     """Words of the BPE trained on the catalogue's text."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the embeddings and on what each attention and feed-forward block adds, in training only."""
+    sid_rows: Literal["mean", "codebook"] = "mean"
+    """The SID tokens' rows begin near the mean of the old rows (from scratch: like all others), or where the codebooks
+    put their codes."""
+    weights: Literal["fp32", "bf16"] = "fp32"
+    """In which type frozen weights are held; bf16 halves their memory and needs LoRA."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward pass: a third more time for far less memory."""
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+    """Train small added matrices and the SID rows instead of the whole model."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,13 @@ class Backbone:
     model: Any
     tokenizer: Any
     sid_ids: list[int]
+    adapted: Any = None
+    """The `PeftModel` around the model while LoRA is in it."""
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open."""
+        """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open; LoRA is merged for good."""
+        if self.adapted is not None:
+            self.adapted.merge_and_unload()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -72,13 +91,33 @@ def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
     return Backbone(model, tokenizer, [vocabulary[token] for token in sid_tokens])
 
 
-def build_backbone(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str], seed: int) -> Backbone:
-    """Return the model to be trained: from scratch on a BPE of ``texts``, or a pretrained one with new SID rows."""
+def build_backbone(
+    settings: BackboneSettings,
+    sid_tokens: Sequence[str],
+    texts: Iterable[str],
+    seed: int,
+    codebooks: Sequence[Vectors] = (),
+) -> Backbone:
+    """Return the model to be trained: from scratch on a BPE of ``texts``, or a pretrained one with new SID rows.
+
+    ``codebooks`` [K, Z] level by level are for ``sid_rows = codebook``.
+    """
+    if settings.weights == "bf16" and not settings.lora.rank:
+        raise RecipeError(
+            "model.weights = bf16 is for frozen weights: small steps are lost in it. Set model.lora.rank, or use fp32."
+        )
     torch.manual_seed(child(seed, "backbone"))
-    if settings.name == "scratch":
-        backbone = _from_scratch(settings, sid_tokens, texts)
-    else:
-        backbone = _pretrained(settings.name, sid_tokens)
+    backbone = (
+        _from_scratch(settings, sid_tokens, texts) if settings.name == "scratch" else _pretrained(settings, sid_tokens)
+    )
+    if settings.sid_rows == "codebook":
+        from_codebooks(backbone.model, backbone.sid_ids, codebooks, seed)
+    if settings.lora.rank:
+        backbone = replace(backbone, adapted=add_lora(backbone.model, settings.lora, backbone.sid_ids))
+    if settings.gradient_checkpointing:
+        # The name that transformers 5.23 gives it; before, it was the other.
+        new = getattr(backbone.model, "activation_checkpointing_enable", None)
+        (new or backbone.model.gradient_checkpointing_enable)({"use_reentrant": False})
     if settings.dropout:
         add_dropout(backbone.model, settings.dropout)
     return backbone
@@ -90,31 +129,38 @@ def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: 
             f"model.width = {settings.width} cannot be shared by {settings.heads} heads; "
             f"make it a multiple of {2 * settings.heads} (each head turns pairs of dimensions)."
         )
+    if settings.kv_heads and settings.heads % settings.kv_heads:
+        raise RecipeError(f"model.kv_heads = {settings.kv_heads} does not divide the {settings.heads} heads.")
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=settings.width,
-        intermediate_size=settings.feed_forward,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = Qwen2ForCausalLM(config)
+    model = Qwen2ForCausalLM(scratch_config(settings, len(tokenizer), tokenizer))
     # Measured (docs/log.md): at the 0.02 of large models the first layers drown the token, and training hardly starts.
     nn.init.normal_(model.get_input_embeddings().weight, std=settings.width**-0.5)
     return Backbone(model, tokenizer, sid_ids)
 
 
-def _pretrained(name: str, sid_tokens: Sequence[str]) -> Backbone:
+def scratch_config(settings: BackboneSettings, words: int, tokenizer: Any = None) -> Qwen2Config:
+    """Return the shape of a Qwen2 of these sizes over ``words`` tokens."""
+    return Qwen2Config(
+        vocab_size=words,
+        hidden_size=settings.width,
+        intermediate_size=settings.feed_forward,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads or settings.heads,
+        max_position_embeddings=4096,
+        tie_word_embeddings=settings.tied,
+        pad_token_id=getattr(tokenizer, "pad_token_id", None),
+        bos_token_id=None,
+        eos_token_id=getattr(tokenizer, "eos_token_id", None),
+    )
+
+
+def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbone:
+    name, dtype = settings.name, torch.bfloat16 if settings.weights == "bf16" else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise RecipeError(
@@ -122,24 +168,8 @@ def _pretrained(name: str, sid_tokens: Sequence[str]) -> Backbone:
         ) from None
     before = len(tokenizer)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
-    _new_rows(model, before, len(tokenizer))
+    near_the_mean(model, before, len(tokenizer))
     return Backbone(model, tokenizer, sid_ids)
-
-
-def _new_rows(model: Any, before: int, after: int) -> None:
-    """Give rows ``before … after`` the mean of the old rows and a little noise, in and out."""
-    if after > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(after, mean_resizing=False)
-    seen: set[int] = set()
-    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        weight_VD = layer.weight
-        if weight_VD.data_ptr() in seen:
-            continue
-        seen.add(weight_VD.data_ptr())
-        with torch.no_grad():
-            old = weight_VD[:before]
-            noise = torch.randn(after - before, old.shape[1], dtype=old.dtype) * old.std(0) * 0.1
-            weight_VD[before:after] = old.mean(0) + noise
 
 
 def add_dropout(model: nn.Module, rate: float) -> None:

@@ -28,7 +28,9 @@ from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 from trialigngr.tasks.views import ItemViews, encode_views, one_line
+from trialigngr.train.workers import Workers
 
+ALONE = Workers()
 Rows = npt.NDArray[np.int64]
 
 
@@ -43,8 +45,8 @@ def recommending_task(recipe: Recipe) -> Task:
 class Parts:
     """A run folder's stages as objects. ``seed`` 0 stands at the top of the folder, others under ``seeds/``."""
 
-    def __init__(self, recipe: Recipe, out: Path, seed: int = 0) -> None:
-        self.recipe, self.out, self.seed = recipe, out, seed
+    def __init__(self, recipe: Recipe, out: Path, seed: int = 0, workers: Workers = ALONE) -> None:
+        self.recipe, self.out, self.seed, self.workers = recipe, out, seed, workers
         self.own = out if seed == 0 else out / "seeds" / str(seed)
 
     @cached_property

@@ -8,11 +8,15 @@ from pathlib import Path
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.pipeline.enrichment import cost_lines
 from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.pipeline.training_plan import training_lines
 from trialigngr.recipes.recipe import Recipe
 
 
-def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> Iterator[str]:
-    """Yield a line a stage: done, begun, changed or to do, and where it stands; then what training will take."""
+def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int, rate: float | None = None) -> Iterator[str]:
+    """Yield a line a stage: done, begun, changed or to do, and where it stands; then what training will take.
+
+    ``rate`` is tokens/s, from a short run on the machine that is meant.
+    """
     shown: set[Path] = set()
     for seed in range(seeds):
         for stage in stages(recipe, data, out, seed):
@@ -20,6 +24,7 @@ def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> Iter
                 shown.add(stage.folder)
                 yield f"{stage.name:12s} {stage.status():8s} {_cost(stage, recipe)}"
     yield from cost_lines(recipe, out)
+    yield from training_lines(recipe, out, rate)
 
 
 def _cost(stage: Stage, recipe: Recipe) -> str:

@@ -12,7 +12,9 @@ from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_rec
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
 from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.pipeline.training import help_train
 from trialigngr.recipes.recipe import Recipe, read_recipe
+from trialigngr.train.workers import Workers, together
 
 
 def run(
@@ -28,14 +30,24 @@ def run(
 
     ``changes`` are ``a.b=value`` settings; ``seeds`` trains that many models; ``until`` stops after the stage of that
     name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
-    mended.
+    mended. Under torchrun, the first process makes the run and the others help to train its models.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
     folder, source = Path(out), None if data is None else Path(data)
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
     recommending_task(chosen)  # a mistake in tasks.use is told before hours of enrichment, not after
-    plans = [stages(chosen, source, folder, seed) for seed in range(seeds)]
+    with together() as workers:
+        if workers.first:
+            _run(chosen, source, folder, seeds, until, workers)
+            workers.agree(-1)
+        else:
+            help_train(chosen, folder, workers)
+    return Run(folder)
+
+
+def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: Workers) -> None:
+    plans = [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
     names = [stage.name for stage in plans[0]]
     if until is not None and until not in names:
         raise RecipeError(
@@ -44,13 +56,12 @@ def run(
     with alone(folder):
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
-        write_recipe(chosen, source, folder, seeds)
+        write_recipe(recipe, source, folder, seeds)
         _make(plans, until)
         if (folder / "sids").exists() and (until is None or names.index(until) >= names.index("sids")):
-            publish_sids(chosen, folder)
+            publish_sids(recipe, folder)
         if until is None or until == names[-1]:
-            finish(chosen, folder, seeds)
-    return Run(folder)
+            finish(recipe, folder, seeds)
 
 
 def _make(plans: list[list[Stage]], until: str | None) -> None:

@@ -20,14 +20,15 @@ from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_s
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import BackboneSettings
-from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.parts import ALONE, Parts
 from trialigngr.pipeline.ranking import rank_targets
 from trialigngr.pipeline.training import train_model
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.assign import assign_sids
 from trialigngr.tasks.examples import PromptSettings
 from trialigngr.tasks.task import TaskSettings
-from trialigngr.train.loop import TrainSettings
+from trialigngr.train.settings import TrainSettings
+from trialigngr.train.workers import Workers
 
 Facts = dict[str, Any]
 Build = Callable[[Path], Facts]
@@ -51,7 +52,7 @@ class ModelSettings(Settings):
             tasks=recipe.tasks,
             prompt=recipe.prompt,
             model=recipe.model,
-            train=recipe.train,
+            train=recipe.train.model_copy(update={"trackers": ()}),  # who watches changes nothing
             decode=recipe.decode,
         )
 
@@ -108,7 +109,7 @@ class Line:
         return {name: self.stages[name].fingerprint for name in names.split()}
 
 
-def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stage]:
+def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Workers = ALONE) -> list[Stage]:
     """Return the stages of a run in order. Without a data folder the shop is drawn first. Nothing is built here."""
     line = Line(out)
     if data is None:
@@ -119,7 +120,7 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int) -> list[Stag
         root = data
         source = {"data": data_fingerprint(data, recipe.catalog.columns)}
     line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to))
-    parts = Parts(recipe, out, seed)
+    parts = Parts(recipe, out, seed, workers)
     _add_items(line, recipe, parts)
     _add_sids(line, recipe, parts)
     model = ModelSettings.of(recipe, seed)

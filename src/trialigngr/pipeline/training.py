@@ -6,11 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.metrics.ranks import per_target
 from trialigngr.models.backbone import Backbone, build_backbone, parameter_counts
+from trialigngr.pipeline.card import card
 from trialigngr.pipeline.parts import Parts
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.sids.assign import QUANTIZER
+from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import all_tokens
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.examples import TaskExamples
@@ -18,8 +27,11 @@ from trialigngr.tasks.task import Task, View
 from trialigngr.tasks.views import ItemViews
 from trialigngr.train.checkpoint import clear
 from trialigngr.train.loop import Trainer
+from trialigngr.train.trackers import Tracker, open_trackers
+from trialigngr.train.workers import Workers
 
 Facts = dict[str, Any]
+WITHOUT = {"title": View.TITLE, "caption": View.VISUAL}
 
 
 def train_model(parts: Parts, out: Path) -> Facts:
@@ -27,21 +39,71 @@ def train_model(parts: Parts, out: Path) -> Facts:
 
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
-    recipe, seed = parts.recipe, parts.recipe.seed + parts.seed
+    recipe, seed, workers = parts.recipe, parts.recipe.seed + parts.seed, parts.workers
     wanted = possible_tasks(parts)
     _refuse_untestable(parts)
-    backbone = build_backbone(recipe.model, all_tokens(parts.sids.sizes), parts.texts(), seed)
+    if workers.first:
+        workers.agree(parts.seed)
+    backbone = build_backbone(recipe.model, all_tokens(parts.sids.sizes), parts.texts(), seed, _codebooks(parts))
     chat = Chat(backbone.tokenizer)
     views = parts.views(chat)
     tasks = _examples(parts, wanted, views, chat)
     sizes = parameter_counts(backbone.model)
     counts = {name: len(examples) for name, examples in tasks.items()}
-    log(f"  {sizes['parameters']:,} parameters; examples by task: {counts}")
-    validate = _validator(parts, backbone, chat, views)
-    facts = Trainer(recipe.train, backbone, tasks, recipe.tasks.weight_of(), validate, seed).fit(out)
-    backbone.save(out)
-    clear(out)
-    return {**facts, **sizes, "examples": counts, "items_without_title": views.missing(View.TITLE)}
+    log(f"  {sizes['parameters']:,} parameters, {sizes['trained']:,} trained; examples by task: {counts}")
+    trainer = Trainer(
+        recipe.train,
+        backbone,
+        tasks,
+        recipe.tasks,
+        _validator(parts, backbone, chat, views),
+        seed,
+        workers=workers,
+        level_V=_levels(parts, backbone) if recipe.train.softmax == "level" else None,
+        trackers=_trackers(parts, out) if workers.first else (),
+    )
+    facts = trainer.fit(out)
+    without = {f"items_without_{view}": views.missing(kind) for view, kind in WITHOUT.items()}
+    facts |= {**sizes, "examples": counts, **without}
+    if workers.first:
+        for tracker in trainer.trackers:
+            tracker.close()
+        backbone.save(out)
+        write_text_atomically(out / "README.md", card(parts, facts))
+        clear(out)
+    return facts
+
+
+def help_train(recipe: Recipe, out: Path, workers: Workers) -> None:
+    """Help the first worker to train model after model, until it says that there is none left."""
+    while (seed := workers.agree(-1)) >= 0:
+        parts = Parts(recipe, out, seed, workers)
+        train_model(parts, parts.own / "model.partial")
+
+
+def _codebooks(parts: Parts) -> list[Vectors]:
+    """Return the code vectors [K, Z] of each level; none when nobody asks for them."""
+    if parts.recipe.model.sid_rows != "codebook":
+        return []
+    books = [level.vectors_KD for level in Quantizer.load(parts.out / "sids" / QUANTIZER).levels]
+    if tuple(map(len, books)) != tuple(parts.sids.sizes[: len(books)]):
+        raise RecipeError("model.sid_rows = codebook needs SIDs of these codebooks' sizes; use mean.")
+    return books
+
+
+def _levels(parts: Parts, backbone: Backbone) -> Tensor:
+    """Return each token's SID level [V], from 1; 0 where it is no SID token."""
+    level_V = torch.zeros(backbone.model.config.vocab_size, dtype=torch.long)
+    level_V[backbone.sid_ids] = torch.arange(1, len(parts.sids.sizes) + 1).repeat_interleave(
+        torch.tensor(parts.sids.sizes)
+    )
+    return level_V
+
+
+def _trackers(parts: Parts, out: Path) -> list[Tracker]:
+    run = parts.out.resolve().name + (f"-{parts.seed}" if parts.seed else "")
+    settings = parts.recipe.train.model_dump(mode="json") | {"recipe": parts.recipe.description}
+    return [*open_trackers(parts.recipe.train.trackers, out, run, settings)]
 
 
 def _refuse_untestable(parts: Parts) -> None:
@@ -56,8 +118,9 @@ def _examples(parts: Parts, wanted: list[Task], views: ItemViews, chat: Chat) ->
     tasks = {task.name: parts.examples(task, views, chat) for task in wanted}
     if empty := [name for name, examples in tasks.items() if not len(examples)]:
         raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
-    if without := views.missing(View.TITLE):
-        log(f"  {without:,} items without a title are left out of the tasks that need one")
+    for view, kind in WITHOUT.items():
+        if (without := views.missing(kind)) and any(kind in (task.source, task.target) for task in wanted):
+            log(f"  {without:,} items without a {view} are left out of the tasks that need one")
     return tasks
 
 

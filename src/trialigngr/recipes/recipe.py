@@ -27,7 +27,7 @@ from trialigngr.models.backbone import BackboneSettings
 from trialigngr.sids.assign import SidSettings
 from trialigngr.tasks.examples import PromptSettings
 from trialigngr.tasks.task import TaskSettings
-from trialigngr.train.loop import TrainSettings
+from trialigngr.train.settings import TrainSettings
 
 
 class Recipe(Settings):

@@ -8,30 +8,33 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import child
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.packing import Sheet
+from trialigngr.tasks.task import TaskSettings
 
 
 class Mixture:
-    """Each batch draws a task by weight (uniformly by default, as in the paper) and takes the task's next examples."""
+    """Each batch draws a task by weight (uniformly by default, as in the paper) and takes the task's next examples.
+
+    Raises `RecipeError` where no task can be drawn.
+    """
 
     def __init__(
-        self, tasks: Mapping[str, TaskExamples], weights: Mapping[str, float], batch_size: int, steps: int, seed: int
+        self, tasks: Mapping[str, TaskExamples], settings: TaskSettings, batch_size: int, steps: int, seed: int
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
-        total = sum(weights.get(name, 1.0) for name in tasks)
-        if below := [name for name in tasks if weights.get(name, 1.0) < 0]:
-            raise RecipeError(f"tasks.weights.{below[0]} is below 0; a weight of 0 leaves a task out.")
-        if total <= 0:
-            raise RecipeError("All task weights are zero; give at least one task of tasks.use a weight above 0.")
-        self.probabilities = {name: weights.get(name, 1.0) / total for name in tasks}
+        self.stages = settings.schedule({name: len(task) for name, task in tasks.items()}, steps)
 
     @cached_property
     def _draws(self) -> npt.NDArray[np.int64]:
         random = np.random.default_rng(child(self.seed, "mixture"))
-        return random.choice(len(self.tasks), size=self.steps, p=list(self.probabilities.values()))
+        drawn, begun = [], 0
+        for last, chances in self.stages:
+            shares = np.array(list(chances.values())) / sum(chances.values())
+            drawn.append(random.choice(len(self.tasks), size=last - begun, p=shares))
+            begun = last
+        return np.concatenate(drawn)
 
     @cached_property
     def _numbers(self) -> npt.NDArray[np.int64]:

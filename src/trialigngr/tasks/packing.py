@@ -1,13 +1,14 @@
-"""Sheets and packed rows: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
+"""Sheets and passes: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
 A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target).
-A row begins with the header that every sheet of a task shares. A token sees the header, its trunk up to its cut, and
-its own segment up to itself; that is three intervals of keys, and the whole attention mask.
+A `Pass` is what goes through the model at once: the header that all examples of a task share, once, and then sheet
+after sheet, without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that
+is the whole attention mask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,80 +44,68 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class PackedRows:
-    """B rows of T tokens. Query q sees key k where k < header, trunk_from ≤ k < trunk_to or own_from ≤ k ≤ q.
+class Pass:
+    """T tokens: ``header`` of them shared by all, then sheets of ``lengths_S`` tokens, the longest first.
 
-    ``predict_*`` [M] list the places whose next token is a target, and that token. Padding sees itself alone.
+    With places counted from where a sheet begins, the token at place q sees the header and the places k of its own
+    sheet with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, and that target.
     """
 
-    tokens_BT: Ints
-    positions_BT: Ints
-    header_BT: Ints
-    trunk_from_BT: Ints
-    trunk_to_BT: Ints
-    own_from_BT: Ints
-    predict_row_M: Ints
+    tokens_T: Ints
+    positions_T: Ints
+    cut_T: Ints
+    own_T: Ints
+    header: int
+    lengths_S: Ints
     predict_place_M: Ints
     predict_token_M: Ints
     examples: int
-    real_tokens: int
 
 
 @dataclass
-class _Row:
+class _Line:
     header: list[int]
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    bounds: list[tuple[int, int, int, int]] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    own: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
     predict: list[tuple[int, int]] = field(default_factory=list)
+    examples: int = 0
 
     def __post_init__(self) -> None:
-        self._segment(self.header, 0, (0, 0, 0))
+        self._segment(self.header, 0, 0, 0)
 
-    def _segment(self, tokens: list[int], position: int, bounds: tuple[int, int, int]) -> int:
-        start = len(self.tokens)
+    def _segment(self, tokens: list[int], position: int, cut: int, own: int) -> None:
         self.tokens += tokens
         self.positions += range(position, position + len(tokens))
-        self.bounds += [(*bounds, start)] * len(tokens)
-        return start
+        self.cuts += [cut] * len(tokens)
+        self.own += [own] * len(tokens)
 
     def add(self, sheet: Sheet) -> None:
-        shared = len(self.header)
-        trunk = self._segment(sheet.trunk, shared, (shared, 0, 0))
+        start, shared = len(self.tokens), len(self.header)
+        self._segment(sheet.trunk, shared, 0, 0)
         for branch in sheet.branches:
-            tokens = branch.tokens
-            self._segment(tokens, shared + branch.cut, (shared, trunk, trunk + branch.cut))
+            self._segment(branch.tokens, shared + branch.cut, branch.cut, len(self.tokens) - start)
             first = len(self.tokens) - len(branch.target)
             self.predict += [(first + offset, token) for offset, token in enumerate(branch.target)]
+        self.lengths.append(len(self.tokens) - start)
+        self.examples += len(sheet.branches)
+
+    def whole(self) -> Pass:
+        columns = (self.tokens, self.positions, self.cuts, self.own, self.lengths)
+        tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
+        place_M, token_M = np.array(self.predict, dtype=np.int64).reshape(-1, 2).T
+        header = len(self.header)
+        return Pass(tokens_T, positions_T, cut_T, own_T, header, lengths_S, place_M, token_M, self.examples)
 
 
-def pack(header: list[int], sheets: Sequence[Sheet], row_tokens: int, pad: int) -> PackedRows:
-    """Pack sheets of one task into rows of ``row_tokens``, or what the longest sheet needs; longest sheets first."""
-    rows: list[_Row] = []
-    room = max(row_tokens, len(header) + max(map(len, sheets)))
+def passes(header: list[int], sheets: Sequence[Sheet], tokens: int) -> Iterator[Pass]:
+    """Cut a batch into passes of at most ``tokens`` tokens (or one sheet, where that alone is longer)."""
+    line = _Line(header)
     for sheet in sorted(sheets, key=len, reverse=True):
-        row = next((row for row in rows if len(row.tokens) + len(sheet) <= room), None)
-        if row is None:
-            row = _Row(header)
-            rows.append(row)
-        row.add(sheet)
-    return _stack(rows, sum(len(sheet.branches) for sheet in sheets), pad)
-
-
-def _stack(rows: list[_Row], examples: int, pad: int) -> PackedRows:
-    width = -(-max(len(row.tokens) for row in rows) // 8) * 8
-    shape = (len(rows), width)
-    tokens, positions = np.full(shape, pad), np.zeros(shape, dtype=np.int64)
-    bounds = np.zeros((*shape, 4), dtype=np.int64)
-    bounds[..., 3] = np.arange(width)
-    for place, row in enumerate(rows):
-        length = len(row.tokens)
-        tokens[place, :length] = row.tokens
-        positions[place, :length] = row.positions
-        bounds[place, :length] = row.bounds
-    predict = np.array([(place, *pair) for place, row in enumerate(rows) for pair in row.predict], dtype=np.int64)
-    real = sum(len(row.tokens) for row in rows)
-    header, trunk_from, trunk_to, own_from = np.moveaxis(bounds, 2, 0)
-    row_M, place_M, token_M = predict.T
-    bounded = (header, trunk_from, trunk_to, own_from)
-    return PackedRows(tokens, positions, *bounded, row_M, place_M, token_M, examples, real)
+        if line.lengths and len(line.tokens) + len(sheet) > tokens:
+            yield line.whole()
+            line = _Line(header)
+        line.add(sheet)
+    yield line.whole()

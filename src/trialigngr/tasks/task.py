@@ -5,6 +5,7 @@ The wording is ours (the paper prints roles, not texts) and is the same in train
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,6 +117,15 @@ def find_task(name: str) -> Task:
     raise RecipeError(f"There is no task {name!r}; the eight are {', '.join(TASKS)}.{did_you_mean(name, TASKS)}")
 
 
+class StageSettings(Settings):
+    """A part of training with weights of its own."""
+
+    until: float = Field(gt=0, le=1)
+    """Share of the steps at which it ends."""
+    weights: dict[str, float]
+    """Task name → weight while it lasts; a task that is not named is not drawn."""
+
+
 class TaskSettings(Settings):
     """Which tasks are trained, and how often each is drawn."""
 
@@ -123,17 +133,56 @@ class TaskSettings(Settings):
     """Task names (or T1 … T8)."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Task name → weight of being drawn for a batch; 1 where nothing is said (all 1: uniformly, as in the paper)."""
+    temperature: float | None = Field(None, gt=0)
+    """Draw tasks by how many examples they have, to the power of 1 / temperature, times their weights: 1 in proportion,
+    large ones nearly alike. Without it the number of examples does not count."""
+    stages: tuple[StageSettings, ...] = ()
+    """Parts of training that begin it with other weights, one after the other; after the last come ``weights``."""
 
     def tasks(self) -> list[Task]:
         """Return the tasks in use, in the paper's order; raise `RecipeError` for unknown names or none at all."""
         named = {find_task(name).name for name in self.use}
         if not named:
             raise RecipeError("tasks.use names no task; give at least sids_to_sid.")
-        for name in self.weights:
+        for name in (*self.weights, *(name for stage in self.stages for name in stage.weights)):
             find_task(name)
         return [task for task in TASKS.values() if task.name in named]
 
     def weight_of(self) -> dict[str, float]:
         """Return task name → weight for the tasks in use."""
-        given = {find_task(name).name: weight for name, weight in self.weights.items()}
+        given = _by_name(self.weights)
         return {task.name: given.get(task.name, 1.0) for task in self.tasks()}
+
+    def ever_drawn(self, name: str) -> bool:
+        """Say whether a task has a weight at any time."""
+        return any(_by_name(weights).get(name) for weights in (self.weight_of(), *(s.weights for s in self.stages)))
+
+    def schedule(self, examples: Mapping[str, int], steps: int) -> list[tuple[int, dict[str, float]]]:
+        """Return (last step, task name → weight) of each stage for tasks of so many examples, the last one at the end.
+
+        Raises `RecipeError` where a weight is below 0, or where a stage draws none of these tasks.
+        """
+        given = [(stage.until, _by_name(stage.weights)) for stage in self.stages]
+        if sorted(given, key=lambda stage: stage[0]) != given:
+            raise RecipeError("tasks.stages must be in order: each ends (until) after the one before.")
+        usual = {name: weight for name, weight in self.weight_of().items() if name in examples}
+        found = []
+        for until, weights in [*given, (1.0, usual)]:
+            chances = {name: weights.get(name, 0.0) * self._size(count) for name, count in examples.items()}
+            _refuse_weights(weights, chances)
+            found.append((round(steps * until), chances))
+        return found
+
+    def _size(self, examples: int) -> float:
+        return float(examples ** (1 / self.temperature)) if self.temperature else 1.0
+
+
+def _by_name(weights: Mapping[str, float]) -> dict[str, float]:
+    return {find_task(name).name: weight for name, weight in weights.items()}
+
+
+def _refuse_weights(weights: Mapping[str, float], chances: Mapping[str, float]) -> None:
+    if below := [name for name, weight in weights.items() if weight < 0]:
+        raise RecipeError(f"tasks.weights.{below[0]} is below 0; a weight of 0 leaves a task out.")
+    if not sum(chances.values()) > 0:
+        raise RecipeError("All task weights are zero; give at least one task of tasks.use a weight above 0.")

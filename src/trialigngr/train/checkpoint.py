@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 
 _BEST = "best.safetensors"
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -51,12 +54,18 @@ def clear(folder: Path) -> None:
         best.unlink()
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones."""
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    average: Mapping[str, Tensor] = NOTHING,
+) -> None:
+    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones. ``average`` is by parameter name."""
     partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{state['step']:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {f"average.{name}": value for name, value in average.items()}
     for name, parameter in trainable(model).items():
         tensors[f"weight.{name}"] = parameter.detach().contiguous()
         for key, value in optimizer.state[parameter].items():
@@ -70,8 +79,10 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
             shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Put the newest whole checkpoint into model and optimizer and return its state; None when there is none."""
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor] = NOTHING
+) -> dict[str, Any] | None:
+    """Put the newest whole checkpoint into model, optimizer and average, and return its state; None without one."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), reverse=True):
         try:
             state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
@@ -79,12 +90,14 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         except (OSError, ValueError, SafetensorError):
             log(f"  {checkpoint.name} is not whole and is left aside")
             continue
-        _restore(tensors, model, optimizer)
+        _restore(tensors, model, optimizer, average)
         return state
     return None
 
 
-def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore(
+    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor]
+) -> None:
     parameters = trainable(model)
     for key, value in tensors.items():
         what, name = key.split(".", 1)
@@ -92,5 +105,7 @@ def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.opti
         if what == "weight":
             with torch.no_grad():
                 parameter.copy_(value)
+        elif what == "average":
+            average[name].copy_(value)
         else:
             optimizer.state[parameter][what] = value.to(parameter.device)

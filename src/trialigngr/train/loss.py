@@ -1,56 +1,62 @@
-"""The loss of packed rows: autoregressive cross-entropy on target tokens (Eq. 7), logits only where a target is."""
+"""The loss of a pass: autoregressive cross-entropy on target tokens (Eq. 7), logits only where a target is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
-from trialigngr.tasks.packing import PackedRows
+from trialigngr.tasks.packing import Pass
+from trialigngr.train.attention import Layout
+
+Softmax = Literal["vocabulary", "level"]
+LOGITS_AT_ONCE = 1 << 25
+"""More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32."""
 
 
 @dataclass(frozen=True)
-class DeviceRows:
-    """`PackedRows` as tensors; their intervals have become an additive attention mask (0 seen, lowest not)."""
+class DevicePass:
+    """A `Pass` as tensors, with the layout of its attention."""
 
-    tokens_BT: Tensor
-    positions_BT: Tensor
-    mask_B1TT: Tensor
-    predict_row_M: Tensor
+    tokens_1T: Tensor
+    positions_1T: Tensor
+    layout: Layout
     predict_place_M: Tensor
     predict_token_M: Tensor
 
     @classmethod
-    def of(cls, rows: PackedRows, device: torch.device) -> DeviceRows:
-        """Move rows to the device and build their mask there."""
-
-        def tensor(array: np.ndarray[Any, Any]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-        seen_B1TT = visible(*map(tensor, (rows.header_BT, rows.trunk_from_BT, rows.trunk_to_BT, rows.own_from_BT)))
-        mask = torch.zeros(seen_B1TT.shape, device=device).masked_fill_(~seen_B1TT, torch.finfo(torch.bfloat16).min)
-        predict = map(tensor, (rows.predict_row_M, rows.predict_place_M, rows.predict_token_M))
-        return cls(tensor(rows.tokens_BT), tensor(rows.positions_BT), mask, *predict)
+    def of(cls, passed: Pass, device: torch.device) -> DevicePass:
+        """Move a pass to the device."""
+        arrays = (passed.tokens_T[None], passed.positions_T[None], passed.predict_place_M, passed.predict_token_M)
+        tokens, positions, place_M, token_M = (torch.from_numpy(array).to(device) for array in arrays)
+        return cls(tokens, positions, Layout.of(passed, device), place_M, token_M)
 
 
-def visible(header_BT: Tensor, trunk_from_BT: Tensor, trunk_to_BT: Tensor, own_from_BT: Tensor) -> Tensor:
-    """Return the attention mask [B, 1, T, T]: True where query q may look at key k (see `PackedRows`)."""
-    place = torch.arange(header_BT.shape[1], device=header_BT.device)
-    key_11T, query_1T1 = place[None, None, :], place[None, :, None]
-    in_header = key_11T < header_BT[..., None]
-    in_trunk = (key_11T >= trunk_from_BT[..., None]) & (key_11T < trunk_to_BT[..., None])
-    in_own = (key_11T >= own_from_BT[..., None]) & (key_11T <= query_1T1)
-    return (in_header | in_trunk | in_own)[:, None]
+def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of each target token [M], in fp32, over the full vocabulary.
 
-
-def target_losses(model: Any, rows: DeviceRows) -> Tensor:
-    """Return the cross-entropy of each target token [M] over the full vocabulary, in fp32."""
-    hidden_BTD = model.base_model(
-        input_ids=rows.tokens_BT, attention_mask=rows.mask_B1TT, position_ids=rows.positions_BT, use_cache=False
+    ``level_V`` (1 … L for the SID tokens of a level, 0 for all others) narrows the vocabulary of a SID token to its
+    level. The model's attention must be `trialigngr.train.attention.NAME`.
+    """
+    hidden_1TD = model.base_model(
+        input_ids=passed.tokens_1T, position_ids=passed.positions_1T, layout=passed.layout, use_cache=False
     ).last_hidden_state
-    hidden_MD = hidden_BTD[rows.predict_row_M, rows.predict_place_M]
-    logits_MV = model.get_output_embeddings()(hidden_MD).float()
-    return torch.nn.functional.cross_entropy(logits_MV, rows.predict_token_M, reduction="none")
+    hidden_MD = hidden_1TD[0].index_select(0, passed.predict_place_M)
+    head = model.get_output_embeddings()
+    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    if len(hidden_MD) <= at_once:
+        return _losses(head, hidden_MD, passed.predict_token_M, level_V)
+    pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
+    return torch.cat([checkpoint(_losses, head, *piece, level_V, use_reentrant=False) for piece in pieces])
+
+
+def _losses(head: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
+    logits_MV = head(hidden_MD).float()
+    if level_V is not None:
+        level_M1 = level_V[token_M][:, None]
+        logits_MV = logits_MV.masked_fill((level_M1 > 0) & (level_V != level_M1), float("-inf"))
+    return cross_entropy(logits_MV, token_M, reduction="none")

@@ -1,0 +1,1 @@
+"""The two sides of the training benchmark, and what each contribution gives."""

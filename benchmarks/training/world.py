@@ -1,0 +1,82 @@
+"""What both sides train on: T1 to T6 of Beauty (or the drawn shop), and the 4 × 256 backbone, made once and saved."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.tokenizers.data import SHARED, beauty, shop
+from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare
+from trialigngr.catalog.shop.draw import ShopSettings, draw_shop
+from trialigngr.foundation.seeds import child
+from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
+from trialigngr.sids.assign import SidSettings
+from trialigngr.sids.quantizers.registry import fit_method
+from trialigngr.sids.semantic_ids import SemanticIds, all_tokens
+from trialigngr.tasks.chat import Chat
+from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.packing import Sheet
+from trialigngr.tasks.task import TASKS, TaskSettings, View
+from trialigngr.tasks.views import encode_views, one_line
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import TrainSettings
+
+BATCH = int(os.environ.get("TRIALIGNGR_BENCH_BATCH", "64"))
+SIZES = (256, 256, 256)
+USED = tuple(task for task in TASKS.values() if task.number <= "T6")
+
+
+def make(folder: Path) -> str:
+    """Write catalogue, SIDs and backbone into ``folder``; return the name of the data."""
+    source, name = SHARED / "amazon_beauty", "Beauty"
+    vectors_ND = beauty()
+    if vectors_ND is None:
+        source, name = folder / "shop", "the drawn shop"
+        source.mkdir()
+        draw_shop(source, ShopSettings())
+        vectors_ND = shop()[0]
+    (folder / "catalog").mkdir()
+    prepare(CatalogSettings(), source, folder / "catalog")
+    dataset = load_dataset(folder / "catalog")
+    codes_NL = fit_method("rqkmeans")(vectors_ND, SIZES, SidSettings().rqkmeans, 0).encode(vectors_ND)
+    (folder / "sids").mkdir()
+    SemanticIds(dataset.catalog.ids, codes_NL, SIZES).save(folder / "sids")
+    words = [task.system for task in USED] * 200 + [task.instruction for task in USED] * 200
+    titles = [one_line(item.title) for item in dataset.catalog if item.title]
+    build_backbone(BackboneSettings(), all_tokens(SIZES), titles + words, seed=0).save(folder / "model")
+    return name
+
+
+def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
+    """Return our trainer over all six tasks, uniformly drawn, the model as it was made."""
+    dataset: Dataset = load_dataset(folder / "catalog")
+    backbone = load_backbone(folder / "model", all_tokens(SIZES))
+    chat = Chat(backbone.tokenizer)
+    sids = SemanticIds.load(folder / "sids")
+    limits = {View.TITLE: 20, View.VISUAL: 20}
+    views = encode_views(dataset.catalog, sids, [None] * len(sids), chat, limits)
+    prompt = PromptSettings(title_tokens=20)
+    tasks = {task.name: TaskExamples(task, views, dataset.histories, chat, prompt) for task in USED}
+    settings = TrainSettings.model_validate(
+        {"batch_size": BATCH, "max_steps": steps, "learning_rate": 1e-3, "precision": precision, "device": "cpu"}
+    )
+    return Trainer(settings, backbone, tasks, TaskSettings(), lambda _model: {}, seed=0)
+
+
+def batches(made: Trainer, steps: int) -> list[tuple[TaskExamples, list[Sheet]]]:
+    """Return ``steps`` batches, as many of each task as of the next, in drawn order."""
+    tasks = list(made.mixture.tasks.values())
+    drawn = [(task, number) for number in range(-(-steps // len(tasks))) for task in tasks][:steps]
+    order = np.random.default_rng(child(0, "benchmark")).permutation(len(drawn))
+    return [(drawn[place][0], drawn[place][0].batch(0, drawn[place][1], BATCH)) for place in order]
+
+
+def plain(task: TaskExamples, sheets: list[Sheet]) -> list[tuple[list[int], list[int]]]:
+    """Return prompt and target of every example of a batch."""
+    return [
+        ([*task.header, *sheet.trunk[: branch.cut], *branch.prompt], branch.target)
+        for sheet in sheets
+        for branch in sheet.branches
+    ]

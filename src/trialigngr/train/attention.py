@@ -1,0 +1,171 @@
+"""Attention of a `Pass`: each sheet looks at the header and at itself, sheets of like length computed together.
+
+A mask over all tokens of a batch would be almost empty, and its cost grows with the square of the batch. Here the
+sheets are laid side by side in a few blocks; a block's scores are [sheets, heads, length, header + length].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks.packing import Ints, Pass
+
+Bools = npt.NDArray[np.bool_]
+
+NAME = "shared_prefix"
+LIKE = 0.75
+"""Sheets share a block down to this share of its longest: less padding against fewer calls."""
+_UNSEEN = torch.finfo(torch.bfloat16).min
+
+
+@dataclass(frozen=True)
+class Block:
+    """S sheets of at most L tokens; the additive mask is [S, 1, L, keys] (0 seen, lowest not)."""
+
+    sheets: int
+    length: int
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the T tokens of a pass lie in blocks: the header first, then the sheets.
+
+    ``places_P`` is the token at each place of the blocks (0 where nothing stands), ``inverse_T`` the place of a token.
+    """
+
+    header: int
+    blocks: list[Block]
+    places_P: Tensor
+    inverse_T: Tensor
+
+    @classmethod
+    def of(cls, passed: Pass, device: torch.device) -> Layout:
+        """Lay a pass out."""
+        blocks, places = [], [np.arange(passed.header)]
+        masks = [np.tril(np.ones((1, passed.header, passed.header), dtype=bool))]
+        for places_SL, inside_SL in _groups(passed):
+            places.append(places_SL.ravel() * inside_SL.ravel() - ~inside_SL.ravel())
+            masks.append(_seen(passed, places_SL, inside_SL))
+        for seen in masks:
+            hidden = torch.from_numpy(~seen)[:, None].to(device)
+            mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, _UNSEEN)
+            blocks.append(Block(len(seen), seen.shape[1], mask))
+        places_P = np.concatenate(places)
+        inverse_T = np.zeros(len(passed.tokens_T), dtype=np.int64)
+        inverse_T[places_P[places_P >= 0]] = np.flatnonzero(places_P >= 0)
+        found = (np.maximum(places_P, 0), inverse_T)
+        return cls(passed.header, blocks, *(torch.from_numpy(array).to(device) for array in found))
+
+
+def _groups(passed: Pass) -> Iterator[tuple[Ints, Bools]]:
+    """Yield blocks of sheets as places [S, L] of their tokens, and which of them are within the sheet."""
+    lengths_S = passed.lengths_S
+    starts_S = passed.header + np.cumsum(lengths_S) - lengths_S
+    first = 0
+    while first < len(lengths_S):
+        length = int(lengths_S[first])
+        last = int(np.searchsorted(-lengths_S, -LIKE * length, side="right"))
+        offsets_L = np.arange(length)
+        yield starts_S[first:last, None] + offsets_L, offsets_L < lengths_S[first:last, None]
+        first = last
+
+
+def _seen(passed: Pass, places_SL: Ints, inside_SL: Bools) -> Bools:
+    """Return which keys [S, L, header + L] each query sees; one beyond the sheet's end sees the header alone."""
+    query_1L1 = np.arange(places_SL.shape[1])[None, :, None]
+    key_11L = query_1L1.transpose(0, 2, 1)
+    inside = np.where(inside_SL, places_SL, 0)
+    cut_SL1, own_SL1 = passed.cut_T[inside][..., None], passed.own_T[inside][..., None]
+    own = (key_11L < cut_SL1) | ((key_11L >= own_SL1) & (key_11L <= query_1L1))
+    own &= inside_SL[..., None] | (key_11L == query_1L1)
+    return np.concatenate([np.ones((*places_SL.shape, passed.header), dtype=bool), own], axis=2)
+
+
+class _Lay(torch.autograd.Function):
+    """Rows laid out in blocks. A token stands in one place, so the gradient is laid back, with no sum."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
+        """Return rows [P, D] of rows [T, D]."""
+        ctx.save_for_backward(inverse)
+        return rows.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the T rows; what stands in no token's place is left out."""
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(0, inverse), None, None
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float,
+    dropout: float = 0.0,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Return what the T tokens of one pass attend to, [1, T, H, D], as `transformers` asks for it."""
+    if more.get("softcap") is not None or (more.get("sliding_window") or query.shape[2]) < query.shape[2]:
+        raise RecipeError(
+            "This backbone's attention is not plain causal attention (a window or a soft cap); use another."
+        )
+    groups = query.shape[1] // key.shape[1]
+    laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
+    header = [part[: layout.header] for part in laid]
+    attention = _plain if query.device.type == "cpu" else _fused
+    found, start = [], 0
+    for number, block in enumerate(layout.blocks):
+        stop = start + block.sheets * block.length
+        q, k, v = (part[start:stop].unflatten(0, (block.sheets, block.length)).transpose(1, 2) for part in laid)
+        if number:
+            k, v = (_behind(shared, own) for shared, own in zip(header[1:], (k, v), strict=True))
+        found.append(attention(q, k, v, block.mask, scaling, dropout).transpose(1, 2).flatten(0, 1))
+        start = stop
+    return torch.cat(found).index_select(0, layout.inverse_T)[None], None
+
+
+def _repeated(part: Tensor, groups: int) -> Tensor:
+    return part if groups == 1 else part.repeat_interleave(groups, dim=1)
+
+
+def _laid(part: Tensor, layout: Layout) -> Tensor:
+    """Return [P, H, D] of [1, H, T, D]."""
+    _, heads, _, width = part.shape
+    rows = part[0].transpose(0, 1).reshape(-1, heads * width)
+    laid: Tensor = _Lay.apply(rows, layout.places_P, layout.inverse_T)  # type: ignore[no-untyped-call]
+    return laid.unflatten(1, (heads, width))
+
+
+def _behind(shared_PHD: Tensor, own: Tensor) -> Tensor:
+    """Return keys or values [S, H, header + L, D]: the header's before each sheet's own."""
+    shared = shared_PHD.transpose(0, 1).expand(own.shape[0], -1, -1, -1)
+    return torch.cat([shared, own], dim=2)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
+    fused = torch.nn.functional.scaled_dot_product_attention
+    return fused(q, k, v, mask.to(q.dtype), dropout_p=dropout, scale=scaling)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
+    """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
+    weights = torch.softmax(q @ k.transpose(2, 3) * scaling + mask, dim=-1, dtype=torch.float32).to(v.dtype)
+    return torch.nn.functional.dropout(weights, dropout) @ v
+
+
+AttentionInterface.register(NAME, attend)

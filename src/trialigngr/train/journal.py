@@ -1,0 +1,41 @@
+"""``metrics.jsonl``: mean loss by task between lines, and validations."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from trialigngr.foundation.artifact import write_text_atomically
+
+
+class Journal:
+    """Writes a line now and then; lines after a resumed step are dropped. Without a path it only collects."""
+
+    def __init__(self, path: Path | None, resumed: int, since: dict[str, list[float]]) -> None:
+        self.path, self.since = path, since  # losses by task since the last line; a checkpoint carries them over
+        if path is not None:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            write_text_atomically(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= resumed))
+
+    def loss(self, task: str, value: float) -> None:
+        """Note the loss of a batch."""
+        self.since.setdefault(task, []).append(value)
+
+    def write(self, step: int, **more: Any) -> dict[str, float]:
+        """Write a line and return its mean losses by task."""
+        losses = {task: sum(values) / len(values) for task, values in self.since.items()}
+        self.since.clear()
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "loss": losses, **more}) + "\n")
+        return losses
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a journal's line; infinity for a line that a kill cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,50 @@
+"""The settings of training."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.device import Precision
+from trialigngr.train.loss import Softmax
+from trialigngr.train.trackers import TrackerName
+
+
+class TrainSettings(Settings):
+    """The paper's values (Table 10) are the defaults; what it does not say is AdamW, cosine, 3 % warm-up."""
+
+    batch_size: int = Field(64, ge=1)
+    """Examples (targets) in a batch."""
+    epochs: float = Field(3.0, gt=0)
+    """One epoch is as many batches as all tasks together have examples."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop the schedule after this many batches, whatever the epochs say."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's decay of matrices."""
+    warm_up: float = Field(0.03, ge=0, le=1)
+    """Share of the steps in which the learning rate rises."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of an average of the weights over the steps, which is what is validated and kept; 0 keeps the last."""
+    softmax: Softmax = "vocabulary"
+    """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone.
+    With ``level``, set ``decode.normalisation = "catalogue"``: what follows outside the level is not trained."""
+    clip: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    pass_tokens: int = Field(8192, ge=1)
+    """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
+    precision: Precision = "auto"
+    """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``mps`` or ``auto``."""
+    validate_every: int = Field(500, ge=1)
+    """Steps between validations (constrained decoding of a fixed sample of users)."""
+    validate_users: int = Field(1000, ge=1)
+    """Users in that sample."""
+    patience: int = Field(5, ge=1)
+    """Stop after this many validations without a better NDCG@10; the best checkpoint is kept."""
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    """Seconds between checkpoints."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where losses and validations go beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``."""

@@ -1,0 +1,120 @@
+"""What training will take, before anything is loaded: parameters, memory per device, steps, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from trialigngr.catalog.histories import Histories
+from trialigngr.models.backbone import BackboneSettings, scratch_config
+from trialigngr.tasks.examples import PromptSettings
+from trialigngr.tasks.task import Scope, Task, TaskSettings, View
+from trialigngr.train.loss import LOGITS_AT_ONCE
+from trialigngr.train.settings import TrainSettings
+
+TAIL = 6
+"""Tokens of an assistant's header and the end of its turn, about."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters (all, and those trained), and about how many bytes training holds on each device."""
+
+    parameters: int
+    trained: int
+    weights: int
+    states: int
+    activations: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all together."""
+        return self.weights + self.states + self.activations
+
+
+def shape(settings: BackboneSettings, sid_tokens: int) -> Any:
+    """Return the configuration of the model to be trained: of a local folder, or of the sizes in the settings.
+
+    Nothing is fetched, so a hub's model is what ``layers``, ``width`` and the like say.
+    """
+    if settings.name != "scratch" and (Path(settings.name) / "config.json").is_file():
+        config = AutoConfig.from_pretrained(settings.name)
+        config.vocab_size += sid_tokens
+        return config
+    return scratch_config(settings, settings.vocabulary + sid_tokens)
+
+
+def size_of(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> Size:
+    """Return what training a model takes on each device, counted on a model without memory.
+
+    States are gradient, two moments of AdamW and the average of the weights, in fp32. Activations follow Korthikanti
+    et al. 2022 (Eq. 2) without the attention's square, which sheets keep small.
+    """
+    config = shape(model, sid_tokens)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config)
+    whole = sum(parameter.numel() for parameter in empty.parameters())
+    added, rows = _lora(empty, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
+    trained = added + rows or whole
+    each = 2 if model.weights == "bf16" else 4
+    return Size(
+        parameters=whole + added,
+        trained=trained,
+        weights=whole * each + (added + rows) * 4,  # peft keeps the trained rows beside the table
+        states=trained * (4 + 8 + 4 * bool(train.ema)),
+        activations=_activations(config, model, train),
+    )
+
+
+def _lora(empty: nn.Module, rank: int, sid_tokens: int) -> tuple[int, int]:
+    """Return the parameters that LoRA of a rank trains: its matrices', and those of the SID rows of each table."""
+    head = empty.get_output_embeddings()  # type: ignore[operator]
+    tables = {id(head.weight), id(empty.get_input_embeddings().weight)}  # type: ignore[operator]
+    layers = [layer for layer in empty.modules() if isinstance(layer, nn.Linear) and layer is not head]
+    matrices = sum(rank * (layer.in_features + layer.out_features) for layer in layers)
+    return matrices, len(tables) * sid_tokens * int(head.in_features)
+
+
+def _activations(config: Any, model: BackboneSettings, train: TrainSettings) -> int:
+    each = 24 * config.hidden_size + 8 * config.intermediate_size
+    if model.gradient_checkpointing:
+        each += 2 * config.hidden_size * config.num_hidden_layers
+    else:
+        each *= config.num_hidden_layers
+    logits = 3 * 4 * min(LOGITS_AT_ONCE, train.pass_tokens * config.vocab_size)
+    return int(train.pass_tokens * each + logits)
+
+
+def examples_of(tasks: Sequence[Task], histories: Histories, items: int) -> dict[str, int]:
+    """Return task name → examples at most (items without a title or a caption are not known yet)."""
+    prefixes = sum(max(len(sequence) - 1, 0) for sequence in histories.train_sequences())
+    return {task.name: items if task.scope is Scope.ITEM else prefixes for task in tasks}
+
+
+def steps_of(examples: dict[str, int], tasks: TaskSettings, train: TrainSettings) -> int:
+    """Return the steps at most; validation may end it sooner."""
+    total = sum(count for name, count in examples.items() if tasks.ever_drawn(name))
+    steps = ceil(ceil(total / train.batch_size) * train.epochs)
+    return min(steps, train.max_steps or steps)
+
+
+def tokens_of(
+    examples: dict[str, int], tasks: TaskSettings, train: TrainSettings, prompt: PromptSettings, levels: int
+) -> int:
+    """Return about how many tokens at most go through the model: with prefixes shared, an example adds one item."""
+    steps = steps_of(examples, tasks, train)
+    longest = {View.SID: levels, View.TITLE: prompt.title_tokens, View.VISUAL: prompt.visual_tokens}
+    each = {task.name: longest[task.source] + TAIL + longest[task.target] for task in tasks.tasks()}
+    total, begun = 0.0, 0
+    for last, chances in tasks.schedule(examples, steps):
+        mean = sum(each[name] * chance for name, chance in chances.items()) / sum(chances.values())
+        total += (last - begun) * train.batch_size * mean
+        begun = last
+    return round(total)

@@ -1,0 +1,90 @@
+"""The average of the weights: by hand, over a kill, and as what is validated and kept. And the narrowed softmax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tasks.conftest import SIZES, World
+from tests.tasks.test_packing import tiny
+from tests.train.test_loop import equal, weights
+from tests.train.toy import toy
+from trialigngr.tasks.packing import passes
+from trialigngr.train.attention import NAME
+from trialigngr.train.average import Average
+from trialigngr.train.loss import DevicePass, target_losses
+
+
+def test_an_average_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([4.0]))
+    average = Average({"w": weight}, 0.5)
+    with torch.no_grad():
+        weight.fill_(14.0)
+    average.update(0)  # early on it forgets faster: a decay of 1/10
+    assert average.values["w"].item() == pytest.approx(0.1 * 4 + 0.9 * 14)
+    average.update(1000)
+    assert average.values["w"].item() == pytest.approx(0.5 * 13 + 0.5 * 14)
+    with average.in_place():
+        assert weight.item() == pytest.approx(13.5)
+    assert (weight.item(), average.values["w"].item()) == (14.0, pytest.approx(13.5))
+
+
+def test_what_is_validated_and_kept_is_the_average(tmp_path: Path):
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validate(model: Any) -> dict[str, float]:
+        seen.append({name: value.detach().clone() for name, value in model.named_parameters()})
+        return {"NDCG@10": float(len(seen)), "HR@10": 0.0}
+
+    trainer = toy(validate, ema=0.9)
+    trainer.fit(tmp_path)
+    assert equal(weights(trainer), seen[-1])
+    # After the swap back the average holds the same; the last weights, trained on, were others.
+    assert equal(trainer.average.values, seen[-1])
+
+
+def test_the_average_survives_a_kill(tmp_path: Path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    whole = toy(ema=0.9)
+    whole.fit(tmp_path / "whole")
+
+    def dies(_model: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy(dies, ema=0.9).fit(tmp_path / "broken")
+    again = toy(ema=0.9)
+    again.fit(tmp_path / "broken")
+    assert equal(weights(again), weights(whole))
+    assert all(torch.equal(again.average.values[name], value) for name, value in whole.average.values.items())
+
+
+def test_a_sid_token_s_loss_over_its_level_alone():
+    world = World()
+    model = tiny("qwen", len(world.chat.tokenizer))
+    model.set_attn_implementation(NAME)
+    ids = [
+        [world.chat.tokenizer.get_vocab()[f"<{letter}_{code}>"] for code in range(size)]
+        for letter, size in zip("abc", SIZES, strict=True)
+    ]
+    level_V = torch.zeros(model.config.vocab_size, dtype=torch.long)
+    for level, tokens in enumerate(ids, 1):
+        level_V[tokens] = level
+    examples = world.examples("titles_to_sid")
+    (part,) = passes(examples.header, examples.batch(0, 0, 12), 9999)
+    rows = DevicePass.of(part, torch.device("cpu"))
+    whole, narrow = target_losses(model, rows), target_losses(model, rows, level_V)
+    wanted = level_V[rows.predict_token_M]
+    assert (wanted == 0).sum() == 12  # the end of each answer
+    assert torch.equal(whole[wanted == 0], narrow[wanted == 0])
+    assert (narrow[wanted > 0] < whole[wanted > 0]).all()
+    # By hand, for the first: the softmax over its level's tokens alone.
+    hidden = model.model(rows.tokens_1T, position_ids=rows.positions_1T, layout=rows.layout).last_hidden_state[0]
+    first = hidden[rows.predict_place_M[0]]
+    logits = model.lm_head(first)[ids[int(wanted[0]) - 1]]
+    target = model.lm_head(first)[rows.predict_token_M[0]]
+    torch.testing.assert_close(narrow[0], logits.logsumexp(0) - target)

@@ -1,0 +1,73 @@
+"""Two processes train the model of one: same batches, same losses, same weights up to the order of a sum."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tasks.conftest import World
+from tests.train.toy import toy
+from trialigngr.train.checkpoint import load_best
+from trialigngr.train.workers import Workers
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder where two gloo processes trained the toy."""
+    folder, root = tmp_path_factory.mktemp("pair"), Path(__file__).resolve().parents[2]
+    usual = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]), "WORLD_SIZE": "2"}
+    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-m", "tests.train.toy", str(folder), "workers"]
+    both = [
+        subprocess.Popen(command, cwd=root, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "batch_size"), [("usual", 16), ("idle", 1)])
+def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str, batch_size: int):
+    alone = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size)
+    alone.fit(tmp_path)
+    first, second = (load_file(pair / f"{name}-{rank}.safetensors") for rank in range(2))
+    for key, value in alone.parameters.items():
+        torch.testing.assert_close(first[key], alone.optimizer.state[value]["exp_avg"], rtol=1e-3, atol=1e-5)
+        assert torch.equal(first[key], second[key])
+    ours, theirs = (lines(folder) for folder in (tmp_path, pair / name))
+    assert len(theirs) == len(ours) == 3
+    for one, other in zip(ours, theirs, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert (one["step"], one["tokens"]) == (other["step"], other["tokens"])
+    # What the first process kept opens here.
+    load_best(pair / name, alone.model)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_sheet_is_somebody_s_and_tokens_are_shared_evenly():
+    sheets = World().examples("titles_to_title").batch(0, 0, 40)
+    shares = [Workers(rank, 3).share(sheets) for rank in range(3)]
+    assert sorted(map(id, sheets)) == sorted(id(sheet) for share in shares for sheet in share)
+    loads = [sum(map(len, share)) for share in shares]
+    assert max(loads) - min(loads) <= max(map(len, sheets))
+    assert Workers().share(sheets) == sorted(sheets, key=len, reverse=True)
