@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,19 @@ class Done:
     code: int
     out: str
     err: str
+
+
+HEAVY = ["torch", "transformers", "sentence_transformers", "trialigngr.pipeline", "trialigngr.cli.runs"]
+SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.enrich.served"]
+
+
+def start_forkserver() -> None:
+    """Start the one server of this session that processes are forked from, with all that any test's processes import.
+
+    The first list of modules counts, and there is one server: so whoever comes first must load them all.
+    """
+    multiprocessing.set_forkserver_preload([*HEAVY, *SERVED])
+    forkserver.ensure_running()
 
 
 def trialigngr(*words: str | Path) -> Done:

@@ -12,11 +12,17 @@ import pytest
 
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titled
+from tests.conftest import start_forkserver
 from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import FILE, load_interests, write_interests
 
 ITEMS = 2_000
 CONCURRENCY = 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes() -> None:
+    start_forkserver()
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Done
+from tests.conftest import Done, start_forkserver
 
 CHUNKS = {"trialigngr.enrich.captions": 16, "trialigngr.enrich.interests": 16, "trialigngr.embed.items": 16}
 """Small chunks, so that a stage over sixty items can be broken off between two of them."""
-HEAVY = ["torch", "transformers", "sentence_transformers", "trialigngr.pipeline", "trialigngr.cli.runs"]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -38,9 +37,8 @@ class Fault:
 
 def broken(words: list[str], out: Path, fault: Fault | None = None) -> Done:
     """Run ``trialigngr WORDS`` under a fault; ``out`` is a folder for what it prints. A killed one has the code −9."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(HEAVY)
-    child = server.Process(target=_child, args=(words, out, fault))
+    start_forkserver()
+    child = multiprocessing.get_context("forkserver").Process(target=_child, args=(words, out, fault))
     child.start()
     child.join(120)
     assert child.exitcode is not None, "the run did not end"
