@@ -141,11 +141,15 @@ def test_plan(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     fresh = cli("plan", "trialigngr-demo", "--out", tmp_path / "new", *tiny()).out
     assert fresh.count("to do") == 8
     assert not (tmp_path / "new").exists()
-    states = [line.split()[1] for line in cli("plan", "trialigngr-demo", "--out", tiny_run, *tiny()).out.splitlines()]
-    assert states == ["done"] * 8
-    changed = cli("plan", "trialigngr-demo", "--out", tiny_run, *tiny(sids__sizes=[4, 4]), "--seeds", 2).out
-    states = [line.split()[1] for line in changed.splitlines()]
-    assert states == ["done"] * 5 + ["changed"] * 3 + ["to"] * 2
+
+    def states(*words: str | Path) -> list[str]:
+        stages, _, training = cli("plan", "trialigngr-demo", "--out", tiny_run, *words).out.partition("\ntraining ")
+        assert "parameters" in training
+        return [line.split()[1] for line in stages.splitlines()]
+
+    assert states(*tiny()) == ["done"] * 8
+    changed = states(*tiny(sids__sizes=[4, 4]), "--seeds", "2")
+    assert changed == ["done"] * 5 + ["changed"] * 3 + ["to"] * 2
 
 
 def test_show(cli: Cli) -> None:

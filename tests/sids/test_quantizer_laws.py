@@ -20,7 +20,15 @@ QUICK = {
     "rqkmeans_plus": {"hidden": (32,), "epochs": 5},
     "fsq": {"hidden": (32,), "epochs": 8, "warm_up": 4},
     "letter": {"hidden": (32,), "latent": 12, "epochs": 5, "warm_up": 4},
-    "macrec": {"hidden": (32,), "latent": 12, "epochs": 5, "warm_up": 4, "pseudo_labels": 16},
+    "macrec": {
+        "hidden": (32,),
+        "latent": 12,
+        "epochs": 5,
+        "warm_up": 4,
+        "contrast": 0.1,
+        "linear": True,
+        "best": "reconstruction",
+    },
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field
 
@@ -16,10 +18,23 @@ from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish, rqvae_strand
 class MacRecSettings(RqVaeSettings):
     """RQ-VAE's settings for both modalities, and the weights of what couples them."""
 
-    pseudo_labels: int = Field(512, ge=1)
-    """Clusters of each modality's embeddings; items of one cluster are positives in the other modality."""
-    contrast: float = Field(0.1, ge=0)
-    """Weight of the cross-modal contrast inside the levels."""
+    latent: int = Field(32, ge=1)
+    """Width of the space in which the codebooks lie."""
+    linear: bool = False
+    """Whether a fixed projection on principal directions runs beside the MLPs; the contrast can hardly move it."""
+    epochs: int = Field(100, ge=1)
+    """Epochs with codebooks, at most."""
+    patience: int = Field(100, ge=1)
+    """Epochs without a better one after which training stops; the best epoch is kept."""
+    batch: int = Field(256, ge=1)
+    """Vectors a step; each is held apart from all others of its batch."""
+    best: Literal["reconstruction", "collisions"] = "collisions"
+    """Which epoch is best; by collisions as in MACRec's code."""
+    pseudo_labels: int = Field(8192, ge=1)
+    """Clusters of each modality's embeddings; items of one cluster are positives in the other modality. With as many as
+    items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log.md)."""
+    contrast: float = Field(1.0, ge=0)
+    """Weight of the cross-modal contrast inside the levels (the paper says 0.1; its code runs at 1)."""
     contrast_from: int = Field(0, ge=0)
     """First level (from 0) with the contrast (the paper: the third of four; its script: the first)."""
     temperature: float = Field(0.1, gt=0)
