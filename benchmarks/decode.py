@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.decoding import large, memory
-from benchmarks.decoding.data import ITEMS, SMALL, TEXT, model, prompts, search
+from benchmarks.decoding.data import ITEMS, PROMPT, SMALL, TEXT, model, prompts, search
 from benchmarks.decoding.others import callback, generated, rectokens, vectorised
 from benchmarks.harness import Check, at_least, below, seconds_of, side_by_side
 from trialigngr.decode.recommend import DecodeSettings, Recommender
@@ -30,10 +30,11 @@ def measure() -> list[Check]:
 
 
 def _against_others(own: Any) -> list[Check]:
-    asked, ours = prompts(), search(own)
+    asked, alike, ours = prompts(), prompts(shared=PROMPT // 5), search(own)
     allowed = callback(ITEMS)
     contestants = {
         "ours": lambda: ours(asked, BEAMS),
+        "ours, a fifth of the prompts in common": lambda: ours(alike, BEAMS),
         "callback": lambda: generated(own, asked, BEAMS, prefix_allowed_tokens_fn=allowed),
         "vectorised mask": vectorised(own, asked, BEAMS, ITEMS),
     }

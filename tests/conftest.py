@@ -72,7 +72,11 @@ class Done:
     err: str
 
 
-HEAVY = ["torch", "transformers", "sentence_transformers", "trialigngr.pipeline", "trialigngr.cli.runs"]
+HEAVY = [
+    *("torch", "transformers", "sentence_transformers", "faiss", "sklearn.decomposition", "sklearn.manifold"),
+    *("sklearn.neural_network", "matplotlib.figure", "tests.pipeline.breaking"),
+    *("trialigngr.pipeline", "trialigngr.cli.runs"),
+]
 SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.enrich.served"]
 
 

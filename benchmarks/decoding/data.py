@@ -16,7 +16,7 @@ from trialigngr.sids.trie import Trie
 
 SMALL = bool(os.environ.get("BENCH_SMALL"))
 """Prove that the benchmark runs; its figures mean nothing then."""
-USERS, PROMPT, SHARED, ITEMS = (2, 40, 8, 600) if SMALL else (8, 200, 40, 12_000)
+USERS, PROMPT, ITEMS = (2, 40, 600) if SMALL else (8, 200, 12_000)
 VOCABULARY, SIZES = (2_000, (64, 64, 64)) if SMALL else (27_000, (256, 256, 256))
 LAYERS, WIDTH = (2, 64) if SMALL else (8, 512)
 CATALOGUES = (1_000, 10_000) if SMALL else (10**4, 10**5, 10**6, 10**7)
@@ -53,10 +53,10 @@ def codes(n: int) -> Codes:
     return distinct[np.sort(random.choice(len(distinct), n, replace=False))]
 
 
-def prompts(users: int = USERS, length: int = PROMPT) -> list[list[int]]:
-    """Return prompts of random tokens. As real ones do, they begin with the same instruction, a fifth of them."""
+def prompts(users: int = USERS, length: int = PROMPT, shared: int = 0) -> list[list[int]]:
+    """Return prompts of random tokens, the first ``shared`` of them the same for all users, as an instruction is."""
     drawn = np.random.default_rng(1).integers(1, TEXT, (users, length))
-    drawn[:, :SHARED] = drawn[0, :SHARED]
+    drawn[:, :shared] = drawn[0, :shared]
     listed: list[list[int]] = drawn.tolist()
     return listed
 
