@@ -10,21 +10,12 @@ import polars as pl
 import pytest
 
 from tests.conftest import Done
+from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.pipeline import everyone, load
+from trialigngr.pipeline import everyone
 from trialigngr.pipeline.loaded import Run
 
 Cli = Callable[..., Done]
-HISTORY = ["p0003", "p0017"]
-
-
-@pytest.fixture(scope="module")
-def run(tiny_run: Path) -> Run:
-    return load(tiny_run)
-
-
-def ids(found: list[Any]) -> list[str]:
-    return [item.item_id for item in found]
 
 
 def test_denied_items_do_not_come_back_and_the_rest_keeps_its_order(run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Done
+from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.decode.exact import exact_scores
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.pipeline import load
@@ -21,16 +21,6 @@ from trialigngr.pipeline.loaded import Run
 from trialigngr.tasks.task import View
 
 Cli = Callable[..., Done]
-HISTORY = ["p0003", "p0017"]
-
-
-@pytest.fixture(scope="module")
-def run(tiny_run: Path) -> Run:
-    return load(tiny_run)
-
-
-def ids(found: list[Any]) -> list[str]:
-    return [item.item_id for item in found]
 
 
 def test_titles_rank_the_same_catalogue(run: Run) -> None:
