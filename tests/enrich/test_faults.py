@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +17,7 @@ from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titl
 from tests.conftest import start_forkserver
 from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import FILE, load_interests, write_interests
+from trialigngr.enrich.ledger import Ledger
 
 ITEMS = 2_000
 CONCURRENCY = 64
@@ -60,6 +63,24 @@ def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
     assert right(tmp_path, items)
     wanted = {f"item {n}": 1 if FAULTS[n % len(FAULTS)] in ("twice", "late") else 2 for n in range(items)}
     assert calls == wanted
+
+
+def open_each(paths: list[Path], together: Barrier) -> None:
+    for path in paths:
+        together.wait()
+        with Ledger(path):
+            pass
+
+
+def test_processes_open_a_new_ledger_at_one_moment(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    paths, together = [tmp_path / f"{number}.sqlite" for number in range(40)], context.Barrier(6, timeout=20)
+    processes = [context.Process(target=open_each, args=(paths, together)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
 
 
 def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:

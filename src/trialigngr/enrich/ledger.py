@@ -73,7 +73,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._owner_file(self.owner).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        with self._told():
+        with self._alone(), self._told():
             self._base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
@@ -85,7 +85,8 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._base.close()
+        with self._alone():
+            self._base.close()
         self._owner_file(self.owner).unlink(missing_ok=True)
         self._lock.close()
 
@@ -198,6 +199,13 @@ class Ledger:
 
     def _owner_file(self, owner: str) -> Path:
         return self.path.with_name(f".{self.path.name}-{owner}")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Open and close one after the other: who finds the journal's mode changing is turned away without waiting."""
+        with self.path.with_name(f".{self.path.name}.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
