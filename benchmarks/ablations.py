@@ -1,0 +1,88 @@
+"""The drawn shop without CMSA, without MDIM, without either, and with fewer tasks: three seeds, paired on users.
+
+A seed is that of SIDs and model; the shop stays the same. In the control, looks and interests were shuffled among the
+items after the log was made, so that captions and interests are true of nothing. ``TRIALIGNGR_BENCH_RUNS`` names a
+folder to work in; what is finished there is kept. ``TRIALIGNGR_BENCH_STEPS`` cuts training for a trial.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Check
+from trialigngr.evaluate.targets import ITEM, TargetRanks
+from trialigngr.metrics.intervals import Estimate, Floats, paired
+from trialigngr.pipeline.running import run
+
+SEEDS = (0, 1, 2)
+METRIC = "HR@10"
+WHOLE, NEITHER = "CMSA and MDIM", "neither"
+VARIANTS = {
+    WHOLE: "",
+    "CMSA alone": "+no-mdim",
+    "MDIM alone": "+no-cmsa",
+    NEITHER: "+text-only",
+    "T1 to T6": "+no-visual-tasks",
+    "T3": "+t3-only",
+}
+"""What is run → the layers that are laid over the demonstration's recipe."""
+GAINS = ((WHOLE, NEITHER), ("CMSA alone", NEITHER), ("MDIM alone", NEITHER), (WHOLE, "T1 to T6"), (WHOLE, "T3"))
+SHUFFLED = ("shop.shuffle_looks=true", "shop.shuffle_interests=true")
+
+
+def measure() -> list[Check]:
+    """Return each gain in HR@10 with its interval, on the shop and in the control."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(os.environ.get("TRIALIGNGR_BENCH_RUNS", scratch))
+        true = {name: _tested(folder / "shop", name) for name in VARIANTS}
+        control = {name: _tested(folder / "shuffled", name, SHUFFLED) for name in (WHOLE, NEITHER)}
+    checks = []
+    for name, without in GAINS:
+        gain = _gain(true[name], true[without])
+        checks.append(
+            Check(f"{name} − {without}: {METRIC} {_told(gain)}", gain.value, "interval above 0", gain.low > 0)
+        )
+    gain = _gain(control[WHOLE], control[NEITHER])
+    checks.append(Check(f"shuffled: {WHOLE} − {NEITHER}: {_told(gain)}", gain.value, "not above 0", gain.low <= 0))
+    return checks
+
+
+def _tested(folder: Path, name: str, changes: tuple[str, ...] = ()) -> list[TargetRanks]:
+    """Return the test ranks of a variant, one a seed."""
+    steps = os.environ.get("TRIALIGNGR_BENCH_STEPS")
+    cut = (f"train.max_steps={steps}", f"train.validate_every={steps}") if steps else ()
+    kept = [folder / f"{name}-{seed}.parquet" for seed in SEEDS]
+    for seed, path in zip(SEEDS, kept, strict=True):
+        if not path.exists():
+            out = folder / name
+            run(
+                f"trialigngr-demo{VARIANTS[name]}",
+                None,
+                out,
+                changes=(*changes, *cut, f"seed={seed}", f"sids.seed={seed}"),
+            )
+            shutil.copyfile(out / "evaluation" / "test.parquet", path)
+    found = [TargetRanks.load(path) for path in kept]
+    means = [values.mean() for values in _values(found)]
+    print(f"{folder.name}, {name}: {METRIC} {np.mean(means):.4f} (seeds: {', '.join(f'{one:.4f}' for one in means)})")
+    return found
+
+
+def _values(tested: list[TargetRanks]) -> list[Floats]:
+    return [one.values("model", ITEM, [10])[METRIC] for one in tested]
+
+
+def _gain(ours: list[TargetRanks], theirs: list[TargetRanks]) -> Estimate:
+    """Return the difference of the means over seeds, paired on the same targets, with its interval over users."""
+    ours[0].refuse_others(theirs[0])
+    mine_M, other_M = (np.mean(_values(tested), axis=0) for tested in (ours, theirs))
+    return paired({METRIC: mine_M}, {METRIC: other_M}, ours[0].users_M)[METRIC]
+
+
+def _told(found: Estimate) -> str:
+    return f"[{found.low:+.4f}, {found.high:+.4f}]"
