@@ -18,7 +18,6 @@ from urllib.parse import urljoin
 
 from pydantic import Field
 
-from trialigngr import __version__
 from trialigngr.catalog.addresses import SHOWN, Place, addresses_of, is_named, parse
 from trialigngr.catalog.pictures import LONG_SIDE, MAX_BYTES
 from trialigngr.foundation.config import Settings
@@ -130,7 +129,7 @@ def _answer(place: Place, private: bool, deadline: float) -> Iterator[http.clien
         if place.at_home:
             connection.default_port = place.port  # so that the Host header names no port
         connection.sock = cast(Any, _Until(wire, deadline))
-        headers = {"User-Agent": f"trialigngr/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity",
+        headers = {"User-Agent": "trialigngr", "Accept": "image/*", "Accept-Encoding": "identity",
                    "Connection": "close"}  # fmt: skip
         connection.request("GET", place.path, headers=headers)
         with closing(connection.getresponse()) as response:
