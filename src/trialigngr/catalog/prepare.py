@@ -24,6 +24,7 @@ from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
 from trialigngr.catalog.items import Catalog, Kept
 from trialigngr.catalog.kcore import k_core
+from trialigngr.catalog.pictures import LONG_SIDE
 from trialigngr.catalog.placing import place_pictures, placed_paths
 from trialigngr.catalog.split import Cuts, global_temporal, leave_last
 from trialigngr.foundation.artifact import file_hash
@@ -125,9 +126,9 @@ def load_catalog(folder: Path) -> Catalog:
     """Return the items that `prepare` or `prepare_items` wrote into ``folder``."""
     written = json.loads((folder / "source.json").read_text(encoding="utf-8"))
     root = Path(os.path.normpath(folder / written["root"]))
-    kept = Path(os.path.normpath(folder.absolute() / written["pictures"]))
+    kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
     items, problems = placed_paths(pl.read_parquet(folder / "items.parquet"), folder, kept)
-    return Catalog(items, root, Kept(kept, written["long_side"], problems))
+    return Catalog(items, root, Kept(kept, written.get("long_side", LONG_SIDE), problems))
 
 
 def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
