@@ -51,7 +51,8 @@ def draw_sheet(runs: Sequence[Path], items: int, seed: int) -> Sheet:
         raise CatalogError(f"{' and '.join(map(str, runs))} have no item in common; take runs on the same data.")
     dice = np.random.default_rng(child(seed, "sheet"))
     chosen = dice.permutation(sorted(common))[:items].tolist()
-    rows, key = [], []
+    rows: list[tuple[str, ...]] = []
+    key: list[tuple[str, ...]] = []
     for number, item_id in enumerate(chosen, 1):
         for place in dice.permutation(len(runs)).tolist():
             answer = str(len(rows) + 1)
