@@ -101,9 +101,14 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
         paths[3], paths[4] = "nothing", "html"
         urls = pl.Series("image_url", [server.url(path) for path in paths])
         items.drop("image_path").with_columns(urls).write_parquet(data / "items.parquet")
-        words = ["trialigngr-demo", "--data", data, "--out", tmp_path / "run", "--until", "embeddings",
-                 "--set", "catalog.k_core=0", "--set", "catalog.unknown_items=drop", "--set", f'catalog.pictures.private_hosts=["{server.host}"]',
-                 "--set", "interests.generator=none"]  # fmt: skip
+        changes = {
+            "catalog.k_core": 0,
+            "catalog.unknown_items": "drop",
+            "catalog.pictures.private_hosts": [server.host],
+            "interests.generator": "none",
+        }
+        sets = [word for name, value in changes.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+        words = ["trialigngr-demo", "--data", data, "--out", tmp_path / "run", "--until", "embeddings", *sets]
         done = cli("run", *words)
         assert done.code == 0, done.err
         assert "2 pictures could not be had (not found 1, not a picture 1); their items stay, without" in done.err

@@ -31,7 +31,7 @@ COLUMNS: dict[str, pl.DataType] = {
 class Item:
     """One item. Missing text is ``None``, never an empty string.
 
-    ``image_path`` is relative to the data folder, or absolute where the picture is kept elsewhere (`Kept`).
+    ``image_path`` is relative to the data folder, or absolute where the picture is kept elsewhere (`KeptPictures`).
     """
 
     item_id: str
@@ -50,7 +50,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptPictures:
     """Pictures that were fetched, unpacked or reduced: they lie in ``folder``, their names stand for their content.
 
     ``problems``: item id → why its picture could not be had. ``long_side``: no opened picture is longer.
@@ -67,7 +67,7 @@ class Catalog:
 
     table: pl.DataFrame
     root: Path
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptPictures = field(default_factory=KeptPictures)
 
     def __len__(self) -> int:
         return self.table.height

@@ -22,7 +22,7 @@ from trialigngr.catalog.folder import DataFolder, open_folder, read_items
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
-from trialigngr.catalog.items import Catalog, Kept
+from trialigngr.catalog.items import Catalog, KeptPictures
 from trialigngr.catalog.kcore import k_core
 from trialigngr.catalog.pictures import LONG_SIDE
 from trialigngr.catalog.placing import place_pictures, placed_paths
@@ -128,7 +128,7 @@ def load_catalog(folder: Path) -> Catalog:
     root = Path(os.path.normpath(folder / written["root"]))
     kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
     items, problems = placed_paths(pl.read_parquet(folder / "items.parquet"), folder, kept)
-    return Catalog(items, root, Kept(kept, written.get("long_side", LONG_SIDE), problems))
+    return Catalog(items, root, KeptPictures(kept, written.get("long_side", LONG_SIDE), problems))
 
 
 def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
