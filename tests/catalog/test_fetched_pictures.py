@@ -218,6 +218,24 @@ def test_what_was_fetched_is_not_fetched_again(server: PictureServer, tmp_path: 
     assert colour_of(load_catalog(moved / "catalog"), 3) == (0, 0, 13)
 
 
+def test_an_image_url_is_never_a_path(tmp_path: Path) -> None:
+    Image.new("RGB", (2000, 9)).save(tmp_path / "outside.png")
+    urls = [str(tmp_path / "outside.png"), "../outside.png", "file:///etc/passwd", "//host/x.png"]
+    items = written(tmp_path / "data", image_url=urls)
+    catalog, facts = placed(items, tmp_path / "run" / "catalog", PictureSettings())
+    assert [catalog.picture(row) for row in range(4)] == [None] * 4
+    assert facts == {"kept": 0, "failed": {}}
+    assert not (tmp_path / "run" / "pictures").exists()
+
+
+def test_the_log_names_the_hosts_that_are_missing(
+    server: PictureServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = ["https://cdn.test/a.png", "https://cdn.test:8443/b.png", server.url("to/https://away.test/c.png")]
+    placed(written(tmp_path / "data", image_url=urls), tmp_path / "run" / "catalog", known(server))
+    assert "does not name (cdn.test 1, cdn.test:8443 1, away.test 1)" in capsys.readouterr().err
+
+
 def test_another_run_s_pictures_are_none_of_a_run_that_may_not_fetch(server: PictureServer, tmp_path: Path) -> None:
     items = written(tmp_path / "data", image_url=[server.url("colour/red")])
     placed(items, tmp_path / "run" / "catalog", known(server))

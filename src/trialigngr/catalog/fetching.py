@@ -62,6 +62,14 @@ class FetchSettings(Settings):
     """Folder that keeps pictures by content; runs may share one. Without it, `pictures` in the run."""
 
 
+class UnnamedHostError(PictureError):
+    """A picture on a ``host`` that no setting names, or that leads to one."""
+
+    def __init__(self, place: Place) -> None:
+        self.host = place.host if place.at_home else f"{place.host}:{place.port}"
+        super().__init__(f"{self.host} is not among catalog.pictures.hosts.", "host not allowed")
+
+
 class UnreachableError(PictureError):
     """A picture that may be there another time. ``wait``: seconds that the server asks for."""
 
@@ -84,7 +92,7 @@ class Fetcher:
         """Return the place of a URL; raise `PictureError` when the settings do not name its host."""
         place = parse(url)
         if not is_named(place, (*self._what.hosts, *self._what.private_hosts)):
-            raise PictureError(f"{place.host}:{place.port} is not among catalog.pictures.hosts.", "host not allowed")
+            raise UnnamedHostError(place)
         return place
 
     def fetch(self, url: str) -> bytes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
+
+ADDRESS, DATA = r"(?i)^https?://", r"(?i)^data:"
+URL = f"{ADDRESS}|{DATA[4:]}"
 
 
 def drop_missing_pictures(items: pl.DataFrame, root: Path) -> tuple[pl.DataFrame, int]:
@@ -34,7 +38,7 @@ def drop_missing_pictures(items: pl.DataFrame, root: Path) -> tuple[pl.DataFrame
 
 def is_url(source: str) -> bool:
     """Say whether a picture is named by an address or holds itself (``data:``), and is no path."""
-    return source[:8].lower().startswith(("http://", "https://", "data:"))
+    return re.match(URL, source) is not None
 
 
 class _Places:

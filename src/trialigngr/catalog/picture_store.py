@@ -18,6 +18,7 @@ from threading import get_ident
 from urllib.parse import unquote_to_bytes
 
 from trialigngr.catalog.fetching import Fetcher, PictureSettings
+from trialigngr.catalog.image_paths import DATA, is_url
 from trialigngr.catalog.pictures import decode_picture, is_longer
 from trialigngr.foundation.errors import PictureError
 
@@ -36,10 +37,9 @@ class PictureStore:
 
         Raises `PictureError`, of a file only when it can be told by its header that it must be reduced.
         """
-        scheme = source[:8].lower()
-        if scheme.startswith("data:"):
+        if re.match(DATA, source):
             return self._kept(unpacked(source, self._settings.most_bytes))
-        return self._fetched(source) if scheme.startswith(("http://", "https://")) else self._reduced(root / source)
+        return self._fetched(source) if is_url(source) else self._reduced(root / source)
 
     def _fetched(self, url: str) -> Path:
         self._fetcher.permitted(url)  # what another run kept here may be none of this run's

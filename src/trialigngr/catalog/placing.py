@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from trialigngr.catalog.addresses import parse
-from trialigngr.catalog.fetching import Fetcher, FetchSettings, PictureSettings, UnreachableError
-from trialigngr.catalog.image_paths import is_url
+from trialigngr.catalog.fetching import Fetcher, FetchSettings, PictureSettings, UnnamedHostError, UnreachableError
+from trialigngr.catalog.image_paths import ADDRESS, DATA, URL
 from trialigngr.catalog.picture_store import PictureStore
 from trialigngr.catalog.pictures import quiet
 from trialigngr.foundation.console import log, progress
@@ -41,9 +40,10 @@ def place_pictures(what: PictureSettings, how: FetchSettings, root: Path, out: P
     `CatalogError` when so many in a row cannot be reached that it must be the network.
     """
     items = pl.read_parquet(out / "items.parquet")
-    sources = items.select(pl.coalesce("image_path", "image_url")).to_series()
+    # An image_url that is none is left alone: as a path it could lead anywhere.
+    sources = items.select(pl.coalesce("image_path", _only("image_url", URL))).to_series()
     with _working(what, how) as (store, pool):
-        placed = _placed(sources.drop_nulls().unique(maintain_order=True), store, pool, root, how)
+        placed, hosts = _placed(sources.drop_nulls().unique(maintain_order=True), store, pool, root, how)
     rows = [placed.get(source, Placed(None)) for source in sources]
     table = pl.DataFrame(
         [(item_id, *row) for item_id, row in zip(items["item_id"], rows, strict=True) if any(row)],
@@ -53,18 +53,21 @@ def place_pictures(what: PictureSettings, how: FetchSettings, root: Path, out: P
     table.write_parquet(out / FILE)
     _without_urls(items).write_parquet(out / "items.parquet")
     failed = dict(Counter(row.problem for row in rows if row.problem).most_common())
-    _say(failed, Counter(host for source, row in zip(sources, rows, strict=True) if (host := _refused(source, row))))
+    _say(failed, hosts)
     return {"kept": sum(row.file is not None for row in rows), "failed": failed}
 
 
 def _without_urls(items: pl.DataFrame) -> pl.DataFrame:
     """Return the items with nothing but paths in ``image_path``, and no data URL, long as it may be, anywhere."""
-    paths = [path if path and not is_url(path) else None for path in items["image_path"]]
-    urls = [
-        next((url for url in pair if url and url[:5].lower() != "data:" and is_url(url)), None)
-        for pair in items.select("image_url", "image_path").iter_rows()
-    ]
-    return items.with_columns(pl.Series("image_path", paths, pl.String), pl.Series("image_url", urls, pl.String))
+    path, url = pl.col("image_path"), pl.col("image_url")
+    return items.with_columns(
+        pl.when(~path.str.contains(URL)).then(path).alias("image_path"),
+        pl.coalesce(pl.when(~url.str.contains(DATA)).then(url), _only("image_path", ADDRESS)).alias("image_url"),
+    )
+
+
+def _only(column: str, pattern: str) -> pl.Expr:
+    return pl.when(pl.col(column).str.contains(pattern)).then(column)
 
 
 @contextmanager
@@ -82,8 +85,10 @@ def _working(what: PictureSettings, how: FetchSettings) -> Iterator[tuple[Pictur
 
 def _placed(
     sources: pl.Series, store: PictureStore, pool: ThreadPoolExecutor, root: Path, how: FetchSettings
-) -> dict[str, Placed]:
+) -> tuple[dict[str, Placed], Counter[str]]:
+    """Return what became of every source, and how often a host was met that no setting names."""
     found: dict[str, Placed] = {}
+    hosts = Counter[str]()
     lost = 0
     with progress("Getting pictures", len(sources)) as advance:
         for source, future in _in_turn(pool, store, root, sources, 4 * how.concurrency):
@@ -94,13 +99,14 @@ def _placed(
             except PictureError as error:
                 found[source] = Placed(None, error.reason)
                 lost = lost + 1 if isinstance(error, UnreachableError) else 0
+                hosts.update([error.host] if isinstance(error, UnnamedHostError) else [])
                 if lost == how.give_up_after:
                     raise CatalogError(
                         f"The last {lost} pictures could not be reached, at last: {error} What was fetched is kept; "
                         "mend the network and run again, or go on without with a higher calls.pictures.give_up_after."
                     ) from None
             advance()
-    return found
+    return found, hosts
 
 
 def _in_turn(
@@ -113,10 +119,6 @@ def _in_turn(
         if len(begun) == ahead:
             yield begun.popleft()
     yield from begun
-
-
-def _refused(source: str | None, placed: Placed) -> str | None:
-    return parse(source).host if source and placed.problem == "host not allowed" else None
 
 
 def _say(failed: dict[str, int], hosts: Counter[str]) -> None:
@@ -137,7 +139,9 @@ def placed_paths(items: pl.DataFrame, catalog: Path, folder: Path) -> tuple[pl.D
     if not (catalog / FILE).is_file():
         return items, {}
     table = pl.read_parquet(catalog / FILE)
-    kept = {item_id: os.path.normpath(folder / file) for item_id, file, _ in table.iter_rows() if file is not None}
-    problems = {item_id: problem for item_id, _, problem in table.iter_rows() if problem is not None}
-    paths = [kept.get(item_id, path) for item_id, path in items.select("item_id", "image_path").iter_rows()]
-    return items.with_columns(pl.Series("image_path", paths, pl.String)), problems
+    kept = table.select("item_id", kept=pl.concat_str(pl.lit(f"{folder}{os.sep}"), "file"))
+    paths = items.select("item_id", "image_path").join(kept, on="item_id", how="left", maintain_order="left")
+    problems = table.drop_nulls("problem").select("item_id", "problem")
+    return items.with_columns(paths.select(pl.coalesce("kept", "image_path").alias("image_path"))), dict(
+        problems.iter_rows()
+    )
