@@ -10,8 +10,8 @@ import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
 
-ADDRESS, DATA = r"(?i)^https?://", r"(?i)^data:"
-URL = f"{ADDRESS}|{DATA[4:]}"
+ADDRESS, DATA, URL = r"(?i)^https?://", r"(?i)^data:", r"(?i)^(https?://|data:)"
+"""Patterns of what is no path: an address, a picture that stands in the table itself, either."""
 
 
 def drop_missing_pictures(items: pl.DataFrame, root: Path) -> tuple[pl.DataFrame, int]:

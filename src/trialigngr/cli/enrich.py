@@ -19,7 +19,10 @@ def enrich() -> None:
 @_run
 @click.option("--items", default=10, show_default=True, help="Name this many items of each problem.")
 def status(run: Path, items: int) -> None:
-    """Print what is done, failed and to do of the stages of RUN that ask language models, and which pictures failed."""
+    """Print what is done, failed and to do of the stages of RUN that ask language models.
+
+    Before that, print which pictures could not be had or used, and why.
+    """
     from trialigngr.pipeline.enrichment import cost_lines, picture_lines, status_lines
     from trialigngr.recipes.recipe import read_recipe
 

@@ -14,6 +14,7 @@ from trialigngr.catalog.items import Catalog
 SAMPLE = 1000
 """Most captions behind distinct-n, which falls with the amount of text: only figures of as many texts compare."""
 MOST_TAGS, MOST_CATEGORIES, TAGS_OF_CATEGORY = 12, 10, 5
+"""How many the lists name."""
 _WORD = re.compile(r"\w+")
 Counts = tuple[tuple[str, int], ...]
 
@@ -95,7 +96,7 @@ def _of_captions(pictured: Sequence[bool], captions: Sequence[str | None]) -> Ca
     sample = [words(text) for text in texts[:: len(texts) // SAMPLE + 1]]
     return CaptionFigures(
         captions=len(texts),
-        items_without=1 - len(texts) / len(captions),
+        items_without=(len(captions) - len(texts)) / len(captions),
         pictured_without=_share(bare, sum(pictured)),
         mean_words=_share(sum(lengths), len(lengths)),
         fewest_words=min(lengths, default=None),
