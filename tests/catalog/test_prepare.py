@@ -220,7 +220,7 @@ def test_prepare_comes_back_byte_for_byte(tmp_path: Path) -> None:
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     run(data)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
-    assert set(first) == {"items.parquet", "histories.parquet", "source.json"}
+    assert set(first) == {"items.parquet", "pictures.parquet", "histories.parquet", "source.json"}
 
 
 def test_settings_are_checked() -> None:

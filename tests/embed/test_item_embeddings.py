@@ -106,6 +106,21 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [items.FILE, items.FUSION, items.TEXTS]
 
 
+def test_a_failed_picture_leaves_no_vector_of_another_item(
+    small: EmbedSettings, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors are those of a catalogue that never named the pictures that fail, chunk borders or not."""
+    usable = pl.col("image_path").is_in(["red.png", "lime.png", "blue.png"])
+    honest = Catalog(catalog.table.with_columns(pl.when(usable).then("image_path").alias("image_path")), catalog.root)
+    write(small, honest, tmp_path / "honest")
+    wanted_ND = load_embeddings(tmp_path / "honest")
+    for size in (1, 2, 512):
+        monkeypatch.setattr(items, "CHUNK", size)
+        write(small, catalog, tmp_path / f"failing{size}")
+        np.testing.assert_array_equal(load_embeddings(tmp_path / f"failing{size}"), wanted_ND)
+    assert len(np.unique(wanted_ND, axis=0)) == len(catalog)
+
+
 def test_switches_of_the_ablations(small: EmbedSettings, catalog: Catalog, tmp_path: Path) -> None:
     rest = {"captions": ["caption"] * 6, "tags": [["tag one", "tag two"]] * 6}
 

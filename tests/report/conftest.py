@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from trialigngr.enrich.statistics import CaptionFigures, CategoryTags, TagFigures, Written
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.page import (
     Counts,
     Curves,
+    Described,
     Difference,
     Interest,
     MetricTable,
     Page,
     Person,
     Recommended,
+    Seen,
     SidPanel,
     Span,
     Stage,
@@ -94,6 +97,18 @@ def _story(tiles: tuple[Tile, ...], place: int) -> Story:
     kin = tuple(tile for tile in tiles if tile.category == item.category)[:6]
     labels = ("Home", item.category or "")
     return Story(item, description, "Kiln & Co", labels, caption, interests, "homebody", text, SID_TEXT, kin)
+
+
+def _seen(tiles: tuple[Tile, ...]) -> Seen:
+    captions = CaptionFigures(320, 0.0123, 0.0062, 18.2, 9, 31, 0.97, 0.081, 0.304, 320)
+    counts = (("slow mornings at home", 120), ("gift giver", 31))
+    tags = TagFigures(1013, 0.031, 3.13, 2.4, 97, 61.3, 0.021, counts, (CategoryTags("Mugs", 81, counts),))
+    story = _story(tiles, 3)
+    items = (
+        Described(story.item, story.caption, story.interests, story.lifestyle),
+        Described(replace(tiles[1], picture=None), None, (), None, "not found", "the answer is no JSON"),
+    )
+    return Seen(Written(324, 322, captions, tags), items)
 
 
 def _figures(scale: float, metrics: tuple[float, ...] = (0.0841, 0.1283, 0.0527, 0.0669)) -> dict[str, Estimate]:
@@ -198,6 +213,7 @@ def page(tiles: tuple[Tile, ...]) -> Page:
             "beams": 20,
             "users": 1200,
         },
+        seen=_seen(tiles),
         sids=SidPanel(
             Quality(
                 items=324,
@@ -293,8 +309,15 @@ def bare(page: Page) -> Page:
         kin=(),
     )
     stages = tuple(stage for stage in page.stages if stage.name != "captions")
+    nothing = Written(
+        12101,
+        0,
+        CaptionFigures(0, 1.0, None, None, None, None, None, None, None, 0),
+        TagFigures(0, 1.0, 0.0, None, 0, 0.0, None, (), ()),
+    )
     return replace(
         page,
+        seen=Seen(nothing, (Described(strip(page.stories[0].item), None),)),
         counts=Counts(22363, 12101, 198502, 0, 22363),
         stages=stages,
         tasks=tasks,

@@ -213,7 +213,7 @@ def test_thumbnails_are_small_and_made_anew(page: Page, tmp_path: Path) -> None:
     story = replace(page.stories[0], item=Tile("Large", large), kin=())
     found = [
         value
-        for value in Seen(render(replace(page, people=(), stories=(story,)))).values("src")
+        for value in Seen(render(replace(page, seen=None, people=(), stories=(story,)))).values("src")
         if value.startswith("data:")
     ]
     picture = Image.open(io.BytesIO(base64.b64decode(found[0].split(",")[1])))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from PIL import Image
 
+from trialigngr.catalog.pictures import LONG_SIDE, is_file, open_picture
+from trialigngr.foundation.artifact import file_hash
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 COLUMNS: dict[str, pl.DataType] = {
@@ -26,7 +29,10 @@ COLUMNS: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item. Missing text is ``None``, never an empty string; ``image_path`` is relative to the data folder."""
+    """One item. Missing text is ``None``, never an empty string.
+
+    ``image_path`` is relative to the data folder, or absolute where the picture is kept elsewhere (`KeptPictures`).
+    """
 
     item_id: str
     title: str | None = None
@@ -44,11 +50,24 @@ class Item:
 
 
 @dataclass(frozen=True)
+class KeptPictures:
+    """Pictures that were fetched, unpacked or reduced: they lie in ``folder``, their names stand for their content.
+
+    ``problems``: item id → why its picture could not be had. ``long_side``: no opened picture is longer.
+    """
+
+    folder: Path | None = None
+    long_side: int = LONG_SIDE
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Catalog:
     """N items as a table in row order; ``root`` is the data folder that ``image_path`` is relative to."""
 
     table: pl.DataFrame
     root: Path
+    kept: KeptPictures = field(default_factory=KeptPictures)
 
     def __len__(self) -> int:
         return self.table.height
@@ -82,6 +101,19 @@ class Catalog:
             ) from None
 
     def picture(self, row: int) -> Path | None:
-        """Return the path of the item's picture file, or None when it has none. `catalog.pictures` opens it safely."""
+        """Return the path of the item's picture file, or None when it has none. `open_picture` opens it safely."""
         relative = self.table["image_path"][row]
         return self.root / relative if relative else None
+
+    def open_picture(self, row: int) -> Image.Image | None:
+        """Return the item's picture as `catalog.pictures` opens it, or None when it has none; raise `PictureError`."""
+        path = self.picture(row)
+        return None if path is None else open_picture(path, self.kept.long_side)
+
+    def picture_content(self, row: int) -> str | None:
+        """Return hex digits that stand for the bytes of the item's picture; ``missing`` when its file is not there."""
+        path = self.picture(row)
+        if path is None or not is_file(path):
+            return None if path is None else "missing"
+        folder = self.kept.folder
+        return path.stem if folder is not None and path.is_relative_to(folder) else file_hash(path)

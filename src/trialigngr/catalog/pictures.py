@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -16,14 +17,27 @@ from trialigngr.foundation.errors import PictureError
 MAX_BYTES = 32 * 1024 * 1024
 MAX_PIXELS = 64_000_000
 LONG_SIDE = 1024
-"""Larger pictures are reduced to this: no model here sees more, and memory stays bounded."""
+"""Larger pictures are reduced to this unless a setting says otherwise: about what the largest model here sees."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
 """Formats that are pixels and nothing else: no EPS, PDF or anything that starts an interpreter."""
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """More than 8 bits a channel: a plain conversion would clip them to white."""
 
 
-REASONS = ("missing", "empty", "too many bytes", "too many pixels", "not a picture", "broken")
+FILE_REASONS = ("missing", "empty", "too many bytes", "too many pixels", "not a picture", "broken")
+FETCH_REASONS = (
+    "bad address",
+    "host not allowed",
+    "private address",
+    "too many redirects",
+    "not found",
+    "refused",
+    "compressed",
+    "server error",
+    "connection failed",
+    "too slow",
+)
+REASONS = FILE_REASONS + FETCH_REASONS
 """Why a picture cannot be used, in the words of `PictureError.reason`."""
 
 
@@ -35,22 +49,48 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Return the picture as RGB, upright by its EXIF orientation, alpha on white, at most 1024 pixels on a side.
+def open_picture(path: Path, long_side: int = LONG_SIDE) -> Image.Image:
+    """Return the picture as RGB, upright by its EXIF orientation, alpha on white, no side longer than ``long_side``.
 
     Of an animation it is the first frame. Sizes are checked on the file and its header, before a pixel is decoded.
 
     Raises:
-        PictureError: one sentence, and a ``reason`` of `REASONS`.
+        PictureError: one sentence, and a ``reason`` of `FILE_REASONS`.
 
     """
+    with quiet():
+        return decode_picture(path, long_side)
+
+
+def quiet() -> warnings.catch_warnings[None]:
+    """Keep Pillow's many words about odd files to itself: what cannot be used is said once, by `PictureError`.
+
+    Filters of warnings belong to all threads: a thread pool is opened inside, it does not open this in its threads.
+    """
+    return warnings.catch_warnings(action="ignore")
+
+
+def decode_picture(path: Path, long_side: int) -> Image.Image:
+    """Return what `open_picture` does, for use inside `quiet`."""
+    with _opened(path) as image:
+        image.draft("RGB", (long_side, long_side))
+        return _plain_rgb(image, long_side)
+
+
+def is_longer(path: Path, long_side: int) -> bool:
+    """Say by its header whether a picture has a side longer than ``long_side``; raises as `decode_picture` does."""
+    with _opened(path) as image:
+        return max(image.size) > long_side
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Give the picture with its header read and its size checked; say what fails inside as a `PictureError`."""
     _check_file(path)
     try:
-        # Odd files make Pillow warn in many words; what cannot be used is said below, once.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_decoders()) as image:
+        with Image.open(path, formats=_decoders()) as image:
             _check_pixels(path, image)
-            image.draft("RGB", (LONG_SIDE, LONG_SIDE))
-            return _plain_rgb(image)
+            yield image
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -90,7 +130,7 @@ def _check_pixels(path: Path, image: Image.Image) -> None:
         raise PictureError(sentence, "too many pixels")
 
 
-def _plain_rgb(image: Image.Image) -> Image.Image:
+def _plain_rgb(image: Image.Image, long_side: int) -> Image.Image:
     image.seek(0)
     image.load()
     upright = ImageOps.exif_transpose(image)
@@ -100,7 +140,7 @@ def _plain_rgb(image: Image.Image) -> Image.Image:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     plain = upright.convert("RGB")
-    plain.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BOX)
+    plain.thumbnail((long_side, long_side), Image.Resampling.BOX)
     return plain
 
 

@@ -17,12 +17,15 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from trialigngr.catalog.fetching import FetchSettings, PictureSettings
 from trialigngr.catalog.folder import DataFolder, open_folder, read_items
 from trialigngr.catalog.histories import Histories
-from trialigngr.catalog.image_paths import drop_missing_pictures
+from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
-from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.items import Catalog, KeptPictures
 from trialigngr.catalog.kcore import k_core
+from trialigngr.catalog.pictures import LONG_SIDE
+from trialigngr.catalog.placing import place_pictures, placed_paths
 from trialigngr.catalog.split import Cuts, global_temporal, leave_last
 from trialigngr.foundation.artifact import file_hash
 from trialigngr.foundation.config import Settings
@@ -56,6 +59,8 @@ class CatalogSettings(Settings):
     """global-temporal: share of all interactions for validation."""
     test_share: float = Field(default=0.1, gt=0, lt=0.5)
     """global-temporal: share of all interactions for test, the latest ones."""
+    pictures: PictureSettings = Field(default_factory=PictureSettings)
+    """Which pictures are used, and how large."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,9 @@ class Dataset:
     histories: Histories
 
 
-def prepare(settings: CatalogSettings, data: Path, out: Path) -> dict[str, Any]:
-    """Write ``items.parquet``, ``histories.parquet`` and ``source.json`` into ``out`` and return the counts.
+def prepare(settings: CatalogSettings, data: Path, out: Path, fetching: FetchSettings | None = None) -> dict[str, Any]:
+    """Write ``items.parquet``, ``pictures.parquet``, ``histories.parquet`` and ``source.json`` into ``out``; return the
+    counts.
 
     Raises `CatalogError` for a folder that cannot be read as it is; the sentence says what to change.
     """
@@ -87,25 +93,42 @@ def prepare(settings: CatalogSettings, data: Path, out: Path) -> dict[str, Any]:
     facts["dropped"]["items_without_id"] = item_facts.pop("without_id")
     facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"]
     facts["pictures_missing"] = item_facts["pictures_missing"]
+    facts["pictures"] = _with_pictures(settings, fetching, data, out)
+    facts["without"]["image_path"] = load_catalog(out).table["image_path"].null_count()
     _say(facts)
     return facts
 
 
-def prepare_items(settings: CatalogSettings, path: Path, out: Path) -> dict[str, Any]:
+def prepare_items(
+    settings: CatalogSettings, path: Path, out: Path, fetching: FetchSettings | None = None
+) -> dict[str, Any]:
     """Write the items of a file, all of them, as a catalogue that no log goes with; return the counts.
 
     Raises `CatalogError` as `prepare` does.
     """
     items, facts = _load_items(path, settings)
     items.write_parquet(out / "items.parquet")
-    (out / "source.json").write_text(json.dumps({"root": _root_from(out, path.parent)}) + "\n", encoding="utf-8")
-    return {"items": items.height, "pictures_missing": facts["pictures_missing"]}
+    pictures = _with_pictures(settings, fetching, path.parent, out)
+    return {"items": items.height, "pictures_missing": facts["pictures_missing"], "pictures": pictures}
+
+
+def _with_pictures(settings: CatalogSettings, fetching: FetchSettings | None, root: Path, out: Path) -> dict[str, Any]:
+    """Bring the pictures of the written items to where they are opened, and write ``source.json``: where that is."""
+    how = fetching or FetchSettings(folder=str(out / "pictures"))
+    facts = place_pictures(settings.pictures, how, root, out)
+    places = {"root": _root_from(out, root), "pictures": _root_from(out, Path(how.folder))}
+    body = json.dumps(places | {"long_side": settings.pictures.long_side}) + "\n"
+    (out / "source.json").write_text(body, encoding="utf-8")
+    return facts
 
 
 def load_catalog(folder: Path) -> Catalog:
     """Return the items that `prepare` or `prepare_items` wrote into ``folder``."""
-    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))["root"]
-    return Catalog(pl.read_parquet(folder / "items.parquet"), Path(os.path.normpath(folder / written)))
+    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    root = Path(os.path.normpath(folder / written["root"]))
+    kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
+    items, problems = placed_paths(pl.read_parquet(folder / "items.parquet"), folder, kept)
+    return Catalog(items, root, KeptPictures(kept, written.get("long_side", LONG_SIDE), problems))
 
 
 def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -177,7 +200,6 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
         pl.Series("test_from", test_from, pl.Int64),
     )
     histories.write_parquet(out / "histories.parquet")
-    (out / "source.json").write_text(json.dumps({"root": _root_from(out, data)}) + "\n", encoding="utf-8")
     return {
         "kept": {"users": len(users), "items": table.height, "interactions": len(log)},
         "without": {
@@ -255,6 +277,8 @@ def items_fingerprint(path: Path, columns: Mapping[str, str] | None = None) -> s
     """Return 16 hex digits that change with an items file and with any picture that it names."""
     digest = sha256(f"{file_hash(path)}\n".encode())
     for relative in read_items(path, columns or {})["image_path"].drop_nulls().unique(maintain_order=True):
+        if is_url(relative):
+            continue  # it stands in the items file, and what lies there counts as fetched
         try:
             state = (path.parent / relative).stat()
         except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -18,23 +19,61 @@ def enrich() -> None:
 @_run
 @click.option("--items", default=10, show_default=True, help="Name this many items of each problem.")
 def status(run: Path, items: int) -> None:
-    """Print what is done, failed and to do of the stages of RUN that ask language models."""
-    from trialigngr.pipeline.enrichment import cost_lines, status_lines
+    """Print what is done, failed and to do of the stages of RUN that ask language models.
+
+    Before that, print which pictures could not be had or used, and why.
+    """
+    from trialigngr.pipeline.enrichment import cost_lines, picture_lines, status_lines
     from trialigngr.recipes.recipe import read_recipe
 
     recipe = read_recipe(str(run / "recipe.toml"))
-    for line in (*status_lines(recipe, run, items), *cost_lines(recipe, run)):
+    for line in (*picture_lines(run, items), *status_lines(recipe, run, items), *cost_lines(recipe, run)):
         click.echo(line)
 
 
 @enrich.command()
 @_run
-@click.argument("items", nargs=-1, required=True, metavar="ITEM…")
-def show(run: Path, items: tuple[str, ...]) -> None:
-    """Print caption, interests and lifestyle of ITEM… in RUN, who wrote them, and what went wrong."""
-    from trialigngr.pipeline.enrichment import shown
+@click.argument("items", nargs=-1, metavar="[ITEM…]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
+    """Print caption, interests and lifestyle of ITEM… in RUN, who wrote them, and what went wrong.
 
-    for item_id in items:
-        for name, value in shown(run, item_id).items():
+    Without ITEM, print what all captions and tags of RUN are like: how long, how varied, how many only repeat the
+    title, which are the most frequent.
+    """
+    from dataclasses import asdict
+
+    from trialigngr.pipeline.enrichment import shown
+    from trialigngr.pipeline.seeing import written, written_lines
+    from trialigngr.pipeline.sheet import open_parts
+
+    if not items:
+        told = written(open_parts(run))
+        click.echo(json.dumps(asdict(told), indent=2) if as_json else "\n".join(written_lines(told)))
+        return
+    found = [shown(run, item_id) for item_id in items]
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for one in found:
+        for name, value in one.items():
             click.echo(f"{name:10s} {value}")
         click.echo()
+
+
+@enrich.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN…")
+@click.option("--items", default=50, show_default=True, type=click.IntRange(1), help="Items on the sheet.")
+@click.option("--seed", default=0, show_default=True, help="Decides which items, and in which order.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The sheet, a CSV file.")
+def sheet(runs: tuple[Path, ...], items: int, seed: int, out: Path) -> None:
+    """Write a sheet for people to grade captions and tags of RUN… blindly.
+
+    Every item stands there with each run's answer, in shuffled order and without a name. Which answer is of which run
+    stands beside it, in NAME.key.csv: keep that from the graders.
+    """
+    from trialigngr.pipeline.sheet import draw_sheet, write_sheet
+
+    drawn = draw_sheet(runs, items, seed)
+    key = write_sheet(drawn, out)
+    click.echo(f"{out}: {len(drawn.rows)} answers to grade; which is whose stands in {key}")

@@ -15,7 +15,6 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import open_picture
 from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
 from trialigngr.embed.encoders import Encoder, start_encoders
 from trialigngr.embed.fusion import Block, Fusion, unit
@@ -109,9 +108,8 @@ def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, texts: Sequenc
     pictures: list[Image.Image | None] = [None] * len(rows)
     failed = Counter[str]()
     for place, row in enumerate(rows):
-        path = catalog.picture(row) if catalog is not None else None
         try:
-            pictures[place] = open_picture(path) if path is not None else None
+            pictures[place] = catalog.open_picture(row) if catalog is not None else None
         except PictureError as error:
             failed[error.reason] += 1
     arrays: Arrays = {"has_image": np.array([picture is not None for picture in pictures])}

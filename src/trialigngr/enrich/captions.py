@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import REASONS, count_reasons, is_file, open_picture
+from trialigngr.catalog.pictures import REASONS, count_reasons
 from trialigngr.enrich.answers import parse_text, refuse_other_script
 from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
@@ -20,7 +20,6 @@ from trialigngr.enrich.ledger import Kept, Origin
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.text import ItemText, item_text
-from trialigngr.foundation.artifact import file_hash
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 FILE = "captions.parquet"
@@ -88,15 +87,12 @@ class Captioning:
 
     def content(self, number: int) -> tuple[str, ...] | None:
         """Return what the caption of an item depends on; None without a picture."""
-        path = self.catalog.picture(number)
-        if path is None:
-            return None
-        return self._text(number), file_hash(path) if is_file(path) else "missing"
+        picture = self.catalog.picture_content(number)
+        return None if picture is None else (self._text(number), picture)
 
     def question(self, number: int) -> Question:
         """Return the question about an item's picture; raise `PictureError` when it cannot be used."""
-        path = self.catalog.picture(number)
-        picture = None if path is None else open_picture(path)
+        picture = self.catalog.open_picture(number)
         system = self.prompt.system if self.prompt else ""
         return Question(number, ItemText(""), picture, system, self._text(number))
 
@@ -139,12 +135,15 @@ def write_captions(
 
 def _write(catalog: Catalog, kept: list[Kept | None], name: str, out: Path) -> dict[str, Any]:
     captions = [one.text if one else None for one in kept]
+    not_had = catalog.kept.problems
     table = pl.DataFrame(
         {
             "item_id": catalog.ids,
             "caption": captions,
             "generator": [None if caption is None else name for caption in captions],
-            "problem": [one.problem if one else None for one in kept],
+            "problem": [
+                one.problem if one else not_had.get(item_id) for item_id, one in zip(catalog.ids, kept, strict=True)
+            ],
         },
         schema={"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String},
     )
@@ -154,7 +153,7 @@ def _write(catalog: Catalog, kept: list[Kept | None], name: str, out: Path) -> d
         "generator": name,
         "captions": table["caption"].count(),
         "distinct_captions": table["caption"].drop_nulls().n_unique(),
-        "without_picture": sum(catalog.picture(row) is None for row in range(len(catalog))),
+        "without_picture": catalog.table["image_path"].null_count() - len(not_had),
         "failed_pictures": count_reasons(table.filter(unusable)["problem"]),
         "failed_answers": count_reasons(table.filter(~unusable)["problem"]),
     }

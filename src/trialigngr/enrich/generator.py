@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 from pydantic import Field
 
+from trialigngr.catalog.fetching import FetchSettings
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
@@ -83,6 +84,8 @@ class CallSettings(Settings):
 class Calls(Settings):
     """How each stage calls its generator, and where what they wrote is kept."""
 
+    pictures: FetchSettings = Field(default_factory=FetchSettings)
+    """For pictures that are fetched."""
     captions: CallSettings = Field(default_factory=CallSettings)
     """For captions."""
     interests: CallSettings = Field(default_factory=CallSettings)
@@ -93,6 +96,10 @@ class Calls(Settings):
     def ledger_of(self, run: Path) -> Path:
         """Return the ledger of a run."""
         return Path(self.ledger) if self.ledger else run / LEDGER
+
+    def fetching(self, run: Path) -> FetchSettings:
+        """Return how pictures are fetched, with the folder that keeps those of a run."""
+        return self.pictures.model_copy(update={"folder": self.pictures.folder or str(run / "pictures")})
 
 
 @dataclass(frozen=True)

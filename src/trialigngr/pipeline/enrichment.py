@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from trialigngr.catalog.items import Catalog
+from trialigngr.catalog.pictures import REASONS
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
@@ -104,14 +105,36 @@ def _stage_lines(one: Asked, book: Ledger, most: int) -> Iterator[str]:
     origin, ids = one.inquiry.origin, one.inquiry.catalog.ids
     rows = list(rows_of(one.inquiry, one.recorded, range(len(ids))))
     kept = list(book.kept(row.key for row in rows))
-    failed: dict[str, list[str]] = {}
-    for row, answer in zip(rows, kept, strict=True):
-        if answer is not None and answer.text is None:
-            failed.setdefault(answer.problem or "", []).append(ids[row.number])
+    failed = {
+        ids[row.number]: answer.problem or ""
+        for row, answer in zip(rows, kept, strict=True)
+        if answer is not None and answer.text is None
+    }
     done = sum(answer is not None and answer.text is not None for answer in kept)
-    lost = sum(map(len, failed.values()))
+    lost = len(failed)
     yield f"{origin.stage} by {origin.generator}: {done:,} done, {lost:,} failed, {len(rows) - done - lost:,} to do"
-    for problem, some in sorted(failed.items(), key=lambda pair: -len(pair[1])):
+    yield from _by_problem(failed, most)
+
+
+def picture_lines(run: Path, most: int) -> Iterator[str]:
+    """Yield how many pictures failed, for which reason, and ``most`` of the items."""
+    if not (run / "catalog" / MANIFEST).is_file():
+        return
+    failed = dict(load_catalog(run / "catalog").kept.problems)
+    if (run / "captions" / MANIFEST).is_file():
+        table = pl.read_parquet(run / "captions" / CAPTIONS).filter(pl.col("problem").is_in(list(REASONS)))
+        failed |= dict(table.select("item_id", "problem").iter_rows())
+    if failed:
+        yield f"pictures: {len(failed):,} failed"
+        yield from _by_problem(failed, most)
+
+
+def _by_problem(failed: Mapping[str, str], most: int) -> Iterator[str]:
+    """Yield a line for each problem, the most frequent first, with ``most`` of its items."""
+    items: dict[str, list[str]] = {}
+    for item_id, problem in failed.items():
+        items.setdefault(problem, []).append(item_id)
+    for problem, some in sorted(items.items(), key=lambda pair: -len(pair[1])):
         yield f"  {len(some):,} × {problem}: {', '.join(some[:most])}{' …' if len(some) > most else ''}"
 
 
@@ -124,14 +147,16 @@ def shown(run: Path, item_id: str) -> dict[str, str]:
     tags = "; ".join(f"{tag['tag']} ({tag['confidence']})" for tag in mined["tags"])
     return {
         "item": f"{item_id}  {catalog[row].name}",
-        "picture": str(catalog.picture(row) or "none"),
+        "picture": str(catalog.picture(row) or _none(catalog.kept.problems.get(item_id))),
         "caption": _told(captions["caption"], captions),
         "interests": _told(tags, mined),
         "lifestyle": mined["lifestyle"] or "none",
     }
 
 
+def _none(problem: str | None) -> str:
+    return f"none: {problem}" if problem else "none"
+
+
 def _told(text: str | None, row: dict[str, str | None]) -> str:
-    if row["problem"]:
-        return f"none: {row['problem']}"
-    return f"{text} [{row['generator']}]" if text else "none"
+    return f"{text} [{row['generator']}]" if text and not row["problem"] else _none(row["problem"])

@@ -85,7 +85,10 @@ def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str
         items = load_catalog(batch / "catalog")
         return write_embeddings(recipe.embeddings, items, parts.captions, parts.tags, to, fusion)
 
-    line.add_from("catalog", recipe.catalog, {"items": fingerprint}, lambda to: prepare_items(recipe.catalog, path, to))
+    def catalog(to: Path) -> Facts:
+        return prepare_items(recipe.catalog, path, to, calls.fetching(live.out))
+
+    line.add_from("catalog", recipe.catalog, {"items": fingerprint}, catalog)
     line.add("captions", recipe.captions, "catalog", captions)
     line.add("interests", recipe.interests, "catalog captions", interests)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)

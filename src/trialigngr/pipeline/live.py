@@ -131,5 +131,6 @@ class LiveParts(Parts):
 
 
 def _absolute(catalog: Catalog) -> pl.DataFrame:
-    place = pl.lit(f"{catalog.root.absolute()}/") + pl.col("image_path")
-    return catalog.table.with_columns(place.alias("image_path"))
+    root = catalog.root.absolute()
+    places = [None if path is None else str(root / path) for path in catalog.table["image_path"]]
+    return catalog.table.with_columns(pl.Series("image_path", places, pl.String))

@@ -16,6 +16,7 @@ from trialigngr.metrics.intervals import Estimate
 from trialigngr.pipeline.grids import SHOWN, diagnostic_grids, result_grids
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.people import PEOPLE, people, stories
+from trialigngr.pipeline.seeing import seen
 from trialigngr.pipeline.sid_quality import beside
 from trialigngr.report.page import (
     Counts,
@@ -57,6 +58,7 @@ def page(run: Run) -> Page:
         stages=_stages(run),
         settings=run.recipe.model_dump(mode="json", exclude={"description"}),
         protocol=metrics["protocol"],
+        seen=seen(run.parts),
         sids=_sids(run),
         tables=_tables(metrics),
         differences=_differences(metrics),

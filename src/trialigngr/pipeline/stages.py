@@ -119,7 +119,8 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Wor
     else:
         root = data
         source = {"data": data_fingerprint(data, recipe.catalog.columns)}
-    line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to))
+    fetching = recipe.calls.fetching(out)
+    line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to, fetching))
     parts = Parts(recipe, out, seed, workers)
     _add_items(line, recipe, parts)
     _add_sids(line, recipe, parts)

@@ -46,7 +46,7 @@ class Recipe(Settings):
     interests: InterestSettings = Field(default_factory=InterestSettings)
     """MDIM: the interests behind the items."""
     calls: Calls = Field(default_factory=Calls)
-    """How language models are called for captions and interests; nothing of it changes an artifact."""
+    """How pictures are fetched and language models are called; nothing of it changes an artifact."""
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
     sasrec: SasRecSettings = Field(default_factory=SasRecSettings)

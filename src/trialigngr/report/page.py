@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trialigngr.enrich.statistics import Written
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.sids.quality import Quality
 from trialigngr.sids.tsne import CodeMap
@@ -185,6 +186,26 @@ class Story:
 
 
 @dataclass(frozen=True)
+class Described:
+    """An item beside what was written about it; the problems say why nothing was."""
+
+    item: Tile
+    caption: str | None
+    interests: tuple[Interest, ...] = ()
+    lifestyle: str | None = None
+    caption_problem: str = ""
+    interests_problem: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What captions and tags are like: figures over the catalogue, and some items."""
+
+    figures: Written
+    items: tuple[Described, ...] = ()
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything the page shows. ``settings`` and ``protocol`` may nest; ``made_on`` is a date as people read it.
 
@@ -199,6 +220,7 @@ class Page:
     stages: tuple[Stage, ...]
     settings: Mapping[str, Any]
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    seen: Seen | None = None
     sids: SidPanel | None = None
     tables: tuple[MetricTable, ...] = ()
     differences: tuple[Difference, ...] = ()

@@ -71,6 +71,7 @@ def _formats() -> dict[str, Callable[..., Any]]:
         "percent": percent,
         "figure": lambda value: f"{value:.4f}",
         "share": share,
+        "share_of": share_of,
         "signed": lambda value: f"{value:+.4f}".replace("-", "−"),
         "duration": duration,
         "excerpt": excerpt,
@@ -107,6 +108,11 @@ def percent(share: float, digits: int = 1) -> str:
 def share(value: float) -> str:
     """Return a value from 0 to 1 with three decimals, or a dash where there is none (NaN)."""
     return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def share_of(value: float | None) -> str:
+    """Return a share as ``12.8 %``, or a dash where there is nothing to share."""
+    return "–" if value is None else percent(value)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,99 @@
+"""Where a picture may be fetched from: hosts that a setting names, at addresses that are open to everybody."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from trialigngr.foundation.errors import PictureError
+
+PORTS = {"http": 80, "https": 443}
+SHOWN = 200
+"""Characters of an address in a message: a catalogue may have made it of any length."""
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class Place(NamedTuple):
+    """An address on the web, taken apart. ``path`` is what is asked for, ready to be sent."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the port is the scheme's own."""
+        return self.port == PORTS[self.scheme]
+
+
+def parse(url: str) -> Place:
+    """Return the place of an http(s) URL; raise `PictureError` for any other, or one that carries a user's name."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme.lower(), (parts.hostname or "").rstrip("."), parts.port
+        host = host if host.isascii() else host.encode("idna").decode()
+    except (ValueError, UnicodeError):
+        raise PictureError(f"{url[:SHOWN]!r} is no address.", "bad address") from None
+    if scheme not in PORTS or not host or parts.username is not None or not host.isprintable() or " " in host:
+        raise PictureError(f"{url[:SHOWN]!r} is no plain http or https address.", "bad address")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{_query(parts.query)}" if parts.query else "")
+    return Place(scheme, host, PORTS[scheme] if port is None else port, path)
+
+
+def _query(query: str) -> str:
+    return quote(query, safe="/%:@!$&'()*+,;=~-._?")
+
+
+def is_named(place: Place, hosts: Sequence[str]) -> bool:
+    """Say whether one of ``hosts`` names the place: ``cdn.shop.com``, ``*.shop.com`` (all below it), or with a port.
+
+    Without a port only the scheme's own fits.
+    """
+    return any(_fits(place, host.strip().lower()) for host in hosts)
+
+
+def _fits(place: Place, named: str) -> bool:
+    host, colon, port = named.rpartition(":")
+    if not colon or not port.isdecimal() or host.endswith(":"):
+        host, right_port = named, place.at_home
+    else:
+        right_port = place.port == int(port)
+    host = host.strip("[]")
+    below = host.startswith("*.") and place.host.endswith(host[1:])
+    return right_port and (below or place.host == host)
+
+
+def addresses_of(place: Place, private: bool) -> list[str]:
+    """Return the addresses that the host's name stands for now. Connect to these and resolve no second time.
+
+    Unless ``private``, one address that is not open to everybody (loopback, link-local, a private network, reserved)
+    is enough to raise `PictureError`. Raises `OSError` when the name cannot be resolved.
+    """
+    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not private and (closed := [one for one in addresses if not is_public(one)]):
+        raise PictureError(
+            f"{place.host} is {closed[0]}, an address inside a network; if pictures are to come from there, name the "
+            "host in catalog.pictures.private_hosts.",
+            "private address",
+        )
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    """Say whether an address is open to everybody; of an IPv6 address that wraps an IPv4 one, that one counts."""
+    ip = ip_address(address)
+    inner = _inner(ip) if isinstance(ip, IPv6Address) else None
+    if inner is not None:
+        return is_public(str(inner))
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+def _inner(ip: IPv6Address) -> IPv4Address | None:
+    if ip in _NAT64:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
