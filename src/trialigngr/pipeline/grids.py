@@ -92,7 +92,7 @@ def diagnostics(run: Run) -> dict[str, Any] | None:
 COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
 
 
-def cells(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def cells(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return what stands below `COLUMNS`: a run's figure, and what it must be held against."""
     probe, titles, none = body["probe"], body["titles"], ("–", "")
     first = none
