@@ -92,6 +92,7 @@ def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cl
     done = cli("evaluate", tiny_run, copied_run)
     assert done.code == 0, done.err
     assert "run differs: beams 30" in done.out
+    assert cli("compare", tiny_run, copied_run).out == done.out, "another word for it"
 
 
 @pytest.mark.parametrize("ks", ["[0]", "[-1]", '["ten"]'])

@@ -38,7 +38,8 @@ def block_markdown(block: Block) -> str:
     ruled = ("---", *["---:"] * (len(block.head) - 1))
     cells = [[cell.replace("|", "/") for cell in row] for row in (block.head, ruled, *block.rows)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return f"{table}\n\n{block.note}" if block.note else table
+    note = "  \n".join(block.note.splitlines())
+    return f"{table}\n\n{note}" if note else table
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
