@@ -14,9 +14,6 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
 Command = Sequence[str]
 
 # ru_maxrss of a child begins at what its parent held when it was started, so a small interpreter stands between.
@@ -50,6 +47,10 @@ def at_least(what: str, value: float, limit: float, unit: str = "") -> Check:
 
 def report(name: str, checks: Sequence[Check]) -> None:
     """Print a table for people and, as the last line, one JSON object for programs (NaN and infinity become null)."""
+    # Here, because a machine with a GPU need not have it to measure.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("check", "value", "goal", "", title=f"benchmark {name}", title_justify="left")
     for check in checks:
         table.add_row(check.what, f"{check.value:.4g}", check.goal, "ok" if check.ok else "MISSED")

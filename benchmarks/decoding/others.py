@@ -30,7 +30,7 @@ def written(n: int) -> Tensor:
 
 def generated(model: Any, asked: list[list[int]], beams: int, **constraint: Any) -> Any:
     """Return what Hugging Face's beam search writes, with its scores."""
-    tokens_BT = torch.tensor(asked)
+    tokens_BT = torch.tensor(asked, device=model.device)
     with torch.inference_mode():
         return model.generate(
             tokens_BT,
@@ -61,28 +61,29 @@ def callback(n: int) -> Callable[[int, Tensor], list[int]]:
 class VectorisedMask(LogitsProcessor):  # type: ignore[misc]  # transformers' classes are untyped
     """A mask over the vocabulary from arrays, with no Python per beam; prompts are expanded by `generate`."""
 
-    def __init__(self, n: int) -> None:
-        self.trie = Trie.from_codes(codes(n))
-        self.code_of = torch.arange(VOCABULARY) - int(TOKENS_LK[0, 0])
-        self.widest = [int(np.diff(level.children).max()) for level in self.trie.levels]
+    def __init__(self, n: int, width: int = PROMPT, device: str = "cpu") -> None:
+        levels, self.width = Trie.from_codes(codes(n)).levels, width
+        self.widest = [int(np.diff(level.children).max()) for level in levels]
+        self.children = [torch.from_numpy(level.children).to(device) for level in levels]
+        self.tokens = [
+            torch.from_numpy(tokens_K[level.codes_M]).to(device)
+            for tokens_K, level in zip(TOKENS_LK, levels, strict=True)
+        ]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the scores with −inf for every token that may not follow."""
         mask_XV = torch.zeros_like(scores, dtype=torch.bool)
-        nodes_XC = torch.arange(len(self.trie.levels[0])).expand(len(scores), -1)
+        nodes_XC = torch.arange(len(self.tokens[0]), device=scores.device).expand(len(scores), -1)
         real_XC = torch.ones_like(nodes_XC, dtype=torch.bool)
-        for depth, token_X in enumerate(input_ids[:, PROMPT:].T):
-            place_X = (self._tokens(depth, nodes_XC) == token_X[:, None]).logical_and(real_XC).int().argmax(1)
-            children = torch.from_numpy(self.trie.levels[depth].children)
+        for depth, token_X in enumerate(input_ids[:, self.width :].T):
+            place_X = (self.tokens[depth][nodes_XC] == token_X[:, None]).logical_and(real_XC).int().argmax(1)
+            children = self.children[depth]
             node_X = nodes_XC.gather(1, place_X[:, None])[:, 0]
-            nodes_XC = children[node_X][:, None] + torch.arange(self.widest[depth])
+            nodes_XC = children[node_X][:, None] + torch.arange(self.widest[depth], device=scores.device)
             real_XC = nodes_XC < children[node_X + 1][:, None]
             nodes_XC = torch.where(real_XC, nodes_XC, children[node_X][:, None])
-        mask_XV.scatter_(1, self._tokens(input_ids.shape[1] - PROMPT, nodes_XC), True)
+        mask_XV.scatter_(1, self.tokens[input_ids.shape[1] - self.width][nodes_XC], True)
         return scores.masked_fill(~mask_XV, float("-inf"))
-
-    def _tokens(self, depth: int, nodes: Tensor) -> Tensor:
-        return torch.from_numpy(TOKENS_LK[depth])[torch.from_numpy(self.trie.levels[depth].codes_M).long()[nodes]]
 
 
 def vectorised(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode:

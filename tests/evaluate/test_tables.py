@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.comparison import METRICS, Block, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.paper import paper_rows
-from trialigngr.evaluate.tables import FORMATS
+from trialigngr.evaluate.tables import BLOCK_FORMATS, FORMATS
 from trialigngr.metrics.intervals import Estimate
 
 PROTOCOL = {
@@ -87,3 +87,14 @@ def test_json_holds_everything(found: Comparison) -> None:
     body = json.loads(FORMATS["json"](found))
     assert body["versus"][0]["p"]["HR@10"] == 0.0004
     assert body["lines"][0]["seeds"]["HR@5"]["values"] == [0.25, 0.23]
+
+
+def test_one_table_alone() -> None:
+    block = Block(("", "BLEU-4 & co"), (("run_1", "41.2%"),), "First.\nSecond.")
+    assert BLOCK_FORMATS["text"](block).splitlines() == [
+        "        BLEU-4 & co", "run_1         41.2%", "First.", "Second.",
+    ]  # fmt: skip
+    assert BLOCK_FORMATS["markdown"](block).endswith("| run_1 | 41.2% |\n\nFirst.  \nSecond.")
+    latex = BLOCK_FORMATS["latex"](block).splitlines()
+    assert latex[:3] == ["% First.", "% Second.", r"\begin{tabular}{lc}"]
+    assert [latex[4], latex[6]] == [r" & BLEU-4 \& co \\", r"run\_1 & 41.2\% \\"]

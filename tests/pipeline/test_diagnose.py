@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr.pipeline import load
 from trialigngr.pipeline.diagnose import _features, _written
+from trialigngr.pipeline.grids import enriched_by
 from trialigngr.tasks.task import TASKS
 
 pytest.importorskip("sacrebleu")
@@ -37,9 +39,39 @@ def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
     assert "title BLEU-4" in (copied_run / "diagnostics.txt").read_text("utf-8")
     page = (copied_run / "report.html").read_text("utf-8")
     assert 'id="diagnostics"' in page
-    again = cli("diagnose", copied_run, "--items", 20, "--json")
+    again = cli("diagnose", copied_run, "--items", 20, "--format", "json")
     assert "are there, kept" in again.err
-    assert json.loads(again.out)[str(copied_run)] == found
+    assert json.loads(again.out)["runs"]["run"] == {"enriched": "full", "figures": found}
+
+
+def test_runs_stand_side_by_side_above_the_papers_rows(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
+    plain, full = (Path(shutil.copytree(tiny_run, tmp_path / name)) for name in ("plain", "full"))
+    done = cli("run", "trialigngr-demo+text-only", "--out", plain, *tiny(train__max_steps=4))
+    assert done.code == 0, done.err
+    done = cli("diagnose", plain, full, "--items", 5)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:9] if not line.startswith("  ")] == [
+        "plain (text-only)", "full (full)", "paper: text-only", "paper: +CMSA", "paper: +MDIM", "paper: full",
+    ]  # fmt: skip
+    assert lines[8].split()[-4:] == ["78.3%", "0.623", "64.7%", "–"]
+    assert sum("2 layers, 256 hidden" in line for line in lines) == 1, "one way of looking is told once"
+    markdown = cli("diagnose", plain, full, "--items", 5, "--format", "markdown").out
+    assert "| paper: full | 78.3% | 0.623 | 64.7% | – |" in markdown
+    latex = cli("diagnose", plain, full, "--items", 5, "--format", "latex").out
+    assert r"paper: full & 78.3\% & 0.623 & 64.7\% & – \\" in latex
+    twice = cli("diagnose", plain, plain)
+    assert (twice.code, "is given twice" in twice.err) == (2, True)
+
+
+def test_what_sids_are_made_from(tiny_run: Path) -> None:
+    run = load(tiny_run)
+    for captions, interests, name in ((0, 0, "text-only"), (1, 0, "+CMSA"), (0, 1, "+MDIM"), (1, 1, "full")):
+        embeddings = run.recipe.embeddings.model_copy(
+            update={"use_captions": bool(captions), "use_interests": bool(interests)}
+        )
+        run.recipe = run.recipe.model_copy(update={"embeddings": embeddings})
+        assert enriched_by(run) == name
 
 
 def test_a_report_without_them_has_no_such_section(tiny_run: Path) -> None:

@@ -16,6 +16,7 @@ from trialigngr.evaluate.lists import TargetLists
 from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
 from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
+from trialigngr.report.write import protocol_rows
 
 Cli = Callable[..., Done]
 
@@ -48,6 +49,12 @@ def test_invalid_is_measured_and_nought(tiny_run: Path) -> None:
     found = body(tiny_run)
     assert found["protocol"]["invalid_rate"] == 0.0
     assert {way[system]["invalid"] for way in (found["lists"], found["lists_unseen"]) for system in way} == {0.0}
+
+
+def test_the_page_has_a_name_and_a_sentence_for_all_of_the_protocol(tiny_run: Path) -> None:
+    rows = protocol_rows(body(tiny_run)["protocol"])
+    assert [name for name, meaning, _ in rows if not meaning] == []
+    assert not [name for name, _, _ in rows if set("._") & set(name)]
 
 
 def test_slices_add_up_to_the_whole(tiny_run: Path) -> None:
@@ -85,6 +92,7 @@ def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cl
     done = cli("evaluate", tiny_run, copied_run)
     assert done.code == 0, done.err
     assert "run differs: beams 30" in done.out
+    assert cli("compare", tiny_run, copied_run).out == done.out, "another word for it"
 
 
 @pytest.mark.parametrize("ks", ["[0]", "[-1]", '["ten"]'])

@@ -211,7 +211,7 @@ def page(tiles: tuple[Tile, ...]) -> Page:
             "seen_items": "not masked",
             "candidates": "all items",
             "beams": 20,
-            "users": 1200,
+            "test_users": 1200,
         },
         seen=_seen(tiles),
         sids=SidPanel(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report import charts, flow, words
 from trialigngr.report.page import Curves, MetricTable, Page, Stage, System
-from trialigngr.report.write import duration, excerpt, flat, headline, percent, sid_level
+from trialigngr.report.write import duration, excerpt, flat, headline, percent, protocol_rows, sid_level
 
 
 def test_thinning_takes_means_of_neighbours_and_leaves_out_what_is_not_finite() -> None:
@@ -136,5 +136,13 @@ def test_words_for_metrics_and_protocol() -> None:
     assert "first 10 suggestions" in words.metric_meaning("HR@10")
     assert words.metric_meaning("something") == ""
     assert [names for names, _ in words.glossary(["HR@5", "HR@10", "NDCG@5", "odd"])] == ["HR@5, HR@10", "NDCG@5"]
-    assert words.protocol_meaning("history_cap")
-    assert words.protocol_meaning("unheard_of") == ""
+
+
+def test_a_protocol_in_words() -> None:
+    rows = protocol_rows(
+        {"data": {"users": 22363}, "k_core": 5, "seeds": [0, 1], "invalid_rate": 0.00123, "odd_one": 1}
+    )
+    assert [(name, value) for name, _, value in rows] == [
+        ("users", "22,363"), ("k-core", "5"), ("seeds", "0, 1"), ("invalid", "0.12 %"), ("odd one", "1"),
+    ]  # fmt: skip
+    assert [bool(meaning) for _, meaning, _ in rows] == [True, True, True, True, False]

@@ -30,6 +30,9 @@ COMMANDS = {
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 
+ALSO = {"compare": "evaluate"}
+"""Another word for a command, which the help leaves out."""
+
 
 class _Lazy(click.Group):
     """Imports a command's module when the command is asked for."""
@@ -38,10 +41,11 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        asked = ALSO.get(cmd_name, cmd_name)
+        if asked not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name])
-        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(COMMANDS[asked])
+        name = asked.replace("-", "_")
         command: click.Command = getattr(module, f"{name}_" if name == "import" else name)
         return command
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,19 +10,22 @@ import click
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--items", default=1000, show_default=True, help="Items whose titles are written.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diagnose(runs: tuple[Path, ...], items: int, as_json: bool) -> None:
+@click.option(
+    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "markdown", "latex", "json"])
+)
+def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
     """Say what the models of RUNS know of their SIDs (the paper's Table 7), beside what chance would reach.
 
     A probe reads an item's category from the embeddings of its SID tokens; the model writes titles from SIDs. The
-    result goes into each run's diagnostics.json, diagnostics.txt and report.
+    runs stand in one table, with the paper's rows below; each run's own result goes into its diagnostics.json,
+    diagnostics.txt and report.
     """
-    from trialigngr.pipeline import load
-    from trialigngr.pipeline.diagnose import as_text
-    from trialigngr.pipeline.diagnose import diagnose as look
+    from trialigngr.evaluate.tables import BLOCK_FORMATS
+    from trialigngr.pipeline.diagnose import as_json, diagnose_all
+    from trialigngr.pipeline.grids import diagnosis_table
 
-    found = {str(run): look(load(run), items) for run in runs}
-    click.echo(json.dumps(found, ensure_ascii=False, indent=2) if as_json else as_text(found))
+    found = diagnose_all(runs, items)
+    click.echo(as_json(found) if form == "json" else BLOCK_FORMATS[form](diagnosis_table(found)))
 
 
 @click.command()

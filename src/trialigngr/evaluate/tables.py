@@ -11,10 +11,11 @@ from trialigngr.evaluate.comparison import Block, Comparison, blocks, protocol_l
 
 def as_text(found: Comparison) -> str:
     """Return the tables for a terminal."""
-    return "\n\n".join(["\n".join(protocol_lines(found)), *map(_text, blocks(found))])
+    return "\n\n".join(["\n".join(protocol_lines(found)), *map(block_text, blocks(found))])
 
 
-def _text(block: Block) -> str:
+def block_text(block: Block) -> str:
+    """Return one table for a terminal."""
     widths = [max(map(len, column)) for column in zip(block.head, *block.rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -29,14 +30,16 @@ def _text(block: Block) -> str:
 
 def as_markdown(found: Comparison) -> str:
     """Return the tables with their protocol as Markdown."""
-    return "\n\n".join(["  \n".join(protocol_lines(found)), *map(_markdown, blocks(found))])
+    return "\n\n".join(["  \n".join(protocol_lines(found)), *map(block_markdown, blocks(found))])
 
 
-def _markdown(block: Block) -> str:
+def block_markdown(block: Block) -> str:
+    """Return one table as Markdown."""
     ruled = ("---", *["---:"] * (len(block.head) - 1))
     cells = [[cell.replace("|", "/") for cell in row] for row in (block.head, ruled, *block.rows)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return f"{table}\n\n{block.note}" if block.note else table
+    note = "  \n".join(block.note.splitlines())
+    return f"{table}\n\n{note}" if note else table
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
@@ -44,6 +47,14 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{"
 
 def _escaped(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text.replace("\\", "/").replace("^", " "))
+
+
+def block_latex(block: Block) -> str:
+    """Return one table for ``booktabs``, its note as a comment above."""
+    rows = [f"% {line}" for line in block.note.splitlines()]
+    rows += [r"\begin{tabular}{l" + "c" * (len(block.head) - 1) + "}", r"\toprule"]
+    head, *lines = (" & ".join(map(_escaped, row)) + r" \\" for row in (block.head, *block.rows))
+    return "\n".join([*rows, head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def as_latex(found: Comparison) -> str:
@@ -85,3 +96,9 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
     "json": as_json,
 }
 """Name → how a comparison is written."""
+BLOCK_FORMATS: dict[str, Callable[[Block], str]] = {
+    "text": block_text,
+    "markdown": block_markdown,
+    "latex": block_latex,
+}
+"""Name → how one table is written."""

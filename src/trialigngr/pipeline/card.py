@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 import trialigngr
 from trialigngr.pipeline.parts import Parts
@@ -14,6 +18,10 @@ pipeline_tag: text-generation
 tags: [recommendation, semantic-ids, trialigngr]
 ---
 """
+
+NAMES = ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model", "model.name")
+"""Settings that name something public, or else a file or folder of this machine."""
+_PUBLIC = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def card(parts: Parts, facts: dict[str, Any]) -> str:
@@ -49,13 +57,34 @@ Protocol: {min(recipe.train.validate_users, len(counts.histories)):,} users, ite
 items not masked, {recipe.decode.beams} beams over the trie, at most {recipe.prompt.history_cap} items of history.
 
 ## Recipe
-```toml
-{recipe.to_toml()}```
-"""
+{_published(recipe)}"""
 
 
 def _start(recipe: Recipe) -> str:
     if recipe.model.name == "scratch":
         return "A Qwen2 from scratch"
     way = f"LoRA of rank {recipe.model.lora.rank}, merged" if recipe.model.lora.rank else "trained whole"
-    return f"From `{recipe.model.name}`, {way}"
+    return f"From `{recipe.model.name}`, {way}" if _is_public(recipe.model.name) else f"From a local model, {way}"
+
+
+def _published(recipe: Recipe) -> str:
+    """Return the recipe without what is private to the place where it ran, and a sentence that names what that is."""
+    tree = recipe.model_dump(mode="json", exclude_none=True, exclude={"calls"})
+    private = []
+    for name in NAMES:
+        stage, key = name.split(".")
+        if not _is_public(tree[stage][key]):
+            private.append(name)
+            del tree[stage][key]
+    names = ", ".join(f"`{name}`" for name in (*private, "calls"))
+    return f"""Left out, as private to the machine where it ran: {names}.
+
+```toml
+{tomli_w.dumps(tree)}```
+"""
+
+
+def _is_public(name: str) -> bool:
+    """Say whether a name is empty, or one of a hub or of this package, not a path."""
+    hub_like = _PUBLIC.fullmatch(name) is not None and not name.endswith(".toml")
+    return not name or (hub_like and not Path(name).exists())

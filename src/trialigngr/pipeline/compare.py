@@ -28,7 +28,7 @@ def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sli
     Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, and for
     a run given twice; `RecipeError` for a metric that is none.
     """
-    runs, names, ks = [load(folder) for folder in folders], _names(folders), _lengths(metrics)
+    runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths(metrics)
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
     for run in runs:
         _refuse_longer(run, max(ks))
@@ -105,8 +105,11 @@ def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]
     return tuple(found)
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Return what each run is called in a table: its folder's name, or the whole path where two have the same."""
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Return what each run is called in a table: its folder's name, or the whole path where two have the same.
+
+    Raises `ArtifactError` for a run given twice.
+    """
     paths = [folder.resolve() for folder in folders]
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ArtifactError(f"{min(twice)} is given twice; compare each run once.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,18 @@ import numpy.typing as npt
 
 from trialigngr.catalog.items import Item
 from trialigngr.decode.greedy import write_greedily
+from trialigngr.evaluate.paper import DIAGNOSED
 from trialigngr.evaluate.probe import FEWEST, HELD_OUT, HIDDEN, category_probe
+from trialigngr.evaluate.tables import block_text
 from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu, bleu_4
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
-from trialigngr.pipeline.grids import BESIDE, COLUMNS, DIAGNOSTICS, cells, diagnostics
-from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.compare import run_names
+from trialigngr.pipeline.grids import DIAGNOSTICS, Diagnosis, diagnosis_table, diagnostics, enriched_by
+from trialigngr.pipeline.loaded import Run, load
 from trialigngr.pipeline.page import write_report
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.running import alone
@@ -31,6 +35,21 @@ from trialigngr.tasks.task import TASKS, View
 
 SHOWN = 5
 """Titles kept as examples."""
+
+
+def diagnose_all(folders: Sequence[Path], items: int = 1000) -> dict[str, Diagnosis]:
+    """Return the diagnostics of finished runs by name, in order; each run keeps its own (`diagnose`)."""
+    runs = [load(folder) for folder in folders]
+    return {
+        name: Diagnosis(enriched_by(run), diagnose(run, items))
+        for name, run in zip(run_names(folders), runs, strict=True)
+    }
+
+
+def as_json(found: Mapping[str, Diagnosis]) -> str:
+    """Return everything as JSON, the paper's rows too."""
+    body = {"runs": {name: asdict(own) for name, own in found.items()}, "paper": DIAGNOSED}
+    return json.dumps(body, ensure_ascii=False, indent=2)
 
 
 def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
@@ -50,7 +69,8 @@ def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
         parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
         body = {"of": wanted, "probe": _probe(parts), "titles": _titles(parts, items)}
         write_text_atomically(run.folder / DIAGNOSTICS, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
-        write_text_atomically(run.folder / "diagnostics.txt", as_text({run.folder.name: body}) + "\n")
+        table = diagnosis_table({run.folder.name: Diagnosis(enriched_by(run), body)})
+        write_text_atomically(run.folder / "diagnostics.txt", block_text(table) + "\n")
         if (run.folder / "metrics.json").is_file():
             write_report(run)
     return body
@@ -135,16 +155,3 @@ def _judged(items: Sequence[Item], written: Sequence[str], blind: Sequence[str])
         "attribute_recall": {name: attribute_recall(titles, wanted) for name, titles in recalls.items()},
         "says": f"{len(items):,} items that T2 saw in training, greedy, words only; {signature}",
     }
-
-
-def as_text(found: dict[str, dict[str, Any]]) -> str:
-    """Return the diagnostics of runs side by side, each beside what chance reaches."""
-    width = max(map(len, found)) + 2
-    lines = [f"{'':{width}s}" + "".join(f"{name:>38s}" for name in COLUMNS)]
-    for name, body in found.items():
-        told = (f"{value} ({beside})" if beside else value for value, beside in cells(body))
-        lines.append(f"{name:{width}s}" + "".join(f"{cell:>38s}" for cell in told))
-    lines.append(BESIDE)
-    for name, body in found.items():
-        lines += [f"{name}: {body[part].get('says') or body[part]['absent']}" for part in ("probe", "titles")]
-    return "\n".join(lines)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from trialigngr.evaluate.paper import paper_diagnostics, paper_rows
+from trialigngr.evaluate.comparison import Block
+from trialigngr.evaluate.paper import DIAGNOSED, DIAGNOSED_SAYS, paper_diagnostics, paper_rows
 from trialigngr.pipeline.loaded import Run
 from trialigngr.report.page import Grid
 
@@ -90,13 +92,13 @@ def diagnostics(run: Run) -> dict[str, Any] | None:
 COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
 
 
-def cells(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def cells(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return what stands below `COLUMNS`: a run's figure, and what it must be held against."""
     probe, titles, none = body["probe"], body["titles"], ("–", "")
     first = none
     if "absent" not in probe:
         found, shuffled, majority = (probe[name] for name in ("accuracy", "shuffled", "majority"))
-        first = (f"{found['value']:.1%}", f"shuffled {shuffled['value']:.1%}, majority {majority['value']:.1%}")
+        first = (interval(found), f"shuffled {shuffled['value']:.1%}, majority {majority['value']:.1%}")
     if "absent" in titles:
         return (first, none, none, none)
     bleu, recall = titles["bleu_4"], titles["attribute_recall"]
@@ -108,18 +110,59 @@ def cells(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
+def interval(figure: Mapping[str, float]) -> str:
+    """Return ``41.2% [38.0%, 44.4%]``."""
+    return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found, and what the run's SIDs are made from, as the paper's Table 7 calls it."""
+
+    enriched: str
+    figures: Mapping[str, Any]
+
+
+def enriched_by(run: Run) -> str:
+    """Return what a run's SIDs are made from: ``text-only``, ``+CMSA``, ``+MDIM`` or ``full``."""
+    chosen = run.recipe.embeddings
+    captioned = chosen.use_captions and run.manifest("captions").facts["captions"] > 0
+    tagged = chosen.use_interests and run.manifest("interests").facts["tags"] > 0
+    return tuple(DIAGNOSED)[captioned + 2 * tagged]
+
+
+def diagnosis_table(found: Mapping[str, Diagnosis]) -> Block:
+    """Return the diagnostics of runs as one table, each run's figures above what chance reaches, the paper's below."""
+    rows: list[tuple[str, ...]] = []
+    for name, own in found.items():
+        figures, beside = zip(*cells(own.figures), strict=True)
+        rows += [(f"{name} ({own.enriched})", *figures), ("  beside", *beside)]
+    rows += [(f"paper: {name}", *(own.get(c, "–") for c in COLUMNS)) for name, own in DIAGNOSED.items()]
+    return Block(("", *COLUMNS), tuple(rows), "\n".join([BESIDE, *_said(found), f"Paper: {DIAGNOSED_SAYS}."]))
+
+
+def _said(found: Mapping[str, Diagnosis]) -> Iterator[str]:
+    """Yield how the runs were looked at, each way once."""
+    ways: dict[str, list[str]] = {}
+    for name, own in found.items():
+        for part in ("probe", "titles"):
+            ways.setdefault(own.figures[part].get("says") or own.figures[part]["absent"], []).append(name)
+    for says, names in ways.items():
+        yield f"{', '.join(names)}: {says.rstrip('.')}."
+
+
 def diagnostic_grids(run: Run) -> tuple[Grid, ...]:
     """Return the diagnostics as small tables, and what the model wrote for some items; nothing when not run."""
     body = diagnostics(run)
     if body is None:
         return ()
-    paper = paper_diagnostics(run.metrics["protocol"]["data"])
+    paper = paper_diagnostics(run.metrics["protocol"]["data"], enriched_by(run))
     rows: list[tuple[str, ...]] = [(name, *found) for name, found in zip(COLUMNS, cells(body), strict=True)]
     if paper:
         rows = [(*row, paper.get(row[0], "–")) for row in rows]
     says = " ".join(f"{body[part].get('says') or body[part]['absent']}." for part in ("probe", "titles"))
     columns = ("", "This run", "Beside", "The paper") if paper else ("", "This run", "Beside")
-    beside = f"{BESIDE} {says}{' The paper: its own figures for the full method, with a 7B backbone.' if paper else ''}"
+    beside = f"{BESIDE} {says}{f' The paper: {DIAGNOSED_SAYS}.' if paper else ''}"
     grids = [Grid("What the codes are known to mean", beside, columns, tuple(rows))]
     if examples := body["titles"].get("examples"):
         told = tuple((own["title"][:90], own["written"][:90]) for own in examples)

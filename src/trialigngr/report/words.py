@@ -20,26 +20,33 @@ TASKS: dict[str, tuple[str, str, str]] = {
 }
 """Number → kind, what goes in and out, and a sentence (paper §3.3)."""
 
-_PROTOCOL: dict[str, str] = {
-    "split": "Which part of each history is kept back for validation and test.",
-    "history_cap": "At most this many last items are shown to the model.",
-    "seen": "Whether items that a shopper already has may be recommended.",
-    "seen_items": "Whether items that a shopper already has may be recommended.",
-    "candidates": "What may be recommended; all items, never a small sample.",
-    "beams": "How many unfinished SIDs the search keeps at each step.",
-    "normalisation": "Over which tokens the model's scores are made into probabilities.",
-    "level": "Whether a hit is counted on items or on SID strings. Items are stricter.",
-    "ties": "How items that share a SID are ordered: every order counts alike.",
-    "seed": "The number that all randomness starts from.",
-    "seeds": "The numbers that all randomness starts from.",
-    "users": "Shoppers that are tested.",
-    "targets": "Single predictions that are tested.",
-    "intervals": "How the 95 % intervals were made.",
-    "bootstrap": "How often the users were drawn anew for the intervals.",
-    "invalid_rate": "Share of listed places that name no item, or one for the second time. The trie makes it 0.",
-    "task": "Which task's prompt asked for the recommendations.",
-    "test_history": "What a prompt at test may show of the history.",
+_PROTOCOL: dict[str, tuple[str, str]] = {
+    "data.users": ("users", "Shoppers in the data, after the k-core."),
+    "data.items": ("items", "Items in the data, after the k-core."),
+    "data.interactions": ("interactions", "How often a shopper took an item, after the k-core."),
+    "split": ("split", "Which part of each history is kept back for validation and test."),
+    "k_core": ("k-core", "Shoppers and items with fewer interactions are left out; 0 leaves all in."),
+    "history_cap": ("history cap", "At most this many last items are shown to the model."),
+    "test_history": ("test history", "What a prompt at test may show of the history."),
+    "seen_items": ("seen items", "Whether items that a shopper already has may be recommended."),
+    "level": ("level", "Whether a hit is counted on items or on SID strings. Items are stricter."),
+    "candidates": ("candidates", "What may be recommended; all items, never a small sample."),
+    "task": ("task", "Which task's prompt asked for the recommendations."),
+    "beams": ("beams", "How many unfinished SIDs the search keeps at each step."),
+    "normalisation": ("normalisation", "Over which tokens the model's scores are made into probabilities."),
+    "precision": ("precision", "Of the model's numbers at the test; auto takes bf16 where the hardware is fast at it."),
+    "test_users": ("test users", "Shoppers that are tested."),
+    "test_targets": ("test targets", "Single predictions that are tested."),
+    "valid_users": ("validation users", "Shoppers whose validation items chose between checkpoints and settings."),
+    "selection": ("selection", "What the checkpoint was chosen by; test figures chose nothing."),
+    "seeds": ("seeds", "The numbers that all randomness starts from."),
+    "interval": ("interval", "How the intervals were made."),
+    "invalid_rate": (
+        "invalid",
+        "Share of listed places that name no item, or one for the second time. The trie makes it 0.",
+    ),
 }
+"""Entry → what it is called, and a sentence."""
 
 _METRICS: dict[str, str] = {
     "HR": "Hit rate: how often the item that was really taken is among the first {k} suggestions.",
@@ -49,9 +56,9 @@ _METRICS: dict[str, str] = {
 }
 
 
-def protocol_meaning(name: str) -> str:
-    """Return the sentence for a protocol entry, or an empty string when there is none."""
-    return _PROTOCOL.get(name.lower().replace(" ", "_").replace("-", "_"), "")
+def protocol_words(name: str) -> tuple[str, str]:
+    """Return what a protocol entry is called, and its sentence; the bare name and nothing for one that is not known."""
+    return _PROTOCOL.get(name, (name.replace("_", " ").replace(".", " "), ""))
 
 
 def _parts(metric: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +88,7 @@ def _questions() -> dict[str, Any]:
         "task_words": words.TASKS,
         "stage_labels": flow.ROOMS,
         "metric_meaning": words.metric_meaning,
-        "protocol_meaning": words.protocol_meaning,
+        "protocol_rows": protocol_rows,
         "validation_chart": charts.validation_chart,
         "loss_charts": charts.loss_charts,
         "scatter": charts.scatter,
@@ -139,16 +139,29 @@ def sid_level(token: str) -> int | None:
     return ord(found[1]) - ord("a") if found else None
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return nested settings as (dotted name, value as text), in order."""
-    rows: list[tuple[str, str]] = []
+    return [(name, _plain(value)) for name, value in _leaves(settings)]
+
+
+def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (name, sentence, value as people read it) for each entry of a protocol, in order."""
+    return [(*words.protocol_words(name), _counted(name, value)) for name, value in _leaves(protocol)]
+
+
+def _counted(name: str, value: Any) -> str:
+    if name == "invalid_rate":
+        return percent(value, 2)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _plain(value)
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
         inner = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         if isinstance(inner, Mapping) and inner:
-            rows += flat(inner, f"{prefix}{name}.")
+            yield from _leaves(inner, f"{prefix}{name}.")
         else:
-            rows.append((prefix + str(name), _plain(inner)))
-    return rows
+            yield prefix + str(name), inner
 
 
 def _plain(value: Any) -> str:

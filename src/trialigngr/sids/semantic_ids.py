@@ -11,7 +11,6 @@ from string import ascii_lowercase
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from trialigngr.foundation.errors import ArtifactError
 
@@ -90,6 +89,8 @@ class SemanticIds:
 
     def save(self, folder: Path) -> None:
         """Write ``sids.parquet``: item_id, sid (as written), codes; the sizes stand in the file's metadata."""
+        import polars as pl  # here, because decoding needs codes and a trie but no tables
+
         table = pl.DataFrame(
             {
                 "item_id": pl.Series(self.item_ids, dtype=pl.String),
@@ -102,6 +103,8 @@ class SemanticIds:
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:
         """Read what `save` wrote; raise `ArtifactError` if it is not there, or something else."""
+        import polars as pl
+
         path = folder / "sids.parquet"
         if not path.is_file():
             raise ArtifactError(f"{folder} holds no sids.parquet; run the recipe up to its SIDs first.")

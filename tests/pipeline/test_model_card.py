@@ -1,0 +1,59 @@
+"""The model card: it is published with the weights, so nothing of the machine where they were made is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trialigngr.pipeline import load
+from trialigngr.pipeline.card import card
+from trialigngr.pipeline.parts import Parts
+from trialigngr.recipes.recipe import read_recipe
+
+FACTS: dict[str, Any] = {
+    "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,
+    "tokens": 90_000, "best": 0.0123,
+}  # fmt: skip
+PRIVATE = (
+    "calls.captions.url=http://secret.corp:8000/v1",
+    "calls.interests.key_variable=secret_KEY",
+    "calls.ledger=/mnt/secret/ledger.sqlite",
+    "captions.model=/mnt/secret/qwen-vl",
+    "captions.prompt=secret/caption.toml",
+    "interests.model=./secret",
+    "interests.prompt=../secret.toml",
+    "embeddings.model=~/secret/gme",
+    "model.name=secret/models/qwen",
+)
+
+
+def written(run: Path, *changes: str) -> str:
+    recipe = read_recipe(str(run / "recipe.toml"), changes)
+    return card(Parts(recipe, run), FACTS)
+
+
+def test_what_is_private_is_left_out_and_named(tiny_run: Path) -> None:
+    text = written(tiny_run, *PRIVATE)
+    assert "secret" not in text
+    for name in ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model"):
+        assert f"`{name}`" in text
+    assert "`model.name`, `calls`." in text
+    assert "From a local model" in text
+    assert "[calls" not in text
+
+
+def test_what_is_public_stays(tiny_run: Path) -> None:
+    text = written(tiny_run, "model.name=Qwen/Qwen2.5-0.5B-Instruct", "captions.model=gpt-4o")
+    assert "From `Qwen/Qwen2.5-0.5B-Instruct`" in text
+    assert 'name = "Qwen/Qwen2.5-0.5B-Instruct"' in text
+    assert 'model = "gpt-4o"' in text
+    assert "Left out, as private to the machine where it ran: `calls`." in text
+    assert f"beams = {load(tiny_run).recipe.decode.beams}" in text
+
+
+def test_a_folder_beside_us_is_no_public_name(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert "models/mine" not in written(tiny_run.resolve(), "model.name=models/mine")
