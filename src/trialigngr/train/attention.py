@@ -127,6 +127,8 @@ def attend(
         raise RecipeError(
             "This backbone's attention is not plain causal attention (a window or a soft cap); use another."
         )
+    # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, BlockMask):
         return flex.attend(query, key, value, layout, scaling, dropout), None
     groups = query.shape[1] // key.shape[1]
@@ -169,7 +171,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropou
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
     """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
-    weights = torch.softmax(q @ k.transpose(2, 3) * scaling + mask, dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = torch.softmax((q * scaling) @ k.transpose(2, 3) + mask, dim=-1, dtype=torch.float32).to(v.dtype)
     return torch.nn.functional.dropout(weights, dropout) @ v
 
 

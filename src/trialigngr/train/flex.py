@@ -48,7 +48,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: 
     """Return [1, T, H, D] of queries [1, H, T, D] and keys and values of H heads or fewer."""
     if dropout:
         raise RecipeError("train.attention = flex has no dropout of attention weights; use blocks for this backbone.")
-    # Rotated queries and keys are fp32 where autocast made the values bf16.
-    query, key = query.to(value.dtype), key.to(value.dtype)
     found: Tensor = _kernel(query.device.type)(query, key, value, block_mask=mask, scale=scaling, enable_gqa=True)
     return found.transpose(1, 2)
