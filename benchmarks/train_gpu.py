@@ -1,8 +1,8 @@
 """Training on a GPU: tokens/s and model FLOPs utilisation of our step, for a 0.5B-shaped Qwen2 and the small backbone.
 
 Random weights and random histories; torch and transformers are all it needs, so a bare machine runs it:
-``PYTHONPATH=src:. python benchmarks/train_gpu.py``. Both ways of attention are measured, side by side. ``--peak`` is the
-device's dense bf16 peak in TFLOP/s, known for a few. On a CPU it runs at whatever size it is told to.
+``PYTHONPATH=src:. python benchmarks/train_gpu.py``. Both ways of attention are measured, side by side. ``--peak`` is
+the device's dense bf16 peak in TFLOP/s, known for a few. On a CPU it runs at whatever size it is told to.
 """
 
 from __future__ import annotations
