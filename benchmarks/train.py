@@ -19,7 +19,7 @@ from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.training import contributions
 from benchmarks.training.world import BATCH, make
 
-STEPS = int(os.environ.get("TRIALIGNGR_BENCH_STEPS", "36"))
+STEPS = int(os.environ.get("TRIALIGNGR_BENCH_STEPS", "24"))
 """A multiple of six has every task equally often."""
 ROUNDS = 2
 

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tasks.conftest import World
-from tests.train.toy import toy
+from tests.train.toy import PAIRS, toy
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.train.checkpoint import load_best
 from trialigngr.train.workers import Workers
 
@@ -43,9 +44,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "batch_size"), [("usual", 16), ("idle", 1)])
-def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str, batch_size: int):
-    alone = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size)
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str):
+    alone = toy(dropout=0.0, max_steps=9, validate_every=3, **{**PAIRS[name], "shard": False})
     alone.fit(tmp_path)
     first, second = (load_file(pair / f"{name}-{rank}.safetensors") for rank in range(2))
     for key, value in alone.parameters.items():
@@ -58,6 +59,18 @@ def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: 
         assert (one["step"], one["tokens"]) == (other["step"], other["tokens"])
     # What the first process kept opens here.
     load_best(pair / name, alone.model)
+    theirs, ours = (load_file(only(folder) / "state.safetensors") for folder in (pair / name, tmp_path))
+    assert {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in ours.items()}
+
+
+def only(folder: Path) -> Path:
+    (checkpoint,) = folder.glob("checkpoint-*")
+    return checkpoint
+
+
+def test_shares_of_one_process_are_a_sentence():
+    with pytest.raises(RecipeError, match=r"train\.shard shares the weights among processes.*torchrun"):
+        toy(shard=True)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

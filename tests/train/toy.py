@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,19 @@ from trialigngr.sids.semantic_ids import all_tokens
 from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
+from trialigngr.train.shards import whole
 from trialigngr.train.workers import together
 
 STEPS = 36
 USED = ("title_to_sid", "sids_to_sid")
+PAIRS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    # A batch of one example leaves the second worker with nothing to do.
+    "idle": {"batch_size": 1},
+    # Two examples are two sheets of T1, one of T3: here too one worker has nothing to do at times.
+    "shared": {"shard": True, "ema": 0.5, "batch_size": 2},
+}
+"""What two processes train: by name, settings. One with an average is killed on its way and goes on."""
 
 
 def settings(**changes: Any) -> TrainSettings:
@@ -71,15 +81,32 @@ def toy(
 def one_of_two(folder: Path) -> None:
     """Train as one of the processes that the environment speaks of; each writes where it ended."""
     with together() as workers:
-        # A batch of one example leaves the second worker with nothing to do.
-        for name, batch_size in (("usual", 16), ("idle", 1)):
+        for name, changes in PAIRS.items():
             out = folder / name
             out.mkdir(exist_ok=True)
-            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, batch_size=batch_size, more={"workers": workers})
+            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"workers": workers}, **changes)
+            if changes.get("ema"):
+                killed_at(trainer, 5, out)
+                trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"workers": workers}, **changes)
             trainer.fit(out)
             # The first has the best weights now; all have the same last ones in the optimizer's averages.
-            state = {name: trainer.optimizer.state[value]["exp_avg"] for name, value in trainer.parameters.items()}
+            moments = {name: trainer.optimizer.state[value]["exp_avg"] for name, value in trainer.parameters.items()}
+            state = {name: whole(value) for name, value in moments.items()}
             save_file(state, folder / f"{name}-{workers.rank}.safetensors")
+
+
+def killed_at(trainer: Trainer, step: int, out: Path) -> None:
+    """Train until a step begins, and no further."""
+    drawn = trainer.mixture.batch
+
+    def batch(number: int) -> Any:
+        if number == step:
+            raise KeyboardInterrupt
+        return drawn(number)
+
+    trainer.mixture.batch = batch  # type: ignore[method-assign]
+    with suppress(KeyboardInterrupt):
+        trainer.fit(out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Attention of a `Pass`: each sheet looks at the header and at itself, sheets of like length computed together.
 
 A mask over all tokens of a batch would be almost empty, and its cost grows with the square of the batch. Here the
-sheets are laid side by side in a few blocks; a block's scores are [sheets, heads, length, header + length].
+sheets are laid side by side in a few blocks; a block's scores are [sheets, heads, length, header + length]. On a GPU
+`trialigngr.train.flex` can compute the same without laying anything out.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.packing import Ints, Pass
+from trialigngr.train import flex
 
 Bools = npt.NDArray[np.bool_]
 
@@ -114,7 +117,7 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    layout: Layout,
+    layout: Layout | BlockMask,
     scaling: float,
     dropout: float = 0.0,
     **more: Any,
@@ -124,6 +127,10 @@ def attend(
         raise RecipeError(
             "This backbone's attention is not plain causal attention (a window or a soft cap); use another."
         )
+    # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    if isinstance(layout, BlockMask):
+        return flex.attend(query, key, value, layout, scaling, dropout), None
     groups = query.shape[1] // key.shape[1]
     laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
     header = [part[: layout.header] for part in laid]
@@ -164,7 +171,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropou
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
     """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
-    weights = torch.softmax(q @ k.transpose(2, 3) * scaling + mask, dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = torch.softmax((q * scaling) @ k.transpose(2, 3) + mask, dim=-1, dtype=torch.float32).to(v.dtype)
     return torch.nn.functional.dropout(weights, dropout) @ v
 
 

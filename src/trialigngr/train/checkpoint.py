@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
+from trialigngr.train.shards import like, whole
 
 _BEST = "best.safetensors"
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})
@@ -60,16 +61,19 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     average: Mapping[str, Tensor] = NOTHING,
+    *,
+    write: bool = True,
 ) -> None:
-    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones. ``average`` is by parameter name."""
+    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones. ``average`` is by parameter name.
+
+    Where weights lie in shares every worker has to call it, and one writes: the file is that of one process.
+    """
+    tensors = _collected(model, optimizer, average, keep=write)
+    if not write:
+        return
     partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{state['step']:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tensors: dict[str, Tensor] = {f"average.{name}": value for name, value in average.items()}
-    for name, parameter in trainable(model).items():
-        tensors[f"weight.{name}"] = parameter.detach().contiguous()
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = value
     save_file(tensors, partial / "state.safetensors")
     write_text_atomically(partial / "state.json", json.dumps(state))
     shutil.rmtree(final, ignore_errors=True)  # one that was not whole
@@ -77,6 +81,22 @@ def save_checkpoint(
     for old in folder.glob("checkpoint-*"):
         if old != final:
             shutil.rmtree(old)
+
+
+def _collected(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor], *, keep: bool
+) -> dict[str, Tensor]:
+    """Return weights, moments and averages, whole, by name; nothing unless they are to be kept."""
+    found = {f"average.{name}": value for name, value in average.items()}
+    for name, parameter in trainable(model).items():
+        found[f"weight.{name}"] = parameter.detach()
+        found |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
+    tensors: dict[str, Tensor] = {}
+    for name, value in found.items():
+        tensor = whole(value)
+        if keep:
+            tensors[name] = tensor.contiguous()
+    return tensors
 
 
 def load_checkpoint(
@@ -104,8 +124,8 @@ def _restore(
         parameter = parameters[name]
         if what == "weight":
             with torch.no_grad():
-                parameter.copy_(value)
+                parameter.copy_(like(value, parameter))
         elif what == "average":
-            average[name].copy_(value)
+            average[name].copy_(like(value, parameter))
         else:
-            optimizer.state[parameter][what] = value.to(parameter.device)
+            optimizer.state[parameter][what] = like(value, parameter)

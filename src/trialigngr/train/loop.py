@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.device import autocast, pick_device, return_freed_memory
-from trialigngr.foundation.errors import TriAlignError
+from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.tasks.examples import TaskExamples
@@ -28,8 +28,9 @@ from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.journal import Journal
-from trialigngr.train.loss import DevicePass, target_losses
+from trialigngr.train.loss import DevicePass, TargetLosses
 from trialigngr.train.settings import TrainSettings
+from trialigngr.train.shards import gathered, shard, whole
 from trialigngr.train.trackers import Tracker
 from trialigngr.train.workers import Workers
 
@@ -63,11 +64,19 @@ class Trainer:
         self.steps = min(steps, settings.max_steps or steps)
         self.mixture = Mixture(drawn, mixture, settings.batch_size, self.steps, seed)
         self.device = pick_device(settings.device)
+        if settings.attention == "flex" and self.device.type != "cuda":
+            raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
         self.level_V = None if level_V is None else level_V.to(self.device)
-        self.model = backbone.model.to(self.device)
+        self.losses = self._placed(TargetLosses(backbone.model))
+        self.model = self.losses.model
         self.parameters = trainable(self.model)
         self.average = Average(self.parameters, settings.ema)
         self.optimizer = self._optimizer()
+
+    def _placed(self, losses: TargetLosses) -> TargetLosses:
+        if self.settings.shard:
+            return shard(losses, self.device, self.workers)
+        return losses.to(self.device)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = list(self.parameters.values())
@@ -111,13 +120,13 @@ class Trainer:
                     return_freed_memory()
                 if (step + 1) % self.settings.validate_every == 0 or step + 1 == self.steps:
                     state = self._validated(state, journal, out)
-                if self.workers.first and time.monotonic() - saved >= self.settings.checkpoint_seconds:
-                    now = {**state, "losses": journal.since}
-                    save_checkpoint(out, self.model, self.optimizer, now, self.average.values)
+                if self._due(saved):
+                    now, first = {**state, "losses": journal.since}, self.workers.first
+                    save_checkpoint(out, self.model, self.optimizer, now, self.average.values, write=first)
                     saved = time.monotonic()
         if self.workers.first:
-            load_best(out, self.model)
-        self.model.set_attn_implementation("sdpa")
+            load_best(out, self.backbone.model)
+        self.backbone.model.set_attn_implementation("sdpa")
         return {**state, "planned_steps": self.steps}
 
     def train_step(self, step: int, task: TaskExamples, sheets: list[Sheet]) -> float:
@@ -127,25 +136,39 @@ class Trainer:
         self.model.set_attn_implementation(SHARED_PREFIX)
         self.optimizer.zero_grad(set_to_none=True)
         targets = sum(len(branch.target) for sheet in sheets for branch in sheet.branches)
-        mine = self.workers.share(sheets)
-        parts = passes(task.header, mine, self.settings.pass_tokens) if mine else ()
-        value = self.workers.sum(sum(self._backward(part, targets) for part in parts))
+        parts, idle = self._passes(task, sheets)
+        value = sum(self._backward(part, targets) for part in parts)
+        for part in idle:
+            self._backward(part, math.inf)
+        value = self.workers.sum(value)
         self._refuse("loss", value, step, task)
-        self.workers.sum_gradients(self.parameters.values())
+        if not self.settings.shard:
+            self.workers.sum_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
-        self._refuse("gradient", float(norm), step, task)
+        self._refuse("gradient", float(whole(norm)), step, task)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.step()
         self.average.update(step)
         return value
 
-    def _backward(self, part: Pass, targets: int) -> float:
+    def _passes(self, task: TaskExamples, sheets: list[Sheet]) -> tuple[list[Pass], list[Pass]]:
+        """Return this worker's passes, and what it goes through for nothing: all must take part where weights lie in
+        shares, as often as whoever has the most to do."""
+        mine = self.workers.share(sheets)
+        parts = list(passes(task.header, mine, self.settings.pass_tokens)) if mine else []
+        if not self.settings.shard:
+            return parts, []
+        idle = self.workers.most(len(parts)) - len(parts)
+        return parts, [*passes(task.header, [min(sheets, key=len)], self.settings.pass_tokens)] * idle
+
+    def _backward(self, part: Pass, targets: float) -> float:
         """Add one pass' share of the gradient of the mean over ``targets``, and return its share of the loss."""
         with autocast(self.device, self.settings.precision):
-            losses_M = target_losses(self.model, DevicePass.of(part, self.device), self.level_V)
+            losses_M = self.losses(DevicePass.of(part, self.device, self.settings.attention), self.level_V)
             loss = losses_M.sum() / targets
-        loss.backward()
+        # Where weights lie in shares, gradients come back as the mean over all workers.
+        (loss * self.workers.count if self.settings.shard else loss).backward()
         return float(loss.detach())
 
     def _refuse(self, what: str, value: float, step: int, task: TaskExamples) -> None:
@@ -157,24 +180,35 @@ class Trainer:
                 f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
             )
 
+    def _due(self, saved: float) -> bool:
+        """Say whether a checkpoint is due. One of shares takes all workers, so they go by the first one's clock."""
+        due = time.monotonic() - saved >= self.settings.checkpoint_seconds
+        return self.workers.agree(due) if self.settings.shard else due and self.workers.first
+
     def _stale(self, state: dict[str, Any]) -> bool:
         return bool(state["step"] - state["best_step"] >= self.settings.patience * self.settings.validate_every)
 
     def _validated(self, state: dict[str, Any], journal: Journal, out: Path) -> dict[str, Any]:
         """Validate, write what was found, keep the weights where they are the best; return the state after it."""
+        model = self.backbone.model if self.workers.first else None
+        with self.average.in_place(), gathered(self.parameters, model, self.device):
+            found = self._validate(state, out) if self.workers.first else {}
         if self.workers.first:
-            self.model.eval()
-            self.model.set_attn_implementation("sdpa")
-            with self.average.in_place():
-                found = self.validate(self.model)
-                if found["NDCG@10"] > state["best"]:
-                    state["best"], state["best_step"] = found["NDCG@10"], state["step"]
-                    save_best(out, self.model)
             rate = self.rate(state["step"] - 1)
             seconds = round(state["seconds"], 1)
             losses = journal.write(state["step"], valid=found, rate=rate, tokens=state["tokens"], seconds=seconds)
             self._tell(state, losses, found)
         return self.workers.agree(state)
+
+    def _validate(self, state: dict[str, Any], out: Path) -> dict[str, float]:
+        model = self.backbone.model
+        model.eval()
+        model.set_attn_implementation("sdpa")
+        found = self.validate(model)
+        if found["NDCG@10"] > state["best"]:
+            state["best"], state["best_step"] = found["NDCG@10"], state["step"]
+            save_best(out, model)
+        return found
 
     def _tell(self, state: dict[str, Any], losses: dict[str, float], found: dict[str, float]) -> None:
         """Say on the terminal and to the trackers what a validation found, and what each task lost since the last."""

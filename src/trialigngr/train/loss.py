@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from trialigngr.tasks.packing import Pass
 from trialigngr.train.attention import Layout
+from trialigngr.train.flex import block_mask
 
 Softmax = Literal["vocabulary", "level"]
+Attention = Literal["blocks", "flex"]
 LOGITS_AT_ONCE = 1 << 25
 """More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32."""
 
@@ -24,16 +27,17 @@ class DevicePass:
 
     tokens_1T: Tensor
     positions_1T: Tensor
-    layout: Layout
+    layout: Layout | BlockMask
     predict_place_M: Tensor
     predict_token_M: Tensor
 
     @classmethod
-    def of(cls, passed: Pass, device: torch.device) -> DevicePass:
+    def of(cls, passed: Pass, device: torch.device, attention: Attention = "blocks") -> DevicePass:
         """Move a pass to the device."""
         arrays = (passed.tokens_T[None], passed.positions_T[None], passed.predict_place_M, passed.predict_token_M)
         tokens, positions, place_M, token_M = (torch.from_numpy(array).to(device) for array in arrays)
-        return cls(tokens, positions, Layout.of(passed, device), place_M, token_M)
+        layout = block_mask(passed, device) if attention == "flex" else Layout.of(passed, device)
+        return cls(tokens, positions, layout, place_M, token_M)
 
 
 def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
@@ -52,6 +56,18 @@ def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None)
         return _losses(head, hidden_MD, passed.predict_token_M, level_V)
     pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
     return torch.cat([checkpoint(_losses, head, *piece, level_V, use_reentrant=False) for piece in pieces])
+
+
+class TargetLosses(nn.Module):
+    """`target_losses` of a model as a module: what works on modules (shares of weights) sees all of a pass."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
+        """Return the cross-entropy of each target token [M]."""
+        return target_losses(self.model, passed, level_V)
 
 
 def _losses(head: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:

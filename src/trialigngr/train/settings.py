@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.device import Precision
-from trialigngr.train.loss import Softmax
+from trialigngr.train.loss import Attention, Softmax
 from trialigngr.train.trackers import TrackerName
 
 
@@ -34,10 +34,15 @@ class TrainSettings(Settings):
     """Largest gradient norm."""
     pass_tokens: int = Field(8192, ge=1)
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
+    attention: Attention = "blocks"
+    """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
+    for CUDA alone, and not the default until it has been measured there (``benchmarks/train_gpu.py``)."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``mps`` or ``auto``."""
+    shard: bool = False
+    """Under torchrun, each process holds a share of weights, gradients and AdamW's moments instead of all (FSDP)."""
     validate_every: int = Field(500, ge=1)
     """Steps between validations (constrained decoding of a fixed sample of users)."""
     validate_users: int = Field(1000, ge=1)

@@ -62,6 +62,14 @@ class Workers:
         dist.all_reduce(total)
         return float(total)
 
+    def most(self, count: int) -> int:
+        """Return the largest of a count over all processes."""
+        if self.count == 1:
+            return count
+        largest = torch.tensor(count)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
+
     def agree(self, value: T) -> T:
         """Return what the first process says."""
         if self.count == 1:

@@ -1,0 +1,65 @@
+"""FlexAttention sees what blocks see. (A CPU has no backward pass of it; the mask is all that is ours.)"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention.flex_attention import create_mask
+
+from tests.tasks.conftest import World
+from tests.tasks.test_packing import CPU, tiny
+from tests.train.toy import toy
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks.packing import Branch, Sheet, passes
+from trialigngr.tasks.task import TASKS
+from trialigngr.train import flex
+from trialigngr.train.attention import NAME
+from trialigngr.train.loss import DevicePass, target_losses
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("name", TASKS)
+def test_flex_finds_the_losses_of_blocks(world: World, name: str):
+    model = tiny("qwen", len(world.chat.tokenizer))  # two heads, one of keys
+    model.set_attn_implementation(NAME)
+    model.requires_grad_(False)
+    examples = world.examples(name)
+    for part in passes(examples.header, examples.batch(0, 0, min(len(examples), 40)), 400):
+        blocks, flexed = (target_losses(model, DevicePass.of(part, CPU, kind)) for kind in ("blocks", "flex"))
+        torch.testing.assert_close(flexed, blocks, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mask_by_hand():
+    """The pass of `tests/tasks/test_packing.py`: header 7 7, trunk 1 2 3, two branches; then a sheet of one token."""
+    sheet = Sheet([1, 2, 3], [Branch(1, [9], [5, 8]), Branch(3, [9], [6, 8])])
+    (part,) = passes([7, 7], [sheet, Sheet([], [Branch(0, [4], [6])])], 99)
+    mask = create_mask(flex.block_mask(part, CPU).mask_mod, None, None, 10, 10, device="cpu")
+    assert mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 1, 1, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+
+
+def test_flex_without_cuda_is_a_sentence():
+    with pytest.raises(RecipeError, match="flex trains on CUDA alone"):
+        toy(attention="flex")
+
+
+def test_dropped_attention_weights_are_a_sentence():
+    (part,) = passes([7], [Sheet([1] * 9, [Branch(9, [9], [5])])], 99)
+    heads = torch.zeros(1, 2, len(part.tokens_T), 4)
+    with pytest.raises(RecipeError, match="no dropout of attention weights"):
+        flex.attend(heads, heads, heads, flex.block_mask(part, CPU), 0.5, 0.1)
