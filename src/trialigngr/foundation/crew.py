@@ -6,6 +6,7 @@ block whose worker died is given to another. So the results are those of one pro
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -77,8 +78,9 @@ class _Worker:
     def __init__(self, start: Start[Any, Any]) -> None:
         self._alone = Alone(start)
 
-    def ready(self) -> None:
-        """Return when the process stands."""
+    def pid(self) -> int:
+        """Return the process's number, when it stands."""
+        return os.getpid()
 
     def work(self, block: Any) -> Any:
         """Return what comes of a block; the first one loads the models."""
@@ -88,10 +90,10 @@ class _Worker:
 
 @dataclass(eq=False)
 class _Hand:
-    """A worker as seen from here: whether it stands, and the blocks that it has, by place."""
+    """A worker as seen from here: its process, once it stands, and the blocks that it has, by place."""
 
     actor: Any
-    ready: bool = False
+    pid: int = 0
     blocks: dict[int, Any] = field(default_factory=dict)
 
 
@@ -132,11 +134,11 @@ class OnRay(Generic[Block, Result]):
         actor = self._ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(_Worker).remote(self._start)
         hand = _Hand(actor)
         self._hands.append(hand)
-        self._flying[actor.ready.remote()] = (hand, None)
+        self._flying[actor.pid.remote()] = (hand, None)
 
     def _hand_out(self, todo: Iterator[tuple[int, Block]]) -> None:
         """Give blocks to those who have few, until all have enough or there are no more."""
-        while standing := [hand for hand in self._hands if hand.ready and len(hand.blocks) < AHEAD]:
+        while standing := [hand for hand in self._hands if hand.pid and len(hand.blocks) < AHEAD]:
             job = self._again.popleft() if self._again else next(todo, None)
             if job is None:
                 return
@@ -150,7 +152,7 @@ class OnRay(Generic[Block, Result]):
         from ray import exceptions
 
         done, _ = self._ray.wait(list(self._flying), num_returns=1, timeout=PATIENCE)
-        if not done and not any(hand.ready for hand in self._hands):
+        if not done and not any(hand.pid for hand in self._hands):
             log(f"Ray has no room yet for a worker of {self._settings.cpus:g} CPUs and {self._settings.gpus:g} GPUs")
         for answer in done:
             hand, place = self._flying.pop(answer)
@@ -161,10 +163,12 @@ class OnRay(Generic[Block, Result]):
             except (exceptions.RayActorError, exceptions.ObjectLostError, exceptions.OutOfMemoryError) as error:
                 self._replace(hand, error)
                 continue
-            self._deaths, hand.ready = 0 if place is not None else self._deaths, True
-            if place is not None:
-                del hand.blocks[place]
-                yield place, result
+            if place is None:
+                hand.pid = result
+                continue
+            self._deaths = 0
+            del hand.blocks[place]
+            yield place, result
 
     def _replace(self, hand: _Hand, error: Exception) -> None:
         self._deaths += 1
