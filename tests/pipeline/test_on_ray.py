@@ -109,8 +109,8 @@ def embedded(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
 
 def assigned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     vectors_ND = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
-    facts = assign_sids(SidSettings(sizes=(4, 4), quantizer="rqkmeans"), vectors_ND, catalog.ids, out, None, ray)
-    return facts, SemanticIds.load(out).codes.tobytes()
+    facts = assign_sids(SidSettings(sizes=(8, 8), quantizer="rqkmeans"), vectors_ND, catalog.ids, out, None, ray)
+    return facts, SemanticIds.load(out).codes_NL.tobytes()
 
 
 @pytest.mark.usefixtures("small_blocks")
