@@ -28,12 +28,24 @@ FREE = ("shop", "catalog")
 @_seeds
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
 @click.option("--yes", is_flag=True, help="Do not ask before language models are paid for.")
+@click.option(
+    "--ray", metavar="ADDRESS", help="Enrich, embed and assign SIDs on a Ray cluster: auto, local, HOST:PORT."
+)
 def run(
-    recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, until: str | None, yes: bool
+    recipe: str,
+    data: Path | None,
+    out: Path,
+    changes: tuple[str, ...],
+    seeds: int,
+    until: str | None,
+    yes: bool,
+    ray: str | None,
 ) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
     from trialigngr.pipeline import run as run_recipe
 
+    if ray is not None:
+        changes = (*changes, f"ray.address={json.dumps(ray)}")
     if not yes and until not in FREE:
         _agree(recipe, data, out, changes)
     run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)

@@ -6,52 +6,65 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from trialigngr.embed.encoders import Sight
+
 Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+class Seen(NamedTuple):
+    """Which encoder made an array: its name, what it looks at, its share among those that see the same."""
+
+    name: str
+    sees: Sight
+    share: float
 
 
 @dataclass
 class Chunk:
-    """Arrays of one run of rows, and how many of their pictures failed, by reason."""
+    """Arrays of one run of rows, who made them, and how many of their pictures failed, by reason."""
 
     arrays: Arrays
+    seen: list[Seen]
     failed: Counter[str] = field(default_factory=Counter)
 
 
-def kept_chunk(path: Path, make: Callable[[], Chunk]) -> Chunk:
-    """Return the chunk stored at ``path``, or make it and store it whole."""
-    if path.exists():
-        try:
-            return _read(path)
-        except (SafetensorError, KeyError, ValueError):
-            path.unlink()  # cut short by a full disk: as good as not there
-    chunk = make()
+def stored_chunk(path: Path) -> Chunk | None:
+    """Return the chunk at ``path``; None when it is not there, or cut short by a full disk."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has keys()
+            told = json.loads(file.metadata()["told"])
+            return Chunk(arrays, [Seen(*one) for one in told["seen"]], Counter(told["failed"]))
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        path.unlink()
+        return None
+
+
+def store_chunk(path: Path, chunk: Chunk) -> Chunk:
+    """Store a chunk whole or not at all, and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
-    save_file(chunk.arrays, temporary, metadata={"failed": json.dumps(chunk.failed)})
+    save_file(chunk.arrays, temporary, metadata={"told": json.dumps({"seen": chunk.seen, "failed": chunk.failed})})
     temporary.replace(path)
     return chunk
 
 
-def _read(path: Path) -> Chunk:
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it only has keys()
-        return Chunk(arrays, Counter(json.loads(file.metadata()["failed"])))
-
-
 def joined(chunks: list[Chunk]) -> Chunk:
     """Return all chunks as one, in their order."""
-    names = chunks[0].arrays
     failed = sum((chunk.failed for chunk in chunks), Counter[str]())
-    return Chunk({name: np.concatenate([chunk.arrays[name] for chunk in chunks]) for name in names}, failed)
+    arrays = {name: np.concatenate([chunk.arrays[name] for chunk in chunks]) for name in chunks[0].arrays}
+    return Chunk(arrays, chunks[0].seen, failed)
 
 
 def remove_chunks(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.embed.chunks import Arrays, Chunk, joined, kept_chunk, remove_chunks
+from trialigngr.embed.chunks import Arrays, Chunk, Seen, joined, remove_chunks, store_chunk, stored_chunk
 from trialigngr.embed.encoders import Encoder, start_encoders
 from trialigngr.embed.fusion import Block, Fusion, unit
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import enriched_text
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.console import progress
+from trialigngr.foundation.crew import HERE, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, PictureError
 from trialigngr.packaged.colours import Floats
 from trialigngr.packaged.patterns import Mask
@@ -56,6 +59,7 @@ def write_embeddings(
     tags: Sequence[list[str]],
     out: Path,
     fusion: Fusion | None = None,
+    ray: RaySettings = HERE,
 ) -> dict[str, Any]:
     """Write ``embeddings.safetensors``, ``texts.parquet`` (item_id, text as embedded) and ``fusion.safetensors``;
     return the facts.
@@ -68,11 +72,9 @@ def write_embeddings(
     if not len(catalog):
         raise ArtifactError("There is no item to embed; the catalogue is empty.")
     texts = item_texts(settings, catalog, captions, tags)
-    encoders = start_encoders(settings)
-    seeing = [encoder for encoder in encoders if settings.use_pixels or encoder.sees != "picture"]
-    whole = _encode_all(settings, seeing, catalog, texts, out / "chunks")
+    whole = _encode_all(settings, catalog, texts, out / "chunks", ray)
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
-    blocks = {encoder.name: _block(settings, encoder, whole, has_image_N) for encoder in seeing}
+    blocks = {seen.name: _block(settings, seen, whole, has_image_N) for seen in whole.seen}
     fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.dimensions)
     embeddings_ND = fusion(blocks)
     _refuse_unfinished(embeddings_ND, "the fused vectors")
@@ -81,8 +83,8 @@ def write_embeddings(
     pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
     remove_chunks(out / "chunks")
     return {
-        "encoders": [encoder.name for encoder in seeing],
-        "sights": {encoder.name: encoder.sees for encoder in seeing},
+        "encoders": [seen.name for seen in whole.seen],
+        "sights": {seen.name: seen.sees for seen in whole.seen},
         "items": len(catalog),
         "dimensions": embeddings_ND.shape[1],
         "with_picture": int(has_image_N.sum()),
@@ -91,19 +93,31 @@ def write_embeddings(
 
 
 def _encode_all(
-    settings: EmbedSettings, encoders: Sequence[Encoder], catalog: Catalog, texts: Sequence[str], folder: Path
+    settings: EmbedSettings, catalog: Catalog, texts: Sequence[str], folder: Path, ray: RaySettings
 ) -> Chunk:
-    chunks = []
-    with progress("Embedding items", len(catalog)) as advance:
-        for start in range(0, len(catalog), CHUNK):
-            rows = range(start, min(start + CHUNK, len(catalog)))
-            make = partial(_encode, encoders, catalog if settings.use_pixels else None, texts, rows)
-            chunks.append(kept_chunk(folder / f"{start:010d}.safetensors", make))
+    """Return all vectors, those of chunks that are stored already as they are, the others by a crew."""
+    blocks = [range(start, min(start + CHUNK, len(catalog))) for start in range(0, len(catalog), CHUNK)]
+    paths = [folder / f"{rows.start:010d}.safetensors" for rows in blocks]
+    chunks = {rows: chunk for rows, path in zip(blocks, paths, strict=True) if (chunk := stored_chunk(path))}
+    todo = [rows for rows in blocks if rows not in chunks]
+    # A worker elsewhere stands in another folder than this process.
+    own = replace(catalog, root=catalog.root.absolute()) if settings.use_pixels else None
+    crew = crew_for(partial(_encoding, settings, own), ray)
+    with progress("Embedding items", len(catalog), done=sum(map(len, chunks))) as advance, closing(crew):
+        for place, chunk in crew.map((rows, texts[rows.start : rows.stop]) for rows in todo):
+            rows = todo[place]
+            chunks[rows] = store_chunk(folder / f"{rows.start:010d}.safetensors", chunk)
             advance(len(rows))
-    return joined(chunks)
+    return joined([chunks[rows] for rows in blocks])
 
 
-def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, texts: Sequence[str], rows: range) -> Chunk:
+def _encoding(settings: EmbedSettings, catalog: Catalog | None) -> Callable[[tuple[range, Sequence[str]]], Chunk]:
+    """Return what turns rows and their texts into a chunk; the encoders are loaded here."""
+    encoders = [one for one in start_encoders(settings) if settings.use_pixels or one.sees != "picture"]
+    return lambda block: _encode(encoders, catalog, *block)
+
+
+def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, rows: range, texts: Sequence[str]) -> Chunk:
     """Return each encoder's block for the rows; without a catalogue no picture is opened."""
     pictures: list[Image.Image | None] = [None] * len(rows)
     failed = Counter[str]()
@@ -114,17 +128,17 @@ def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, texts: Sequenc
             failed[error.reason] += 1
     arrays: Arrays = {"has_image": np.array([picture is not None for picture in pictures])}
     for encoder in encoders:
-        arrays[encoder.name] = encoder.encode(texts[rows.start : rows.stop], pictures)
+        arrays[encoder.name] = encoder.encode(texts, pictures)
         _refuse_unfinished(arrays[encoder.name], f"{encoder.name}, items {rows.start} to {rows.stop - 1},")
-    return Chunk(arrays, failed)
+    return Chunk(arrays, [Seen(encoder.name, encoder.sees, encoder.share) for encoder in encoders], failed)
 
 
-def _block(settings: EmbedSettings, encoder: Encoder, whole: Chunk, has_image_N: Mask) -> Block:
-    vectors_ND = whole.arrays[encoder.name].astype(np.float32, copy=False)
-    if encoder.sees != "picture":
+def _block(settings: EmbedSettings, seen: Seen, whole: Chunk, has_image_N: Mask) -> Block:
+    vectors_ND = whole.arrays[seen.name].astype(np.float32, copy=False)
+    if seen.sees != "picture":
         everywhere_N = np.ones(len(vectors_ND), np.bool_)
-        return Block(vectors_ND, everywhere_N, 1.0, centre=encoder.sees == "text")
-    return Block(vectors_ND, has_image_N, settings.picture_weight * encoder.share, settings.picture_dimensions)
+        return Block(vectors_ND, everywhere_N, 1.0, centre=seen.sees == "text")
+    return Block(vectors_ND, has_image_N, settings.picture_weight * seen.share, settings.picture_dimensions)
 
 
 def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:

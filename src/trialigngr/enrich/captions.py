@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,9 @@ from trialigngr.enrich.generator import Batches, CallSettings, Generator, Genera
 from trialigngr.enrich.ledger import Kept, Origin
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import Prompt, read_prompt
+from trialigngr.enrich.spread import spread
 from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 FILE = "captions.parquet"
@@ -30,7 +33,8 @@ class CaptionSettings(GeneratorSettings):
     """How pictures are described."""
 
     generator: str = "measured"
-    """Who writes the captions: `measured`, or a language model by `openai` or `transformers`; `none` writes none."""
+    """Who writes the captions: `measured`, or a language model by `openai`, `transformers` or `vllm`; `none` writes
+    none."""
     prompt: str = "caption"
     """What a language model is told: a packaged prompt or a .toml file."""
     longest: int = Field(default=800, ge=1)
@@ -115,6 +119,7 @@ def write_captions(
     out: Path,
     calls: CallSettings | None = None,
     ledger: Path | None = None,
+    ray: RaySettings = HERE,
 ) -> dict[str, Any]:
     """Write ``captions.parquet`` (item_id, caption, generator, problem) and return the facts.
 
@@ -124,7 +129,8 @@ def write_captions(
     if settings.generator == NOBODY:
         return _write(catalog, [None] * len(catalog), NOBODY, out)
     calls = calls or CallSettings()
-    with closing(start_captioner(settings, calls)) as generator:
+    start = partial(start_captioner, settings, calls)
+    with closing(spread(start, settings, calls, ray)) as generator:
         inquiry = Captioning(settings, catalog, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Describing pictures")

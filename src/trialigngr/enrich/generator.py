@@ -16,6 +16,8 @@ from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
 
 LEDGER = "ledger.sqlite"
+LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
+"""Generators whose model is no setting, as recorded with every answer."""
 
 
 class GeneratorError(TriAlignError):
@@ -25,8 +27,10 @@ class GeneratorError(TriAlignError):
 class GeneratorSettings(Settings):
     """What an answer depends on, beside the prompt and the item."""
 
+    generator: str = ""
+    """Who answers."""
     model: str = ""
-    """openai: the model's name on the server. transformers: a hub name or a local folder."""
+    """openai: the model's name on the server. transformers and vllm: a hub name or a local folder."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 takes the likeliest word each time."""
     max_tokens: int = Field(default=256, ge=1)
@@ -38,16 +42,15 @@ class GeneratorSettings(Settings):
     script: str = "latin"
     """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """transformers: precision of the weights."""
+    """transformers, vllm and smollm2: precision of the weights."""
     device: str = "auto"
     """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
 
     def identity(self, generator: str) -> tuple[str, dict[str, Any]]:
         """Return the name of a language model behind a generator, and all settings that its answers depend on."""
         told = {"model", "temperature", "max_tokens", "seed", "long_side", "script"}
-        return f"{generator}:{self.model}", self.model_dump(
-            include=told | ({"dtype"} if generator != "openai" else set())
-        )
+        own = {"dtype"} if generator != "openai" else set()
+        return LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own)
 
 
 class CallSettings(Settings):
@@ -58,7 +61,7 @@ class CallSettings(Settings):
     key_variable: str = ""
     """openai: the environment variable that holds the key, which is never written down; empty where none is wanted."""
     concurrency: int = Field(default=32, ge=1, le=4096)
-    """openai: most calls at one time."""
+    """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
     timeout: float = Field(default=120.0, gt=0)
     """openai: seconds that one call may take."""
     tries: int = Field(default=6, ge=1)
@@ -68,9 +71,11 @@ class CallSettings(Settings):
     check: bool = True
     """openai: ask the server for its list of models before the first item is paid for."""
     structured: bool = True
-    """openai: send the JSON schema of the answer, as long as the server takes it."""
+    """openai: send the JSON schema of the answer, as long as the server takes it. vllm: hold the model to it."""
     batch: int = Field(default=8, ge=1)
-    """transformers: questions that are answered together."""
+    """transformers and smollm2: questions that are answered together."""
+    engine: dict[str, str | bool | int | float] = Field(default_factory=dict)
+    """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len."""
     price_in: float = Field(default=0.0, ge=0)
     """Money for a million tokens read."""
     price_out: float = Field(default=0.0, ge=0)

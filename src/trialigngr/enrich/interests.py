@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,9 @@ from trialigngr.enrich.generator import Batches, CallSettings, Generator, Genera
 from trialigngr.enrich.ledger import Origin
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import Prompt, read_prompt
+from trialigngr.enrich.spread import spread
 from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
 
 FILE = "interests.parquet"
@@ -35,7 +38,8 @@ class InterestSettings(GeneratorSettings):
     """How interests are mined."""
 
     generator: str = "lexicon"
-    """Who mines them: `lexicon`, or a language model by `openai` or `transformers`; `none` mines none."""
+    """Who mines them: `lexicon`, or a language model by `openai`, `transformers`, `vllm` or `smollm2` (packaged,
+    small: plumbing); `none` mines none."""
     prompt: str = "interests"
     """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
     and `generic-tags`) or a .toml file."""
@@ -175,6 +179,7 @@ def write_interests(
     usual: Sequence[ItemText] | None = None,
     calls: CallSettings | None = None,
     ledger: Path | None = None,
+    ray: RaySettings = HERE,
 ) -> dict[str, Any]:
     """Write ``interests.parquet`` (item_id, tags, lifestyle, generator, problem) and return the facts.
 
@@ -187,7 +192,8 @@ def write_interests(
     calls = calls or CallSettings()
     # The same sample whenever a stage goes on, so that it ends as unbroken.
     sample = sample_texts(settings, catalog, captions) if usual is None else usual
-    with closing(start_miner(settings, sample, calls)) as generator:
+    start = partial(start_miner, settings, sample, calls)
+    with closing(spread(start, settings, calls, ray)) as generator:
         inquiry = Mining(settings, catalog, captions, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Mining interests")

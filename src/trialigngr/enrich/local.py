@@ -1,4 +1,4 @@
-"""`Local`: Qwen2-VL, Qwen2.5-VL or any causal chat model of Hugging Face, loaded here, answering in batches."""
+"""`Local`: Qwen2-VL, Qwen2.5-VL or any causal chat model of Hugging Face, or the packaged one, answering in batches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
 from trialigngr.foundation.device import pick_device
+from trialigngr.packaged import smollm2
 from trialigngr.packaged.qwen_vl import PATCH, QwenInputs
 
 VISION = {"qwen2_vl", "qwen2_5_vl"}
@@ -20,18 +21,27 @@ LEAST_TOKENS = 4
 class Local:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings) -> None:
-        if not settings.model:
-            raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
-        self.name, self.settings = settings.identity("transformers")
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
+        self.name, self.settings = settings.identity(generator)
         self._options, self._size = settings, calls.batch
-        self._model, self.sees = _loaded(settings)
-        most = (settings.long_side // PATCH + 1) ** 2
         self._inputs: Any = None
-        if self.sees:
-            self._inputs = QwenInputs(settings.model, (LEAST_TOKENS, most), "left")
-        self._tokenizer = self._inputs.tokenizer if self.sees else _tokenizer(settings.model)
+        if generator == "smollm2":
+            self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
+            self._model = self._model.to(pick_device(settings.device)).eval()
+            self._tokenizer.padding_side = "left"
+        elif not settings.model:
+            raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
+        else:
+            self._load(settings)
+        self.sees = self._inputs is not None
         self._model.generation_config = self._how()
+
+    def _load(self, settings: GeneratorSettings) -> None:
+        self._model, sees = _loaded(settings)
+        if sees:
+            most = (settings.long_side // PATCH + 1) ** 2
+            self._inputs = QwenInputs(settings.model, (LEAST_TOKENS, most), "left")
+        self._tokenizer = self._inputs.tokenizer if sees else _tokenizer(settings.model)
 
     def _how(self) -> Any:
         """Return how the model writes: what ships beside its weights is left out, but for the tokens that end it."""
@@ -53,7 +63,7 @@ class Local:
     def _answered(self, batch: list[Question]) -> list[Answer]:
         pictures = [one.picture for one in batch if one.picture is not None]
         if pictures and not self.sees:
-            raise GeneratorError(f"{self._options.model} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
+            raise GeneratorError(f"{self.name} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
         inputs = self._read([self._prompt(one) for one in batch], pictures)
         read_B = inputs["attention_mask"].sum(1).tolist()
         start = inputs["input_ids"].shape[1]

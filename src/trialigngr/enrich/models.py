@@ -21,8 +21,23 @@ def _local(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Gene
     return Local(settings, calls)
 
 
+def _packaged(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
+    from trialigngr.enrich.local import Local
+
+    return Local(settings, calls, "smollm2")
+
+
+def _offline(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
+    from trialigngr.enrich.chat_protocol import schema_for
+    from trialigngr.enrich.offline import Offline
+
+    return Offline(settings, calls, schema_for(form))
+
+
 MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, Form], Generator]] = {
     "openai": _served,
     "transformers": _local,
+    "smollm2": _packaged,
+    "vllm": _offline,
 }
 """Generator name → how to start it."""

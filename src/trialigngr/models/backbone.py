@@ -22,13 +22,15 @@ from trialigngr.foundation.seeds import child
 from trialigngr.models.lora import LoraSettings, add_lora
 from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
+from trialigngr.packaged import smollm2
 
 
 class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
 
     name: str = "scratch"
-    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model, by name or folder."""
+    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model, by name or folder
+    (``packaged/smollm2``: SmolLM2-135M-Instruct from a package)."""
     layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
     width: int = Field(256, ge=2)
@@ -159,8 +161,11 @@ def scratch_config(settings: BackboneSettings, words: int, tokenizer: Any = None
 def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbone:
     name, dtype = settings.name, torch.bfloat16 if settings.weights == "bf16" else torch.float32
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        if name == smollm2.NAME:
+            model, tokenizer = smollm2.load_smollm2(dtype)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise RecipeError(

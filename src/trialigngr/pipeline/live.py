@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -91,7 +92,7 @@ class LiveParts(Parts):
         own = self.as_trained.dataset
         more = [load_catalog(batch / "catalog") for batch in self.batches]
         tables = [own.catalog.table, *(_absolute(catalog) for catalog in more)]
-        return Dataset(Catalog(pl.concat(tables, how="diagonal_relaxed"), own.catalog.root), own.histories)
+        return Dataset(replace(own.catalog, table=pl.concat(tables, how="diagonal_relaxed")), own.histories)
 
     @cached_property
     def captions(self) -> list[str | None]:

@@ -136,16 +136,16 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
     """Add the stages that look at items alone: from pictures and texts to SIDs."""
 
     def embed(to: Path) -> Facts:
-        return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to)
+        return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to, None, recipe.ray)
 
     calls, ledger = recipe.calls, recipe.calls.ledger_of(parts.out)
 
     def caption(to: Path) -> Facts:
-        return write_captions(recipe.captions, parts.catalog, to, calls.captions, ledger)
+        return write_captions(recipe.captions, parts.catalog, to, calls.captions, ledger, recipe.ray)
 
     def mine(to: Path) -> Facts:
         settings, captions = recipe.interests, parts.captions
-        return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger)
+        return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
     line.add("captions", recipe.captions, "catalog", caption)
     line.add("interests", recipe.interests, "catalog captions", mine)
@@ -166,14 +166,14 @@ def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:
 
     def assign(to: Path) -> Facts:
         embeddings = parts.out / "embeddings"
-        ids = parts.catalog.ids
+        ids, ray = parts.catalog.ids, recipe.ray
         if quantizer == "letter":
-            return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, parts.sasrec.item_vectors)
+            return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, parts.sasrec.item_vectors, ray)
         if quantizer == "macrec":
             text_ND, pictures_NE = load_modalities(embeddings)
             if not pictures_NE.any():
                 raise RecipeError("sids.quantizer = macrec pairs text with pictures, and no item has one; use another.")
-            return assign_sids(recipe.sids, text_ND, ids, to, pictures_NE)
-        return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to)
+            return assign_sids(recipe.sids, text_ND, ids, to, pictures_NE, ray)
+        return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, None, ray)
 
     line.add("sids", recipe.sids, "embeddings sasrec" if quantizer == "letter" else "embeddings", assign)

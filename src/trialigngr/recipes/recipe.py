@@ -22,6 +22,7 @@ from trialigngr.enrich.generator import Calls
 from trialigngr.enrich.interests import InterestSettings
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
+from trialigngr.foundation.crew import RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.sids.assign import SidSettings
@@ -47,6 +48,8 @@ class Recipe(Settings):
     """MDIM: the interests behind the items."""
     calls: Calls = Field(default_factory=Calls)
     """How pictures are fetched and language models are called; nothing of it changes an artifact."""
+    ray: RaySettings = Field(default_factory=RaySettings)
+    """A Ray cluster that works on blocks of items; nothing of it changes an artifact."""
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
     sasrec: SasRecSettings = Field(default_factory=SasRecSettings)

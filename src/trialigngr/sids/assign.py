@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +13,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
+from trialigngr.foundation.crew import HERE, RaySettings, crew_for
 from trialigngr.foundation.seeds import child
 from trialigngr.sids.collisions import Policy, Rows, collisions, resolve
 from trialigngr.sids.errors import SidError
@@ -18,7 +21,7 @@ from trialigngr.sids.fidelity import fidelity, fidelity_by_depth
 from trialigngr.sids.quantizers.fsq import FsqSettings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.letter import LetterSettings
-from trialigngr.sids.quantizers.levels import Codes, Vectors
+from trialigngr.sids.quantizers.levels import ROWS_AT_ONCE, Codes, Vectors, blocks
 from trialigngr.sids.quantizers.macrec import MacRecSettings, fit_pair
 from trialigngr.sids.quantizers.opq import OpqSettings
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, fitting_sizes, shrinkage
@@ -71,21 +74,24 @@ def assign_sids(
     item_ids: Sequence[str],
     out: Path,
     beside_NC: Vectors | None = None,
+    ray: RaySettings = HERE,
 ) -> dict[str, Any]:
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
     ``beside_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a second
-    set, of the pictures, into ``pictures/``. Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
+    set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
+
+    Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
     if not out.is_dir():
         out.mkdir(parents=True)
     vectors_ND = _checked(embeddings_ND, item_ids)
     beside_NC = None if beside_NC is None else _checked(beside_NC, item_ids)
     quantizers = fit(settings, vectors_ND, beside_NC)
-    facts = _write(settings, quantizers[0], vectors_ND, item_ids, out)
+    facts = _write(settings, quantizers[0], vectors_ND, item_ids, out, ray)
     if len(quantizers) > 1 and beside_NC is not None:
         (out / "pictures").mkdir(exist_ok=True)
-        facts["pictures"] = _write(settings, quantizers[1], beside_NC, item_ids, out / "pictures")
+        facts["pictures"] = _write(settings, quantizers[1], beside_NC, item_ids, out / "pictures", ray)
     unseen = held_out_fidelity(settings, vectors_ND, beside_NC)
     return facts | {"fidelity_held_out": unseen[-1] if unseen else None, "fidelity_held_out_by_depth": unseen}
 
@@ -124,12 +130,17 @@ def _checked(embeddings_ND: Vectors, item_ids: Sequence[str]) -> Vectors:
 
 
 def _write(
-    settings: SidSettings, quantizer: Quantizer, vectors_ND: Vectors, item_ids: Sequence[str], out: Path
+    settings: SidSettings,
+    quantizer: Quantizer,
+    vectors_ND: Vectors,
+    item_ids: Sequence[str],
+    out: Path,
+    ray: RaySettings,
 ) -> dict[str, Any]:
     """Encode, part the items that share, write both files and return the facts."""
     if shrunk := shrinkage(settings.sizes, quantizer.sizes):
         log(f"sids: codebooks of {settings.sizes} do not fit {len(item_ids)} items; {shrunk}")
-    raw_NL = quantizer.encode(vectors_ND)
+    raw_NL = encoded(quantizer, vectors_ND, ray)
     codes_NL, sizes = resolve(
         settings.collisions, raw_NL, lambda rows: quantizer.latents(vectors_ND[rows]), quantizer.levels
     )
@@ -141,6 +152,17 @@ def _write(
         f"{facts['collisions']['items']:.2%} share one now; fidelity {facts['fidelity']:.3f}"
     )
     return facts
+
+
+def encoded(quantizer: Quantizer, vectors_ND: Vectors, ray: RaySettings = HERE) -> Codes:
+    """Return the codes of all rows [N, L]: a row has the same, whoever encodes it and whatever stands beside it."""
+    codes_NL = np.empty((len(vectors_ND), len(quantizer.levels)), dtype=np.int32)
+    rows = list(blocks(len(vectors_ND), ROWS_AT_ONCE))
+    crew = crew_for(partial(getattr, quantizer, "encode"), ray.model_copy(update={"gpus": 0}))
+    with closing(crew):
+        for place, codes in crew.map(vectors_ND[some] for some in rows):
+            codes_NL[rows[place]] = codes
+    return codes_NL
 
 
 def _facts(quantizer: Quantizer, vectors_ND: Vectors, raw_NL: Codes, codes_NL: Codes) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""`Offline`: vLLM's batch engine in this process. It batches by itself, so it is given many questions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from trialigngr.enrich.chat_protocol import body_for
+from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
+
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+class Offline:
+    """An engine that is given ``calls.concurrency`` questions at a time; ``form`` is the ``response_format`` of the
+    answers, if they have one."""
+
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: dict[str, Any] | None = None) -> None:
+        if not settings.model:
+            raise GeneratorError("The generator vllm needs a hub name or a folder; set the stage's model.")
+        try:
+            from vllm import LLM, SamplingParams
+            from vllm.sampling_params import StructuredOutputsParams
+        except ImportError:
+            raise GeneratorError(
+                "The generator vllm needs its engine, and a machine that it runs on: pip install 'trialigngr[vllm]'."
+            ) from None
+        self.name, self.settings = settings.identity("vllm")
+        self._options, self._size = settings, calls.concurrency
+        held = StructuredOutputsParams(json=form["json_schema"]["schema"]) if form and calls.structured else None
+        self._how = SamplingParams(
+            temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed,
+            structured_outputs=held,
+        )  # fmt: skip
+        given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
+        try:
+            self._engine = LLM(model=settings.model, **given | calls.engine)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _refusal(f"vLLM cannot start {settings.model!r}", error) from None
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield one group a batch; raise `GeneratorError` when the engine takes none of it."""
+        for batch in batches(questions, self._size):
+            messages = [body_for(question, self._options)["messages"] for question in batch]
+            try:
+                ended = self._engine.chat(messages, sampling_params=self._how, use_tqdm=False)
+            except ValueError as error:
+                raise _refusal(f"vLLM refused questions to {self._options.model!r}", error) from None
+            yield [_answer(question.number, one) for question, one in zip(batch, ended, strict=True)]
+
+    def close(self) -> None:
+        """Let go of the engine and its weights."""
+        del self._engine
+
+
+def _answer(number: int, ended: Any) -> Answer:
+    (best,) = ended.outputs
+    text, problem = best.text.strip() or None, None if best.text.strip() else "the answer is empty"
+    return Answer(
+        number, text, problem, tokens_in=len(ended.prompt_token_ids or ()), tokens_out=len(best.token_ids)
+    )  # fmt: skip
+
+
+def _refusal(what: str, error: Exception) -> GeneratorError:
+    said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return GeneratorError(f"{what}: {said}. Arguments of its engine stand in the stage's calls, as engine.")

@@ -1,0 +1,49 @@
+"""`spread`: a generator as it is, or copies of it on the workers of a Ray cluster. The ledger stays in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from trialigngr.enrich.generator import Answer, CallSettings, Generator, GeneratorSettings, Question, batches
+from trialigngr.enrich.models import MODELS
+from trialigngr.foundation.crew import RaySettings, crew_for
+
+Answering = Callable[[list[Question]], list[Answer]]
+
+
+def spread(start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings) -> Generator:
+    """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
+    are elsewhere already, and its limit of calls is one."""
+    if not ray.address or who.generator == "openai":
+        return start()
+    if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
+        own: Any = start()
+        return Spread(start, own.name, own.settings, own.size, ray)
+    size = calls.concurrency if who.generator == "vllm" else calls.batch
+    return Spread(start, *who.identity(who.generator), size, ray)
+
+
+class Spread:
+    """Copies of a generator, each with a worker of a Ray cluster, that answer ``size`` questions at a time."""
+
+    def __init__(
+        self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int, ray: RaySettings
+    ) -> None:
+        self.name, self.settings, self._size = name, settings, size
+        self._crew = crew_for(partial(_answering, start), ray)
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield the answers to each batch as they come."""
+        for _, group in self._crew.map(batches(questions, self._size)):
+            yield group
+
+    def close(self) -> None:
+        """End the workers."""
+        self._crew.close()
+
+
+def _answering(start: Callable[[], Generator]) -> Answering:
+    generator = start()
+    return lambda questions: [answer for group in generator.answers(questions) for answer in group]

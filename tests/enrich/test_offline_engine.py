@@ -1,0 +1,124 @@
+"""The adapter to vLLM, against a stand-in that takes the documented arguments and no others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from trialigngr.catalog.items import Catalog
+from trialigngr.enrich.captions import CaptionSettings
+from trialigngr.enrich.chat_protocol import schema_for
+from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
+from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
+from trialigngr.enrich.offline import Offline
+from trialigngr.enrich.text import ItemText
+
+SAID = '{"interests": [{"tag": "tea lover", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}], "lifestyle": "calm"}'  # fmt: skip  # noqa: E501
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredOutputsParams:
+    json: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    temperature: float
+    max_tokens: int
+    seed: int
+    structured_outputs: StructuredOutputsParams | None
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RequestOutput:
+    prompt_token_ids: tuple[int, ...] | None
+    outputs: list[Completion]
+
+
+class LLM:
+    """Says the same of every conversation, and remembers what it was asked."""
+
+    made: list[LLM]
+
+    def __init__(
+        self, *, model: str, dtype: str, seed: int, limit_mm_per_prompt: dict[str, int], max_model_len: int = 0
+    ) -> None:
+        if model == "missing":
+            raise OSError("no such model.\nTraceback and more")
+        assert dtype in ("bfloat16", "float16", "float32")
+        self.model, self.max_model_len, self.asked = model, max_model_len, []
+        self.made.append(self)
+
+    def chat(
+        self, messages: list[list[dict[str, Any]]], *, sampling_params: SamplingParams, use_tqdm: bool
+    ) -> list[RequestOutput]:
+        if any("too long" in str(one) for one in messages):
+            raise ValueError("The prompt is longer than the model's context.")
+        self.asked.append((messages, sampling_params))
+        return [RequestOutput((1, 2, 3), [Completion(f" {SAID}\n", (1, 2))]) for _ in messages]
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> type[LLM]:
+    package, sampling = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    package.LLM, package.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
+    sampling.StructuredOutputsParams = StructuredOutputsParams  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", package)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
+    LLM.made = []
+    return LLM
+
+
+def test_interests_are_held_to_the_schema_and_reach_their_items(
+    engine: type[LLM], make_catalog: Callable[..., Catalog], tmp_path: Any
+) -> None:
+    catalog = make_catalog(*({"title": f"item {n}"} for n in range(5)))
+    settings = InterestSettings(generator="vllm", model="qwen", seed=3, max_tokens=99, drop_low=False)
+    calls = CallSettings(concurrency=2, engine={"max_model_len": 4096})
+    facts = write_interests(settings, catalog, [None] * 5, tmp_path, [], calls, tmp_path / "ledger.sqlite")
+    (made,) = engine.made
+    assert made.max_model_len == 4096
+    assert [len(messages) for messages, _ in made.asked] == [2, 2, 1]
+    messages, how = made.asked[0]
+    assert [message["role"] for message in messages[0]] == ["system", "user"]
+    assert "item 0" in messages[0][1]["content"]
+    assert (how.temperature, how.max_tokens, how.seed) == (0.0, 99, 3)
+    form = schema_for("interests")
+    assert form is not None
+    assert how.structured_outputs == StructuredOutputsParams(json=form["json_schema"]["schema"])
+    assert [one.names for one in load_interests(tmp_path)] == [["tea lover", "early riser"]] * 5
+    assert (facts["generator"], facts["tokens_in"], facts["tokens_out"]) == ("vllm:qwen", 15, 10)
+
+
+def test_a_picture_stands_before_the_text_as_a_data_url(engine: type[LLM]) -> None:
+    one = Offline(CaptionSettings(model="vl"), CallSettings())
+    list(one.answers([Question(0, ItemText(""), Image.new("RGB", (40, 40)), "see", "describe")]))
+    ((messages, how),) = engine.made[0].asked
+    picture, text = messages[0][1]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert text == {"type": "text", "text": "describe"}
+    assert how.structured_outputs is None
+
+
+def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GeneratorError, match=r"cannot start 'missing': no such model\. Arg"):
+        Offline(InterestSettings(model="missing"), CallSettings())
+    with pytest.raises(GeneratorError, match="needs a hub name"):
+        Offline(InterestSettings(), CallSettings())
+    with pytest.raises(GeneratorError, match="longer than the model's context"):
+        list(Offline(InterestSettings(model="m"), CallSettings()).answers([Question(0, ItemText(""), text="too long")]))
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(GeneratorError, match=r"pip install 'trialigngr\[vllm\]'"):
+        Offline(InterestSettings(model="m"), CallSettings())

@@ -1,0 +1,155 @@
+"""Stages on a real Ray cluster of two workers on this machine, one of them killed. Takes about a minute."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from trialigngr.catalog.items import COLUMNS, Catalog
+from trialigngr.embed import items
+from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.enrich import captions, interests
+from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
+from trialigngr.enrich.generator import CallSettings
+from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
+from trialigngr.foundation import crew
+from trialigngr.foundation.crew import HERE, OnRay, RaySettings, crew_for
+from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.sids import assign
+from trialigngr.sids.assign import SidSettings, assign_sids
+from trialigngr.sids.semantic_ids import SemanticIds
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (pip install 'trialigngr[ray]')"),
+    # What Ray itself leaves open.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+TWO = RaySettings(address="local", workers=2)
+ITEMS = 24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Kill the busier worker of each crew when its first block has come; return the numbers of the killed."""
+    came, killed, struck = OnRay._came, list[int](), set[int]()
+
+    def and_kill(self: OnRay[Any, Any]) -> Iterator[tuple[int, Any]]:
+        for place, result in came(self):
+            if id(self) not in struck:
+                struck.add(id(self))
+                victim = max((hand for hand in self._hands if hand.pid), key=lambda hand: len(hand.blocks))
+                assert victim.blocks
+                os.kill(victim.pid, signal.SIGKILL)
+                killed.append(victim.pid)
+            yield place, result
+
+    monkeypatch.setattr(OnRay, "_came", and_kill)
+    return killed
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module, name in ((captions, "CHUNK"), (interests, "CHUNK"), (items, "CHUNK"), (assign, "ROWS_AT_ONCE")):
+        monkeypatch.setattr(module, name, 4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker of one CPU has them: other sums, other roundings
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    (tmp_path / "data").mkdir()
+    rows = []
+    for number in range(ITEMS):
+        picture = Image.new("RGB", (60, 60), "white")
+        ImageDraw.Draw(picture).ellipse((9, 9, 50, 50), fill=(10 * number, 255 - 10 * number, 90))
+        picture.save(tmp_path / "data" / f"{number}.png")
+        rows.append({"item_id": str(number), "title": f"tent {number}", "image_path": f"{number}.png"})
+    (tmp_path / "data" / "7.png").write_bytes(b"no picture")
+    return Catalog(pl.DataFrame(rows, schema=COLUMNS), tmp_path / "data")
+
+
+def captioned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
+    settings, calls = CaptionSettings(device="cpu"), CallSettings()
+    return write_captions(settings, catalog, out, calls, None, ray), load_captions(out)
+
+
+def mined(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
+    settings, said, calls = InterestSettings(device="cpu"), ["a green disc"] * ITEMS, CallSettings()
+    return write_interests(settings, catalog, said, out, None, calls, None, ray), load_interests(out)
+
+
+def embedded(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
+    settings, tags = EmbedSettings(device="cpu"), [["camper"]] * ITEMS
+    return write_embeddings(settings, catalog, [None] * ITEMS, tags, out, None, ray), load_embeddings(out).tobytes()
+
+
+def assigned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
+    vectors_ND = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
+    facts = assign_sids(SidSettings(sizes=(8, 8), quantizer="rqkmeans"), vectors_ND, catalog.ids, out, None, ray)
+    return facts, SemanticIds.load(out).codes_NL.tobytes()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("stage", [captioned, mined, embedded, assigned])
+def test_a_stage_is_the_local_one_row_for_row_though_a_worker_is_killed(
+    stage: Callable[[Catalog, Path, RaySettings], Any], catalog: Catalog, tmp_path: Path, kills: list[int]
+) -> None:
+    for name in ("here", "ray"):
+        (tmp_path / name).mkdir()
+    here = stage(catalog, tmp_path / "here", HERE)
+    assert not kills
+    assert stage(catalog, tmp_path / "ray", TWO) == here
+    assert len(kills) == 1
+
+
+def squaring() -> Callable[[int], int]:
+    """Return a function that travels whole: a worker does not find this module."""
+
+    def squared(number: int) -> int:
+        if number == 3:
+            raise ArtifactError("three is refused")
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number**2
+
+    return squared
+
+
+def test_mistakes_come_back_and_a_block_that_kills_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "MOST_DEATHS", 2)
+    start = partial(partial, squaring())
+    team = crew_for(start, TWO)
+    assert sorted(team.map([1, 2])) == [(0, 1), (1, 4)]
+    assert sorted(team.map(np.arange(3).tolist())) == [(0, 0), (1, 1), (2, 4)]
+    assert list(team.map([])) == []
+    with pytest.raises(ArtifactError, match="three is refused"):
+        list(team.map([3]))
+    team.close()
+    team = crew_for(start, TWO)
+    with pytest.raises(RecipeError, match="last 2 workers on Ray died"):
+        list(team.map([4]))
+    team.close()
