@@ -1,4 +1,4 @@
-"""Stages on a real Ray cluster of two workers on this machine, one of them killed. Takes about a minute."""
+"""Stages on a real Ray cluster of two workers on this machine, one of them killed. Takes about two minutes."""
 
 from __future__ import annotations
 
