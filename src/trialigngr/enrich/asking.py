@@ -62,8 +62,8 @@ def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
     with Ledger(path or own) as ledger:
         yield ledger
     if path is None:
-        for suffix in ("", "-wal", "-shm"):
-            own.with_name(own.name + suffix).unlink(missing_ok=True)
+        for path in own.parent.glob(f"*{LEDGER}*"):
+            path.unlink()
 
 
 def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> list[Kept | None]:

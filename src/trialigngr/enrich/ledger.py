@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,9 +72,10 @@ class Ledger:
         # Links followed: the owners' locks lie beside the one file that they share.
         self.path, self.owner = path.resolve(), uuid4().hex
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._owner_file(self.owner).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         with self._alone(), self._told():
+            self._forget_the_dead()
+            self._lock = self._owner_file(self.owner).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
@@ -196,6 +198,12 @@ class Ledger:
             return True
         path.unlink(missing_ok=True)
         return False
+
+    def _forget_the_dead(self) -> None:
+        """Remove the files of owners that died before they asked anything, whom nobody would ever look for."""
+        start = self._owner_file("").name
+        for path in self.path.parent.glob(f"{glob.escape(start)}*"):
+            self._alive(path.name.removeprefix(start))
 
     def _owner_file(self, owner: str) -> Path:
         return self.path.with_name(f".{self.path.name}-{owner}")
