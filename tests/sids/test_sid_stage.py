@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-from trialigngr.cli.sids import sids as sids_command
+from trialigngr.cli.main import trialigngr
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.sids.assign import SidSettings, assign_sids
@@ -140,7 +140,7 @@ def test_embeddings_that_are_something_else_are_refused(tmp_path: Path) -> None:
 
 def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
     def run(*words: str) -> str:
-        found = CliRunner().invoke(sids_command, words, catch_exceptions=False)
+        found = CliRunner().invoke(trialigngr, ["sids", *words], catch_exceptions=False)
         assert found.exit_code == 0, found.output
         return found.stdout
 
@@ -179,7 +179,7 @@ def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
 
 def test_commands_name_the_users_mistakes(tmp_path: Path) -> None:
     def refused(*words: str) -> str:
-        found = CliRunner().invoke(sids_command, words)
+        found = CliRunner().invoke(trialigngr, ["sids", *words])
         assert isinstance(found.exception, TriAlignError), found.output
         return str(found.exception)
 
