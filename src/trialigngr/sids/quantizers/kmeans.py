@@ -28,7 +28,7 @@ class KMeansSettings(Settings):
     progressive: int = Field(6, ge=0)
     """Iterations in each of the first 16, 32, 64 and 128 principal dimensions before that, where there are at least 8
     vectors a code; 0 begins at random vectors."""
-    finishing: int = Field(8, ge=1)
+    finishing: int = Field(7, ge=1)
     """Iterations in all dimensions after such a beginning, instead of ``iterations``: little is left to move."""
     points_per_code: int = Field(256, ge=1)
     """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
@@ -37,6 +37,8 @@ class KMeansSettings(Settings):
     fitted on what all kept partial codes leave over (as in faiss' residual quantizer)."""
     refinements: int = Field(0, ge=0)
     """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
+    step: float = Field(1.0, gt=0, le=1)
+    """How far they move. Half the way leaves a little more error, and fewer items that share a SID (docs/log.md)."""
 
 
 def sample(vectors_ND: Vectors, at_most: int, seed: int) -> Vectors:
@@ -115,7 +117,7 @@ def residual_kmeans(
     points_MD = sample(vectors_ND, settings.points_per_code * max(sizes), child(seed, "points"))
     levels = one_by_one(points_MD, sizes, fit_level, settings.beam, seed, start)
     for _ in range(settings.refinements):
-        levels = moved(levels, points_MD)
+        levels = moved(levels, points_MD, settings.step)
     return levels
 
 
@@ -133,8 +135,9 @@ def one_by_one(
     return Levels(levels, beam)
 
 
-def moved(levels: Levels, points_MD: Vectors) -> Levels:
-    """Return codebooks that moved, one after the other, to the means of what their points' other codes leave over.
+def moved(levels: Levels, points_MD: Vectors, step: float) -> Levels:
+    """Return codebooks that moved, one after the other, ``step`` of the way to the means of what their points' other
+    codes leave over.
 
     A code without points stays. (A round of coordinate descent on the squared error of the sum.)
     """
@@ -143,7 +146,7 @@ def moved(levels: Levels, points_MD: Vectors) -> Levels:
     left_MD = points_MD - levels.sum(codes_ML)
     for index, codes_M in enumerate(codes_ML.T):
         with_own_MD = left_MD + books[index][codes_M]
-        books[index] = means(with_own_MD, codes_M, books[index])
+        books[index] = books[index] + np.float32(step) * (means(with_own_MD, codes_M, books[index]) - books[index])
         left_MD = with_own_MD - books[index][codes_M]
     return Levels([replace(level, vectors_KD=book) for level, book in zip(levels, books, strict=True)], levels.beam)
 

@@ -48,7 +48,7 @@ def balanced_levels(
 
     levels = one_by_one(vectors_ND, sizes, fit_level, settings.beam, seed, start)
     for _ in range(settings.refinements):
-        levels = _priced(moved(levels, vectors_ND), vectors_ND, settings)
+        levels = _priced(moved(levels, vectors_ND, settings.step), vectors_ND, settings)
     return levels
 
 
