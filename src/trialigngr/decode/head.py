@@ -27,7 +27,7 @@ def level_logits(model: Any, hidden_XD: Tensor, tokens_K: Tensor, normalisation:
         some_XK: Tensor = layer(hidden_XD)[:, tokens_K].float()
         return some_XK
     bias = None if layer.bias is None else layer.bias[tokens_K]
-    return nn.functional.linear(hidden_XD, layer.weight[tokens_K], bias).float()
+    return nn.functional.linear(hidden_XD, layer.weight.index_select(0, tokens_K), bias).float()
 
 
 def _log_softmax(logits_XV: Tensor, tokens_K: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from trialigngr.decode.head import level_logits
 from trialigngr.tasks.packing import Pass
 from trialigngr.train.attention import Layout
 from trialigngr.train.flex import block_mask
@@ -44,18 +45,18 @@ def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None)
     """Return the cross-entropy of each target token [M], in fp32, over the full vocabulary.
 
     ``level_V`` (1 … L for the SID tokens of a level, 0 for all others) narrows the vocabulary of a SID token to its
-    level. The model's attention must be `trialigngr.train.attention.NAME`.
+    level, and that of a word to the words; no other row of the output layer is computed. The model's attention must be
+    `trialigngr.train.attention.NAME`.
     """
     hidden_1TD = model.base_model(
         input_ids=passed.tokens_1T, position_ids=passed.positions_1T, layout=passed.layout, use_cache=False
     ).last_hidden_state
     hidden_MD = hidden_1TD[0].index_select(0, passed.predict_place_M)
-    head = model.get_output_embeddings()
     at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
-        return _losses(head, hidden_MD, passed.predict_token_M, level_V)
+        return _losses(model, hidden_MD, passed.predict_token_M, level_V)
     pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
-    return torch.cat([checkpoint(_losses, head, *piece, level_V, use_reentrant=False) for piece in pieces])
+    return torch.cat([checkpoint(_losses, model, *piece, level_V, use_reentrant=False) for piece in pieces])
 
 
 class TargetLosses(nn.Module):
@@ -70,9 +71,14 @@ class TargetLosses(nn.Module):
         return target_losses(self.model, passed, level_V)
 
 
-def _losses(head: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
-    logits_MV = head(hidden_MD).float()
-    if level_V is not None:
-        level_M1 = level_V[token_M][:, None]
-        logits_MV = logits_MV.masked_fill((level_M1 > 0) & (level_V != level_M1), float("-inf"))
-    return cross_entropy(logits_MV, token_M, reduction="none")
+def _losses(model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
+    if level_V is None:
+        return cross_entropy(model.get_output_embeddings()(hidden_MD).float(), token_M, reduction="none")
+    losses_M = hidden_MD.new_zeros(len(token_M), dtype=torch.float32)
+    level_M = level_V[token_M]
+    for level in level_M.unique():
+        places, tokens_K = torch.nonzero(level_M == level)[:, 0], torch.nonzero(level_V == level)[:, 0]
+        logits = level_logits(model, hidden_MD.index_select(0, places), tokens_K, "catalogue")
+        wanted = torch.searchsorted(tokens_K, token_M[places])
+        losses_M = losses_M.index_copy(0, places, cross_entropy(logits, wanted, reduction="none"))
+    return losses_M
