@@ -12,7 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.conftest import Done
+from tests.conftest import Done, tiny
+from trialigngr.embed.collaborative import collaborative_vectors
+from trialigngr.embed.fusion import Fusion, unit
+from trialigngr.embed.items import COLLABORATIVE, FUSION, load_embeddings
 from trialigngr.pipeline import growth, load
 
 Cli = Callable[..., Done]
@@ -145,3 +148,20 @@ def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, t
     assert live.batches == []
     assert len(live.sids) == len(live.as_trained.sids)
     assert np.array_equal(live.sids.codes_NL, live.as_trained.sids.codes_NL)
+
+
+def test_items_that_the_log_does_not_know_yet_join_collaborative_ones(
+    cli: Cli, copied_run: Path, tmp_path: Path
+) -> None:
+    own = ["--set", "embeddings.collaborative_weight=0.7", "--set", "sids.held_out=0"]
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(), *own).code == 0
+    assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
+    assert {item_id for item_id in ids(copied_run) if item_id.startswith("new_")}
+    wide = Fusion.load(copied_run / "embeddings" / FUSION).widths()[COLLABORATIVE]
+    (batch,) = (copied_run / growth.APPENDED).glob("*/embeddings")
+    assert not load_embeddings(batch)[:, -wide:].any()
+    parts = load(copied_run).parts
+    said = collaborative_vectors(list(parts.histories.train_sequences()), len(published(copied_run)) - 3)
+    settled = load_embeddings(copied_run / "embeddings")[:, -wide:]
+    centred = unit(said[said.any(1)] - said[said.any(1)].mean(0))
+    np.testing.assert_allclose(unit(settled[said.any(1)]), centred, atol=1e-4)

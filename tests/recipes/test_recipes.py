@@ -21,6 +21,7 @@ WITHOUT_PIXELS = {"captions.generator": "none", "interests.use_captions": False,
 # What each ablation trains, and what it says of the other stages (the paper's Tables 3, 4 and 5).
 ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.generator": "lexicon"}),
+    "collaborative": (EIGHT, {"embeddings.collaborative_weight": 0.7, "embeddings.use_pixels": True}),
     "no-mdim": (EIGHT, {"interests.generator": "none", "embeddings.use_interests": False}),
     "no-translation": (EIGHT[2:], {}),
     "no-visual-tasks": (SIX, {"captions.generator": "measured", "embeddings.use_pixels": True}),
@@ -90,7 +91,12 @@ def test_ablations_say_what_their_row_says_and_leave_the_rest(name: str, base: s
 
 
 def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
-    assert set(packaged_recipes()) - set(ABLATIONS) == {"trialigngr", "trialigngr-small", "trialigngr-demo"}
+    assert set(packaged_recipes()) - set(ABLATIONS) == {
+        "trialigngr",
+        "trialigngr-small",
+        "trialigngr-light",
+        "trialigngr-demo",
+    }
 
 
 def test_the_paper_s_settings() -> None:

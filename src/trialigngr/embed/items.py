@@ -33,6 +33,7 @@ FILE = "embeddings.safetensors"
 TEXTS = "texts.parquet"
 FUSION = "fusion.safetensors"
 TEXTS_SCHEMA = {"item_id": pl.String, "text": pl.String}
+COLLABORATIVE = "collaborative"
 CHUNK = 512
 
 
@@ -60,12 +61,14 @@ def write_embeddings(
     out: Path,
     fusion: Fusion | None = None,
     ray: RaySettings = HERE,
+    collaborative_ND: Floats | None = None,
 ) -> dict[str, Any]:
     """Write ``embeddings.safetensors``, ``texts.parquet`` (item_id, text as embedded) and ``fusion.safetensors``;
     return the facts.
 
     The tensors are ``embeddings`` float32 [N, D], unit rows in row order, and ``has_image`` bool [N]. Items that come
-    later are given the ``fusion`` of those before them, so that their vectors stand in the same space.
+    later are given the ``fusion`` of those before them, so that their vectors stand in the same space; they have no
+    ``collaborative_ND``, which every item has or none.
     Finished chunks survive a kill in ``chunks/`` until the whole is written. A picture that cannot be used leaves its
     item as one without a picture, and is counted. Vectors that are not finite are refused (`ArtifactError`).
     """
@@ -75,16 +78,18 @@ def write_embeddings(
     whole = _encode_all(settings, catalog, texts, out / "chunks", ray)
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
     blocks = {seen.name: _block(settings, seen, whole, has_image_N) for seen in whole.seen}
+    if settings.collaborative_weight:
+        blocks[COLLABORATIVE] = _collaborative(settings, collaborative_ND, len(catalog), fusion)
     fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.dimensions)
-    embeddings_ND = fusion(blocks)
+    embeddings_ND, sights = fusion(blocks), {seen.name: seen.sees for seen in whole.seen}
     _refuse_unfinished(embeddings_ND, "the fused vectors")
     save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
     fusion.save(out / FUSION)
     pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
     remove_chunks(out / "chunks")
     return {
-        "encoders": [seen.name for seen in whole.seen],
-        "sights": {seen.name: seen.sees for seen in whole.seen},
+        "encoders": list(blocks),
+        "sights": {name: sights.get(name, "log") for name in blocks},
         "items": len(catalog),
         "dimensions": embeddings_ND.shape[1],
         "with_picture": int(has_image_N.sum()),
@@ -139,6 +144,16 @@ def _block(settings: EmbedSettings, seen: Seen, whole: Chunk, has_image_N: Mask)
         everywhere_N = np.ones(len(vectors_ND), np.bool_)
         return Block(vectors_ND, everywhere_N, 1.0, centre=seen.sees == "text")
     return Block(vectors_ND, has_image_N, settings.picture_weight * seen.share, settings.picture_dimensions)
+
+
+def _collaborative(settings: EmbedSettings, vectors_ND: Floats | None, items: int, fusion: Fusion | None) -> Block:
+    """Return the block of what the log says; of items that it does not know yet, nothing, as wide as the fusion's."""
+    if vectors_ND is None:
+        if fusion is None:
+            raise ArtifactError("embeddings.collaborative_weight needs a log; there are only items here.")
+        vectors_ND = np.zeros((items, len(fusion.settlings[COLLABORATIVE].mean_D)), np.float32)
+    known_N: Mask = np.any(vectors_ND, axis=1)
+    return Block(vectors_ND, known_N, settings.collaborative_weight)
 
 
 def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:

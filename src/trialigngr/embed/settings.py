@@ -42,6 +42,9 @@ class EmbedSettings(Settings):
     vector a plain concatenation of unit blocks."""
     picture_dimensions: int = Field(default=128, ge=1)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
+    collaborative_weight: float = Field(default=0, ge=0)
+    """Weight of a block of collaborative vectors (who is taken with whom, in the training part of the log alone) beside
+    a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""
     reduction: Literal["none", "pca", "whiten"] = "none"
     """What becomes of the whole vector: nothing, PCA over this catalogue, or PCA with all directions equally long."""
     dimensions: int = Field(default=1024, ge=1)

@@ -12,6 +12,7 @@ from trialigngr.baselines.sasrec import train_sasrec
 from trialigngr.catalog.prepare import data_fingerprint, prepare
 from trialigngr.catalog.shop.draw import draw_shop
 from trialigngr.decode.recommend import DecodeSettings
+from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import write_interests
@@ -136,7 +137,10 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
     """Add the stages that look at items alone: from pictures and texts to SIDs."""
 
     def embed(to: Path) -> Facts:
-        return write_embeddings(recipe.embeddings, parts.catalog, parts.captions, parts.tags, to, None, recipe.ray)
+        settings, log = recipe.embeddings, None
+        if settings.collaborative_weight:
+            log = collaborative_vectors(list(parts.histories.train_sequences()), len(parts.catalog))
+        return write_embeddings(settings, parts.catalog, parts.captions, parts.tags, to, None, recipe.ray, log)
 
     calls, ledger = recipe.calls, recipe.calls.ledger_of(parts.out)
 

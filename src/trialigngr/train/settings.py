@@ -28,8 +28,8 @@ class TrainSettings(Settings):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of an average of the weights over the steps, which is what is validated and kept; 0 keeps the last."""
     softmax: Softmax = "vocabulary"
-    """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone, and
-    that of a word over the words: fewer rows of the output layer are computed. With ``level``, set
+    """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone,
+    and that of a word over the words: fewer rows of the output layer are computed. With ``level``, set
     ``decode.normalisation = "catalogue"``: what follows outside the level is not trained."""
     clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
