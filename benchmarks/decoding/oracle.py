@@ -1,6 +1,7 @@
 """``python -m benchmarks.decoding.oracle RUN [USERS]``: a trained run's beams against its exact ranking.
 
-Both normalisations; what is chosen between them is chosen on the validation lines.
+Both normalisations, but only its own of a run that was trained on levels alone; what is chosen between
+them is chosen on the validation lines.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ GOALS = {20: 0.93, 50: 0.99}
 def main() -> None:
     """Print what beams of 20 and 50 miss."""
     run, users = load(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    levels_alone = run.recipe.train.softmax == "level"
+    normalisations = (run.recipe.decode.normalisation,) if levels_alone else get_args(Normalisation)
     checks: list[Check] = []
     for part in ("valid", "test"):
-        for normalisation in get_args(Normalisation):
+        for normalisation in normalisations:
             for line in against_exact(run, users, tuple(GOALS), normalisation, part):
                 what = f"{part}, {normalisation}, {line.beams} beams, {line.users} users"
                 print(
