@@ -67,7 +67,7 @@ def costs(recipe: Recipe, run: Path) -> list[Cost]:
     """Return what is left to do of the stages that ask language models."""
     ledger = recipe.calls.ledger_of(run)
     return [
-        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, one.inquiry.prompt, ledger, size)
+        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size)
         for one in asked_stages(recipe, run)
         if one.inquiry.prompt is not None and (size := len(one.inquiry.catalog))
     ]
