@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import REASONS
+from trialigngr.catalog.pictures import NOT_ALLOWED, REASONS
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
@@ -117,13 +117,19 @@ def _stage_lines(one: Asked, book: Ledger, most: int) -> Iterator[str]:
 
 
 def picture_lines(run: Path, most: int) -> Iterator[str]:
-    """Yield how many pictures failed, for which reason, and ``most`` of the items."""
+    """Yield how many pictures failed, for which reason, and ``most`` of the items.
+
+    Addresses of hosts that no setting allows are a choice, not a fault, and often all there are: they get one line.
+    """
     if not (run / "catalog" / MANIFEST).is_file():
         return
     failed = dict(load_catalog(run / "catalog").kept.problems)
     if (run / "captions" / MANIFEST).is_file():
         table = pl.read_parquet(run / "captions" / CAPTIONS).filter(pl.col("problem").is_in(list(REASONS)))
         failed |= dict(table.select("item_id", "problem").iter_rows())
+    if refused := [item_id for item_id, problem in failed.items() if problem == NOT_ALLOWED]:
+        yield f"pictures: {len(refused):,} not fetched, as catalog.pictures.hosts does not name their hosts"
+    failed = {item_id: problem for item_id, problem in failed.items() if problem != NOT_ALLOWED}
     if failed:
         yield f"pictures: {len(failed):,} failed"
         yield from _by_problem(failed, most)
