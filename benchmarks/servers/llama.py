@@ -44,7 +44,8 @@ def llama_server(log: Path) -> Iterator[str]:
     """Run the server with the packaged model in a process of its own; give the url of its API."""
     threads = str(len(os.sched_getaffinity(0)))
     words = [sys.executable, "-m", "benchmarks.servers.llama", "--port", "0", "--threads", threads]
-    with log.open("w") as said, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+    root, out = Path(__file__).parents[2], subprocess.PIPE
+    with log.open("w") as said, subprocess.Popen(words, cwd=root, stdout=out, stderr=said, text=True) as process:
         try:
             assert process.stdout is not None
             lines = (line.removeprefix(READY).strip() for line in process.stdout if line.startswith(READY))
