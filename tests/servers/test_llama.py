@@ -82,8 +82,9 @@ def test_a_real_server_answers_about_fifty_items(cli: Callable[..., Done], url: 
 def test_the_packaged_model_runs_as_a_generator(cli: Callable[..., Done], tmp_path: Path) -> None:
     """Without a grammar this model is plumbing: every item ends with tags of the lexicon or with a reason."""
     facts = mined(
-        cli, tmp_path, 16, interests__generator="smollm2", interests__choose_from="lexicon", interests__dtype="fp32"
-    )
+        cli, tmp_path, 16, interests__generator="smollm2", interests__choose_from="lexicon", interests__dtype="fp32",
+        interests__max_tokens=96,
+    )  # fmt: skip
     said, lexicon = problems(tmp_path), read_lexicon()
     print(f"\nsmollm2: {said.count(None)} of {len(said)} items parsed after {facts['calls']} calls")
     assert facts["generator"] == LABELS["smollm2"]
