@@ -1,6 +1,7 @@
 # make demo | test | check | bench NAME=startup: each makes .venv from requirements.lock first, if it has to.
 PYTHON ?= python3
 VENV := .venv
+SERVERS := .servers
 PY := $(VENV)/bin/python
 MAKEFLAGS += --no-print-directory
 # Weights come in packages; nothing is fetched from a hub, and forked workers do not warn about tokenizers' threads.
@@ -8,11 +9,12 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check docs-current bench lock clean
+.PHONY: help demo test test-servers check docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
 	@echo "make test          run every test"
+	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
 	@echo "make check         format, lint, types, import direction, docs current"
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
@@ -37,6 +39,15 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(PY) -m pytest
 
+# What real servers need lies beside .venv, so that no other test leans on it.
+$(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt
+	rm -rf $(SERVERS)
+	$(PY) -m pip install --quiet --no-compile --no-deps --target $(SERVERS) -r tests/servers/requirements.txt
+	@touch $@
+
+test-servers: $(SERVERS)/.ready
+	PYTHONPATH=$(SERVERS) $(PY) -m pytest tests/servers -s
+
 check: $(VENV)/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -54,4 +65,4 @@ lock:
 	$(PYTHON) scripts/lock.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SERVERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -36,6 +36,14 @@ def test_descriptions_imply_interests_that_no_title_names(miner: LexiconMiner, t
     assert found.lifestyle in load_lexicon("lifestyles", "cpu").names
 
 
+def test_the_nearest_of_a_kind_begin_with_what_is_chosen(miner: LexiconMiner) -> None:
+    found = miner.nearest([*ITEMS.values(), ItemText("1984")], "interests", 24)
+    assert [len(set(names)) for names in found] == [24] * 6
+    for names, one in zip(found, miner.mine(list(ITEMS.values())), strict=False):
+        assert list(names[: len(one.tags)]) == one.names
+    assert found[-1] == load_lexicon("interests", "cpu").names[:24]
+
+
 def test_the_surest_come_first_and_tags_are_distinct(miner: LexiconMiner) -> None:
     order = ["high", "medium", "low"]
     for found in miner.mine(list(ITEMS.values())):

@@ -62,10 +62,11 @@ class LLM:
         self.made.append(self)
 
     def chat(
-        self, messages: list[list[dict[str, Any]]], *, sampling_params: SamplingParams, use_tqdm: bool
+        self, messages: list[list[dict[str, Any]]], *, sampling_params: list[SamplingParams], use_tqdm: bool
     ) -> list[RequestOutput]:
         if any("too long" in str(one) for one in messages):
             raise ValueError("The prompt is longer than the model's context.")
+        assert len(sampling_params) == len(messages)
         self.asked.append((messages, sampling_params))
         return [RequestOutput((1, 2, 3), [Completion(f" {SAID}\n", (1, 2))]) for _ in messages]
 
@@ -91,7 +92,7 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
     (made,) = engine.made
     assert made.max_model_len == 4096
     assert [len(messages) for messages, _ in made.asked] == [2, 2, 1]
-    messages, how = made.asked[0]
+    messages, (how, _) = made.asked[0]
     assert [message["role"] for message in messages[0]] == ["system", "user"]
     assert "item 0" in messages[0][1]["content"]
     assert (how.temperature, how.max_tokens, how.seed) == (0.0, 99, 3)
@@ -105,7 +106,7 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
 def test_a_picture_stands_before_the_text_as_a_data_url(engine: type[LLM]) -> None:
     one = Offline(CaptionSettings(model="vl"), CallSettings())
     list(one.answers([Question(0, ItemText(""), Image.new("RGB", (40, 40)), "see", "describe")]))
-    ((messages, how),) = engine.made[0].asked
+    ((messages, (how,)),) = engine.made[0].asked
     picture, text = messages[0][1]["content"]
     assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")
     assert text == {"type": "text", "text": "describe"}

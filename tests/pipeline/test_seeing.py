@@ -99,7 +99,8 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
     with picture_server() as server:
         paths = [f"colour/%23{n:02x}8040" for n in range(items.height)]
         paths[3], paths[4] = "nothing", "html"
-        urls = pl.Series("image_url", [server.url(path) for path in paths])
+        elsewhere = ["http://cdn.test/6", "http://cdn.test/7"]
+        urls = pl.Series("image_url", [*map(server.url, paths[:6]), *elsewhere, *map(server.url, paths[8:])])
         items.drop("image_path").with_columns(urls).write_parquet(data / "items.parquet")
         changes = {
             "catalog.k_core": 0,
@@ -117,11 +118,14 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
         assert set(server.asked.values()) == {1}
     ids = items["item_id"].to_list()
     facts = json.loads((tmp_path / "run" / "embeddings" / "manifest.json").read_text())["facts"]
-    assert facts["with_picture"] == len(ids) - 2
+    assert facts["with_picture"] == len(ids) - 4
     captions = pl.read_parquet(tmp_path / "run" / "captions" / "captions.parquet")
     failed = captions.filter(pl.col("caption").is_null()).select("item_id", "problem").rows()
-    assert failed == [(ids[3], "not found"), (ids[4], "not a picture")]
+    assert failed[:2] == [(ids[3], "not found"), (ids[4], "not a picture")]
+    assert failed[2:] == [(ids[6], "host not allowed"), (ids[7], "host not allowed")]
     done = cli("enrich", "status", tmp_path / "run")
+    assert "pictures: 2 not fetched, as catalog.pictures.hosts does not name their hosts\n" in done.out
+    assert "host not allowed" not in done.out
     assert "pictures: 2 failed" in done.out
     assert f"1 × not found: {ids[3]}" in done.out
     assert "picture    none: not found" in cli("enrich", "show", tmp_path / "run", ids[3]).out

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 from pydantic import Field
 
 from trialigngr.catalog.addresses import SHOWN, Place, addresses_of, is_named, parse
-from trialigngr.catalog.pictures import LONG_SIDE, MAX_BYTES
+from trialigngr.catalog.pictures import LONG_SIDE, MAX_BYTES, NOT_ALLOWED
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import PictureError
 
@@ -67,7 +67,7 @@ class UnnamedHostError(PictureError):
 
     def __init__(self, place: Place) -> None:
         self.host = place.host if place.at_home else f"{place.host}:{place.port}"
-        super().__init__(f"{self.host} is not among catalog.pictures.hosts.", "host not allowed")
+        super().__init__(f"{self.host} is not among catalog.pictures.hosts.", NOT_ALLOWED)
 
 
 class UnreachableError(PictureError):

@@ -25,9 +25,10 @@ DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 FILE_REASONS = ("missing", "empty", "too many bytes", "too many pixels", "not a picture", "broken")
+NOT_ALLOWED = "host not allowed"
 FETCH_REASONS = (
     "bad address",
-    "host not allowed",
+    NOT_ALLOWED,
     "private address",
     "too many redirects",
     "not found",

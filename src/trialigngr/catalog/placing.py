@@ -15,7 +15,7 @@ import polars as pl
 from trialigngr.catalog.fetching import Fetcher, FetchSettings, PictureSettings, UnnamedHostError, UnreachableError
 from trialigngr.catalog.image_paths import ADDRESS, DATA, URL
 from trialigngr.catalog.picture_store import PictureStore
-from trialigngr.catalog.pictures import quiet
+from trialigngr.catalog.pictures import NOT_ALLOWED, quiet
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import CatalogError, PictureError
 
@@ -128,7 +128,7 @@ def _say(failed: dict[str, int], hosts: Counter[str]) -> None:
             f"catalog: {hosts.total():,} pictures lie on hosts that catalog.pictures.hosts does not name ({named}); "
             "they are not fetched, and their items stay without"
         )
-    others = {reason: n for reason, n in failed.items() if reason != "host not allowed"}
+    others = {reason: n for reason, n in failed.items() if reason != NOT_ALLOWED}
     if others:
         told = ", ".join(f"{reason} {n:,}" for reason, n in others.items())
         log(f"catalog: {sum(others.values()):,} pictures could not be had ({told}); their items stay, without")

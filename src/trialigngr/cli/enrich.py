@@ -77,3 +77,22 @@ def sheet(runs: tuple[Path, ...], items: int, seed: int, out: Path) -> None:
     drawn = draw_sheet(runs, items, seed)
     key = write_sheet(drawn, out)
     click.echo(f"{out}: {len(drawn.rows)} answers to grade; which is whose stands in {key}")
+
+
+@enrich.command()
+@click.argument("sheets", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHEET…")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="The sheet's key, if it does not lie beside the first one."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def grade(sheets: tuple[Path, ...], key: Path | None, as_json: bool) -> None:
+    """Print the mean of each question's grades by run, from SHEET… that people filled.
+
+    More than one are copies of one sheet that several people filled: all their grades count.
+    """
+    from dataclasses import asdict
+
+    from trialigngr.pipeline.grading import add_up, grade_lines
+
+    grades = add_up(sheets, key)
+    click.echo(json.dumps([asdict(one) for one in grades], indent=2) if as_json else "\n".join(grade_lines(grades)))

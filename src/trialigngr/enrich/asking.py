@@ -35,6 +35,11 @@ class Inquiry(Protocol):
 
     origin: Origin
 
+    @property
+    def letters(self) -> int:
+        """How many letters a question has beside its content, about."""
+        ...
+
     def content(self, number: int) -> tuple[str, ...] | None:
         """Return all that the answer about an item depends on; None where there is nothing to ask."""
         ...

@@ -89,6 +89,11 @@ class Captioning:
         self.prompt: Prompt | None = read_prompt(settings.prompt) if settings.generator in MODELS else None
         self.origin = Origin("captions", generator, self.prompt.hash if self.prompt else "")
 
+    @property
+    def letters(self) -> int:
+        """How many letters the system message has."""
+        return len(self.prompt.system) if self.prompt else 0
+
     def content(self, number: int) -> tuple[str, ...] | None:
         """Return what the caption of an item depends on; None without a picture."""
         picture = self.catalog.picture_content(number)

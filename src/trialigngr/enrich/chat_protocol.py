@@ -5,45 +5,60 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
-from trialigngr.enrich.generator import Answer, GeneratorSettings, Question
+from trialigngr.enrich.generator import Answer, Choices, GeneratorSettings, Question
 from trialigngr.enrich.prompts import Form
 
 JPEG_QUALITY = 90
 TAGS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 8}
-INTEREST = {
-    "type": "object",
-    "properties": {"tag": {"type": "string"}, "confidence": {"enum": ["high", "medium", "low"], "type": "string"}},
-    "required": ["tag", "confidence"],
-    "additionalProperties": False,
-}
-PROPERTIES: dict[Form, dict[str, Any]] = {
-    "tags": {"tags": TAGS},
-    "interests": {
-        "interests": {"type": "array", "items": INTEREST, "minItems": 2, "maxItems": 4},
-        "lifestyle": {"type": "string"},
-    },
-}
+TEXT = {"type": "string"}
+CONFIDENCE = {"enum": ["high", "medium", "low"], "type": "string"}
+FEWEST, MOST = 2, 4
+"""Interests of an item."""
 
 
 class MalformedError(ValueError):
     """Bytes that are no answer of the protocol; the message says why."""
 
 
-def schema_for(form: Form) -> dict[str, Any] | None:
-    """Return the ``response_format`` for answers of a form; None for running text."""
-    if form not in PROPERTIES:
-        return None
-    schema = {
-        "type": "object",
-        "properties": PROPERTIES[form],
-        "required": list(PROPERTIES[form]),
-        "additionalProperties": False,
-    }
+def schema_for(form: Form, choices: Choices | None = None) -> dict[str, Any] | None:
+    """Return the ``response_format`` for answers of a form, perhaps with these choices; None for running text."""
+    match form:
+        case "tags":
+            schema = _object_of(tags=TAGS)
+        case "interests":
+            schema = _interests(choices)
+        case _:
+            return None
     return {"type": "json_schema", "json_schema": {"name": form, "strict": True, "schema": schema}}
+
+
+def _interests(choices: Choices | None) -> dict[str, Any]:
+    """Return the schema of interests and a lifestyle.
+
+    No grammar of a server can say that tags differ (``uniqueItems``), and weak models repeat themselves. So the choices
+    are dealt out, as cards are, to the places of the list: each place has its own, and no tag can come twice.
+    """
+    some: dict[str, Any] = {"type": "array", "minItems": FEWEST, "maxItems": MOST}
+    if choices is None:
+        return _object_of(interests=some | {"items": _object_of(tag=TEXT, confidence=CONFIDENCE)}, lifestyle=TEXT)
+    hands = [_one_of(choices.tags[place::MOST]) for place in range(MOST)]
+    places = {"prefixItems": [_object_of(tag=hand, confidence=CONFIDENCE) for hand in hands]}
+    return _object_of(interests=some | places, lifestyle=_one_of(choices.lifestyles))
+
+
+def _object_of(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False
+    }  # fmt: skip
+
+
+def _one_of(names: Sequence[str]) -> dict[str, Any]:
+    return {"type": "string", "enum": list(names)}
 
 
 def body_for(question: Question, settings: GeneratorSettings) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 from trialigngr.enrich.asking import Inquiry, rows_of
 from trialigngr.enrich.generator import CallSettings, GeneratorSettings
 from trialigngr.enrich.ledger import Ledger, Origin
-from trialigngr.enrich.prompts import Prompt
 
 CHARACTERS = 4
 """Of a token, about, in English."""
@@ -49,7 +48,6 @@ def cost_of(
     settings: GeneratorSettings,
     recorded: Mapping[str, Any],
     calls: CallSettings,
-    prompt: Prompt,
     ledger: Path,
     total: int,
 ) -> Cost:
@@ -60,7 +58,7 @@ def cost_of(
         with Ledger(ledger) as book:
             to_do = sum(state in ("granted", "taken") for state in book.states((r.key for r in rows), calls.retry_runs))
             taken, rate = _taken(book, inquiry.origin), _rate(book, inquiry.origin)
-    tokens_in, tokens_out = taken or _guessed(inquiry, settings, prompt, [row.number for row in rows])
+    tokens_in, tokens_out = taken or _guessed(inquiry, settings, [row.number for row in rows])
     read, written = round(tokens_in * to_do), round(tokens_out * to_do)
     money = (read * calls.price_in + written * calls.price_out) / 1e6
     hours = to_do / rate / 3600 if rate else None
@@ -89,12 +87,12 @@ def _rate(book: Ledger, origin: Origin) -> float | None:
     return found[0][0] if found else None
 
 
-def _guessed(inquiry: Inquiry, settings: GeneratorSettings, prompt: Prompt, numbers: list[int]) -> tuple[float, float]:
+def _guessed(inquiry: Inquiry, settings: GeneratorSettings, numbers: list[int]) -> tuple[float, float]:
     """Return tokens an item, read off the prompts of a few items; of a picture as many as its longest side allows."""
     some = numbers[:: len(numbers) // SAMPLE + 1]
     if not some:
         return 0.0, 0.0
     contents = [content for number in some if (content := inquiry.content(number)) is not None]
-    letters = sum(len(content[0]) for content in contents) / len(contents) + len(prompt.system)
+    letters = sum(len(content[0]) for content in contents) / len(contents) + inquiry.letters
     visual = (settings.long_side / VISUAL) ** 2 if inquiry.origin.stage == "captions" else 0
     return letters / CHARACTERS + visual, float(settings.max_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
 from pydantic import Field
@@ -16,6 +16,10 @@ from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
 
 LEDGER = "ledger.sqlite"
+TOLD = (
+    "\nChoose each tag, word for word, from this list: {tags}."
+    "\nChoose the lifestyle, word for word, from this list: {lifestyles}."
+)
 LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
@@ -107,6 +111,18 @@ class Calls(Settings):
         return self.pictures.model_copy(update={"folder": self.pictures.folder or str(run / "pictures")})
 
 
+class Choices(NamedTuple):
+    """All that an answer may choose from, the nearest to the item first."""
+
+    tags: tuple[str, ...]
+    lifestyles: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The choices in words, as the end of what a language model is told."""
+        return TOLD.format(tags="; ".join(self.tags), lifestyles="; ".join(self.lifestyles))
+
+
 @dataclass(frozen=True)
 class Question:
     """One item, ready to be asked about. ``number`` comes back with the answer."""
@@ -116,6 +132,7 @@ class Question:
     picture: Image.Image | None = None
     system: str = ""
     text: str = ""
+    choices: Choices | None = None
 
 
 @dataclass(frozen=True)

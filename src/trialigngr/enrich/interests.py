@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import polars as pl
 from pydantic import Field
@@ -22,11 +22,14 @@ from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
 from trialigngr.enrich.ledger import Origin
 from trialigngr.enrich.models import MODELS
-from trialigngr.enrich.prompts import Prompt, read_prompt
+from trialigngr.enrich.prompts import Form, Prompt, read_prompt
 from trialigngr.enrich.spread import spread
 from trialigngr.enrich.text import ItemText, item_text
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    from trialigngr.enrich.vocabulary import Vocabulary
 
 FILE = "interests.parquet"
 CHUNK = 512
@@ -43,6 +46,11 @@ class InterestSettings(GeneratorSettings):
     prompt: str = "interests"
     """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
     and `generic-tags`) or a .toml file."""
+    choose_from: Literal["anything", "lexicon"] = "anything"
+    """What a language model may say: `anything`, or the tags and lifestyles of the lexicon alone (for weak models, and
+    where tags must be comparable)."""
+    choices: int = Field(default=24, ge=8, le=96)
+    """How many tags of the lexicon, those nearest to the item, a language model may choose from."""
     drop_low: bool = True
     """Leave out tags of low confidence."""
     use_captions: bool = True
@@ -104,11 +112,16 @@ MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner
 def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: CallSettings) -> Generator:
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
     if settings.generator in MODELS:
-        return MODELS[settings.generator](settings, calls, read_prompt(settings.prompt).answer)
+        return MODELS[settings.generator](settings, calls, _form(settings))
     if settings.generator not in MINERS:
         known = sorted([*MINERS, *MODELS])
         hint = did_you_mean(settings.generator, known)
         raise RecipeError(f"interests.generator = {settings.generator!r}: known are {', '.join(known)}.{hint}")
+    if settings.choose_from != "anything":
+        raise RecipeError(
+            f"interests.choose_from is for language models, and interests.generator = {settings.generator!r} is none; "
+            f"set it to one of {', '.join(MODELS)}."
+        )
     if settings.prompt != "interests" and settings.generator != "none":
         raise RecipeError(
             f"interests.prompt = {settings.prompt!r} is for language models, and interests.generator = "
@@ -121,6 +134,16 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
 
     usual = sha256(json.dumps(sample).encode()).hexdigest()
     return Batches(miner.name, {"usual": usual}, CHUNK, mine)
+
+
+def _form(settings: InterestSettings) -> Form:
+    form = read_prompt(settings.prompt).answer
+    if settings.choose_from != "anything" and form != "interests":
+        raise RecipeError(
+            f"interests.choose_from = {settings.choose_from!r} needs a prompt that asks for interests, and "
+            f'interests.prompt = {settings.prompt!r} asks for {form}; leave the prompt or choose from "anything".'
+        )
+    return form
 
 
 def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
@@ -138,18 +161,33 @@ class Mining:
         self.settings, self.catalog, self.captions = settings, catalog, captions
         self.prompt: Prompt | None = read_prompt(settings.prompt) if settings.generator in MODELS else None
         self.origin = Origin("interests", generator, self.prompt.hash if self.prompt else "")
+        self.vocabulary = self._vocabulary() if settings.choose_from == "lexicon" else None
+
+    def _vocabulary(self) -> Vocabulary:
+        from trialigngr.enrich.vocabulary import Vocabulary
+
+        return Vocabulary(self._item, len(self.catalog), self.settings.choices, self.settings.device)
+
+    @property
+    def letters(self) -> int:
+        """How many letters the system message has, about."""
+        told = len(self.prompt.system) if self.prompt else 0
+        return told + (self.vocabulary.letters if self.vocabulary else 0)
 
     def content(self, number: int) -> tuple[str, ...]:
         """Return the text that the interests of an item depend on."""
         text = self._item(number)
-        return (self.prompt.filled(text) if self.prompt else json.dumps(text),)
+        filled = self.prompt.filled(text) if self.prompt else json.dumps(text)
+        return (filled, self.vocabulary.identity) if self.vocabulary else (filled,)
 
     def question(self, number: int) -> Question:
         """Return the question about an item's text."""
         text = self._item(number)
         if self.prompt is None:
             return Question(number, text)
-        return Question(number, text, None, self.prompt.system, self.prompt.filled(text))
+        choices = self.vocabulary.choices(number) if self.vocabulary else None
+        system = self.prompt.system + (choices.told if choices else "")
+        return Question(number, text, None, system, self.prompt.filled(text), choices)
 
     def _item(self, number: int) -> ItemText:
         return item_text(self.catalog[number], self.captions[number] if self.settings.use_captions else None)
@@ -165,10 +203,17 @@ class Mining:
             body = json.loads(answer)
             return Interests(tuple(Tag(*tag) for tag in body["tags"]), body["lifestyle"])
         if self.prompt.answer == "interests":
-            tags, lifestyle = parse_interests(answer)
-            return Interests(tuple(tags), lifestyle)
+            return self._listed(*parse_interests(answer))
         plain = parse_tags(answer) if self.prompt.answer == "tags" else [parse_text(answer, self.settings.longest)]
         return Interests(tuple(Tag(tag, "high") for tag in plain))
+
+    def _listed(self, tags: list[Tag], lifestyle: str | None) -> Interests:
+        """Return the interests, spelled as in the vocabulary, if there is one; `AnswerError` when not all are in it."""
+        if self.vocabulary is None:
+            return Interests(tuple(tags), lifestyle)
+        listed = self.vocabulary.listed
+        spelled = tuple(Tag(listed("interests", one.tag), one.confidence) for one in tags)
+        return Interests(spelled, lifestyle and listed("lifestyles", lifestyle))
 
 
 def write_interests(

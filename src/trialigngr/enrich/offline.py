@@ -5,33 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from trialigngr.enrich.chat_protocol import body_for
+from trialigngr.enrich.chat_protocol import body_for, schema_for
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
+from trialigngr.enrich.prompts import Form
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 class Offline:
-    """An engine that is given ``calls.concurrency`` questions at a time; ``form`` is the ``response_format`` of the
-    answers, if they have one."""
+    """An engine that is given ``calls.concurrency`` questions at a time; ``form`` is that of the answers."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         if not settings.model:
             raise GeneratorError("The generator vllm needs a hub name or a folder; set the stage's model.")
         try:
-            from vllm import LLM, SamplingParams
-            from vllm.sampling_params import StructuredOutputsParams
+            from vllm import LLM
         except ImportError:
             raise GeneratorError(
                 "The generator vllm needs its engine, and a machine that it runs on: pip install 'trialigngr[vllm]'."
             ) from None
         self.name, self.settings = settings.identity("vllm")
         self._options, self._size = settings, calls.concurrency
-        held = StructuredOutputsParams(json=form["json_schema"]["schema"]) if form and calls.structured else None
-        self._how = SamplingParams(
-            temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed,
-            structured_outputs=held,
-        )  # fmt: skip
+        self._form, self._structured = form, calls.structured
         given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
         try:
             self._engine = LLM(model=settings.model, **given | calls.engine)
@@ -43,10 +38,21 @@ class Offline:
         for batch in batches(questions, self._size):
             messages = [body_for(question, self._options)["messages"] for question in batch]
             try:
-                ended = self._engine.chat(messages, sampling_params=self._how, use_tqdm=False)
+                ended = self._engine.chat(messages, sampling_params=[*map(self._how, batch)], use_tqdm=False)
             except ValueError as error:
                 raise _refusal(f"vLLM refused questions to {self._options.model!r}", error) from None
             yield [_answer(question.number, one) for question, one in zip(batch, ended, strict=True)]
+
+    def _how(self, question: Question) -> Any:
+        """Return how a question is answered: held to the schema of its form and its choices."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        form, own = schema_for(self._form, question.choices) if self._structured else None, self._options
+        return SamplingParams(
+            temperature=own.temperature, max_tokens=own.max_tokens, seed=own.seed,
+            structured_outputs=StructuredOutputsParams(json=form["json_schema"]["schema"]) if form else None,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the engine and its weights."""

@@ -14,8 +14,9 @@ from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
-from trialigngr.enrich.chat_protocol import MalformedError, answer_from, body_for, listed_models
+from trialigngr.enrich.chat_protocol import MalformedError, answer_from, body_for, listed_models, schema_for
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question
+from trialigngr.enrich.prompts import Form
 from trialigngr.foundation.errors import did_you_mean
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -41,12 +42,12 @@ class _AgainError(Exception):
 class Served:
     """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, schema: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         if not settings.model:
             raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
         self.name, self.settings = settings.identity("openai")
         self._options, self._calls = settings, calls
-        self._schema = schema if calls.structured else None
+        self._form, self._structured = form, calls.structured
         self._pause_until = 0.0
         self._client = _client(calls)
         self._loop = asyncio.new_event_loop()
@@ -97,30 +98,33 @@ class Served:
         flying = 0
         for question in chain(questions, [None]):
             if question is not None:
-                self._send(question.number, body_for(question, self._options), came)
+                self._send(question, came)
                 flying += 1
             while flying and (question is None or flying >= self._calls.concurrency):
                 group = _all_that_came(came)
                 flying -= len(group)
                 yield group
 
-    def _send(self, number: int, body: dict[str, Any], came: SimpleQueue[Answer | Exception]) -> None:
+    def _send(self, question: Question, came: SimpleQueue[Answer | Exception]) -> None:
+        number, body = question.number, body_for(question, self._options)
+        schema = schema_for(self._form, question.choices) if self._structured else None
+
         async def call() -> None:
             try:
-                came.put(await self._tried(number, body))
+                came.put(await self._tried(number, body, schema))
             except Exception as error:  # noqa: BLE001 - is raised again where the answers are taken
                 came.put(error)
 
         asyncio.run_coroutine_threadsafe(call(), self._loop)
 
-    async def _tried(self, number: int, body: dict[str, Any]) -> Answer:
+    async def _tried(self, number: int, body: dict[str, Any], schema: dict[str, Any] | None) -> Answer:
         """Return an answer, or after so many tries a problem."""
         problem = ""
         for attempt in range(self._calls.tries):
             await self._until_it_may()
             try:
                 async with asyncio.timeout(self._calls.timeout):
-                    return await self._once(number, body)
+                    return await self._once(number, body, schema if self._structured else None)
             except _AgainError as error:
                 problem, asked = str(error), error.wait
             except TimeoutError:
@@ -132,10 +136,10 @@ class Served:
                 await asyncio.sleep(random.uniform(0, min(LONGEST_WAIT, self._calls.first_wait * 2**attempt)))
         return Answer(number, None, problem)
 
-    async def _once(self, number: int, body: dict[str, Any]) -> Answer:
+    async def _once(self, number: int, body: dict[str, Any], schema: dict[str, Any] | None) -> Answer:
         import openai
 
-        full = body | {"response_format": self._schema} if self._schema else body
+        full = body | {"response_format": schema} if schema else body
         try:
             # As extra_body: what it is given by name the client checks part by part, which takes as long as the call.
             create = self._client.chat.completions.with_streaming_response.create
@@ -156,7 +160,7 @@ class Served:
         """Say what an HTTP status means: again, never for this item, or never at all."""
         status, said = error.status_code, _said(error)
         if asked_schema and status in FINAL and "response_format" in said + str(error.body):
-            self._schema = None
+            self._structured = False
             raise _AgainError("the server takes no schema", 0.0)
         if status in FATAL:
             raise _unusable(error, self._calls, self._options.model)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import REASONS
+from trialigngr.catalog.pictures import NOT_ALLOWED, REASONS
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
@@ -67,7 +67,7 @@ def costs(recipe: Recipe, run: Path) -> list[Cost]:
     """Return what is left to do of the stages that ask language models."""
     ledger = recipe.calls.ledger_of(run)
     return [
-        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, one.inquiry.prompt, ledger, size)
+        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size)
         for one in asked_stages(recipe, run)
         if one.inquiry.prompt is not None and (size := len(one.inquiry.catalog))
     ]
@@ -117,13 +117,19 @@ def _stage_lines(one: Asked, book: Ledger, most: int) -> Iterator[str]:
 
 
 def picture_lines(run: Path, most: int) -> Iterator[str]:
-    """Yield how many pictures failed, for which reason, and ``most`` of the items."""
+    """Yield how many pictures failed, for which reason, and ``most`` of the items.
+
+    Addresses of hosts that no setting allows are a choice, not a fault, and often all there are: they get one line.
+    """
     if not (run / "catalog" / MANIFEST).is_file():
         return
     failed = dict(load_catalog(run / "catalog").kept.problems)
     if (run / "captions" / MANIFEST).is_file():
         table = pl.read_parquet(run / "captions" / CAPTIONS).filter(pl.col("problem").is_in(list(REASONS)))
         failed |= dict(table.select("item_id", "problem").iter_rows())
+    if refused := [item_id for item_id, problem in failed.items() if problem == NOT_ALLOWED]:
+        yield f"pictures: {len(refused):,} not fetched, as catalog.pictures.hosts does not name their hosts"
+    failed = {item_id: problem for item_id, problem in failed.items() if problem != NOT_ALLOWED}
     if failed:
         yield f"pictures: {len(failed):,} failed"
         yield from _by_problem(failed, most)

@@ -83,7 +83,7 @@ def write_sheet(sheet: Sheet, out: Path) -> Path:
 
     What is there already is not touched: it may hold grades. Raises `ArtifactError` instead.
     """
-    key = out.with_name(f"{out.stem}.key{out.suffix}")
+    key = key_of(out)
     for path in (out, key):
         if path.exists():
             raise ArtifactError(f"{path} is there already, perhaps with grades in it; name another file.")
@@ -92,6 +92,11 @@ def write_sheet(sheet: Sheet, out: Path) -> Path:
     write_text_atomically(key, _csv(KEY, sheet.key))
     write_text_atomically(out, _csv((*SHOWN, *GRADED), ((*row, *blank) for row in sheet.rows)))
     return key
+
+
+def key_of(sheet: Path) -> Path:
+    """Return where the key of a sheet lies."""
+    return sheet.with_name(f"{sheet.stem}.key{sheet.suffix}")
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

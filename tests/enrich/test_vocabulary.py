@@ -1,0 +1,172 @@
+"""A closed vocabulary: what is shown, what the schema allows, what is refused, and what is paid again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.servers.chat import MODEL, Script, chat_server, stats
+from trialigngr.catalog.items import Catalog
+from trialigngr.enrich import interests, vocabulary
+from trialigngr.enrich.answers import AnswerError, parse_interests
+from trialigngr.enrich.chat_protocol import schema_for
+from trialigngr.enrich.generator import Batches, CallSettings, Choices, Question
+from trialigngr.enrich.interests import InterestSettings, Mining, load_interests, start_miner, write_interests
+from trialigngr.enrich.lexicon import read_lexicon
+from trialigngr.enrich.text import ItemText
+from trialigngr.enrich.vocabulary import BLOCK, Vocabulary
+from trialigngr.foundation.errors import RecipeError
+
+LEXICON = {kind: tuple(names) for kind, names in read_lexicon().items()}
+MakeCatalog = Callable[..., Catalog]
+SETTINGS = InterestSettings(generator="openai", model="m", choose_from="lexicon", choices=8, drop_low=False)
+
+
+class Alphabet:
+    """Finds those nearest that stand from the title's length on in the lexicon."""
+
+    asked: list[int]
+
+    def nearest(self, texts: list[ItemText], kind: str, count: int) -> list[tuple[str, ...]]:
+        self.asked.append(len(texts))
+        return [LEXICON[kind][len(text.title) :][:count] for text in texts]
+
+
+@pytest.fixture(autouse=True)
+def alphabet(monkeypatch: pytest.MonkeyPatch) -> Alphabet:
+    found = Alphabet()
+    found.asked = []
+    monkeypatch.setattr(vocabulary, "_miner", lambda device: found)
+    return found
+
+
+def words(schema: dict[str, Any]) -> Iterator[str]:
+    """Yield every way to fill a schema of objects, tuples and enumerations, as JSON."""
+    if "enum" in schema:
+        yield from map(json.dumps, schema["enum"])
+    elif "prefixItems" in schema:
+        for some in itertools.product(*(list(words(one)) for one in schema["prefixItems"])):
+            yield f"[{', '.join(some)}]"
+    else:
+        parts = schema["properties"]
+        for some in itertools.product(*(list(words(one)) for one in parts.values())):
+            yield "{" + ", ".join(f'"{name}": {one}' for name, one in zip(parts, some, strict=True)) + "}"
+
+
+def test_whatever_the_schema_allows_can_be_used() -> None:
+    form = schema_for("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
+    assert form is not None
+    answers = list(words(form["json_schema"]["schema"]))
+    assert len(answers) == 2 * 2 * 1 * 1 * 3**4 * 2  # six tags dealt to four places, a confidence each, two lifestyles
+    for answer in answers:
+        tags, lifestyle = parse_interests(answer)
+        assert len({tag.tag for tag in tags}) == 4
+        assert lifestyle in LEXICON["lifestyles"]
+
+
+def test_the_choices_are_dealt_out_whole() -> None:
+    form = schema_for("interests", Choices(LEXICON["interests"][:24], LEXICON["lifestyles"][:8]))
+    assert form is not None
+    places = form["json_schema"]["schema"]["properties"]["interests"]["prefixItems"]
+    hands = [place["properties"]["tag"]["enum"] for place in places]
+    assert [len(hand) for hand in hands] == [6] * 4
+    assert [hand[0] for hand in hands] == list(LEXICON["interests"][:4])  # the nearest four can be said together
+    assert sorted(itertools.chain(*hands)) == sorted(LEXICON["interests"][:24])
+
+
+def test_every_name_of_the_lexicon_is_a_tag_by_the_strict_rules() -> None:
+    for names in LEXICON.values():
+        for one, other in itertools.pairwise(names):
+            rows = [{"tag": name, "confidence": "low"} for name in (one, other)]
+            tags, lifestyle = parse_interests(json.dumps({"interests": rows, "lifestyle": one}))
+            assert [*[tag.tag for tag in tags], lifestyle] == [one, other, one]
+
+
+def test_an_item_is_shown_its_own_choices_and_blocks_are_found_once(
+    make_catalog: MakeCatalog, alphabet: Alphabet
+) -> None:
+    catalog = make_catalog(*({"title": "t" * (n % 7 + 1)} for n in range(BLOCK + 3)))
+    mining = Mining(SETTINGS, catalog, [None] * len(catalog), "openai:m")
+    question = mining.question(BLOCK + 2)
+    length = (BLOCK + 2) % 7 + 1
+    assert question.choices == Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
+    assert question.system.endswith(question.choices.told)
+    assert "; ".join(question.choices.tags) in question.choices.told
+    assert mining.question(BLOCK).choices != question.choices
+    assert alphabet.asked == [3, 3]  # one block, its tags and its lifestyles
+
+
+def test_a_key_depends_on_the_vocabulary_and_finds_no_choices(make_catalog: MakeCatalog, alphabet: Alphabet) -> None:
+    catalog = make_catalog({"title": "a"})
+    some, free = (Mining(one, catalog, [None], "m") for one in (SETTINGS, InterestSettings(generator="openai")))
+    more = Mining(SETTINGS.model_copy(update={"choices": 12}), catalog, [None], "m")
+    assert len({some.content(0), free.content(0), more.content(0)}) == 3
+    assert free.content(0) == some.content(0)[:1]
+    assert some.letters > free.letters
+    assert alphabet.asked == []
+
+
+def said(*tags: str, lifestyle: str) -> str:
+    return json.dumps({"interests": [{"tag": tag, "confidence": "high"} for tag in tags], "lifestyle": lifestyle})
+
+
+def test_what_is_not_on_the_list_is_refused_and_spelling_is_the_lexicons(make_catalog: MakeCatalog) -> None:
+    mining = Mining(SETTINGS, make_catalog({"title": "a"}), [None], "m")
+    first, second = LEXICON["interests"][:2]
+    life = LEXICON["lifestyles"][0]
+    assert mining.said(said(first.upper(), second, lifestyle=life.title())).names == [first, second]
+    for answer in (
+        said(first, "odd", lifestyle=life),
+        said(first, life, lifestyle=life),
+        said(first, second, lifestyle=second),
+    ):
+        with pytest.raises(AnswerError, match="must stand on their lists"):
+            mining.check(answer)
+
+
+def test_about_as_many_letters_as_are_told() -> None:
+    some = Vocabulary(lambda number: ItemText("ten letter"), 1, 24)
+    assert some.letters == pytest.approx(len(some.choices(0).told), rel=0.2)
+
+
+def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
+    make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a schema too: the choices stand in the words, and an answer outside them is asked for again."""
+
+    def answer(questions: list[Question]) -> list[str]:
+        listed = re.findall(r"from this list: (.*)\.", questions[0].system)
+        tags, lifestyles = (line.split("; ") for line in listed)
+        again = "must stand on their lists" in questions[0].text
+        return [said(tags[0] if again else "tall tale teller", tags[1], lifestyle=lifestyles[0])]
+
+    monkeypatch.setitem(interests.MODELS, "openai", lambda settings, calls, form: Batches("m", {}, 1, answer))
+    facts = write_interests(SETTINGS, make_catalog({"title": "a"}), [None], tmp_path, [], None, tmp_path / "l.sqlite")
+    assert facts["calls"] == 2
+    assert load_interests(tmp_path)[0].names == list(LEXICON["interests"][1:3])
+
+
+def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"model": MODEL})
+    catalog = make_catalog({"title": "item 1"}, {"title": "item 22"})
+    with chat_server(Script()) as url:
+        calls = CallSettings(url=url, concurrency=1)
+        facts = write_interests(settings, catalog, [None] * 2, tmp_path, [], calls, tmp_path / "l.sqlite")
+        bodies = stats(url)["bodies"]
+    assert facts["failed_answers"] == {"tags and lifestyle must stand on their lists, word for word": 2}
+    for body, length in zip(bodies[::2], (6, 7), strict=True):
+        choices = Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
+        assert body["response_format"] == json.loads(json.dumps(schema_for("interests", choices)))
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(RecipeError, match="is for language models"):
+        start_miner(InterestSettings(choose_from="lexicon"), [], CallSettings())
+    with pytest.raises(RecipeError, match="asks for text; leave the prompt"):
+        start_miner(SETTINGS.model_copy(update={"prompt": "summary"}), [], CallSettings())
