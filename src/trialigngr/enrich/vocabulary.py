@@ -27,7 +27,7 @@ class Vocabulary:
         entries = read_lexicon()
         self._text_of, self._total, self._count, self._device = text_of, total, count, device
         self._spelling = {kind: {name.casefold(): name for name in names} for kind, names in entries.items()}
-        self.identity = sha256(json.dumps([entries, count]).encode()).hexdigest()[:16]
+        self.identity = sha256(json.dumps([entries, count, TOLD]).encode()).hexdigest()[:16]
         self._block = lru_cache(maxsize=128)(self._found)
 
     @property
