@@ -57,8 +57,8 @@ def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
 
 def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
     items = 3 * len(FAULTS)
-    with chat_server(Script(in_turn=True, hang=1.0)) as url:
-        mine(tmp_path, items, CallSettings(url=url, timeout=0.5, first_wait=0.01))
+    with chat_server(Script(in_turn=True, hang=6.0)) as url:
+        mine(tmp_path, items, CallSettings(url=url, timeout=3, first_wait=0.01))
         calls = stats(url)["calls"]
     assert right(tmp_path, items)
     wanted = {f"item {n}": 1 if FAULTS[n % len(FAULTS)] in ("twice", "late") else 2 for n in range(items)}
