@@ -40,7 +40,7 @@ def broken(words: list[str], out: Path, fault: Fault | None = None) -> Done:
     start_forkserver()
     child = multiprocessing.get_context("forkserver").Process(target=_child, args=(words, out, fault))
     child.start()
-    child.join(120)
+    child.join(600)  # a bound on what hangs, not on what is slow
     assert child.exitcode is not None, "the run did not end"
     return Done(child.exitcode, (out / "stdout").read_text("utf-8"), (out / "stderr").read_text("utf-8"))
 

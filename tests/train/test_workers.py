@@ -38,7 +38,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.Popen(command, cwd=root, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=300)[1] for process in both]
+    said = [process.communicate(timeout=900)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     return folder
 
