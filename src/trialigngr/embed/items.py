@@ -67,8 +67,8 @@ def write_embeddings(
     return the facts.
 
     The tensors are ``embeddings`` float32 [N, D], unit rows in row order, and ``has_image`` bool [N]. Items that come
-    later are given the ``fusion`` of those before them, so that their vectors stand in the same space; they have no
-    ``collaborative_ND``, which every item has or none.
+    later are given the ``fusion`` of those before them, so that their vectors stand in the same space.
+    ``collaborative_ND`` is asked for where ``collaborative_weight`` is above 0, but not of items that come later.
     Finished chunks survive a kill in ``chunks/`` until the whole is written. A picture that cannot be used leaves its
     item as one without a picture, and is counted. Vectors that are not finite are refused (`ArtifactError`).
     """
