@@ -96,8 +96,10 @@ def test_an_item_is_shown_its_own_choices_and_blocks_are_found_once(
     question = mining.question(BLOCK + 2)
     length = (BLOCK + 2) % 7 + 1
     assert question.choices == Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
-    assert question.system.endswith(question.choices.told)
-    assert "; ".join(question.choices.tags) in question.choices.told
+    assert question.system.endswith(
+        f"from this list: {'; '.join(question.choices.tags)}.\n"
+        f"Choose the lifestyle, word for word, from this list: {'; '.join(question.choices.lifestyles)}."
+    )
     assert mining.question(BLOCK).choices != question.choices
     assert alphabet.asked == [3, 3]  # one block, its tags and its lifestyles
 
@@ -132,7 +134,8 @@ def test_what_is_not_on_the_list_is_refused_and_spelling_is_the_lexicons(make_ca
 
 def test_about_as_many_letters_as_are_told() -> None:
     some = Vocabulary(lambda number: ItemText("ten letter"), 1, 24)
-    assert some.letters == pytest.approx(len(some.choices(0).told), rel=0.2)
+    tags, lifestyles = some.choices(0)
+    assert some.letters == pytest.approx(len("; ".join([*tags, *lifestyles])), rel=0.2)
 
 
 def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
@@ -168,5 +171,5 @@ def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp
 def test_mistakes_are_named() -> None:
     with pytest.raises(RecipeError, match="is for language models"):
         start_miner(InterestSettings(choose_from="lexicon"), [], CallSettings())
-    with pytest.raises(RecipeError, match="asks for text; leave the prompt"):
+    with pytest.raises(RecipeError, match="Leave the prompt or choose from"):
         start_miner(SETTINGS.model_copy(update={"prompt": "summary"}), [], CallSettings())

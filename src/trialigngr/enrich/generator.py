@@ -16,10 +16,6 @@ from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import TriAlignError
 
 LEDGER = "ledger.sqlite"
-TOLD = (
-    "\nChoose each tag, word for word, from this list: {tags}."
-    "\nChoose the lifestyle, word for word, from this list: {lifestyles}."
-)
 LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
@@ -116,11 +112,6 @@ class Choices(NamedTuple):
 
     tags: tuple[str, ...]
     lifestyles: tuple[str, ...]
-
-    @property
-    def told(self) -> str:
-        """The choices in words, as the end of what a language model is told."""
-        return TOLD.format(tags="; ".join(self.tags), lifestyles="; ".join(self.lifestyles))
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,14 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
 
 
 def _form(settings: InterestSettings) -> Form:
-    form = read_prompt(settings.prompt).answer
-    if settings.choose_from != "anything" and form != "interests":
+    prompt = read_prompt(settings.prompt)
+    if settings.choose_from != "anything" and not (prompt.answer == "interests" and prompt.choices):
         raise RecipeError(
-            f"interests.choose_from = {settings.choose_from!r} needs a prompt that asks for interests, and "
-            f'interests.prompt = {settings.prompt!r} asks for {form}; leave the prompt or choose from "anything".'
+            f"interests.choose_from = {settings.choose_from!r} needs a prompt that asks for interests and says what to "
+            f"choose from (answer and choices in its file); interests.prompt = {settings.prompt!r} does not. "
+            f'Leave the prompt or choose from "anything".'
         )
-    return form
+    return prompt.answer
 
 
 def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
@@ -171,14 +172,18 @@ class Mining:
     @property
     def letters(self) -> int:
         """How many letters the system message has, about."""
-        told = len(self.prompt.system) if self.prompt else 0
-        return told + (self.vocabulary.letters if self.vocabulary else 0)
+        if self.prompt is None:
+            return 0
+        chosen = len(self.prompt.choices) + self.vocabulary.letters if self.vocabulary else 0
+        return len(self.prompt.system) + chosen
 
     def content(self, number: int) -> tuple[str, ...]:
         """Return the text that the interests of an item depend on."""
         text = self._item(number)
-        filled = self.prompt.filled(text) if self.prompt else json.dumps(text)
-        return (filled, self.vocabulary.identity) if self.vocabulary else (filled,)
+        if self.prompt is None:
+            return (json.dumps(text),)
+        chosen = (self.vocabulary.identity, self.prompt.choices) if self.vocabulary else ()
+        return (self.prompt.filled(text), *chosen)
 
     def question(self, number: int) -> Question:
         """Return the question about an item's text."""
@@ -186,7 +191,7 @@ class Mining:
         if self.prompt is None:
             return Question(number, text)
         choices = self.vocabulary.choices(number) if self.vocabulary else None
-        system = self.prompt.system + (choices.told if choices else "")
+        system = self.prompt.offering(choices) if choices else self.prompt.system
         return Question(number, text, None, system, self.prompt.filled(text), choices)
 
     def _item(self, number: int) -> ItemText:

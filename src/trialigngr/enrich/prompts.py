@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
+from trialigngr.enrich.generator import Choices
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
@@ -22,21 +23,30 @@ _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
 
 @dataclass(frozen=True)
 class Prompt:
-    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), the answer's form."""
+    """``system`` and ``user`` (with ``{item}`` where an item's data goes, if it is shown), the answer's form.
+
+    ``choices`` ends the system message where an answer must be chosen (with ``{tags}`` and ``{lifestyles}``).
+    """
 
     name: str
     answer: Form
     system: str
     user: str
+    choices: str = ""
 
     @property
     def hash(self) -> str:
-        """16 hex digits that change with any letter of the prompt."""
+        """16 hex digits that change with any letter of the prompt; ``choices`` count where they are told."""
         return sha256("\0".join((self.answer, self.system, self.user)).encode()).hexdigest()[:16]
 
     def filled(self, item: ItemText) -> str:
         """Return the user's message about an item."""
         return self.user.replace("{item}", as_data(item))
+
+    def offering(self, choices: Choices) -> str:
+        """Return the system message with all that an answer may choose from."""
+        listed = self.choices.replace("{tags}", "; ".join(choices.tags))
+        return f"{self.system}\n{listed.replace('{lifestyles}', '; '.join(choices.lifestyles))}"
 
 
 def as_data(item: ItemText) -> str:
@@ -66,10 +76,11 @@ def read_prompt(name: str) -> Prompt:
         packaged = files("trialigngr.enrich") / "prompts" / f"{name}.toml"
         text = Path(name).read_text("utf-8") if name.endswith(".toml") else packaged.read_text("utf-8")
         table = tomllib.loads(text)
-        prompt = Prompt(name, table["answer"], table["system"].strip(), table["user"].strip())
+        parts = (table["system"], table["user"], table.get("choices", ""))
+        prompt = Prompt(name, table["answer"], *map(str.strip, parts))
     except OSError:
         raise RecipeError(f"There is no prompt file {name}.") from None
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"The prompt {name} cannot be read ({error}); it needs answer, system and user.") from None
     if prompt.answer not in get_args(Form):
         raise RecipeError(f"The prompt {name} has answer = {prompt.answer!r}; it must be {', '.join(get_args(Form))}.")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from trialigngr.enrich.answers import AnswerError
-from trialigngr.enrich.generator import TOLD, Choices
+from trialigngr.enrich.generator import Choices
 from trialigngr.enrich.lexicon import LexiconMiner, read_lexicon
 from trialigngr.enrich.text import ItemText
 
@@ -27,15 +27,15 @@ class Vocabulary:
         entries = read_lexicon()
         self._text_of, self._total, self._count, self._device = text_of, total, count, device
         self._spelling = {kind: {name.casefold(): name for name in names} for kind, names in entries.items()}
-        self.identity = sha256(json.dumps([entries, count, TOLD]).encode()).hexdigest()[:16]
+        self.identity = sha256(json.dumps([entries, count]).encode()).hexdigest()[:16]
         self._block = lru_cache(maxsize=128)(self._found)
 
     @property
     def letters(self) -> int:
-        """How many letters `Choices.told` has, about."""
+        """How many letters the choices of an item have, about."""
         names = self._spelling["interests"]
         mean = sum(map(len, names)) // len(names) + len("; ")
-        return len(TOLD) + mean * (self._count + self._count // TAGS_A_LIFESTYLE)
+        return mean * (self._count + self._count // TAGS_A_LIFESTYLE)
 
     def choices(self, number: int) -> Choices:
         """Return what an item is shown, the nearest first."""
