@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode_gpu
+from benchmarks import decode_gpu, enrich_gpu
 from benchmarks.decode_gpu import TINY, Card, Shape
 
 
@@ -67,3 +67,8 @@ def test_no_more_is_imported_than_a_gpu_machine_has(root: Path) -> None:
     elsewhere = loaded_by("benchmarks.decode_gpu", root, seen) - set(sys.stdlib_module_names)
     assert {"trialigngr.decode.beam", "trialigngr.sids.trie", "benchmarks.harness"} <= seen
     assert elsewhere == {"torch", "transformers", "numpy"}
+
+
+def test_the_generators_are_timed_by_the_code_that_loads_real_ones() -> None:
+    checks = enrich_gpu.table(dict(zip(enrich_gpu.STAGES, enrich_gpu.TINIES, strict=True)), (2,), 3, 56)
+    assert [check.ok for check in checks] == [True] * 3

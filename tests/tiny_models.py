@@ -71,7 +71,7 @@ def save_vision_model(folder: Path, kind: str) -> Path:
     text = {"vocab_size": len(tokenizer), "rope_parameters": ROPE, **TEXT}
     torch.manual_seed(0)
     if kind == "qwen2_vl":
-        vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
+        vision: dict[str, object] = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
         Qwen2VLForConditionalGeneration(
             Qwen2VLConfig(text_config=text, vision_config=vision, **tokens)
         ).save_pretrained(folder)
