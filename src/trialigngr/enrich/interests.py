@@ -17,7 +17,15 @@ from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import count_reasons
-from trialigngr.enrich.answers import Tag, parse_interests, parse_tags, parse_text, refuse_other_script
+from trialigngr.enrich.answers import (
+    AnswerError,
+    Tag,
+    generic,
+    parse_interests,
+    parse_tags,
+    parse_text,
+    refuse_other_script,
+)
 from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
 from trialigngr.enrich.ledger import Origin
@@ -199,8 +207,13 @@ class Mining:
 
     def check(self, answer: str) -> None:
         """Raise `AnswerError` when an answer is not what the prompt asked for."""
-        if self.prompt is not None:
-            refuse_other_script(self.said(answer).names, self.settings.script)
+        if self.prompt is None:
+            return
+        said = self.said(answer)
+        for text in (*said.names, said.lifestyle or ""):
+            refuse_other_script([text], self.settings.script)
+        if said.lifestyle and generic(said.lifestyle):
+            raise AnswerError("a lifestyle that does not fit every item is needed")
 
     def said(self, answer: str) -> Interests:
         """Return the interests in an answer; plain tags and running text stand in their place, with high confidence."""
