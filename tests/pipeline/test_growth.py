@@ -139,6 +139,18 @@ def test_what_cannot_be_appended_leaves_nothing(cli: Cli, copied_run: Path, tmp_
     assert len(published(copied_run)) == len(load(copied_run).parts.sids)
 
 
+def test_a_generator_that_cannot_work_is_told_before_new_items_are_enriched(
+    cli: Cli, copied_run: Path, tmp_path: Path
+) -> None:
+    recipe = copied_run / "recipe.toml"
+    text = recipe.read_text("utf-8")
+    assert 'generator = "lexicon"\nmodel = ""' in text
+    recipe.write_text(text.replace('generator = "lexicon"\nmodel = ""', 'generator = "openai"\nmodel = "m"'), "utf-8")
+    done = cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3))
+    assert (done.code, "cannot be reached" in done.err) == (2, True)
+    assert not list((copied_run / growth.APPENDED).glob("*/captions"))
+
+
 def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
     manifest = copied_run / "sids" / "manifest.json"

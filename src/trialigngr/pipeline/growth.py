@@ -19,6 +19,7 @@ from trialigngr.enrich.interests import sample_texts, write_interests
 from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.pipeline.enrichment import check_generators
 from trialigngr.pipeline.finish import publish_sids
 from trialigngr.pipeline.live import APPENDED, WITHDRAWN, LiveParts, State
 from trialigngr.pipeline.loaded import Run
@@ -52,7 +53,9 @@ def append_items(folder: Path, new: Path) -> Facts:
             log(f"{path}: appended already, as {batch.name}")
         else:
             _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
-            for stage in _stages(run, live, batch, path, fingerprint):
+            plan = _stages(run, live, batch, path, fingerprint)
+            check_generators(run.recipe, plan, here=True)
+            for stage in plan:
                 stage.make()
         publish_sids(run.recipe, folder)
     return read_manifest(batch / "sids").facts

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.pipeline.enrichment import check_generators
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
@@ -53,18 +54,20 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
         raise RecipeError(
             f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
         )
+    until = until or names[-1]
     with alone(folder):
+        check_generators(recipe, plans[0][: names.index(until) + 1], here=not recipe.ray.address)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(recipe, source, folder, seeds)
         _make(plans, until)
-        if (folder / "sids").exists() and (until is None or names.index(until) >= names.index("sids")):
+        if (folder / "sids").exists() and names.index(until) >= names.index("sids"):
             publish_sids(recipe, folder)
-        if until is None or until == names[-1]:
+        if until == names[-1]:
             finish(recipe, folder, seeds)
 
 
-def _make(plans: list[list[Stage]], until: str | None) -> None:
+def _make(plans: list[list[Stage]], until: str) -> None:
     made: set[Path] = set()
     for plan in plans:
         for stage in plan:

@@ -16,6 +16,7 @@ from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
+from trialigngr.pipeline.enrichment import check_generators
 from trialigngr.pipeline.finish import withdraw, write_recipe
 from trialigngr.pipeline.running import alone
 from trialigngr.pipeline.stages import Stage, stages
@@ -135,7 +136,7 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
     if target.fingerprint not in known:
         withdraw(folder)
         write_recipe(recipe, data, folder, 1)
-        trial = _made(tried, plan, target)
+        trial = _made(tried, recipe, plan, target)
         if trial.score is None:  # not kept: what failed may be mended
             return trial
         known[target.fingerprint] = asdict(trial)
@@ -151,10 +152,11 @@ def _known(out: Path) -> dict[str, Any]:
     return found
 
 
-def _made(tried: tuple[str, ...], plan: dict[str, Stage], target: Stage) -> Trial:
+def _made(tried: tuple[str, ...], recipe: Recipe, plan: dict[str, Stage], target: Stage) -> Trial:
     """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
     needed = _needed(plan, target)
     try:
+        check_generators(recipe, [plan[name] for name in needed], here=not recipe.ray.address)
         for name in plan:
             if name in needed:
                 plan[name].make()
