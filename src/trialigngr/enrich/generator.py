@@ -80,7 +80,7 @@ class CallSettings(Settings):
     engine: dict[str, str | bool | int | float] = Field(default_factory=dict)
     """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len."""
     price_in: float = Field(default=0.0, ge=0)
-    """Money for a million tokens read."""
+    """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
     price_out: float = Field(default=0.0, ge=0)
     """Money for a million tokens written."""
     retry_runs: int = Field(default=3, ge=1)
@@ -108,6 +108,11 @@ class CallSettings(Settings):
                 "key into an environment variable, name that in key_variable, and give the url without it."
             )
         return value
+
+    @property
+    def paid(self) -> bool:
+        """Whether calls cost money, as far as these settings tell: a price is set, or a key has to be shown."""
+        return bool(self.price_in or self.price_out or self.key_variable)
 
     @property
     def key(self) -> str:

@@ -38,7 +38,7 @@ class Prompt:
 
     @property
     def hash(self) -> str:
-        """16 hex digits that change with any letter of the prompt or of `AGAIN`; ``choices`` count where they are told."""
+        """16 hex digits that change with any letter of the prompt or `AGAIN`; ``choices`` count where they are told."""
         return _digest(self.answer, self.system, self.user, AGAIN)
 
     def told(self, choosing: bool) -> dict[str, str]:

@@ -80,9 +80,9 @@ def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
     return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
 
 
-def costs(recipe: Recipe, run: Path) -> list[Cost]:
-    """Return what is left to do of the stages that ask language models."""
-    ledger = recipe.calls.ledger_of(run)
+def costs(recipe: Recipe, run: Path, ledger: Path | None = None) -> list[Cost]:
+    """Return what is left to do of the stages that ask language models; ``ledger`` is the run's unless given."""
+    ledger = ledger or recipe.calls.ledger_of(run)
     return [
         cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size)
         for one in asked_stages(recipe, run)
@@ -99,10 +99,10 @@ def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
         yield f"{cost.stage}: {cost}"
 
 
-def has_a_price(recipe: Recipe) -> bool:
-    """Say whether a stage asks a language model that costs money by the recipe's prices."""
+def may_cost(recipe: Recipe) -> bool:
+    """Say whether a stage asks a language model that costs money, as far as the recipe tells."""
     return any(
-        getattr(recipe, name).generator in MODELS and (calls.price_in or calls.price_out)
+        getattr(recipe, name).generator in MODELS and calls.paid
         for name, calls in (("captions", recipe.calls.captions), ("interests", recipe.calls.interests))
     )
 
