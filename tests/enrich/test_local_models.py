@@ -91,12 +91,18 @@ def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
         Local(CaptionSettings(model=str(tmp_path / "none")), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="needs a hub name or a folder"):
         Local(CaptionSettings(), ONE_BY_ONE)
-    for name, of in (("deaf", chat), ("unseeing", vision)):
-        bare = shutil.copytree(of, tmp_path / name)
-        for path in (*bare.glob("token*"), *bare.glob("preprocessor*")):
+    without = (
+        ("deaf", chat, "token*", "comes without a tokenizer"),
+        ("deaf too", vision, "token*", "comes without a tokenizer"),
+        ("unseeing", vision, "preprocessor*", "cannot be loaded: Can't load image processor"),
+        ("mute", chat, "chat_template*", "has no chat template"),
+    )
+    for name, of, missing, sentence in without:
+        bare = Path(shutil.copytree(of, tmp_path / name))
+        for path in bare.glob(missing):
             path.unlink()
         for start in (Local, lambda settings, calls: look_at(settings, pictures=False)):
-            with pytest.raises(GeneratorError, match="cannot be loaded"):
+            with pytest.raises(GeneratorError, match=sentence):
                 start(
                     CaptionSettings(generator="transformers", model=str(bare), dtype="fp32", device="cpu"), ONE_BY_ONE
                 )

@@ -131,6 +131,8 @@ def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
         tokenizer = inputs.tokenizer if inputs else AutoTokenizer.from_pretrained(name, padding_side="left")
     except (OSError, ValueError) as error:
         raise _not_loaded(name, error) from None
+    if len(tokenizer) == len(tokenizer.get_added_vocab()):  # what transformers makes of no file at all
+        raise GeneratorError(f"The model {name!r} comes without a tokenizer; put its files beside the weights.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
