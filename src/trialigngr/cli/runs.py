@@ -44,24 +44,14 @@ def run(
 ) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
     from trialigngr.pipeline import run as run_recipe
+    from trialigngr.pipeline.running import run_costs
+    from trialigngr.recipes.recipe import read_recipe
 
     if ray is not None:
         changes = (*changes, f"ray.address={json.dumps(ray)}")
     if not yes and until not in FREE:
-        _agree(recipe, data, out, changes)
+        agree(run_costs(read_recipe(recipe, changes), data, out, until))
     run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
-
-
-def _agree(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...]) -> None:
-    """Ask whether a run may cost what it will; one that cannot cost anything is not asked about."""
-    from trialigngr.pipeline import run as run_recipe
-    from trialigngr.pipeline.enrichment import costs, may_cost
-    from trialigngr.recipes.recipe import read_recipe
-
-    chosen = read_recipe(recipe, changes)
-    if may_cost(chosen):
-        run_recipe(chosen, data, out, until="catalog")
-        agree(costs(chosen, out))
 
 
 @click.command()
