@@ -95,6 +95,9 @@ class Server:
         self.calls[item] += 1
         await asyncio.sleep(self.script.delay)
         self.good[item] += fault in GOOD
+        if fault == "told the key":
+            told = json.dumps({"error": {"message": f"no {headers.get('authorization', '')} here"}})
+            return await _send(writer, 400, told)
         return await self._behave(fault, item, writer)
 
     async def _behave(self, fault: str, item: str, writer: asyncio.StreamWriter) -> bool:

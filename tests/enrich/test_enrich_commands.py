@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
-from tests.conftest import Done
+from tests.conftest import Done, tiny
+from trialigngr.enrich.prompts import read_prompt
+from trialigngr.foundation.artifact import read_manifest
 
 Cli = Callable[..., Done]
 ITEMS = 30
@@ -33,6 +39,11 @@ def words(url: str, data: Path, out: Path, **changes: object) -> list[str]:
     return ["trialigngr-demo", "--data", str(data), "--out", str(out), *sets]
 
 
+SMALL = [
+    word
+    for change in ("epochs=2", "width=8", "length=8", "validate_users=30")
+    for word in ("--set", f"sasrec.{change}")
+]
 PRICES = {"calls.interests.price_in": 1.0, "calls.interests.price_out": 10.0}
 
 
@@ -55,6 +66,82 @@ def test_a_run_that_costs_money_is_told_and_asked_about_before_it_pays(cli: Cli,
     assert f"0 of {ITEMS} to do" in done.out
 
 
+class Terminal(io.StringIO):
+    """Somebody who sits there and has typed something."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_somebody_at_a_terminal_is_asked(cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with chat_server(Script()) as url:
+        run = [*words(url, data, tmp_path / "run", **PRICES), "--until", "interests"]
+        monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+        done = cli("run", *run)
+        assert (done.code, "Go on? [y/N]" in done.err) == (130, True)
+        assert stats(url)["calls"] == {}
+        monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+        done = cli("run", *run)
+        assert (done.code, "Go on? [y/N]" in done.err) == (0, True)
+        assert sum(stats(url)["calls"].values()) == ITEMS
+        assert "Go on?" not in cli("run", *run).err
+
+
+def test_a_key_without_a_price_is_asked_about(
+    cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-123")
+    with chat_server(Script(key="secret-123")) as url:
+        own = {"calls.interests.key_variable": "MY_KEY"}
+        run = [*words(url, data, tmp_path / "run", **own), "--until", "interests"]
+        done = cli("run", *run)
+        assert done.code == 2
+        assert "no price known (set calls.interests.price_in and calls.interests.price_out, for a million" in done.err
+        assert f"This will make about {ITEMS} calls for which no price is known; say --yes to go on." in done.err
+        assert not (tmp_path / "run" / "interests").exists()
+        assert cli("run", *run, "--yes").code == 0
+        assert cli("run", *run).code == 0
+
+
+def test_a_search_tells_what_all_its_trials_cost(cli: Cli, data: Path, tmp_path: Path) -> None:
+    with chat_server(Script()) as url:
+        prices = {"calls.interests.price_in": 0.0, "calls.interests.price_out": 1000.0, "interests.max_tokens": 100}
+        search = words(url, data, tmp_path / "s", **prices)
+        own = ("--over", "interests.temperature=[0.5, 1.0]", "--over", "train.epochs=[1, 2]")
+        done = cli("tune", *search, *tiny(), *own)
+        assert done.code == 2
+        # Three temperatures, 30 items each, at most 100 tokens at 0.001: 9.00. How long is trained does not count.
+        assert "This will cost about 9.00; say --yes to go on." in done.err
+        assert done.err.count(f"{ITEMS} of {ITEMS} to do") == 3
+        # SASRec needs no interests.
+        done = cli("tune", *search, *SMALL, "--over", "sasrec.dropout=[0.5]")
+        assert done.code == 0, done.err
+        assert stats(url)["calls"] == {}
+        done = cli("tune", *search, *tiny(train__max_steps=2), "--over", "train.batch_size=[16]", "--yes")
+        assert done.code == 0, done.err
+        assert sum(stats(url)["calls"].values()) == ITEMS
+
+
+def test_the_hours_are_those_of_the_measured_rate(cli: Cli, data: Path, tmp_path: Path) -> None:
+    with chat_server(Script()) as url:
+        run = words(url, data, tmp_path / "run")
+        assert cli("run", *run, "--until", "catalog").code == 0
+        assert "rate not measured yet" in cli("plan", *run).out
+        assert cli("run", *run, "--until", "interests").code == 0
+        table = pl.read_parquet(data / "items.parquet")
+        changed = pl.when(pl.col("item_id").is_in(["i3", "i4", "i5"])).then(pl.lit("item 77")).otherwise("title")
+        table.with_columns(changed.alias("title")).write_parquet(data / "items.parquet")
+        assert cli("run", *run, "--until", "catalog").code == 0
+        with closing(sqlite3.connect(tmp_path / "run" / "ledger.sqlite")) as base, base:
+            ((settled,),) = base.execute("SELECT settled FROM sessions")
+            # 30 items in 15 hours are 2 an hour, so 3 take an hour and a half.
+            base.execute("UPDATE sessions SET last = began + 15 * 3600")
+        done = cli("plan", *run)
+    assert settled == ITEMS
+    assert f"3 of {ITEMS} to do" in done.out
+    assert "1.5 h at the rate of the last run" in done.out
+
+
 def test_a_price_worked_by_hand(cli: Cli, data: Path, tmp_path: Path) -> None:
     with chat_server(Script()) as url:
         run = words(url, data, tmp_path / "run", **PRICES)
@@ -69,6 +156,88 @@ def test_a_price_worked_by_hand(cli: Cli, data: Path, tmp_path: Path) -> None:
         assert f"2 of {ITEMS} to do by openai:{MODEL}: about 400 tokens in and 80 out, money 0.00," in done.out
         done = cli("plan", *run, "--set", "calls.interests.price_out=1000000")
     assert "money 80.00," in done.out
+
+
+@pytest.fixture
+def pictured(data: Path) -> Path:
+    table = pl.read_parquet(data / "items.parquet")
+    Image.new("RGB", (40, 40), "tan").save(data / "tan.png")
+    table.with_columns(image_path=pl.lit("tan.png")).write_parquet(data / "items.parquet")
+    return data
+
+
+def test_what_cannot_work_later_is_told_before_an_earlier_stage_is_paid(
+    cli: Cli, pictured: Path, tmp_path: Path
+) -> None:
+    with chat_server(Script()) as url:
+        good = {"captions.generator": "openai", "captions.model": MODEL, "calls.captions.url": url}
+        wrong: dict[str, tuple[dict[str, object], str]] = {
+            "key": ({"calls.interests.key_variable": "NO_KEY_HERE"}, "NO_KEY_HERE holds no key"),
+            "url": ({"calls.interests.url": "http://127.0.0.1:9/v1"}, "cannot be reached"),
+            "model": ({"interests.model": "tiny-chart"}, f"Did you mean '{MODEL}'?"),
+            "prompt": ({"interests.prompt": "gone.toml"}, "There is no prompt file gone.toml"),
+            "generator": ({"interests.generator": "lexikon"}, "Did you mean 'lexicon'?"),
+            "folder": ({"interests.generator": "transformers", "interests.model": "no/where/here"}, "cannot be loaded"),
+            "encoder": ({"embeddings.encoder": "gem"}, "known are gme, packaged, sentence-transformers"),
+            "gme": ({"embeddings.encoder": "gme", "embeddings.model": "no/where/here"}, "cannot be loaded"),
+            "none": ({"embeddings.encoder": "sentence-transformers"}, "needs embeddings.model"),
+        }
+        for name, (changes, sentence) in wrong.items():
+            done = cli("run", *words(url, pictured, tmp_path / name, **good | changes), "--until", "embeddings")
+            assert (done.code, done.err.count("Error: ")) == (2, 1), name
+            assert sentence in done.err.splitlines()[-1], done.err
+            assert not (tmp_path / name / "captions").exists()
+        assert stats(url)["calls"] == {}
+        # What is not wanted, and what is done already, is not looked at.
+        out = tmp_path / "run"
+        done = cli("run", *words(url, pictured, out, **good | wrong["url"][0]), "--until", "captions")
+        assert done.code == 0, done.err
+        assert stats(url)["calls"] == {"item 0": 1}, "the same picture is paid for once"
+    done = cli("run", *words(url, pictured, out, **good | {"interests.generator": "none"}), "--until", "interests")
+    assert done.code == 0, done.err
+
+
+def test_a_prompt_of_ones_own_that_was_edited_makes_its_stage_again(cli: Cli, data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('answer = "interests"\nsystem = "Mine."\nuser = "{item}"\n', "utf-8")
+    changes = {"interests.prompt": str(own)}
+    with chat_server(Script()) as url:
+        run = words(url, data, tmp_path / "run", **changes)
+        for wanted in (ITEMS, ITEMS):
+            done = cli("run", *run, "--until", "interests")
+            assert done.code == 0, done.err
+            assert sum(stats(url)["calls"].values()) == wanted
+        assert "interests: unchanged, kept" in done.err
+        own.write_text('answer = "interests"\nsystem = "Mine well."\nuser = "{item}"\n', "utf-8")
+        assert "interests    changed" in cli("plan", *run).out
+        done = cli("run", *run, "--until", "interests")
+        assert done.code == 0, done.err
+        assert sum(stats(url)["calls"].values()) == 2 * ITEMS
+    assert stats_of(tmp_path / "run")["prompt"] == read_prompt(str(own)).hash
+
+
+def stats_of(run: Path) -> dict[str, object]:
+    facts: dict[str, object] = read_manifest(run / "interests").facts
+    return facts
+
+
+def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
+    cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-123")
+    faults = ["told the key" if n % 3 == 0 else "" for n in range(ITEMS)]
+    out, own = tmp_path / "run", {"calls.interests.key_variable": "MY_KEY"}
+    with chat_server(Script(key="secret-123", in_turn=True, faults=faults)) as url:
+        done = cli("run", *words(url, data, out, **own), *tiny(train__max_steps=4), "--yes")
+        assert done.code == 0, done.err
+        told = done.err + cli("enrich", "status", out).out + cli("enrich", "show", out, "i0").out
+    assert "10 × the server refused the item with status 400: no Bearer … here" in told
+    assert "secret-123" not in told
+    assert all(b"secret-123" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
+    page = (out / "report.html").read_text("utf-8")
+    assert url not in page
+    assert "MY_KEY" not in page
+    assert MODEL in page
 
 
 def test_status_and_show_tell_what_failed(cli: Cli, data: Path, tmp_path: Path) -> None:

@@ -198,6 +198,11 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
         assert "refuses the key in MY_KEY (status 401)" in said
         assert "secret" not in said
         assert "set key_variable" in refused(url, tmp_path)
+        monkeypatch.setenv("MY_KEY", "another\n")
+        mine(tmp_path / "with it", 1, CallSettings(url=url, key_variable="MY_KEY"))
+    with chat_server(Script(models='{"data": [{"id": "secret-123"}]}')) as url:
+        monkeypatch.setenv("MY_KEY", "secret-123")
+        assert "it has …." in refused(url, tmp_path, key_variable="MY_KEY")
     with chat_server(Script(models="<html>hello</html>")) as url:
         assert "does not speak OpenAI's protocol: the answer is no JSON" in refused(url, tmp_path)
     monkeypatch.setattr("benchmarks.servers.mining.SETTINGS", SETTINGS.model_copy(update={"model": "tiny-chart"}))
@@ -208,6 +213,8 @@ def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MY_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
         facts = mine(tmp_path, 3, CallSettings(url=url, key_variable="MY_KEY"))
+        monkeypatch.setenv("MY_KEY", "secret\n123")
+        assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", key_variable="MY_KEY")
     assert right(tmp_path, 3)
     assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (3, 600, 120)
     assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import interests
-from trialigngr.enrich.answers import Tag
-from trialigngr.enrich.interests import MINERS, Interests, InterestSettings, load_interests, write_interests
+from trialigngr.enrich.answers import AnswerError, Tag
+from trialigngr.enrich.interests import MINERS, Interests, InterestSettings, Mining, load_interests, write_interests
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 
@@ -52,6 +53,25 @@ def test_what_is_written_is_what_is_read(make_catalog: MakeCatalog, echo: Intere
     assert table["generator"].to_list() == ["echo", "echo"]
     assert (facts["tags"], facts["items_without_tags"]) == (4, 0)
     assert facts["confidence"] == {"high": 2, "medium": 2}
+
+
+def test_each_tag_and_the_lifestyle_must_be_of_the_script_and_say_something(make_catalog: MakeCatalog) -> None:
+    mining = Mining(InterestSettings(generator="openai", model="m"), make_catalog({"title": "Tent"}), [None], "m")
+
+    def answer(*tags: str, lifestyle: str | None = "slow days") -> str:
+        return json.dumps({"interests": [{"tag": tag, "confidence": "high"} for tag in tags], "lifestyle": lifestyle})
+
+    mining.check(answer("camper", "café goer", "stargazer"))
+    mining.check(answer("camper", "stargazer", lifestyle=None))
+    for odd in (
+        answer("camper", "weekend hiker", "любитель чая"),
+        answer("camper", "weekend hiker", lifestyle="медленная жизнь"),
+    ):
+        with pytest.raises(AnswerError, match="written in latin letters"):
+            mining.check(odd)
+    for lifestyle in ("product", "Everyday lifestyle"):
+        with pytest.raises(AnswerError, match="a lifestyle that does not fit every item"):
+            mining.check(answer("camper", "stargazer", lifestyle=lifestyle))
 
 
 def test_low_confidence_stays_when_wanted(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:

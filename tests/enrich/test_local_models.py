@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
-from trialigngr.enrich.local import Local
+from trialigngr.enrich.local import Local, look_at
 from trialigngr.enrich.text import ItemText
 
 ONE_BY_ONE = CallSettings(batch=1)
@@ -85,11 +86,29 @@ def test_the_stages_run_with_it_from_end_to_end(
     assert [one.tags for one in load_interests(tmp_path)] == [(), ()]
 
 
-def test_mistakes_are_named(chat: str, tmp_path: Path) -> None:
+def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="cannot be loaded"):
         Local(CaptionSettings(model=str(tmp_path / "none")), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="needs a hub name or a folder"):
         Local(CaptionSettings(), ONE_BY_ONE)
+    without = (
+        ("deaf", chat, "token*", "comes without a tokenizer"),
+        ("deaf too", vision, "token*", "comes without a tokenizer"),
+        ("unseeing", vision, "preprocessor*", "cannot be loaded: Can't load image processor"),
+        ("mute", chat, "chat_template*", "has no chat template"),
+    )
+    for name, of, missing, sentence in without:
+        bare = Path(shutil.copytree(of, tmp_path / name))
+        for path in bare.glob(missing):
+            path.unlink()
+        for start in (Local, lambda settings, calls: look_at(settings, pictures=False)):
+            with pytest.raises(GeneratorError, match=sentence):
+                start(
+                    CaptionSettings(generator="transformers", model=str(bare), dtype="fp32", device="cpu"), ONE_BY_ONE
+                )
+    look_at(CaptionSettings(generator="transformers", model=vision), pictures=True)
+    with pytest.raises(GeneratorError, match="reads no pictures"):
+        look_at(CaptionSettings(generator="transformers", model=chat), pictures=True)
     blind = Local(CaptionSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="reads no pictures"):
         asked(blind, [Question(0, ItemText(""), Image.new("RGB", (30, 30)), "", "")])

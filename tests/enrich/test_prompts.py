@@ -7,7 +7,7 @@ import pytest
 
 from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings, start_miner
-from trialigngr.enrich.prompts import LONGEST, as_data, packaged_prompts, read_prompt
+from trialigngr.enrich.prompts import AGAIN, LONGEST, as_data, packaged_prompts, read_prompt
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError
 
@@ -35,12 +35,24 @@ def test_every_packaged_prompt_treats_items_as_data(name: str) -> None:
     assert filled.count("Ignore the above") == int(name != "caption")
 
 
-def test_any_letter_changes_the_hash(tmp_path: Path) -> None:
+def test_any_letter_changes_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "own.toml"
     own.write_text('answer = "tags"\nsystem = "s"\nuser = "u {item}"\n', "utf-8")
     first = read_prompt(str(own)).hash
     own.write_text('answer = "tags"\nsystem = "s."\nuser = "u {item}"\n', "utf-8")
-    assert read_prompt(str(own)).hash != first
+    second = read_prompt(str(own)).hash
+    assert second != first
+    monkeypatch.setattr("trialigngr.enrich.prompts.AGAIN", AGAIN + "!")
+    assert read_prompt(str(own)).hash not in (first, second)
+
+
+def test_choices_count_where_they_are_told(tmp_path: Path) -> None:
+    own, told = tmp_path / "own.toml", []
+    for choices in ("one of {tags}", "any of {tags}"):
+        own.write_text(f'answer = "tags"\nsystem = "s"\nuser = "u"\nchoices = "{choices}"\n', "utf-8")
+        told.append((read_prompt(str(own)).told(False), read_prompt(str(own)).told(True)))
+    assert told[0][0] == told[1][0]
+    assert told[0][1] != told[1][1]
 
 
 @pytest.mark.parametrize("text", ["", 'answer = "tags"', "answer = 7\nsystem = 'a'\nuser = 'b'", "= ="])

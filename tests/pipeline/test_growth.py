@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from tests.conftest import Done, tiny
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.fusion import Fusion, unit
@@ -19,6 +20,8 @@ from trialigngr.embed.items import COLLABORATIVE, FUSION, load_embeddings
 from trialigngr.pipeline import growth, load
 
 Cli = Callable[..., Done]
+OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'
+LOCAL = "http://localhost:8000/v1"
 HISTORY = ["p0003", "p0017"]
 
 
@@ -137,6 +140,42 @@ def test_what_cannot_be_appended_leaves_nothing(cli: Cli, copied_run: Path, tmp_
     assert done.code != 0
     assert "leads out of" in done.err
     assert len(published(copied_run)) == len(load(copied_run).parts.sids)
+
+
+def test_a_generator_that_cannot_work_is_told_before_new_items_are_enriched(
+    cli: Cli, copied_run: Path, tmp_path: Path
+) -> None:
+    recipe = copied_run / "recipe.toml"
+    text = recipe.read_text("utf-8")
+    assert 'generator = "lexicon"\nmodel = ""' in text
+    recipe.write_text(
+        text.replace('generator = "lexicon"\nmodel = ""', OPENAI).replace(LOCAL, "http://127.0.0.1:9/v1"), "utf-8"
+    )
+    done = cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3))
+    assert (done.code, "cannot be reached" in done.err) == (2, True)
+    assert not list((copied_run / growth.APPENDED).glob("*/captions"))
+
+
+def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
+    recipe, new = copied_run / "recipe.toml", new_items(copied_run, tmp_path / "new", 3)
+    before = published(copied_run)
+    with chat_server(Script()) as url:
+        text = recipe.read_text("utf-8").replace('generator = "lexicon"\nmodel = ""', OPENAI)
+        captions, interests = text.split("[calls.interests]")
+        priced = interests.replace("price_out = 0.0", "price_out = 1000.0", 1).replace(LOCAL, url, 1)
+        recipe.write_text(f"{captions}[calls.interests]{priced}", "utf-8")
+        done = cli("sids", "append", copied_run, new)
+        assert done.code == 2
+        # Three items, at most 256 tokens at 0.001 each.
+        assert "interests: 3 of 3 to do" in done.err
+        assert "This will cost about 0.77; say --yes to go on." in done.err
+        assert (stats(url)["calls"], published(copied_run)) == ({}, before)
+        done = cli("sids", "append", copied_run, new, "--yes")
+        assert done.code == 0, done.err
+        assert sum(stats(url)["calls"].values()) == 3
+        assert cli("sids", "append", copied_run, new).code == 0, "appended already: nothing is left to pay"
+        assert sum(stats(url)["calls"].values()) == 3
+    assert len(published(copied_run)) == len(before) + 3
 
 
 def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_set_lays_over_one_after_the_other() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("train.learing_rate=1", r"--set train.learing_rate=1: there is no setting .*Did you mean 'learning_rate'"),
+        ("train.learing_rate=1", r"--set train.learing_rate: there is no setting .*Did you mean 'learning_rate'"),
         ("trian.epochs=1", r"there is no setting 'trian'. Did you mean 'train'"),
         ("train.epochs", r"not of the form a\.b=value"),
         ("=3", r"not of the form"),
@@ -208,6 +209,35 @@ def test_set_lays_over_one_after_the_other() -> None:
 def test_set_that_does_not_fit(change: str, sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         read_recipe("trialigngr", [change])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "calls.interests.key_variable=sk-tell-nobody",
+        "calls.interests.key_variable=tell_nobody_0123",
+        'calls.captions.key_variable=["tell-nobody"]',
+        "calls.interests.key_varable=tell-nobody",
+        "calls.captions.url=https://me:tell-nobody@host/v1",
+        "calls.captions.url=https://host/v1?api_key=tell-nobody",
+        "calls.captions.url=https://host/v1#tell-nobody",
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_path: Path) -> None:
+    key, _, value = change.partition("=")
+    written = tmp_path / "own.toml"
+    stage, name = key.split(".")[1:]
+    written.write_text(f"[calls.{stage}]\n{name} = {value if value.startswith('[') else json.dumps(value)}\n", "utf-8")
+    for chosen, changes in (("trialigngr", [change]), (str(written), [])):
+        with pytest.raises(RecipeError, match=r"environment variable|there is no setting") as caught:
+            read_recipe(chosen, changes)
+        assert "nobody" not in str(caught.value)
+        assert str(caught.value).startswith("--set calls" if changes else str(written))
+
+
+def test_a_key_variable_is_a_name_in_capitals() -> None:
+    recipe = read_recipe("trialigngr", ["calls.captions.key_variable=MY_KEY_2", "calls.interests.key_variable="])
+    assert (recipe.calls.captions.key_variable, recipe.calls.interests.key_variable) == ("MY_KEY_2", "")
 
 
 @given(st.text(max_size=40))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
+
+from trialigngr.cli.agreement import agree, yes_option
 
 _recipe = click.argument("recipe")
 _data = click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
@@ -27,7 +28,7 @@ FREE = ("shop", "catalog")
 @_set
 @_seeds
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
-@click.option("--yes", is_flag=True, help="Do not ask before language models are paid for.")
+@yes_option
 @click.option(
     "--ray", metavar="ADDRESS", help="Enrich, embed and assign SIDs on a Ray cluster: auto, local, HOST:PORT."
 )
@@ -43,32 +44,14 @@ def run(
 ) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
     from trialigngr.pipeline import run as run_recipe
+    from trialigngr.pipeline.running import run_costs
+    from trialigngr.recipes.recipe import read_recipe
 
     if ray is not None:
         changes = (*changes, f"ray.address={json.dumps(ray)}")
     if not yes and until not in FREE:
-        _agree(recipe, data, out, changes)
+        agree(run_costs(read_recipe(recipe, changes), data, out, until))
     run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
-
-
-def _agree(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...]) -> None:
-    """Ask whether a run may cost what it will; one without prices, or with nothing left to pay, is not asked about."""
-    from trialigngr.foundation.errors import RecipeError
-    from trialigngr.pipeline import run as run_recipe
-    from trialigngr.pipeline.enrichment import costs, has_a_price
-    from trialigngr.recipes.recipe import read_recipe
-
-    chosen = read_recipe(recipe, changes)
-    if not has_a_price(chosen):
-        return
-    run_recipe(chosen, data, out, until="catalog")
-    due = [cost for cost in costs(chosen, out) if cost.money]
-    for cost in due:
-        click.echo(f"{cost.stage}: {cost}", err=True)
-    if due and not sys.stdin.isatty():
-        raise RecipeError(f"This run will cost about {sum(cost.money for cost in due):,.2f}; say --yes to go on.")
-    if due:
-        click.confirm("Go on?", abort=True, err=True)
 
 
 @click.command()

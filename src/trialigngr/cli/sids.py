@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from trialigngr.cli.agreement import agree, yes_option
+
 _path = click.Path(path_type=Path)
 _out = click.option("--out", type=_path, required=True, help="Folder to write.")
 _quantizer = click.option("--quantizer", default="rqkmeans", show_default=True, help="Method; see docs/sids.md.")
@@ -119,7 +121,8 @@ def depth(
 @click.argument("new", type=_path)
 @click.option("--out", type=_path, help="Folder for the grown SIDs; a run grows in place.")
 @click.option("--old", type=_path, help="Embeddings of the old items, for the drift (a run has them).")
-def append(folder: Path, new: Path, out: Path | None, old: Path | None) -> None:
+@yes_option
+def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: bool) -> None:
     """Give new items SIDs under the codebooks of FOLDER. No SID that is there changes.
 
     FOLDER is a run, and NEW an items file or a folder with one (and its pictures): the run's model can recommend the
@@ -128,8 +131,12 @@ def append(folder: Path, new: Path, out: Path | None, old: Path | None) -> None:
     from trialigngr.cli.sid_sources import append_folder, append_to_run, is_run
 
     if is_run(folder):
+        from trialigngr.pipeline.growth import append_costs
+
         if out is not None or old is not None:
             raise click.UsageError(f"{folder} is a run: it grows in place and has embeddings; drop --out and --old.")
+        if not yes:
+            agree(append_costs(folder, new))
         click.echo(append_to_run(folder, new))
     elif out is None:
         raise click.UsageError(f"{folder} is not a run: say with --out where the grown SIDs shall go.")

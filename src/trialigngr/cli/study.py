@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from trialigngr.cli.agreement import agree, yes_option
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -38,8 +40,16 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
 @click.option("--trials", default=20, show_default=True, help="Combinations to try at most, in random order.")
 @click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
 @click.option("--seed", default=0, show_default=True, help="Of the order.")
+@yes_option
 def tune(
-    recipe: str, data: Path | None, out: Path, over: tuple[str, ...], trials: int, changes: tuple[str, ...], seed: int
+    recipe: str,
+    data: Path | None,
+    out: Path,
+    over: tuple[str, ...],
+    trials: int,
+    changes: tuple[str, ...],
+    seed: int,
+    yes: bool,
 ) -> None:
     """Search for better settings of RECIPE on validation targets; the best becomes OUT/best.toml.
 
@@ -47,8 +57,10 @@ def tune(
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.width=[64, 128]'
     """
-    from trialigngr.pipeline.tune import BEST, as_text
+    from trialigngr.pipeline.tune import BEST, as_text, search_costs
     from trialigngr.pipeline.tune import tune as search
 
+    if not yes:
+        agree(search_costs(recipe, data, out, over, trials=trials, changes=changes, seed=seed))
     click.echo(as_text(search(recipe, data, out, over, trials=trials, changes=changes, seed=seed)))
     click.echo(f"Best: {out / BEST}")

@@ -124,9 +124,31 @@ ENCODERS: dict[str, Callable[[EmbedSettings], list[Encoder]]] = {
 
 def start_encoders(settings: EmbedSettings) -> list[Encoder]:
     """Return the encoders that the settings name; raise `RecipeError` when there are none of that name."""
-    name = settings.encoder
+    _refuse_unknown(settings.encoder)
+    return ENCODERS[settings.encoder](settings)
+
+
+def check_encoder(settings: EmbedSettings) -> None:
+    """Raise `RecipeError` when the encoder is not known, or its model not there; no weights are loaded."""
+    _refuse_unknown(settings.encoder)
+    if settings.encoder == "packaged":
+        return
+    from sentence_transformers.util import is_sentence_transformer_model
+    from transformers import AutoConfig
+
+    if not settings.model:
+        raise RecipeError(f"The encoder {settings.encoder} needs embeddings.model: a hub name or a local folder.")
+    if settings.encoder == "sentence-transformers" and is_sentence_transformer_model(settings.model):
+        return
+    try:
+        AutoConfig.from_pretrained(settings.model)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {first}") from None
+
+
+def _refuse_unknown(name: str) -> None:
     if name not in ENCODERS:
         raise RecipeError(
             f"embeddings.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
         )
-    return ENCODERS[name](settings)

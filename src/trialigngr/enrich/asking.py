@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, Protocol
 from trialigngr.enrich.answers import AnswerError
 from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
 from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
+from trialigngr.enrich.prompts import AGAIN
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import PictureError
 
 CLAIMED = 32
 """Most rows that are claimed by one write."""
-CORRECTION = "\n\nYour last answer could not be used: {problem}. Answer again, in exactly the form that was asked for."
 
 
 def key_of(origin: Origin, settings: Mapping[str, Any], *content: str) -> bytes:
@@ -178,7 +178,7 @@ class Asking:
             self.desk.ledger.settle([Settled(one.row.key, None, error.reason, True, 0, 0, 0)])
             return
         self._open[one.row.number] = one
-        correction = CORRECTION.format(problem=one.correction) if one.correction else ""
+        correction = "\n\n" + AGAIN.replace("{problem}", one.correction) if one.correction else ""
         yield replace(question, text=question.text + correction)
 
     def _take(self, group: Sequence[Answer]) -> int:

@@ -18,7 +18,7 @@ from trialigngr.enrich.answers import parse_text, refuse_other_script
 from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
 from trialigngr.enrich.ledger import Kept, Origin
-from trialigngr.enrich.models import MODELS
+from trialigngr.enrich.models import MODELS, look
 from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.spread import spread
 from trialigngr.enrich.text import ItemText, item_text
@@ -69,16 +69,32 @@ def start_captioner(settings: CaptionSettings, calls: CallSettings) -> Generator
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
     if settings.generator in MODELS:
         return MODELS[settings.generator](settings, calls, read_prompt(settings.prompt).answer)
-    if settings.generator not in CAPTIONERS:
-        known = sorted([*CAPTIONERS, *MODELS])
-        hint = did_you_mean(settings.generator, known)
-        raise RecipeError(f"captions.generator = {settings.generator!r}: known are {', '.join(known)}, {NOBODY}.{hint}")
+    _refuse_unknown(settings)
     captioner = CAPTIONERS[settings.generator](settings)
 
     def describe(questions: list[Question]) -> list[str]:
         return captioner.describe([one.picture for one in questions if one.picture is not None])
 
     return Batches(captioner.name, {}, CHUNK, describe)
+
+
+def check_captioner(settings: CaptionSettings, calls: CallSettings, here: bool) -> None:
+    """Raise a sentence when captions cannot be written as the settings say; nothing is paid, no weights are loaded.
+
+    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at.
+    """
+    if settings.generator not in MODELS:
+        return _refuse_unknown(settings)
+    form = read_prompt(settings.prompt).answer
+    if here or settings.generator == "openai":
+        look(settings, calls, form, pictures=True)
+
+
+def _refuse_unknown(settings: CaptionSettings) -> None:
+    if settings.generator not in (*CAPTIONERS, NOBODY):
+        known = sorted([*CAPTIONERS, *MODELS])
+        hint = did_you_mean(settings.generator, known)
+        raise RecipeError(f"captions.generator = {settings.generator!r}: known are {', '.join(known)}, {NOBODY}.{hint}")
 
 
 class Captioning:

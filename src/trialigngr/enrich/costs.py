@@ -22,7 +22,8 @@ SAMPLE = 200
 @dataclass(frozen=True)
 class Cost:
     """What is left to do of one stage. ``measured`` says whether tokens are means of finished calls; if not, the
-    written ones are the most there can be. ``hours`` is None before anything was measured."""
+    written ones are the most there can be. ``money`` is None where calls are paid for and no price is known, ``hours``
+    before anything was measured."""
 
     stage: str
     generator: str
@@ -31,15 +32,22 @@ class Cost:
     tokens_in: int
     tokens_out: int
     measured: bool
-    money: float
+    money: float | None
     hours: float | None
 
+    @property
+    def due(self) -> bool:
+        """Whether what is left will cost money, or may."""
+        return self.to_do > 0 and self.money != 0
+
     def __str__(self) -> str:
+        prices = f"calls.{self.stage}.price_in and calls.{self.stage}.price_out"
+        money = f"no price known (set {prices}, for a million tokens)" if self.money is None else f"{self.money:,.2f}"
         about = "about" if self.measured else "at most"
         hours = f"{self.hours:.1f} h at the rate of the last run" if self.hours is not None else "rate not measured yet"
         return (
             f"{self.to_do:,} of {self.items:,} to do by {self.generator}: {about} {self.tokens_in:,} tokens in and "
-            f"{self.tokens_out:,} out, money {self.money:,.2f}, {hours}"
+            f"{self.tokens_out:,} out, money {money}, {hours}"
         )
 
 
@@ -60,7 +68,8 @@ def cost_of(
             taken, rate = _taken(book, inquiry.origin), _rate(book, inquiry.origin)
     tokens_in, tokens_out = taken or _guessed(inquiry, settings, [row.number for row in rows])
     read, written = round(tokens_in * to_do), round(tokens_out * to_do)
-    money = (read * calls.price_in + written * calls.price_out) / 1e6
+    priced = calls.price_in or calls.price_out or not calls.paid
+    money = (read * calls.price_in + written * calls.price_out) / 1e6 if priced else None
     hours = to_do / rate / 3600 if rate else None
     return Cost(
         inquiry.origin.stage, inquiry.origin.generator, len(rows), to_do, read, written, taken is not None, money, hours

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from trialigngr.catalog.fetching import FetchSettings
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
-from trialigngr.foundation.errors import TriAlignError
+from trialigngr.foundation.errors import RecipeError, TriAlignError
 
 LEDGER = "ledger.sqlite"
 LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
@@ -57,9 +59,10 @@ class CallSettings(Settings):
     """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
 
     url: str = "http://localhost:8000/v1"
-    """openai: where the server's API begins."""
+    """openai: where the server's API begins; without a key, user or password."""
     key_variable: str = ""
-    """openai: the environment variable that holds the key, which is never written down; empty where none is wanted."""
+    """openai: the environment variable (LIKE_THIS) that holds the key, which is never written down; empty where none is
+    wanted."""
     concurrency: int = Field(default=32, ge=1, le=4096)
     """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
     timeout: float = Field(default=120.0, gt=0)
@@ -77,13 +80,44 @@ class CallSettings(Settings):
     engine: dict[str, str | bool | int | float] = Field(default_factory=dict)
     """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len."""
     price_in: float = Field(default=0.0, ge=0)
-    """Money for a million tokens read."""
+    """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
     price_out: float = Field(default=0.0, ge=0)
     """Money for a million tokens written."""
     retry_runs: int = Field(default=3, ge=1)
     """In how many runs an item that failed is tried, the first included."""
     give_up_after: int = Field(default=100, ge=1)
     """Stop when this many items in a row have failed and none was answered between them."""
+
+    # By hand, and before all else: what does not fit is said with its value, and these values may be secrets.
+    @field_validator("key_variable", mode="before")
+    @classmethod
+    def _is_no_key(cls, value: object) -> object:
+        if not (isinstance(value, str) and re.fullmatch(r"([A-Z_][A-Z0-9_]*)?", value)):
+            raise RecipeError(
+                "key_variable must be the name of an environment variable, in capitals (LIKE_THIS), and not the key "
+                "itself. Put the key into a variable and give its name here."
+            )
+        return value
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _holds_no_key(cls, value: object) -> object:
+        if any(mark in str(value) for mark in "@?#"):
+            raise RecipeError(
+                "The url in calls holds a user, a password or a query (@, ? or #), and urls are written down. Put the "
+                "key into an environment variable, name that in key_variable, and give the url without it."
+            )
+        return value
+
+    @property
+    def paid(self) -> bool:
+        """Whether calls cost money, as far as these settings tell: a price is set, or a key has to be shown."""
+        return bool(self.price_in or self.price_out or self.key_variable)
+
+    @property
+    def key(self) -> str:
+        """The key, from the environment; empty where none is wanted, or none is there."""
+        return os.environ.get(self.key_variable, "").strip() if self.key_variable else ""
 
 
 class Calls(Settings):

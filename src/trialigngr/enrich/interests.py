@@ -17,11 +17,19 @@ from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import count_reasons
-from trialigngr.enrich.answers import Tag, parse_interests, parse_tags, parse_text, refuse_other_script
+from trialigngr.enrich.answers import (
+    AnswerError,
+    Tag,
+    generic,
+    parse_interests,
+    parse_tags,
+    parse_text,
+    refuse_other_script,
+)
 from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
 from trialigngr.enrich.ledger import Origin
-from trialigngr.enrich.models import MODELS
+from trialigngr.enrich.models import MODELS, look
 from trialigngr.enrich.prompts import Form, Prompt, read_prompt
 from trialigngr.enrich.spread import spread
 from trialigngr.enrich.text import ItemText, item_text
@@ -113,6 +121,30 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
     """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
     if settings.generator in MODELS:
         return MODELS[settings.generator](settings, calls, _form(settings))
+    _refuse_unfit(settings)
+    miner = MINERS[settings.generator](settings, sample)
+
+    def mine(questions: list[Question]) -> list[str]:
+        return [json.dumps(asdict(one)) for one in miner.mine([question.item for question in questions])]
+
+    usual = sha256(json.dumps(sample).encode()).hexdigest()
+    return Batches(miner.name, {"usual": usual}, CHUNK, mine)
+
+
+def check_miner(settings: InterestSettings, calls: CallSettings, here: bool) -> None:
+    """Raise a sentence when interests cannot be mined as the settings say; nothing is paid, no weights are loaded.
+
+    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at.
+    """
+    if settings.generator not in MODELS:
+        return _refuse_unfit(settings)
+    form = _form(settings)
+    if here or settings.generator == "openai":
+        look(settings, calls, form, pictures=False)
+
+
+def _refuse_unfit(settings: InterestSettings) -> None:
+    """Raise `RecipeError` for a miner that is not known, or that cannot do what the settings ask for."""
     if settings.generator not in MINERS:
         known = sorted([*MINERS, *MODELS])
         hint = did_you_mean(settings.generator, known)
@@ -127,13 +159,6 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
             f"interests.prompt = {settings.prompt!r} is for language models, and interests.generator = "
             f"{settings.generator!r} reads no prompt; set it to one of {', '.join(MODELS)}."
         )
-    miner = MINERS[settings.generator](settings, sample)
-
-    def mine(questions: list[Question]) -> list[str]:
-        return [json.dumps(asdict(one)) for one in miner.mine([question.item for question in questions])]
-
-    usual = sha256(json.dumps(sample).encode()).hexdigest()
-    return Batches(miner.name, {"usual": usual}, CHUNK, mine)
 
 
 def _form(settings: InterestSettings) -> Form:
@@ -199,8 +224,13 @@ class Mining:
 
     def check(self, answer: str) -> None:
         """Raise `AnswerError` when an answer is not what the prompt asked for."""
-        if self.prompt is not None:
-            refuse_other_script(self.said(answer).names, self.settings.script)
+        if self.prompt is None:
+            return
+        said = self.said(answer)
+        for text in (*said.names, said.lifestyle or ""):
+            refuse_other_script([text], self.settings.script)
+        if said.lifestyle and generic(said.lifestyle):
+            raise AnswerError("a lifestyle that does not fit every item is needed")
 
     def said(self, answer: str) -> Interests:
         """Return the interests in an answer; plain tags and running text stand in their place, with high confidence."""

@@ -29,19 +29,11 @@ class Local:
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
             self._model = self._model.to(pick_device(settings.device)).eval()
             self._tokenizer.padding_side = "left"
-        elif not settings.model:
-            raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
         else:
-            self._load(settings)
+            self._inputs, self._tokenizer = _reader(settings)
+            self._model = _loaded(settings, self._inputs is not None)
         self.sees = self._inputs is not None
         self._model.generation_config = self._how()
-
-    def _load(self, settings: GeneratorSettings) -> None:
-        self._model, sees = _loaded(settings)
-        if sees:
-            most = (settings.long_side // PATCH + 1) ** 2
-            self._inputs = QwenInputs(settings.model, (LEAST_TOKENS, most), "left")
-        self._tokenizer = self._inputs.tokenizer if sees else _tokenizer(settings.model)
 
     def _how(self) -> Any:
         """Return how the model writes: what ships beside its weights is left out, but for the tokens that end it."""
@@ -63,7 +55,7 @@ class Local:
     def _answered(self, batch: list[Question]) -> list[Answer]:
         pictures = [one.picture for one in batch if one.picture is not None]
         if pictures and not self.sees:
-            raise GeneratorError(f"{self.name} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
+            raise _blind(self.name)
         inputs = self._read([self._prompt(one) for one in batch], pictures)
         read_B = inputs["attention_mask"].sum(1).tolist()
         start = inputs["input_ids"].shape[1]
@@ -106,29 +98,63 @@ class Local:
             torch.cuda.empty_cache()
 
 
-def _loaded(settings: GeneratorSettings) -> tuple[Any, bool]:
-    """Return the model, ready to write, and whether it sees; raise `GeneratorError` when it cannot be loaded."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+def look_at(settings: GeneratorSettings, pictures: bool) -> None:
+    """Raise a sentence when a model is not there, or cannot be asked, with ``pictures`` or without; no weights are
+    loaded."""
+    if settings.generator == "smollm2":
+        smollm2.weights_file()
+        sees = False
+    else:
+        sees = _reader(settings)[0] is not None
+    if pictures and not sees:
+        raise _blind(settings.identity(settings.generator)[0])
 
+
+def _blind(name: str) -> GeneratorError:
+    return GeneratorError(f"{name} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
+
+
+def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
+    """Return what prepares a model's pictures (None for one that reads text alone), and its tokenizer.
+
+    Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    name, inputs = settings.model, None
+    if not name:
+        raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
     try:
-        sees = AutoConfig.from_pretrained(settings.model).model_type in VISION
-        kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        spread = {"device_map": "auto"} if settings.device == "map" else {}
-        model = kind.from_pretrained(settings.model, dtype=DTYPES[settings.dtype], **spread)
+        if AutoConfig.from_pretrained(name).model_type in VISION:
+            most = (settings.long_side // PATCH + 1) ** 2
+            inputs = QwenInputs(name, (LEAST_TOKENS, most), "left")
+        tokenizer = inputs.tokenizer if inputs else AutoTokenizer.from_pretrained(name, padding_side="left")
     except (OSError, ValueError) as error:
-        raise GeneratorError(f"The model {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}") from None
-    return (model if spread else model.to(pick_device(settings.device))).eval(), sees
-
-
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+        raise _not_loaded(name, error) from None
+    if len(tokenizer) == len(tokenizer.get_added_vocab()):  # what transformers makes of no file at all
+        raise GeneratorError(f"The model {name!r} comes without a tokenizer; put its files beside the weights.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
         raise GeneratorError(f"The tokenizer of {name!r} has no chat template; take a model that is tuned to chat.")
-    return tokenizer
+    return inputs, tokenizer
+
+
+def _loaded(settings: GeneratorSettings, sees: bool) -> Any:
+    """Return the model, ready to write; raise `GeneratorError` when it cannot be loaded."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    spread = {"device_map": "auto"} if settings.device == "map" else {}
+    try:
+        model = kind.from_pretrained(settings.model, dtype=DTYPES[settings.dtype], **spread)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings.model, error) from None
+    return (model if spread else model.to(pick_device(settings.device))).eval()
+
+
+def _not_loaded(name: str, error: Exception) -> GeneratorError:
+    return GeneratorError(f"The model {name!r} cannot be loaded: {str(error).splitlines()[0]}")
 
 
 def _at_most(picture: Image.Image, side: int) -> Image.Image:

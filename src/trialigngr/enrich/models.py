@@ -32,6 +32,26 @@ def _offline(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Ge
     return Offline(settings, calls, form)
 
 
+def look(settings: GeneratorSettings, calls: CallSettings, form: Form, pictures: bool) -> None:
+    """Raise a sentence when the language model of the settings cannot answer; nothing is paid, no weights are loaded.
+
+    ``pictures`` says whether it will be shown any.
+    """
+    match settings.generator:
+        case "openai":
+            from trialigngr.enrich.served import Served
+
+            Served(settings, calls, form).close()
+        case "transformers" | "smollm2":
+            from trialigngr.enrich.local import look_at
+
+            look_at(settings, pictures)
+        case "vllm":
+            from trialigngr.enrich.offline import engine
+
+            engine(settings)
+
+
 MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, Form], Generator]] = {
     "openai": _served,
     "transformers": _local,

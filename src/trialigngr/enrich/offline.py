@@ -16,20 +16,13 @@ class Offline:
     """An engine that is given ``calls.concurrency`` questions at a time; ``form`` is that of the answers."""
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
-        if not settings.model:
-            raise GeneratorError("The generator vllm needs a hub name or a folder; set the stage's model.")
-        try:
-            from vllm import LLM
-        except ImportError:
-            raise GeneratorError(
-                "The generator vllm needs its engine, and a machine that it runs on: pip install 'trialigngr[vllm]'."
-            ) from None
+        start = engine(settings)
         self.name, self.settings = settings.identity("vllm")
         self._options, self._size = settings, calls.concurrency
         self._form, self._structured = form, calls.structured
         given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
         try:
-            self._engine = LLM(model=settings.model, **given | calls.engine)
+            self._engine = start(model=settings.model, **given | calls.engine)
         except (OSError, ValueError, RuntimeError) as error:
             raise _refusal(f"vLLM cannot start {settings.model!r}", error) from None
 
@@ -57,6 +50,19 @@ class Offline:
     def close(self) -> None:
         """Let go of the engine and its weights."""
         del self._engine
+
+
+def engine(settings: GeneratorSettings) -> Any:
+    """Return the class of vLLM's engine; raise `GeneratorError` when it is not installed, or no model is named."""
+    if not settings.model:
+        raise GeneratorError("The generator vllm needs a hub name or a folder; set the stage's model.")
+    try:
+        from vllm import LLM
+    except ImportError:
+        raise GeneratorError(
+            "The generator vllm needs its engine, and a machine that it runs on: pip install 'trialigngr[vllm]'."
+        ) from None
+    return LLM
 
 
 def _answer(number: int, ended: Any) -> Answer:

@@ -18,6 +18,8 @@ from trialigngr.foundation.errors import RecipeError, did_you_mean
 Form = Literal["text", "tags", "interests"]
 LONGEST = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_200}
 """Characters that a prompt shows of each part of an item."""
+AGAIN = (files("trialigngr.enrich") / "again.txt").read_text("utf-8").strip()
+"""What follows a question whose answer could not be used, with ``{problem}`` where the reason goes."""
 _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
 
 
@@ -36,8 +38,12 @@ class Prompt:
 
     @property
     def hash(self) -> str:
-        """16 hex digits that change with any letter of the prompt; ``choices`` count where they are told."""
-        return sha256("\0".join((self.answer, self.system, self.user)).encode()).hexdigest()[:16]
+        """16 hex digits that change with any letter of the prompt or `AGAIN`; ``choices`` count where they are told."""
+        return _digest(self.answer, self.system, self.user, AGAIN)
+
+    def told(self, choosing: bool) -> dict[str, str]:
+        """Return name → hash of all that a model is told beside the items; ``choosing`` when it is told its choices."""
+        return {"prompt": self.hash} | ({"choices": _digest(self.choices)} if choosing else {})
 
     def filled(self, item: ItemText) -> str:
         """Return the user's message about an item."""
@@ -47,6 +53,10 @@ class Prompt:
         """Return the system message with all that an answer may choose from."""
         listed = self.choices.replace("{tags}", "; ".join(choices.tags))
         return f"{self.system}\n{listed.replace('{lifestyles}', '; '.join(choices.lifestyles))}"
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def as_data(item: ItemText) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 import threading
@@ -87,9 +86,10 @@ class Served:
         except _faults() as error:
             raise _unusable(error, calls, model) from None
         if known and model not in known:
-            some = ", ".join(known[:5])
+            own = [_without_key(name, calls) for name in known]
             raise GeneratorError(
-                f"The server at {calls.url} has no model {model!r}; it has {some}.{did_you_mean(model, known)}"
+                f"The server at {calls.url} has no model {model!r}; it has {', '.join(own[:5])}."
+                f"{did_you_mean(model, own)}"
             )
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
@@ -158,7 +158,7 @@ class Served:
 
     def _refused(self, number: int, error: Any, asked_schema: bool) -> Answer:
         """Say what an HTTP status means: again, never for this item, or never at all."""
-        status, said = error.status_code, _said(error)
+        status, said = error.status_code, _said(error, self._calls)
         if asked_schema and status in FINAL and "response_format" in said + str(error.body):
             self._structured = False
             raise _AgainError("the server takes no schema", 0.0)
@@ -190,19 +190,20 @@ def _client(calls: CallSettings) -> Any:
         raise GeneratorError("The generator openai needs its client: pip install 'trialigngr[openai]'.") from None
     import httpx2
 
-    key = os.environ.get(calls.key_variable, "") if calls.key_variable else "none"
-    if not key:
+    if calls.key_variable and not calls.key:
         raise GeneratorError(
             f"The environment variable {calls.key_variable} holds no key for {calls.url}; set it, or set key_variable "
             "to another name ('' where no key is wanted)."
         )
+    if not re.fullmatch(r"[!-~]*", calls.key):
+        raise GeneratorError(f"The key in {calls.key_variable} holds letters that no key can hold; set it anew.")
     if not calls.url.startswith(("http://", "https://")):
         raise GeneratorError(f"The server's url {calls.url!r} must begin with http:// or https://.")
     # A connection a call: on one that is used again, an answer that a server or a proxy sent twice is taken for that of
     # the next item, and so on for all that follow it.
     limits = httpx2.Limits(max_connections=calls.concurrency, max_keepalive_connections=0)
     return AsyncOpenAI(
-        api_key=key, base_url=calls.url, timeout=calls.timeout, max_retries=0,
+        api_key=calls.key or "none", base_url=calls.url, timeout=calls.timeout, max_retries=0,
         http_client=DefaultAsyncHttpxClient(limits=limits),
     )  # fmt: skip
 
@@ -261,11 +262,16 @@ def _duration(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
 
 
-def _said(error: Any) -> str:
+def _said(error: Any, calls: CallSettings) -> str:
     """Return the server's own words, cut; they may hold anything, but never our key."""
     body = error.body
     words = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(words or error.response.reason_phrase or "").split())[:200]
+    return _without_key(" ".join(str(words or error.response.reason_phrase or "").split()), calls)[:200]
+
+
+def _without_key(words: str, calls: CallSettings) -> str:
+    """Return words of others without our key, which they may have been told."""
+    return words.replace(calls.key, "…") if calls.key else words
 
 
 def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorError:
@@ -280,8 +286,8 @@ def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorErr
             "in /v1. With check = false a server without a list of models can be used."
         )
     if status is not None:
-        return GeneratorError(f"The server at {calls.url} answered with status {status}: {_said(error)}.")
+        return GeneratorError(f"The server at {calls.url} answered with status {status}: {_said(error, calls)}.")
     if isinstance(error, MalformedError):
         return GeneratorError(f"The server at {calls.url} does not speak OpenAI's protocol: {error}.")
-    reason = str(error.__cause__ or error) or type(error).__name__
+    reason = _without_key(str(error.__cause__ or error), calls) or type(error).__name__
     return GeneratorError(f"The server at {calls.url} cannot be reached ({reason}); is it running, is the url right?")

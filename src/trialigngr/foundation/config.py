@@ -32,6 +32,8 @@ def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
     """Check ``values`` against ``model``; raise `RecipeError` naming ``where`` and the nearest known key."""
     try:
         return model.model_validate(values)
+    except RecipeError as error:  # of a setting that says itself what does not fit
+        raise RecipeError(f"{where}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         *parents, last = first["loc"] or ("",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +11,18 @@ import polars as pl
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import NOT_ALLOWED, REASONS
 from trialigngr.catalog.prepare import load_catalog
+from trialigngr.embed.encoders import check_encoder
 from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
-from trialigngr.enrich.captions import Captioning, load_captions
+from trialigngr.enrich.captions import Captioning, check_captioner, load_captions
 from trialigngr.enrich.costs import Cost, cost_of
 from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import FILE as INTERESTS
-from trialigngr.enrich.interests import Mining
+from trialigngr.enrich.interests import Mining, check_miner
 from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.models import MODELS
 from trialigngr.foundation.artifact import MANIFEST
+from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 
 UNWRITTEN = "…" * 300
@@ -39,6 +41,21 @@ class Asked:
         """The settings that its answers depend on."""
         settings = self.inquiry.settings
         return settings.identity(settings.generator)[1]
+
+
+def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
+    """Raise a sentence when a stage that is not done has a generator or an encoder that cannot work.
+
+    So a mistake in a later stage is told before an earlier one is paid for. ``here`` is False where workers elsewhere
+    load the models.
+    """
+    open_ = {stage.name for stage in plan if stage.status() != "done"}
+    if "captions" in open_:
+        check_captioner(recipe.captions, recipe.calls.captions, here)
+    if "interests" in open_:
+        check_miner(recipe.interests, recipe.calls.interests, here)
+    if "embeddings" in open_ and here:
+        check_encoder(recipe.embeddings)
 
 
 def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
@@ -63,9 +80,9 @@ def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
     return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
 
 
-def costs(recipe: Recipe, run: Path) -> list[Cost]:
-    """Return what is left to do of the stages that ask language models."""
-    ledger = recipe.calls.ledger_of(run)
+def costs(recipe: Recipe, run: Path, ledger: Path | None = None) -> list[Cost]:
+    """Return what is left to do of the stages that ask language models; ``ledger`` is the run's unless given."""
+    ledger = ledger or recipe.calls.ledger_of(run)
     return [
         cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size)
         for one in asked_stages(recipe, run)
@@ -82,10 +99,10 @@ def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
         yield f"{cost.stage}: {cost}"
 
 
-def has_a_price(recipe: Recipe) -> bool:
-    """Say whether a stage asks a language model that costs money by the recipe's prices."""
+def may_cost(recipe: Recipe) -> bool:
+    """Say whether a stage asks a language model that costs money, as far as the recipe tells."""
     return any(
-        getattr(recipe, name).generator in MODELS and (calls.price_in or calls.price_out)
+        getattr(recipe, name).generator in MODELS and calls.paid
         for name, calls in (("captions", recipe.calls.captions), ("interests", recipe.calls.interests))
     )
 

@@ -15,10 +15,12 @@ from trialigngr.catalog.prepare import items_fingerprint, load_catalog, prepare_
 from trialigngr.embed.fusion import Fusion
 from trialigngr.embed.items import FUSION, write_embeddings
 from trialigngr.enrich.captions import write_captions
+from trialigngr.enrich.costs import Cost
 from trialigngr.enrich.interests import sample_texts, write_interests
 from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
 from trialigngr.pipeline.finish import publish_sids
 from trialigngr.pipeline.live import APPENDED, WITHDRAWN, LiveParts, State
 from trialigngr.pipeline.loaded import Run
@@ -43,19 +45,43 @@ def append_items(folder: Path, new: Path) -> Facts:
     """
     run = Run(folder)
     run.manifest("model")
-    path = items_file(new)
-    fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
     with alone(folder):
-        live = LiveParts(Parts(run.recipe, folder))
-        batch = _batch(folder, fingerprint)
-        if (batch / "sids" / MANIFEST).is_file() and batch in live.batches:
-            log(f"{path}: appended already, as {batch.name}")
-        else:
-            _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
-            for stage in _stages(run, live, batch, path, fingerprint):
-                stage.make()
+        batch, plan = _planned(run, items_file(new))
+        for stage in plan:
+            stage.make()
         publish_sids(run.recipe, folder)
     return read_manifest(batch / "sids").facts
+
+
+def append_costs(folder: Path, new: Path) -> list[Cost]:
+    """Return what language models are still to be asked when the items of ``new`` are appended; the new items'
+    catalogue is made for it."""
+    run = Run(folder)
+    run.manifest("model")
+    if not may_cost(run.recipe):
+        return []
+    with alone(folder):
+        batch, plan = _planned(run, items_file(new))
+        for stage in plan[:1]:
+            stage.make()
+        return costs(run.recipe, batch, run.recipe.calls.ledger_of(folder)) if plan else []
+
+
+def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
+    """Return the folder of a batch of items and its stages, the catalogue first; none when it is appended already.
+
+    Raises `CatalogError` for items that the run has, and what `check_generators` raises.
+    """
+    fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
+    live = LiveParts(Parts(run.recipe, run.folder))
+    batch = _batch(run.folder, fingerprint)
+    if (batch / "sids" / MANIFEST).is_file() and batch in live.batches:
+        log(f"{path}: appended already, as {batch.name}")
+        return batch, []
+    _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
+    plan = _stages(run, live, batch, path, fingerprint)
+    check_generators(run.recipe, plan, here=True)
+    return batch, plan
 
 
 def _batch(folder: Path, fingerprint: str) -> Path:
@@ -89,8 +115,8 @@ def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str
         return prepare_items(recipe.catalog, path, to, calls.fetching(live.out))
 
     line.add_from("catalog", recipe.catalog, {"items": fingerprint}, catalog)
-    line.add("captions", recipe.captions, "catalog", captions)
-    line.add("interests", recipe.interests, "catalog captions", interests)
+    line.add_asking("captions", recipe.captions, "catalog", captions)
+    line.add_asking("interests", recipe.interests, "catalog captions", interests)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)
     parents = line.fingerprints("embeddings") | {"run": run.manifest("sids").fingerprint}
     line.add_from("sids", recipe.sids, parents, lambda to: _append_sids(live, batch, to))

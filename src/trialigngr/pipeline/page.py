@@ -56,7 +56,7 @@ def page(run: Run) -> Page:
         made_on=date.today().strftime("%-d %B %Y"),
         counts=_counts(run),
         stages=_stages(run),
-        settings=run.recipe.model_dump(mode="json", exclude={"description"}),
+        settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
         seen=seen(run.parts),
         sids=_sids(run),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trialigngr.enrich.costs import Cost
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
@@ -46,21 +48,43 @@ def run(
     return Run(folder)
 
 
-def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: Workers) -> None:
-    plans = [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
-    names = [stage.name for stage in plans[0]]
+def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -> list[Cost]:
+    """Return what language models are still to be asked by a run; its catalogue is made for it.
+
+    Raises a sentence when a stage that is wanted cannot work: nobody is asked about the price of that.
+    """
+    if not may_cost(recipe):
+        return []
+    wanted = _wanted(stages(recipe, data, out, 0), until)
+    check_generators(recipe, wanted, here=not recipe.ray.address)
+    run(recipe, data, out, until="catalog")
+    names = {stage.name for stage in wanted}
+    return [cost for cost in costs(recipe, out) if cost.stage in names]
+
+
+def _wanted(plan: list[Stage], until: str | None) -> list[Stage]:
+    """Return the stages up to the one of a name; raise `RecipeError` when there is none of that name."""
+    names = [stage.name for stage in plan]
     if until is not None and until not in names:
         raise RecipeError(
             f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
         )
+    return plan if until is None else plan[: names.index(until) + 1]
+
+
+def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: Workers) -> None:
+    plans = [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
+    wanted = _wanted(plans[0], until)
+    names = [stage.name for stage in wanted]
     with alone(folder):
+        check_generators(recipe, wanted, here=not recipe.ray.address)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(recipe, source, folder, seeds)
         _make(plans, until)
-        if (folder / "sids").exists() and (until is None or names.index(until) >= names.index("sids")):
+        if (folder / "sids").exists() and "sids" in names:
             publish_sids(recipe, folder)
-        if until is None or until == names[-1]:
+        if len(wanted) == len(plans[0]):
             finish(recipe, folder, seeds)
 
 

@@ -14,8 +14,10 @@ from trialigngr.catalog.shop.draw import draw_shop
 from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
-from trialigngr.enrich.captions import write_captions
-from trialigngr.enrich.interests import write_interests
+from trialigngr.enrich.captions import CaptionSettings, write_captions
+from trialigngr.enrich.interests import InterestSettings, write_interests
+from trialigngr.enrich.models import MODELS
+from trialigngr.enrich.prompts import read_prompt
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status
 from trialigngr.foundation.config import Settings
@@ -105,9 +107,21 @@ class Line:
         """Add a stage made from what the fingerprints stand for."""
         self.stages[name] = Stage(name, (own or self.out) / name, settings, parents, build)
 
+    def add_asking(self, name: str, settings: CaptionSettings | InterestSettings, parents: str, build: Build) -> None:
+        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change."""
+        self.add_from(name, settings, self.fingerprints(parents) | told(settings), build)
+
     def fingerprints(self, names: str) -> dict[str, str]:
         """Return name → fingerprint of stages."""
         return {name: self.stages[name].fingerprint for name in names.split()}
+
+
+def told(settings: CaptionSettings | InterestSettings) -> dict[str, str]:
+    """Return the hashes of what a language model is told by a stage; none where no language model is asked."""
+    if settings.generator not in MODELS:
+        return {}
+    choosing = isinstance(settings, InterestSettings) and settings.choose_from != "anything"
+    return read_prompt(settings.prompt).told(choosing)
 
 
 def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Workers = ALONE) -> list[Stage]:
@@ -151,8 +165,8 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
         settings, captions = recipe.interests, parts.captions
         return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
-    line.add("captions", recipe.captions, "catalog", caption)
-    line.add("interests", recipe.interests, "catalog captions", mine)
+    line.add_asking("captions", recipe.captions, "catalog", caption)
+    line.add_asking("interests", recipe.interests, "catalog captions", mine)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from trialigngr.enrich.costs import Cost
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
+from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
 from trialigngr.pipeline.finish import withdraw, write_recipe
 from trialigngr.pipeline.running import alone
 from trialigngr.pipeline.stages import Stage, stages
@@ -54,11 +56,7 @@ def tune(
     order (all, where there are no more). Where only SASRec's settings vary, only SASRec is trained. Test targets are
     never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is trained.
     """
-    if trials < 1:
-        raise RecipeError(f"trials = {trials}: try at least one.")
-    space = [_values(text) for text in over]
-    stage = "sasrec" if all(key.startswith("sasrec.") for key, _ in space) else "model"
-    recipes = [(tried, _recipe(name, (*changes, *tried), stage)) for tried in [(), *_combinations(space, trials, seed)]]
+    stage, recipes = _recipes(name, over, trials, changes, seed)
     found: list[Trial] = []
     with alone(out / "run"):
         for number, (tried, recipe) in enumerate(recipes, 1):
@@ -67,6 +65,53 @@ def tune(
             found.append(_trial(tried, recipe, data, out, stage))
             _write_best(name, out, found, recipes)
     return ordered(found)
+
+
+def search_costs(
+    name: str,
+    data: Path | None,
+    out: Path,
+    over: Sequence[str],
+    *,
+    trials: int = 20,
+    changes: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Cost]:
+    """Return what language models are still to be asked by a search with these words; catalogues are made for it."""
+    stage, recipes = _recipes(name, over, trials, changes, seed)
+    if not any(may_cost(recipe) for _, recipe in recipes):
+        return []
+    found, looked = dict[str, Cost](), set[str]()
+    with alone(out / "run"):
+        for tried, recipe in recipes:
+            plan = {own.name: own for own in stages(recipe, data, out / "run", 0)}
+            last = plan["interests"].fingerprint
+            if last in looked or "interests" not in _needed(plan, plan[stage]):
+                continue
+            looked.add(last)
+            write_recipe(recipe, data, out / "run", 1)
+            try:
+                for name in ("shop", "catalog"):
+                    if name in plan:
+                        plan[name].make()
+            except TriAlignError:
+                if not tried:
+                    raise
+                continue  # is told when this trial's turn comes
+            found |= {plan[cost.stage].fingerprint: cost for cost in costs(recipe, out / "run")}
+    return list(found.values())
+
+
+def _recipes(
+    name: str, over: Sequence[str], trials: int, changes: Sequence[str], seed: int
+) -> tuple[str, list[tuple[tuple[str, ...], Recipe]]]:
+    """Return the stage that is tuned, and the changes and the recipe of every trial."""
+    if trials < 1:
+        raise RecipeError(f"trials = {trials}: try at least one.")
+    space = [_values(text) for text in over]
+    stage = "sasrec" if all(key.startswith("sasrec.") for key, _ in space) else "model"
+    tried = [(), *_combinations(space, trials, seed)]
+    return stage, [(one, _recipe(name, (*changes, *one), stage)) for one in tried]
 
 
 def _left(found: Sequence[Trial], trials: int) -> str:
@@ -135,7 +180,7 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
     if target.fingerprint not in known:
         withdraw(folder)
         write_recipe(recipe, data, folder, 1)
-        trial = _made(tried, plan, target)
+        trial = _made(tried, recipe, plan, target)
         if trial.score is None:  # not kept: what failed may be mended
             return trial
         known[target.fingerprint] = asdict(trial)
@@ -151,10 +196,11 @@ def _known(out: Path) -> dict[str, Any]:
     return found
 
 
-def _made(tried: tuple[str, ...], plan: dict[str, Stage], target: Stage) -> Trial:
+def _made(tried: tuple[str, ...], recipe: Recipe, plan: dict[str, Stage], target: Stage) -> Trial:
     """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
     needed = _needed(plan, target)
     try:
+        check_generators(recipe, [plan[name] for name in needed], here=not recipe.ray.address)
         for name in plan:
             if name in needed:
                 plan[name].make()

@@ -154,5 +154,5 @@ def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
     recipe = parse_settings(Recipe, tree, f"recipe {name}")
     for change in changes:
         tree = _merged(tree, _assignment(change))
-        recipe = parse_settings(Recipe, tree, f"--set {change}")
+        recipe = parse_settings(Recipe, tree, f"--set {change.partition('=')[0]}")
     return recipe
