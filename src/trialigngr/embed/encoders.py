@@ -99,7 +99,11 @@ class Looks:
 
 
 def _packaged(settings: EmbedSettings) -> list[Encoder]:
-    return [MiniLM(settings.device), EfficientNet(settings.device), Looks()]
+    return [MiniLM(settings.device), *_packaged_pictures(settings)]
+
+
+def _packaged_pictures(settings: EmbedSettings) -> list[Encoder]:
+    return [EfficientNet(settings.device), Looks()]
 
 
 def _gme(settings: EmbedSettings) -> list[Encoder]:
@@ -114,19 +118,48 @@ def _sentences(settings: EmbedSettings) -> list[Encoder]:
     return load_towers(settings)
 
 
-ENCODERS: dict[str, Callable[[EmbedSettings], list[Encoder]]] = {
+def _sentences_pictures(settings: EmbedSettings) -> list[Encoder]:
+    from trialigngr.embed.sentences import load_picture_tower
+
+    return [load_picture_tower(settings)]
+
+
+Start = Callable[[EmbedSettings], list[Encoder]]
+
+ENCODERS: dict[str, Start] = {
     "packaged": _packaged,
     "gme": _gme,
     "sentence-transformers": _sentences,
 }
 """Name → how to start the encoders whose blocks make up the vector."""
 
+PICTURE_ENCODERS: dict[str, Start] = {
+    "packaged": _packaged_pictures,
+    "sentence-transformers": _sentences_pictures,
+}
+"""Name → how to start those that see the pictures beside an encoder of texts."""
+
 
 def start_encoders(settings: EmbedSettings) -> list[Encoder]:
-    """Return the encoders that the settings name; raise `RecipeError` when there are none of that name."""
-    name = settings.encoder
-    if name not in ENCODERS:
+    """Return the encoders that the settings name, those of pictures only where pixels are used.
+
+    Raises `RecipeError` when there are none of that name, or when pictures would be seen twice.
+    """
+    start = _named(ENCODERS, "embeddings.encoder", settings.encoder)
+    if not settings.picture_encoder:
+        return [one for one in start(settings) if settings.use_pixels or one.sees != "picture"]
+    start_pictures = _named(PICTURE_ENCODERS, "embeddings.picture_encoder", settings.picture_encoder)
+    own = start(settings)
+    if any(one.sees == "both" for one in own):
         raise RecipeError(
-            f"embeddings.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
+            f"embeddings.encoder = {settings.encoder!r} sees pictures together with the text, so no other encoder can "
+            "see them beside it; leave embeddings.picture_encoder empty."
         )
-    return ENCODERS[name](settings)
+    texts = [one for one in own if one.sees == "text"]
+    return [*texts, *start_pictures(settings)] if settings.use_pixels else texts
+
+
+def _named(known: dict[str, Start], setting: str, name: str) -> Start:
+    if name not in known:
+        raise RecipeError(f"{setting} = {name!r}: known are {', '.join(sorted(known))}.{did_you_mean(name, known)}")
+    return known[name]
