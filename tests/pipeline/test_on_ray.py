@@ -32,7 +32,7 @@ from trialigngr.sids.semantic_ids import SemanticIds
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (pip install 'trialigngr[ray]')"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="a Ray cluster needs: make test-ray"),
     # What Ray itself leaves open.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
