@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 SERVERS := .servers
+RAY := .ray
 PY := $(VENV)/bin/python
 MAKEFLAGS += --no-print-directory
 # Weights come in packages; nothing is fetched from a hub, and forked workers do not warn about tokenizers' threads.
@@ -9,12 +10,13 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-servers check docs-current bench lock clean
+.PHONY: help demo test test-servers test-ray check docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
 	@echo "make test          run every test"
 	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
+	@echo "make test-ray      run stages on a Ray cluster of this machine, workers killed on the way (minutes)"
 	@echo "make check         format, lint, types, import direction, docs current"
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
@@ -48,6 +50,15 @@ $(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt
 test-servers: $(SERVERS)/.ready
 	PYTHONPATH=$(SERVERS) $(PY) -m pytest tests/servers -s
 
+# Ray lies beside .venv too: .venv holds what every test may lean on.
+$(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
+	rm -rf $(RAY)
+	$(PY) -m pip install --quiet --no-compile --no-deps --target $(RAY) -r tests/pipeline/ray.txt
+	@touch $@
+
+test-ray: $(RAY)/.ready
+	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py
+
 check: $(VENV)/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -65,4 +76,4 @@ lock:
 	$(PYTHON) scripts/lock.py
 
 clean:
-	rm -rf $(VENV) $(SERVERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SERVERS) $(RAY) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

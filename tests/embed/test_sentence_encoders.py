@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import CLIPModel as ClipModule
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -19,9 +23,16 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from trialigngr.embed.encoders import start_encoders
+from trialigngr.catalog.items import COLUMNS, Catalog, Item
+from trialigngr.embed.encoders import ENCODERS, start_encoders
+from trialigngr.embed.fusion import unit
+from trialigngr.embed.items import FILE, load_embeddings, write_embeddings
 from trialigngr.embed.settings import EmbedSettings
+from trialigngr.embed.text import TITLE_LONGEST, enriched_text
 from trialigngr.foundation.errors import RecipeError
+
+COLOURS = ("red", "lime", "blue")
+TAGS = [["mug"], ["tea", "lamp"], [], ["lamp"]]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +63,13 @@ def test_a_text_model_reads_texts(text_model: Path) -> None:
 def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = small | {"vocab_size": 10, "eos_token_id": 1, "bos_token_id": 0, "max_position_embeddings": 12}
+    text = small | {"vocab_size": 12, "eos_token_id": 1, "bos_token_id": 0, "max_position_embeddings": 12}
     vision = small | {"image_size": 32, "patch_size": 16}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder / "clip")
-    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "mug</w>": 2, "tea</w>": 3}
-    tokenizer = CLIPTokenizer(vocab=words, merges=[], model_max_length=12)
+    words = ["<|startoftext|>", "<|endoftext|>", "mug</w>", "tea</w>", "ug</w>", "ea</w>", "g</w>", "a</w>", *"mute"]
+    merges = [("u", "g</w>"), ("m", "ug</w>"), ("e", "a</w>"), ("t", "ea</w>")]
+    numbers = {word: number for number, word in enumerate(words)}
+    tokenizer = CLIPTokenizer(vocab=numbers, merges=merges, model_max_length=12)
     images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
     CLIPProcessor(images, tokenizer).save_pretrained(folder / "clip")
     SentenceTransformer(modules=[ClipModule(str(folder / "clip"))]).save(str(folder / "model"))
@@ -72,7 +85,109 @@ def test_a_clip_like_model_is_two_encoders(clip_model: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), [0, 1, 0], atol=1e-5)
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tag", ["tea tea", "tea " * 5])
+def test_a_long_title_leaves_the_tags_their_place(clip_model: Path, tag: str) -> None:
+    """Twelve tokens, two of them special: what stands behind 200 letters of title would never be read."""
+    settings = EmbedSettings(encoder="sentence-transformers", model=str(clip_model), device="cpu")
+    tower = start_encoders(settings)[0]
+    long = Item("1", "mug " * 100)
+    one, other = enriched_text(long, [tag]), enriched_text(long, ["mug " * len(tag.split())])
+    assert len(one.split("\n")[0]) == TITLE_LONGEST - 1
+    first, second = tower.encode([one, other], [None, None])
+    assert np.abs(first - second).max() > 1e-3
+    read = tower._model.tokenizer(tower.fitting(one), truncation=True, max_length=12)["input_ids"]  # type: ignore[attr-defined]
+    tokens = len(tag.split())
+    assert read == [0, *[2] * (10 - tokens), *[3] * tokens, 1]
+
+
+def test_a_title_that_leaves_room_is_not_cut(text_model: Path, clip_model: Path) -> None:
+    settings = EmbedSettings(encoder="sentence-transformers", model=str(text_model), device="cpu")
+    wide, narrow = (
+        start_encoders(settings.model_copy(update={"model": str(one)}))[0] for one in (text_model, clip_model)
+    )
+    short, alone, halved = "mug tea\nmug\n" + "tea " * 90, "mug " * 90, "mug " * 9 + "\n" + "tea " * 90
+    assert [wide.fitting(text) for text in (short, alone, halved)] == [short, alone, halved]  # type: ignore[attr-defined]
+    assert [narrow.fitting(text) for text in (short, alone)] == [short, alone]  # type: ignore[attr-defined]
+    assert narrow.fitting(halved).split("\n")[0].split() == ["mug"] * 5  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    (tmp_path / "data").mkdir()
+    for colour in COLOURS:
+        Image.new("RGB", (40, 50), colour).save(tmp_path / "data" / f"{colour}.png")
+    titles = ["mug", "tea mug", "lamp", "red lamp"]
+    paths = [*(f"{colour}.png" for colour in COLOURS), None]
+    rows = [{"item_id": title, "title": title, "image_path": path} for title, path in zip(titles, paths, strict=True)]
+    return Catalog(pl.DataFrame(rows, schema=COLUMNS), tmp_path / "data")
+
+
+def embedded(catalog: Catalog, out: Path, **settings: object) -> dict[str, Any]:
+    out.mkdir()
+    chosen = EmbedSettings.model_validate({"encoder": "sentence-transformers", "device": "cpu"} | settings)
+    return write_embeddings(chosen, catalog, [None] * len(catalog), TAGS, out)
+
+
+def test_a_text_model_beside_the_packaged_eyes(text_model: Path, catalog: Catalog, tmp_path: Path) -> None:
+    facts = embedded(catalog, tmp_path / "out", model=str(text_model), picture_encoder="packaged")
+    assert list(facts["sights"].values()) == ["text", "picture", "picture"]
+    assert facts["encoders"][1:] == ["efficientnet-lite2", "looks"]
+    assert (facts["with_picture"], facts["dimensions"]) == (3, 16 + 2 + 2)  # three pictures span two directions
+    vectors_ND = load_embeddings(tmp_path / "out")
+    assert [bool(row.any()) for row in vectors_ND[:, 16:]] == [True, True, True, False]
+
+
+def test_a_plain_concatenation_is_the_one_made_by_hand(
+    text_model: Path, clip_model: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    facts = embedded(
+        catalog, tmp_path / "out", model=str(text_model), picture_encoder="sentence-transformers",
+        picture_model=str(clip_model), picture_dimensions=0, picture_weight=1, centre=False,
+    )  # fmt: skip
+    reader, seer = (SentenceTransformer(str(one), device="cpu") for one in (text_model, clip_model))
+    texts = [enriched_text(item, tags) for item, tags in zip(catalog, TAGS, strict=True)]
+    text_ND = reader.encode(texts, normalize_embeddings=True)
+    seen_RE = seer.encode([Image.new("RGB", (40, 50), colour) for colour in COLOURS], normalize_embeddings=True)
+    by_hand_ND = np.concatenate([text_ND, np.concatenate([seen_RE, np.zeros((1, 8))])], axis=1)
+    by_hand_ND[:3] /= np.sqrt(2)
+    np.testing.assert_allclose(load_embeddings(tmp_path / "out"), by_hand_ND, atol=1e-6)
+    assert (facts["dimensions"], facts["with_picture"]) == (24, 3)
+
+    embedded(
+        catalog, tmp_path / "weighted", model=str(text_model), picture_encoder="sentence-transformers",
+        picture_model=str(clip_model), picture_dimensions=0, picture_weight=0.5,
+    )  # fmt: skip
+    seen_NE = np.concatenate([0.5 * unit(seen_RE - seen_RE.mean(0)), np.zeros((1, 8))])
+    centred_ND = unit(np.concatenate([unit(text_ND - text_ND.mean(0)), seen_NE], axis=1))
+    np.testing.assert_allclose(load_embeddings(tmp_path / "weighted"), centred_ND, atol=1e-5)
+
+
+def test_pictures_that_nobody_sees_are_not_counted(
+    text_model: Path, catalog: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = embedded(catalog, tmp_path / "out", model=str(text_model))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The pictures of 3 items are in no vector" in said
+    assert "embeddings.picture_encoder" in said
+    assert (facts["with_picture"], facts["failed_pictures"]) == (0, {})
+    assert not load_file(tmp_path / "out" / FILE)["has_image"].any()
+    embedded(catalog, tmp_path / "blind", model=str(text_model), picture_encoder="packaged", use_pixels=False)
+    assert "are in no vector" not in capsys.readouterr().err
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "blind"), load_embeddings(tmp_path / "out"))
+
+
+def test_mistakes_are_named(text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = EmbedSettings(encoder="sentence-transformers", model=str(text_model), device="cpu")
+    with pytest.raises(RecipeError, match="Did you mean 'packaged'"):
+        start_encoders(text.model_copy(update={"picture_encoder": "packagd"}))
+    eyes = text.model_copy(update={"picture_encoder": "sentence-transformers"})
+    with pytest.raises(RecipeError, match=r"needs embeddings\.picture_model"):
+        start_encoders(eyes)
+    with pytest.raises(RecipeError, match="sees no pictures"):
+        start_encoders(eyes.model_copy(update={"picture_model": str(text_model)}))
+    monkeypatch.setitem(ENCODERS, "gme", lambda settings: [SimpleNamespace(sees="both")])
+    with pytest.raises(RecipeError, match=r"leave embeddings\.picture_encoder empty"):
+        start_encoders(EmbedSettings(encoder="gme", picture_encoder="packaged"))
     with pytest.raises(RecipeError, match=r"needs embeddings\.model"):
         start_encoders(EmbedSettings(encoder="sentence-transformers"))
     with pytest.raises(RecipeError, match="cannot be loaded"):

@@ -25,6 +25,7 @@ PRIVATE = (
     "interests.model=./secret",
     "interests.prompt=../secret.toml",
     "embeddings.model=~/secret/gme",
+    "embeddings.picture_model=/mnt/secret/clip",
     "model.name=secret/models/qwen",
 )
 
@@ -37,7 +38,8 @@ def written(run: Path, *changes: str) -> str:
 def test_what_is_private_is_left_out_and_named(tiny_run: Path) -> None:
     text = written(tiny_run, *PRIVATE)
     assert "secret" not in text
-    for name in ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model"):
+    names = ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model")
+    for name in (*names, "embeddings.picture_model"):
         assert f"`{name}`" in text
     assert "`model.name`, `calls`." in text
     assert "From a local model" in text

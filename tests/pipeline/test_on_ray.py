@@ -1,9 +1,12 @@
-"""Stages on a real Ray cluster of two workers on this machine, one of them killed. Takes about two minutes."""
+"""Stages on a real Ray cluster of two workers on this machine, one of them killed. Takes some minutes."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -16,6 +19,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from tests.conftest import tiny
+from tests.tiny_models import save_chat_model
 from trialigngr.catalog.items import COLUMNS, Catalog
 from trialigngr.embed import items
 from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
@@ -32,7 +37,7 @@ from trialigngr.sids.semantic_ids import SemanticIds
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (pip install 'trialigngr[ray]')"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="a Ray cluster needs: make test-ray"),
     # What Ray itself leaves open.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -45,7 +50,9 @@ ITEMS = 24
 def cluster() -> Iterator[None]:
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    # Two GPUs by name: Ray hands them out, and nobody computes on them.
+    own = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": False, "log_to_driver": False}
+    ray.init(address="local", _node_ip_address="127.0.0.1", **own)
     yield
     ray.shutdown()
 
@@ -102,6 +109,22 @@ def mined(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     return write_interests(settings, catalog, said, out, None, calls, None, ray), load_interests(out)
 
 
+def written(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
+    """Mine with a language model: what a random one writes passes as running text."""
+    model = catalog.root.parent / "chat"
+    if not model.exists():
+        save_chat_model(model)
+    settings = InterestSettings(
+        generator="transformers", model=str(model), prompt="paraphrase", script="any", dtype="fp32", device="cpu",
+        max_tokens=12,
+    )  # fmt: skip
+    facts = write_interests(
+        settings, catalog, [None] * ITEMS, out, [], CallSettings(batch=4), out / "ledger.sqlite", ray
+    )
+    assert facts["distinct_tags"] > ITEMS // 2
+    return facts, load_interests(out)
+
+
 def embedded(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     settings, tags = EmbedSettings(device="cpu"), [["camper"]] * ITEMS
     return write_embeddings(settings, catalog, [None] * ITEMS, tags, out, None, ray), load_embeddings(out).tobytes()
@@ -114,7 +137,7 @@ def assigned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("stage", [captioned, mined, embedded, assigned])
+@pytest.mark.parametrize("stage", [captioned, mined, written, embedded, assigned])
 def test_a_stage_is_the_local_one_row_for_row_though_a_worker_is_killed(
     stage: Callable[[Catalog, Path, RaySettings], Any], catalog: Catalog, tmp_path: Path, kills: list[int]
 ) -> None:
@@ -153,3 +176,51 @@ def test_mistakes_come_back_and_a_block_that_kills_is_given_up(monkeypatch: pyte
     with pytest.raises(RecipeError, match="last 2 workers on Ray died"):
         list(team.map([4]))
     team.close()
+
+
+def handed_out() -> Callable[[int], tuple[int, list[Any]]]:
+    """Return what tells a worker's process and the GPUs that Ray gave it; slow enough for both to be asked."""
+
+    def told(number: int) -> tuple[int, list[Any]]:
+        import ray
+
+        time.sleep(0.5)
+        return os.getpid(), ray.get_gpu_ids()
+
+    return told
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_each_worker_has_its_own_gpus(gpus: int) -> None:
+    team = crew_for(partial(partial, handed_out()), RaySettings(address="local", workers=2, gpus=gpus))
+    owners = {pid: tuple(map(int, ids)) for _, (pid, ids) in team.map(range(8))}
+    team.close()
+    assert len(owners) == 2
+    assert sorted(owners.values()) == ([(0,), (1,)] if gpus else [(), ()])
+
+
+WHOLE_RUN = """
+import sys
+from trialigngr.cli.main import main
+try:
+    main()
+finally:
+    print("on ray:", "ray" in sys.modules and sys.modules["ray"].is_initialized())
+"""
+
+
+def test_a_run_on_ray_ends_with_the_sids_of_a_local_run(tmp_path: Path, root: Path) -> None:
+    """From the command line, each run in a process of its own: `--ray local` starts its own cluster."""
+    for name, on_ray in (("here", []), ("ray", ["--ray", "local"])):
+        words = ["run", "trialigngr-demo", "--out", str(tmp_path / name), "--until", "sids", *tiny(), *on_ray]
+        single = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        start = [sys.executable, "-c", WHOLE_RUN, *words]
+        done = subprocess.run(start, cwd=root, env=single, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"on ray: {bool(on_ray)}" in done.stdout
+    for file in ("captions/captions.parquet", "interests/interests.parquet", "sids/sids.parquet"):
+        here, ray = (pl.read_parquet(tmp_path / name / file) for name in ("here", "ray"))
+        assert here.equals(ray)
+        assert len(here) == 60
+    here_ND, ray_ND = (load_embeddings(tmp_path / name / "embeddings") for name in ("here", "ray"))
+    np.testing.assert_array_equal(here_ND, ray_ND)

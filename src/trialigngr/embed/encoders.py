@@ -99,7 +99,11 @@ class Looks:
 
 
 def _packaged(settings: EmbedSettings) -> list[Encoder]:
-    return [MiniLM(settings.device), EfficientNet(settings.device), Looks()]
+    return [MiniLM(settings.device), *_packaged_pictures(settings)]
+
+
+def _packaged_pictures(settings: EmbedSettings) -> list[Encoder]:
+    return [EfficientNet(settings.device), Looks()]
 
 
 def _gme(settings: EmbedSettings) -> list[Encoder]:
@@ -114,41 +118,74 @@ def _sentences(settings: EmbedSettings) -> list[Encoder]:
     return load_towers(settings)
 
 
-ENCODERS: dict[str, Callable[[EmbedSettings], list[Encoder]]] = {
+def _sentences_pictures(settings: EmbedSettings) -> list[Encoder]:
+    from trialigngr.embed.sentences import load_picture_tower
+
+    return [load_picture_tower(settings)]
+
+
+Start = Callable[[EmbedSettings], list[Encoder]]
+
+ENCODERS: dict[str, Start] = {
     "packaged": _packaged,
     "gme": _gme,
     "sentence-transformers": _sentences,
 }
 """Name → how to start the encoders whose blocks make up the vector."""
 
+PICTURE_ENCODERS: dict[str, Start] = {
+    "packaged": _packaged_pictures,
+    "sentence-transformers": _sentences_pictures,
+}
+"""Name → how to start those that see the pictures beside an encoder of texts."""
+
 
 def start_encoders(settings: EmbedSettings) -> list[Encoder]:
-    """Return the encoders that the settings name; raise `RecipeError` when there are none of that name."""
-    _refuse_unknown(settings.encoder)
-    return ENCODERS[settings.encoder](settings)
+    """Return the encoders that the settings name, those of pictures only where pixels are used.
+
+    Raises `RecipeError` when there are none of that name, or when pictures would be seen twice.
+    """
+    start = _named(ENCODERS, "embeddings.encoder", settings.encoder)
+    if not settings.picture_encoder:
+        return [one for one in start(settings) if settings.use_pixels or one.sees != "picture"]
+    start_pictures = _named(PICTURE_ENCODERS, "embeddings.picture_encoder", settings.picture_encoder)
+    own = start(settings)
+    if any(one.sees == "both" for one in own):
+        raise RecipeError(
+            f"embeddings.encoder = {settings.encoder!r} sees pictures together with the text, so no other encoder can "
+            "see them beside it; leave embeddings.picture_encoder empty."
+        )
+    texts = [one for one in own if one.sees == "text"]
+    return [*texts, *start_pictures(settings)] if settings.use_pixels else texts
 
 
-def check_encoder(settings: EmbedSettings) -> None:
-    """Raise `RecipeError` when the encoder is not known, or its model not there; no weights are loaded."""
-    _refuse_unknown(settings.encoder)
-    if settings.encoder == "packaged":
+def check_encoders(settings: EmbedSettings) -> None:
+    """Raise `RecipeError` when an encoder is not known, or its model not there; no weights are loaded."""
+    _named(ENCODERS, "embeddings.encoder", settings.encoder)
+    _look(settings.encoder, "model", settings.model)
+    if settings.picture_encoder:
+        _named(PICTURE_ENCODERS, "embeddings.picture_encoder", settings.picture_encoder)
+        _look(settings.picture_encoder, "picture_model", settings.picture_model)
+
+
+def _look(encoder: str, setting: str, model: str) -> None:
+    if encoder == "packaged":
         return
     from sentence_transformers.util import is_sentence_transformer_model
     from transformers import AutoConfig
 
-    if not settings.model:
-        raise RecipeError(f"The encoder {settings.encoder} needs embeddings.model: a hub name or a local folder.")
-    if settings.encoder == "sentence-transformers" and is_sentence_transformer_model(settings.model):
+    if not model:
+        raise RecipeError(f"The encoder {encoder} needs embeddings.{setting}: a hub name or a local folder.")
+    if encoder == "sentence-transformers" and is_sentence_transformer_model(model):
         return
     try:
-        AutoConfig.from_pretrained(settings.model)
+        AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {first}") from None
+        raise RecipeError(f"embeddings.{setting} = {model!r} cannot be loaded: {first}") from None
 
 
-def _refuse_unknown(name: str) -> None:
-    if name not in ENCODERS:
-        raise RecipeError(
-            f"embeddings.encoder = {name!r}: known are {', '.join(sorted(ENCODERS))}.{did_you_mean(name, ENCODERS)}"
-        )
+def _named(known: dict[str, Start], setting: str, name: str) -> Start:
+    if name not in known:
+        raise RecipeError(f"{setting} = {name!r}: known are {', '.join(sorted(known))}.{did_you_mean(name, known)}")
+    return known[name]

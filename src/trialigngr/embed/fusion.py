@@ -24,7 +24,7 @@ class Block:
     """What one encoder gave: ``vectors_ND``, for which rows it means anything, and its weight in the fused vector.
 
     ``reduce_to`` is the most dimensions it may keep; ``centre`` takes the mean item off (what an encoder that sees both
-    text and picture gives is left as it is).
+    text and picture gives is left as it is), and without it directions are those about the origin.
     """
 
     vectors_ND: Floats
@@ -71,7 +71,7 @@ class Settling:
         return cls(mean_D, principal(centred, block.reduce_to) if centred.any() else None, block.weight)
 
     def __call__(self, vectors_ND: Floats, present_N: npt.NDArray[np.bool_]) -> Floats:
-        """Return the settled rows; absent ones are zeros, the mean item."""
+        """Return the settled rows; absent ones are zeros, the mean item of a centred block."""
         seen = vectors_ND[present_N].astype(np.float64) - self.mean_D
         if self.directions_Dd is not None:
             seen = seen @ self.directions_Dd

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.embed.chunks import Arrays, Chunk, Seen, joined, remove_chunks, store_chunk, stored_chunk
-from trialigngr.embed.encoders import Encoder, start_encoders
+from trialigngr.embed.encoders import Encoder, Sight, start_encoders
 from trialigngr.embed.fusion import Block, Fusion, unit
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import enriched_text
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.foundation.console import progress
+from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.crew import HERE, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, PictureError
 from trialigngr.packaged.colours import Floats
@@ -82,6 +82,7 @@ def write_embeddings(
         blocks[COLLABORATIVE] = _collaborative(settings, collaborative_ND, len(catalog), fusion)
     fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.dimensions)
     embeddings_ND, sights = fusion(blocks), {seen.name: seen.sees for seen in whole.seen}
+    _tell_of_unseen(settings, catalog, sights)
     _refuse_unfinished(embeddings_ND, "the fused vectors")
     save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
     fusion.save(out / FUSION)
@@ -118,8 +119,9 @@ def _encode_all(
 
 def _encoding(settings: EmbedSettings, catalog: Catalog | None) -> Callable[[tuple[range, Sequence[str]]], Chunk]:
     """Return what turns rows and their texts into a chunk; the encoders are loaded here."""
-    encoders = [one for one in start_encoders(settings) if settings.use_pixels or one.sees != "picture"]
-    return lambda block: _encode(encoders, catalog, *block)
+    encoders = start_encoders(settings)
+    seen = catalog if any(one.sees != "text" for one in encoders) else None
+    return lambda block: _encode(encoders, seen, *block)
 
 
 def _encode(encoders: Sequence[Encoder], catalog: Catalog | None, rows: range, texts: Sequence[str]) -> Chunk:
@@ -142,8 +144,9 @@ def _block(settings: EmbedSettings, seen: Seen, whole: Chunk, has_image_N: Mask)
     vectors_ND = whole.arrays[seen.name].astype(np.float32, copy=False)
     if seen.sees != "picture":
         everywhere_N = np.ones(len(vectors_ND), np.bool_)
-        return Block(vectors_ND, everywhere_N, 1.0, centre=seen.sees == "text")
-    return Block(vectors_ND, has_image_N, settings.picture_weight * seen.share, settings.picture_dimensions)
+        return Block(vectors_ND, everywhere_N, 1.0, centre=settings.centre and seen.sees == "text")
+    weight, most = settings.picture_weight * seen.share, settings.picture_dimensions or None
+    return Block(vectors_ND, has_image_N, weight, most, settings.centre)
 
 
 def _collaborative(settings: EmbedSettings, vectors_ND: Floats | None, items: int, fusion: Fusion | None) -> Block:
@@ -153,7 +156,17 @@ def _collaborative(settings: EmbedSettings, vectors_ND: Floats | None, items: in
             raise ArtifactError("embeddings.collaborative_weight needs a log; there are only items here.")
         vectors_ND = np.zeros((items, len(fusion.settlings[COLLABORATIVE].mean_D)), np.float32)
     known_N: Mask = np.any(vectors_ND, axis=1)
-    return Block(vectors_ND, known_N, settings.collaborative_weight)
+    return Block(vectors_ND, known_N, settings.collaborative_weight, centre=settings.centre)
+
+
+def _tell_of_unseen(settings: EmbedSettings, catalog: Catalog, sights: dict[str, Sight]) -> None:
+    """Say that there are pictures and nobody to see them."""
+    given = catalog.table["image_path"].count()
+    if settings.use_pixels and given and "picture" not in sights.values() and "both" not in sights.values():
+        log(
+            f"The pictures of {given:,} items are in no vector: {', '.join(sights)} reads text alone. "
+            "embeddings.picture_encoder names who sees them; embeddings.use_pixels = false says that nobody shall."
+        )
 
 
 def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,31 @@ class Tower:
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
         """Return unit vectors [B, D] of the texts, or of the pictures with zeros where there is none."""
-        return (
-            where_there_are(pictures, self.dimension, self._encode) if self.sees == "picture" else self._encode(texts)
-        )
+        if self.sees == "picture":
+            return where_there_are(pictures, self.dimension, self._encode)
+        return self._encode([self.fitting(text) for text in texts])
+
+    def fitting(self, text: str) -> str:
+        """Return the text with its first line, the title, cut so far that the second, the tags, is read too.
+
+        A model of few tokens (CLIP: 77) would read a long title and nothing else. The second line has what it takes of
+        the tokens, up to half of them; what comes behind is cut by the model.
+        """
+        title, newline, rest = text.partition("\n")
+        if not rest or not getattr(self._model.tokenizer, "is_fast", False):
+            return text
+        room = self._model.max_seq_length - len(self._ends(newline, special=True))
+        ends = self._ends(title)
+        if len(ends) <= room // 2:
+            return text
+        most = max(room // 2, room - len(self._ends(rest.partition("\n")[0])))
+        kept = len(title) if most >= len(ends) else ends[most - 1]
+        return title[:kept] + newline + rest
+
+    def _ends(self, text: str, special: bool = False) -> list[int]:
+        """Return the place in the text where each of its tokens ends."""
+        read = self._model.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
+        return [end for _, end in read["offset_mapping"]]
 
     def _encode(self, given: Sequence[Any]) -> Floats:
         vectors_BD: Floats = self._model.encode(
@@ -40,18 +63,33 @@ class Tower:
 
 def load_towers(settings: EmbedSettings) -> list[Encoder]:
     """Return an encoder of texts and, where the model sees, one of pictures; raise `RecipeError` without a model."""
-    from sentence_transformers import SentenceTransformer
-
-    if not settings.model:
-        raise RecipeError("The encoder sentence-transformers needs embeddings.model: a hub name or a local folder.")
-    try:
-        model = SentenceTransformer(settings.model, device=str(pick_device(settings.device)), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RecipeError(
-            f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from None
-    model.max_seq_length = min(settings.text_tokens, model.max_seq_length or settings.text_tokens)
+    model = _loaded(settings, "model", settings.model)
+    if model.max_seq_length != inf:
+        model.max_seq_length = min(settings.text_tokens, model.max_seq_length or settings.text_tokens)
     towers: list[Encoder] = [Tower(model, settings.model, "text", settings.batch)]
     if "image" in model.modalities:
         towers.append(Tower(model, settings.model, "picture", settings.batch))
     return towers
+
+
+def load_picture_tower(settings: EmbedSettings) -> Encoder:
+    """Return the encoder of pictures of ``picture_model``; raise `RecipeError` without one, or for a text model."""
+    model = _loaded(settings, "picture_model", settings.picture_model)
+    if "image" not in model.modalities:
+        raise RecipeError(
+            f"embeddings.picture_model = {settings.picture_model!r} sees no pictures; take a CLIP-like model."
+        )
+    return Tower(model, settings.picture_model, "picture", settings.batch)
+
+
+def _loaded(settings: EmbedSettings, setting: str, name: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    if not name:
+        raise RecipeError(
+            f"The encoder sentence-transformers needs embeddings.{setting}: a hub name or a local folder."
+        )
+    try:
+        return SentenceTransformer(name, device=str(pick_device(settings.device)), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"embeddings.{setting} = {name!r} cannot be loaded: {str(error).splitlines()[0]}") from None

@@ -16,6 +16,11 @@ class EmbedSettings(Settings):
     """Which encoders: `packaged`, `gme` (gme-Qwen2-VL), or `sentence-transformers` (a text or CLIP-like model)."""
     model: str = ""
     """gme and sentence-transformers: a hub name or a local folder."""
+    picture_encoder: str = ""
+    """Who sees the pictures beside an encoder of texts: `packaged` or `sentence-transformers` (the pictures' half of a
+    CLIP-like model). Empty: what the encoder has of its own, which is none for a text model."""
+    picture_model: str = ""
+    """sentence-transformers as picture_encoder: a hub name or a local folder."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """gme: precision of the weights; the last steps are always float32."""
     batch: int = Field(default=16, ge=1)
@@ -30,7 +35,8 @@ class EmbedSettings(Settings):
     most_visual_tokens: int = Field(default=1280, ge=4)
     """gme: a larger picture is reduced to this many."""
     text_tokens: int = Field(default=512, ge=1)
-    """gme: the text is cut here; interests stand before the description, so the cut never takes them."""
+    """gme and sentence-transformers: the text is cut here, or where the model does; interests stand before the
+    description, so the cut never takes them."""
     use_captions: bool = True
     """Put captions into the text (false together with use_pixels: "without CMSA")."""
     use_interests: bool = True
@@ -38,10 +44,12 @@ class EmbedSettings(Settings):
     use_pixels: bool = True
     """Let encoders see the pictures themselves."""
     picture_weight: float = Field(default=0.6, ge=0)
-    """Weight of a picture block beside a text block of weight 1, where encoders of one modality are fused; 1 makes the
-    vector a plain concatenation of unit blocks."""
-    picture_dimensions: int = Field(default=128, ge=1)
-    """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures)."""
+    """Weight of a picture block beside a text block of weight 1, where encoders of one modality are fused."""
+    picture_dimensions: int = Field(default=128, ge=0)
+    """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures); 0 keeps all."""
+    centre: bool = True
+    """Take the mean item off each block, where encoders of one modality are fused. With false, picture_dimensions = 0
+    and picture_weight = 1, the vector is the plain concatenation of unit blocks."""
     collaborative_weight: float = Field(default=0, ge=0)
     """Weight of a block of collaborative vectors (who is taken with whom, in the training part of the log alone) beside
     a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""

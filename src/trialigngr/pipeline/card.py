@@ -19,7 +19,10 @@ tags: [recommendation, semantic-ids, trialigngr]
 ---
 """
 
-NAMES = ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model", "model.name")
+NAMES = (
+    *("captions.model", "captions.prompt", "interests.model", "interests.prompt"),
+    *("embeddings.model", "embeddings.picture_model", "model.name"),
+)
 """Settings that name something public, or else a file or folder of this machine."""
 _PUBLIC = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 

@@ -11,7 +11,7 @@ import polars as pl
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import NOT_ALLOWED, REASONS
 from trialigngr.catalog.prepare import load_catalog
-from trialigngr.embed.encoders import check_encoder
+from trialigngr.embed.encoders import check_encoders
 from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
 from trialigngr.enrich.captions import Captioning, check_captioner, load_captions
@@ -55,7 +55,7 @@ def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
     if "interests" in open_:
         check_miner(recipe.interests, recipe.calls.interests, here)
     if "embeddings" in open_ and here:
-        check_encoder(recipe.embeddings)
+        check_encoders(recipe.embeddings)
 
 
 def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
