@@ -226,14 +226,14 @@ def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
 
 
 def test_the_wait_that_a_server_asks_for_is_read_from_its_headers() -> None:
-    from trialigngr.enrich.served import _duration, _wait
+    from trialigngr.enrich.pace import asked_wait, duration
 
-    assert _duration("6m0s") == 360
-    assert _duration("20ms") == pytest.approx(0.02)
-    assert _duration("1.5") == 1.5
-    assert _duration("soon") is None
-    assert _wait({"retry-after": "7"}) == 7
-    assert _wait({"retry-after-ms": "250"}) == 0.25
-    assert _wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
-    assert _wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert _wait({}) is None
+    assert duration("6m0s") == 360
+    assert duration("20ms") == pytest.approx(0.02)
+    assert duration("1.5") == 1.5
+    assert duration("soon") is None
+    assert asked_wait({"retry-after": "7"}) == 7
+    assert asked_wait({"retry-after-ms": "250"}) == 0.25
+    assert asked_wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
+    assert asked_wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
+    assert asked_wait({}) is None
