@@ -135,3 +135,15 @@ def test_an_item_is_tried_in_so_many_runs_and_no_more(cli: Cli, data: Path, tmp_
         told = cli("enrich", "status", tmp_path / "run").out
     assert "29 done, 1 failed, 0 to do" in told
     assert f"0 of {ITEMS} to do" in told
+
+
+def test_an_answer_that_came_by_another_run_is_taken_up_without_a_call(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """As it is after a kill between the answer and the stage's end."""
+    faults = ["500" if n == 7 else "" for n in range(ITEMS)]
+    with chat_server(Script(in_turn=True, faults=faults)) as url:
+        changes = {"calls.interests.tries": 1, "calls.ledger": str(tmp_path / "shared.sqlite")}
+        first, second = (words(url, data, tmp_path / name, **changes) for name in ("first", "second"))
+        for run in (first, second, first):
+            assert cli("run", *run, "--until", "interests").code == 0
+        assert sum(stats(url)["calls"].values()) == ITEMS + 1
+    assert "item 7 collector" in cli("enrich", "show", tmp_path / "first", "i7").out
