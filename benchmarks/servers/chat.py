@@ -10,10 +10,12 @@ import json
 import multiprocessing
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from urllib.request import urlopen
 
@@ -29,7 +31,12 @@ GOOD = {"", "twice", "late"}
 
 @dataclass(frozen=True)
 class Script:
-    """How the server behaves: seconds an answer takes, the share of calls with a fault, and which faults."""
+    """How the server behaves: seconds an answer takes, the share of calls with a fault, and which faults.
+
+    With a ``window`` of so many seconds, ``allowed`` calls are let in during each. The others are refused (429) and
+    told when it ends; where a limit is named (``limit``: its headers' end), the last that is let in is told so too.
+    Calls that come between that and the time named are counted as early.
+    """
 
     seed: int = 0
     delay: float = 0.01
@@ -40,15 +47,19 @@ class Script:
     schema: bool = True
     models: str = ""
     in_turn: bool = False
+    turns: int = 1
+    window: float = 0.0
+    allowed: int = 8
+    limit: str | None = None
 
     def fault(self, item: str, attempt: int) -> str:
         """Return what goes wrong with a call about an item.
 
         Useless answers come at the first call only, and every sixth call is sound, so that every item has an answer.
-        ``in_turn`` gives each item the next fault, once.
+        ``in_turn`` gives each item the next fault, so many ``turns``.
         """
         if self.in_turn:
-            return self.faults[int(item.split()[1]) % len(self.faults)] if attempt == 0 else ""
+            return self.faults[int(item.split()[1]) % len(self.faults)] if attempt < self.turns else ""
         draw = random.Random(f"{self.seed} {item} {attempt}")
         fault = draw.choice(list(self.faults)) if draw.random() < self.share and attempt % 6 < 5 else ""
         return "" if attempt and fault in REFUSED else fault
@@ -62,6 +73,11 @@ class Server:
     calls: Counter[str] = field(default_factory=Counter)
     good: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    early: int = 0
+    refused: int = 0
+    _ends: float = 0.0
+    _named: float = inf
+    _let_in: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until it ends."""
@@ -77,7 +93,7 @@ class Server:
     async def _answer(self, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; say whether the connection goes on."""
         if path == "/stats":
-            return await _send(writer, 200, json.dumps({"calls": self.calls, "good": self.good, "bodies": self.bodies}))
+            return await _send(writer, 200, json.dumps(self._told()))
         if self.script.key and headers.get("authorization") != f"Bearer {self.script.key}":
             return await _send(writer, 401, '{"error": {"message": "no such key"}}')
         if path == "/v1/models":
@@ -86,24 +102,49 @@ class Server:
             return await _send(writer, 404, '{"error": {"message": "no such path"}}')
         asked = json.loads(body)
         if not self.script.schema and "response_format" in asked:
-            return await _send(writer, 400, '{"error": {"message": "response_format is not supported"}}')
+            return await _send(writer, 400, '{"error": {"message": "a field of the request is not known"}}')
         if len(self.bodies) < 3:
             self.bodies.append(asked)
         found = re.search(r"item \d+", json.dumps(asked["messages"][-1]["content"]))
         item = found[0] if found else "item 0"
         fault = self.script.fault(item, self.calls[item])
         self.calls[item] += 1
+        header = "x: y"
+        if self.script.window:
+            let_in, header = self._at_the_door(time.monotonic())
+            if not let_in:
+                return await _send(writer, 429, "{}", header)
         await asyncio.sleep(self.script.delay)
         self.good[item] += fault in GOOD
         if fault == "told the key":
             told = json.dumps({"error": {"message": f"no {headers.get('authorization', '')} here"}})
             return await _send(writer, 400, told)
-        return await self._behave(fault, item, writer)
+        return await self._behave(fault, item, writer, header)
 
-    async def _behave(self, fault: str, item: str, writer: asyncio.StreamWriter) -> bool:
+    def _told(self) -> dict[str, Any]:
+        names = ("calls", "good", "bodies", "early", "refused")
+        return {name: getattr(self, name) for name in names}
+
+    def _at_the_door(self, now: float) -> tuple[bool, str]:
+        """Say whether a call is let in, and the header of what it is told."""
+        script = self.script
+        if now >= self._ends:
+            self._ends, self._named, self._let_in = now + script.window, inf, 0
+        self.early += now > self._named
+        left = f"{(self._ends - now) * 1000 + 1:.0f}"
+        self._let_in += 1
+        if self._let_in < script.allowed or (self._let_in == script.allowed and script.limit is None):
+            return True, "x: y"
+        self._named = min(now, self._named)
+        if self._let_in == script.allowed:
+            return True, f"x-ratelimit-remaining{script.limit}: 0\r\nx-ratelimit-reset{script.limit}: {left}ms"
+        self.refused += 1
+        return False, f"retry-after-ms: {left}"
+
+    async def _behave(self, fault: str, item: str, writer: asyncio.StreamWriter, header: str) -> bool:
         whole = _completion(_said(item, fault))
         match fault:
-            case "429" | "500" | "503":
+            case "400" | "429" | "500" | "503":
                 return await _send(writer, int(fault), '{"error": {"message": "not now"}}')
             case "429 retry-after":
                 return await _send(writer, 429, "{}", "retry-after: 0.05")
@@ -123,6 +164,8 @@ class Server:
                 return await _send(writer, 200, "")
             case "no json":
                 return await _send(writer, 200, whole[:-9])
+            case "no text":
+                return await _send(writer, 200, _completion(""))
             case "no choice":
                 return await _send(writer, 200, '{"choices": []}')
             case "huge":
@@ -132,7 +175,7 @@ class Server:
                 return await _send(writer, 200, whole)
             case "late":
                 await asyncio.sleep(random.Random(item).uniform(0, 0.1))
-        return await _send(writer, 200, whole)
+        return await _send(writer, 200, whole, header)
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes] | None:

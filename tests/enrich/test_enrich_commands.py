@@ -248,8 +248,8 @@ def test_status_and_show_tell_what_failed(cli: Cli, data: Path, tmp_path: Path) 
         assert done.code == 0, done.err
     done = cli("enrich", "status", tmp_path / "run")
     assert done.code == 0, done.err
-    assert f"interests by openai:{MODEL}: 29 done, 1 failed, 0 to do" in done.out
-    assert "1 × the server answered with status 500: i7" in done.out
+    assert f"interests by openai:{MODEL}: 29 done, 1 failed (1 of them to be tried again), 0 to do" in done.out
+    assert "1 × the server answered with status 500: i7 (tried in 1 runs, 1 calls)" in done.out
     done = cli("enrich", "show", tmp_path / "run", "i7", "i8")
     assert "interests  none: the server answered with status 500" in done.out
     assert f"item 8 collector (high); item 8 restorer (high) [openai:{MODEL}]" in done.out
@@ -264,3 +264,55 @@ def test_settings_of_calls_make_nothing_anew(cli: Cli, data: Path, tmp_path: Pat
     done = cli("run", *other, "--until", "interests")
     assert done.code == 0, done.err
     assert "interests: unchanged, kept" in done.err
+
+
+def test_the_next_run_tries_again_what_failed_and_makes_anew_what_follows(cli: Cli, data: Path, tmp_path: Path) -> None:
+    faults = ["500" if n == 7 else "" for n in range(ITEMS)]
+    with chat_server(Script(in_turn=True, turns=2, faults=faults)) as url:
+        run = [*words(url, data, tmp_path / "run", **{"calls.interests.tries": 1}), "--until", "sids"]
+        assert cli("run", *run).code == 0
+        vectors = (tmp_path / "run" / "embeddings" / "embeddings.safetensors").read_bytes()
+        # It fails again: it is asked about, and what follows is left alone.
+        done = cli("run", *run)
+        assert (done.code, stats(url)["calls"]["item 7"]) == (0, 2), done.err
+        assert "interests: 1 items that failed before are tried again" in done.err
+        assert "embeddings: unchanged, kept" in done.err
+        assert "(tried in 2 runs, 2 calls)" in cli("enrich", "status", tmp_path / "run").out
+        # It is answered, and what follows is made from that.
+        done = cli("run", *run)
+        assert (done.code, stats(url)["calls"]["item 7"]) == (0, 3), done.err
+        assert "item 7 collector" in cli("enrich", "show", tmp_path / "run", "i7").out
+        assert "embeddings: done" in done.err
+        assert "sids: done" in done.err
+        assert (tmp_path / "run" / "embeddings" / "embeddings.safetensors").read_bytes() != vectors
+        done = cli("run", *run)
+        assert done.err.count("unchanged, kept") == 5
+        assert sum(stats(url)["calls"].values()) == ITEMS + 2
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def test_an_item_is_tried_in_so_many_runs_and_no_more(cli: Cli, data: Path, tmp_path: Path) -> None:
+    faults = ["500" if n == 7 else "" for n in range(ITEMS)]
+    with chat_server(Script(in_turn=True, turns=9, faults=faults)) as url:
+        changes = {"calls.interests.tries": 1, "calls.interests.retry_runs": 2} | PRICES
+        run = [*words(url, data, tmp_path / "run", **changes), "--until", "interests"]
+        assert cli("run", *run, "--yes").code == 0
+        assert f"1 of {ITEMS} to do" in cli("run", *run).err  # it costs money, and is asked about
+        assert cli("run", *run, "--yes").code == 0
+        done = cli("run", *run)
+        assert (done.code, stats(url)["calls"]["item 7"]) == (0, 2), done.err
+        told = cli("enrich", "status", tmp_path / "run").out
+    assert "29 done, 1 failed, 0 to do" in told
+    assert f"0 of {ITEMS} to do" in told
+
+
+def test_an_answer_that_came_by_another_run_is_taken_up_without_a_call(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """As it is after a kill between the answer and the stage's end."""
+    faults = ["500" if n == 7 else "" for n in range(ITEMS)]
+    with chat_server(Script(in_turn=True, faults=faults)) as url:
+        changes = {"calls.interests.tries": 1, "calls.ledger": str(tmp_path / "shared.sqlite")}
+        first, second = (words(url, data, tmp_path / name, **changes) for name in ("first", "second"))
+        for run in (first, second, first):
+            assert cli("run", *run, "--until", "interests").code == 0
+        assert sum(stats(url)["calls"].values()) == ITEMS + 1
+    assert "item 7 collector" in cli("enrich", "show", tmp_path / "first", "i7").out

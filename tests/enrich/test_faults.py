@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.synchronize import Barrier
@@ -15,9 +17,12 @@ import pytest
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titled
 from tests.conftest import start_forkserver
-from trialigngr.enrich.generator import CallSettings, GeneratorError
+from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import FILE, load_interests, write_interests
 from trialigngr.enrich.ledger import Ledger
+from trialigngr.enrich.pace import Pace, asked_wait, duration
+from trialigngr.enrich.served import Served
+from trialigngr.enrich.text import ItemText
 
 ITEMS = 2_000
 CONCURRENCY = 64
@@ -168,6 +173,103 @@ def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp
         assert stats(url)["calls"] == {f"item {n}": 2 for n in range(3)}
 
 
+def test_a_server_that_says_when_to_come_back_loses_no_item(tmp_path: Path) -> None:
+    with chat_server(Script(window=0.5, allowed=8)) as url:
+        facts = mine(tmp_path, 100, CallSettings(url=url, concurrency=64, tries=1))
+        counted = stats(url)
+    assert right(tmp_path, 100)
+    assert facts["calls"] == sum(counted["calls"].values()) == 100 + counted["refused"]
+    assert counted["refused"] >= 56  # the first 64 came together
+
+
+@pytest.mark.parametrize("limit", [None, "", "-requests", "-tokens"])
+def test_no_call_goes_out_before_the_time_that_is_named(tmp_path: Path, limit: str | None) -> None:
+    """By a refusal, and by the answer that uses up a limit, after which none is refused."""
+    with chat_server(Script(window=0.4, allowed=3, limit=limit)) as url:
+        mine(tmp_path, 10, CallSettings(url=url, concurrency=1, tries=1))
+        counted = stats(url)
+    assert right(tmp_path, 10)
+    assert counted["early"] == 0
+    assert counted["refused"] == (3 if limit is None else 0)
+
+
+def test_those_who_waited_go_on_one_by_one() -> None:
+    async def all_of_them() -> list[float]:
+        pace, began = Pace(), time.monotonic()
+        pace.pause(0.4)
+
+        async def one() -> float:
+            await pace.may_go()
+            return time.monotonic() - began
+
+        return sorted(await asyncio.gather(*(one() for _ in range(100))))
+
+    went = asyncio.run(all_of_them())
+    assert went[0] >= 0.4
+    assert went[75] - went[25] > 0.02  # half of them over half of a quarter of the pause, about
+
+
+def test_a_server_that_never_lets_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trialigngr.enrich.served.ASKED_WAIT", 0.3)
+    with chat_server(Script(window=60, allowed=0)) as url:
+        calls = CallSettings(url=url, concurrency=1, tries=2, first_wait=0.01)
+        monkeypatch.setattr("trialigngr.enrich.pace.ASKED_WAIT", 0.05)
+        assert mine(tmp_path, 1, calls)["failed_answers"] == {"the server answered with status 429": 1}
+        assert stats(url)["calls"] == {"item 0": 3}  # one that was no try, and two that were
+
+
+def test_answers_are_taken_though_questions_come_slowly() -> None:
+    def slow() -> Iterator[Question]:
+        for number in range(12):
+            time.sleep(0.06)
+            drawn.append(time.monotonic())
+            yield Question(number, ItemText(""), text=f"item {number}")
+
+    drawn: list[float] = []
+    waited: list[float] = []
+    with chat_server(Script(delay=0.001)) as url, closing(Served(SETTINGS, CallSettings(url=url))) as served:
+        for group in served.answers(slow()):
+            waited += [time.monotonic() - drawn[answer.number] for answer in group]
+    assert len(waited) == 12
+    assert sorted(waited)[6] < 0.4  # the first would wait for 0.7 s, till all questions are drawn
+
+
+def test_a_server_that_refuses_all_is_not_taken_for_items_that_cannot_be_asked(tmp_path: Path) -> None:
+    with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
+        for _ in range(4):
+            with pytest.raises(GeneratorError, match="all failed, at last by: the server refused the item"):
+                mine(tmp_path, 40, CallSettings(url=url, give_up_after=10, retry_runs=2))
+    with chat_server(Script()) as url:
+        mine(tmp_path, 40, CallSettings(url=url, retry_runs=2))
+    assert right(tmp_path, 40)
+
+
+def test_few_items_that_were_all_refused_are_asked_again(tmp_path: Path) -> None:
+    with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
+        mine(tmp_path, 3, CallSettings(url=url, concurrency=1))
+    with chat_server(Script()) as url:
+        mine(tmp_path, 3, CallSettings(url=url))
+    assert right(tmp_path, 3)
+
+
+def test_an_item_that_is_refused_among_others_is_asked_once(tmp_path: Path) -> None:
+    with chat_server(Script(in_turn=True, turns=9, faults=["", "400", "", ""])) as url:
+        calls = CallSettings(url=url, concurrency=1)
+        for _ in range(2):
+            facts = mine(tmp_path, 4, calls)
+        assert list(facts["failed_answers"].values()) == [1]
+        assert stats(url)["calls"] == {"item 0": 1, "item 1": 2, "item 2": 1, "item 3": 1}
+        # Without a schema it was refused as well, so the others are asked with it.
+        assert facts["calls"] == 5
+
+
+def test_what_empty_and_refused_answers_took_is_counted(tmp_path: Path) -> None:
+    with chat_server(Script(in_turn=True, faults=["no text", "prose", ""])) as url:
+        facts = mine(tmp_path, 3, CallSettings(url=url, first_wait=0.01))
+    assert right(tmp_path, 3)
+    assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (5, 1000, 200)
+
+
 def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
     with (
         chat_server(Script(share=1.0, faults=["500"])) as url,
@@ -233,14 +335,13 @@ def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
 
 
 def test_the_wait_that_a_server_asks_for_is_read_from_its_headers() -> None:
-    from trialigngr.enrich.served import _duration, _wait
-
-    assert _duration("6m0s") == 360
-    assert _duration("20ms") == pytest.approx(0.02)
-    assert _duration("1.5") == 1.5
-    assert _duration("soon") is None
-    assert _wait({"retry-after": "7"}) == 7
-    assert _wait({"retry-after-ms": "250"}) == 0.25
-    assert _wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
-    assert _wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert _wait({}) is None
+    assert duration("6m0s") == 360
+    assert duration("20ms") == pytest.approx(0.02)
+    assert duration("1.5") == 1.5
+    assert duration("soon") is None
+    assert asked_wait({"retry-after": "7"}) == 7
+    assert asked_wait({"retry-after-ms": "250"}) == 0.25
+    assert asked_wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
+    assert asked_wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
+    assert asked_wait({"x-ratelimit-reset": str(time.time() + 30)}) == pytest.approx(30, abs=1)
+    assert asked_wait({}) is None

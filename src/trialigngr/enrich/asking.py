@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from trialigngr.enrich.answers import AnswerError
 from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
-from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
+from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled, Spent
 from trialigngr.enrich.prompts import AGAIN
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import PictureError
@@ -111,12 +111,9 @@ class Row(NamedTuple):
 
 @dataclass
 class _Open:
-    """A row in flight: calls and tokens so far; ``correction`` once its first answer was refused."""
+    """A row in flight; ``correction`` once its first answer was refused."""
 
     row: Row
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
     correction: str = ""
 
 
@@ -127,11 +124,11 @@ class Asking:
     desk: Desk
     generator: Generator
     inquiry: Inquiry
-    again: int = 0
     _open: dict[int, _Open] = field(default_factory=dict)
     _repairs: deque[_Open] = field(default_factory=deque)
+    _spent: list[Spent] = field(default_factory=list)
     _taken: list[Row] = field(default_factory=list)
-    _failed_in_a_row: int = 0
+    _failed_in_a_row: list[bytes] = field(default_factory=list)
 
     def all(self, rows: Sequence[Row], what: str) -> None:
         """Return when every row is done or failed, be it by this process or by another on the same ledger."""
@@ -144,11 +141,8 @@ class Asking:
                 todo, self._taken = self._taken, []
                 if todo and not self._repairs:
                     todo = self._waited_for(todo)
-        if self.again:
-            log(
-                f"{self.inquiry.origin.stage}: {self.again} calls were in flight when a run was broken off, "
-                "and were made again"
-            )
+        # Failures that no answer followed may well be the server's fault: no such refusal is final.
+        self.desk.ledger.reopen(self._failed_in_a_row, runs=0)
 
     def _feed(self, rows: Iterable[Row]) -> Iterator[Question]:
         size = min(CLAIMED, self.desk.calls.concurrency)
@@ -157,7 +151,11 @@ class Asking:
             states, again = self.desk.ledger.claim(
                 [row.key for row in some], self.inquiry.origin, self.desk.calls.retry_runs
             )
-            self.again += again
+            if again:
+                log(
+                    f"{self.inquiry.origin.stage}: {again} calls that were in flight when a run was broken off "
+                    "are made again"
+                )
             for row, state in zip(some, states, strict=True):
                 if state == "granted":
                     yield from self._opened(_Open(row))
@@ -184,11 +182,12 @@ class Asking:
     def _take(self, group: Sequence[Answer]) -> int:
         """Settle a group of answers; return how many rows are finished with it."""
         ended = [settled for answer in group if (settled := self._judge(answer)) is not None]
-        if ended:
-            self.desk.ledger.settle(ended)
-        if self._failed_in_a_row >= self.desk.calls.give_up_after:
+        spent, self._spent = self._spent, []
+        self.desk.ledger.settle(ended, spent)
+        if len(self._failed_in_a_row) >= self.desk.calls.give_up_after:
+            self.desk.ledger.reopen(self._failed_in_a_row, runs=1)
             raise GeneratorError(
-                f"The last {self._failed_in_a_row} items all failed, at last by: {ended[-1].problem}. What was "
+                f"The last {len(self._failed_in_a_row)} items all failed, at last by: {ended[-1].problem}. What was "
                 "finished is kept; mend the cause and run again."
             )
         return len(ended)
@@ -196,8 +195,7 @@ class Asking:
     def _judge(self, answer: Answer) -> Settled | None:
         """Return how a row ended; None when its answer is asked for once more."""
         one = self._open.pop(answer.number)
-        one.calls += 1
-        one.tokens_in, one.tokens_out = one.tokens_in + answer.tokens_in, one.tokens_out + answer.tokens_out
+        key, took = one.row.key, (answer.calls, answer.tokens_in, answer.tokens_out)
         problem = answer.problem
         if answer.text is not None:
             try:
@@ -207,10 +205,13 @@ class Asking:
                 if not one.correction:
                     one.correction = problem
                     self._repairs.append(one)
+                    self._spent.append(Spent(key, *took))
                     return None
-        self._failed_in_a_row = 0 if problem is None else self._failed_in_a_row + 1
-        text = answer.text if problem is None else None
-        return Settled(one.row.key, text, problem, answer.final, one.calls, one.tokens_in, one.tokens_out)
+        if problem is None:
+            self._failed_in_a_row.clear()
+        else:
+            self._failed_in_a_row.append(key)
+        return Settled(key, answer.text if problem is None else None, problem, answer.final, *took)
 
     def _waited_for(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""

@@ -22,7 +22,11 @@ FEWEST, MOST = 2, 4
 
 
 class MalformedError(ValueError):
-    """Bytes that are no answer of the protocol; the message says why."""
+    """Bytes that are no answer of the protocol; the message says why. What they cost all the same stands beside it."""
+
+    def __init__(self, problem: str, tokens_in: int = 0, tokens_out: int = 0) -> None:
+        super().__init__(problem)
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
 
 
 def schema_for(form: Form, choices: Choices | None = None) -> dict[str, Any] | None:
@@ -90,14 +94,14 @@ def answer_from(number: int, raw: bytes) -> Answer:
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise MalformedError("the answer holds no choice with a message")
     read, written = _tokens(body.get("usage"))
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise MalformedError("the answer holds no choice with a message", read, written)
     if message.get("refusal") or choice.get("finish_reason") == "content_filter":
         return Answer(number, None, "the model refused the item", True, read, written)
     text = message.get("content")
     if not isinstance(text, str) or not text.strip():
-        raise MalformedError("the answer is empty")
+        raise MalformedError("the answer is empty", read, written)
     return Answer(number, text.strip(), tokens_in=read, tokens_out=written)
 
 

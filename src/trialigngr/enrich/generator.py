@@ -68,7 +68,8 @@ class CallSettings(Settings):
     timeout: float = Field(default=120.0, gt=0)
     """openai: seconds that one call may take."""
     tries: int = Field(default=6, ge=1)
-    """openai: how often a call is made that meets a fault of the network or the server."""
+    """openai: how often a call is made that meets a fault of the network or the server. A refusal that says when to
+    come back (429 or 503 with a wait) does not count, for ten minutes of waiting in all."""
     first_wait: float = Field(default=1.0, gt=0)
     """openai: most seconds before the second try; they double with each further one, up to a minute."""
     check: bool = True
@@ -162,7 +163,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: ``text``, or a ``problem`` in words. ``final`` ones would fail again with the same question."""
+    """What came back: ``text``, or a ``problem`` in words. ``final`` ones would fail again with the same question.
+
+    ``calls`` and tokens are those of all tries.
+    """
 
     number: int
     text: str | None
@@ -170,6 +174,7 @@ class Answer:
     final: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
+    calls: int = 1
 
 
 class Generator(Protocol):

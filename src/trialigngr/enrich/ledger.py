@@ -58,6 +58,25 @@ class Settled(NamedTuple):
     tokens_out: int
 
 
+class Spent(NamedTuple):
+    """What a key took that is not settled yet."""
+
+    key: bytes
+    calls: int
+    tokens_in: int
+    tokens_out: int
+
+
+class Tried(NamedTuple):
+    """What became of a key: how `Ledger.claim` would judge it, its problem, in how many runs and calls."""
+
+    state: State
+    problem: str | None
+    runs: int
+    calls: int
+    again: int
+
+
 class Kept(NamedTuple):
     """What a ledger holds of a key: a text, or the problem for which there is none."""
 
@@ -144,9 +163,13 @@ class Ledger:
             (self.owner, origin.stage, origin.generator, origin.prompt, now, now),
         )
 
-    def settle(self, ended: Sequence[Settled]) -> None:
-        """Make the ends of some askings durable, all of them or none."""
+    def settle(self, ended: Sequence[Settled], spent: Sequence[Spent] = ()) -> None:
+        """Make the ends of some askings durable, and what others took so far; all of them or none."""
         with self._transaction():
+            self._base.executemany(
+                "UPDATE answers SET calls=calls+?, tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
+                [(one.calls, one.tokens_in, one.tokens_out, one.key) for one in spent],
+            )
             self._base.executemany(
                 "UPDATE answers SET state=?, owner=?, text=?, problem=?, final=?, calls=calls+?,"
                 " tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
@@ -158,6 +181,14 @@ class Ledger:
             )  # fmt: skip
             self._base.execute(
                 "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(ended), self.owner)
+            )
+
+    def reopen(self, keys: Sequence[bytes], runs: int) -> None:
+        """Let no failure of these keys be final, and count so many runs less for each."""
+        with self._transaction():
+            self._base.executemany(
+                "UPDATE answers SET final=0, runs=max(runs-?, 0) WHERE key=? AND state='failed'",
+                [(runs, key) for key in keys],
             )
 
     def kept(self, keys: Iterable[bytes]) -> Iterator[Kept | None]:
@@ -175,6 +206,19 @@ class Ledger:
         while some := list(islice(keys, 500)):
             rows = self._rows(some, "state, owner, final, runs")
             yield from (self._judged(rows.get(key), retry_runs)[0] for key in some)
+
+    def tried(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Tried | None]:
+        """Yield what became of each key, None for one that was never asked about."""
+        keys = iter(keys)
+        while some := list(islice(keys, 500)):
+            rows = self._rows(some, "state, owner, final, runs, problem, calls, again")
+            for key in some:
+                row = rows.get(key)
+                if row is None:
+                    yield None
+                    continue
+                *judged, problem, calls, again = row
+                yield Tried(self._judged(tuple(judged), retry_runs)[0], problem, judged[-1], calls, again)
 
     def _rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
         marks = ",".join("?" * len(keys))

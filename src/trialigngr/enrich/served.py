@@ -7,14 +7,15 @@ import random
 import re
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
 from trialigngr.enrich.chat_protocol import MalformedError, answer_from, body_for, listed_models, schema_for
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question
+from trialigngr.enrich.pace import ASKED_WAIT, Pace, asked_wait
 from trialigngr.enrich.prompts import Form
 from trialigngr.foundation.errors import did_you_mean
 
@@ -22,12 +23,13 @@ MOST_BYTES = 4 * 1024 * 1024
 """An answer with more is not read to its end."""
 LONGEST_WAIT = 60.0
 """Seconds between two tries, unless the server asks for more."""
-ASKED_WAIT = 600.0
-"""Most seconds that a server's wish for a pause is granted."""
+PATIENCE = 1.0
+"""Most seconds that a call waits by itself beyond a pause that the server named."""
+SOON = 0.1
+"""Answers that came are taken so many seconds after the last ones, though there are places for more calls."""
 FATAL = {401, 403, 404}
 FINAL = {400, 413, 422}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+PERHAPS_THE_SCHEMA = {400, 422}
 
 
 class _AgainError(Exception):
@@ -36,6 +38,31 @@ class _AgainError(Exception):
     def __init__(self, problem: str, wait: float | None = None) -> None:
         super().__init__(problem)
         self.wait = wait
+
+
+@dataclass
+class _Course:
+    """How the asking of one question goes: calls, what those without an answer took, tries, seconds it was to wait."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tries: int = 0
+    refusals: int = 0
+    waited: float = 0.0
+
+    def failed(self, asked: float | None) -> None:
+        """Count a try; a refusal that says when to come back is none, as long as that is not too long in all."""
+        self.refusals += 1
+        if asked and self.waited < ASKED_WAIT:
+            self.waited += max(asked, PATIENCE)
+        else:
+            self.tries += 1
+
+    def ended(self, answer: Answer) -> Answer:
+        """Return the answer with all that it took."""
+        read, written = self.tokens_in + answer.tokens_in, self.tokens_out + answer.tokens_out
+        return replace(answer, calls=self.calls, tokens_in=read, tokens_out=written)
 
 
 class Served:
@@ -47,7 +74,7 @@ class Served:
         self.name, self.settings = settings.identity("openai")
         self._options, self._calls = settings, calls
         self._form, self._structured = form, calls.structured
-        self._pause_until = 0.0
+        self._pace = Pace()
         self._client = _client(calls)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -95,15 +122,16 @@ class Served:
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
         came: SimpleQueue[Answer | Exception] = SimpleQueue()
-        flying = 0
+        flying, taken = 0, time.monotonic()
         for question in chain(questions, [None]):
             if question is not None:
                 self._send(question, came)
                 flying += 1
-            while flying and (question is None or flying >= self._calls.concurrency):
+            while flying and (question is None or flying >= self._calls.concurrency or _due(came, taken)):
                 group = _all_that_came(came)
                 flying -= len(group)
                 yield group
+                taken = time.monotonic()
 
     def _send(self, question: Question, came: SimpleQueue[Answer | Exception]) -> None:
         number, body = question.number, body_for(question, self._options)
@@ -119,68 +147,68 @@ class Served:
 
     async def _tried(self, number: int, body: dict[str, Any], schema: dict[str, Any] | None) -> Answer:
         """Return an answer, or after so many tries a problem."""
-        problem = ""
-        for attempt in range(self._calls.tries):
-            await self._until_it_may()
+        course = _Course()
+        while True:
+            await self._pace.may_go()
             try:
                 async with asyncio.timeout(self._calls.timeout):
-                    return await self._once(number, body, schema if self._structured else None)
+                    return course.ended(await self._once(number, body, schema if self._structured else None, course))
             except _AgainError as error:
                 problem, asked = str(error), error.wait
             except TimeoutError:
                 problem, asked = f"no answer within {self._calls.timeout:g} s", None
-            if asked is not None:
-                self._pause(asked)
-            if attempt + 1 < self._calls.tries:
-                # Full jitter: those that failed together do not come back together.
-                await asyncio.sleep(random.uniform(0, min(LONGEST_WAIT, self._calls.first_wait * 2**attempt)))
-        return Answer(number, None, problem)
+            self._pace.pause(asked or 0.0)
+            course.failed(asked)
+            if course.tries >= self._calls.tries:
+                return course.ended(Answer(number, None, problem))
+            # Full jitter: those that failed together do not come back together.
+            longest = self._calls.first_wait * 2.0 ** min(course.refusals - 1, 20)
+            await asyncio.sleep(random.uniform(0, min(PATIENCE if asked else LONGEST_WAIT, longest)))
 
-    async def _once(self, number: int, body: dict[str, Any], schema: dict[str, Any] | None) -> Answer:
+    async def _once(self, number: int, body: dict[str, Any], schema: dict[str, Any] | None, course: _Course) -> Answer:
+        """Return the answer of one call; of two, where the server refuses the first and perhaps for its schema."""
         import openai
 
-        full = body | {"response_format": schema} if schema else body
         try:
-            # As extra_body: what it is given by name the client checks part by part, which takes as long as the call.
-            create = self._client.chat.completions.with_streaming_response.create
-            async with create(model=body["model"], messages=[], extra_body=full) as response:
-                raw = await _limited(response)
-                self._heed(response.headers)
-            return answer_from(number, raw)
+            if schema is None:
+                return await self._call(number, body, course)
+            try:
+                return await self._call(number, body | {"response_format": schema}, course)
+            except openai.APIStatusError as error:
+                if error.status_code not in PERHAPS_THE_SCHEMA:
+                    raise
+            answer = await self._call(number, body, course)
+            self._structured = False
+            return answer
         except MalformedError as error:
+            course.tokens_in += error.tokens_in
+            course.tokens_out += error.tokens_out
             raise _AgainError(str(error)) from None
         except openai.APIStatusError as error:
-            return self._refused(number, error, asked_schema=full is not body)
+            return self._refused(number, error)
         except openai.APITimeoutError:
             raise TimeoutError from None
         except _faults() as error:
             raise _AgainError(f"the connection failed ({type(error).__name__})") from None
 
-    def _refused(self, number: int, error: Any, asked_schema: bool) -> Answer:
+    async def _call(self, number: int, body: dict[str, Any], course: _Course) -> Answer:
+        course.calls += 1
+        # As extra_body: what it is given by name the client checks part by part, which takes as long as the call.
+        create = self._client.chat.completions.with_streaming_response.create
+        async with create(model=body["model"], messages=[], extra_body=body) as response:
+            self._pace.heed(response.headers)
+            return answer_from(number, await _limited(response))
+
+    def _refused(self, number: int, error: Any) -> Answer:
         """Say what an HTTP status means: again, never for this item, or never at all."""
-        status, said = error.status_code, _said(error, self._calls)
-        if asked_schema and status in FINAL and "response_format" in said + str(error.body):
-            self._structured = False
-            raise _AgainError("the server takes no schema", 0.0)
+        status = error.status_code
         if status in FATAL:
             raise _unusable(error, self._calls, self._options.model)
         if status in FINAL:
-            return Answer(number, None, f"the server refused the item with status {status}: {said}", final=True)
-        wait = _wait(error.response.headers) if status in (429, 503) else None
+            problem = f"the server refused the item with status {status}: {_said(error, self._calls)}"
+            return Answer(number, None, problem, final=True)
+        wait = asked_wait(error.response.headers) if status in (429, 503) else None
         raise _AgainError(f"the server answered with status {status}", wait)
-
-    def _heed(self, headers: Mapping[str, str]) -> None:
-        """Pause when the server says that nothing is left of a limit, for as long as it says."""
-        for limit in ("requests", "tokens"):
-            if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0":
-                self._pause(_duration(headers.get(f"x-ratelimit-reset-{limit}", "")) or 0.0)
-
-    def _pause(self, seconds: float) -> None:
-        self._pause_until = max(self._pause_until, time.monotonic() + min(seconds, ASKED_WAIT))
-
-    async def _until_it_may(self) -> None:
-        while (left := self._pause_until - time.monotonic()) > 0:
-            await asyncio.sleep(left * random.uniform(1.0, 1.1))
 
 
 def _client(calls: CallSettings) -> Any:
@@ -227,39 +255,23 @@ async def _limited(response: Any) -> bytes:
     return b"".join(parts)
 
 
+def _due(came: SimpleQueue[Answer | Exception], taken: float) -> bool:
+    """Say whether answers wait and the last ones were taken some time ago: questions may be slow to come."""
+    return not came.empty() and time.monotonic() - taken > SOON
+
+
 def _all_that_came(came: SimpleQueue[Answer | Exception]) -> list[Answer]:
-    """Return the next answer and those that wait behind it; raise what a call raised."""
+    """Return the next answer and those that wait behind it; raise what a call raised once no answer is left."""
     group = [came.get()]
     while not came.empty():
         group.append(came.get())
+    answers = [one for one in group if isinstance(one, Answer)]
     for one in group:
         if isinstance(one, Exception):
-            raise one
-    return [one for one in group if isinstance(one, Answer)]
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a refusal asks to wait for: ``retry-after-ms``, ``retry-after``, or a limit's reset."""
-    if (milliseconds := _duration(headers.get("retry-after-ms", "") + "ms")) is not None:
-        return milliseconds
-    after = headers.get("retry-after", "")
-    if (seconds := _duration(after)) is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        pass
-    resets = [_duration(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in ("requests", "tokens")]
-    return max((one for one in resets if one is not None), default=None)
-
-
-def _duration(text: str) -> float | None:
-    """Return the seconds of ``3``, ``1.5``, ``20ms``, ``6m0s``; None for anything else."""
-    text = text.strip()
-    parts = _PART.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+            if not answers:
+                raise one
+            came.put(one)
+    return answers
 
 
 def _said(error: Any, calls: CallSettings) -> str:

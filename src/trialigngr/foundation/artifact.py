@@ -23,6 +23,8 @@ from trialigngr.foundation.errors import ArtifactError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+AGAIN = "made again"
+"""Stands among the parents of a stage that was made once more and came out otherwise."""
 
 
 @dataclass(frozen=True)
@@ -112,20 +114,30 @@ def _settle(partial: Path, folder: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def with_mark(folder: Path, parents: Mapping[str, str]) -> dict[str, str]:
+    """Return the parents of a stage, and among them the mark of what stands there if that was made again from them."""
+    stands = read_manifest(folder).parents if (folder / MANIFEST).is_file() else {}
+    mark = {AGAIN: stands[AGAIN]} if AGAIN in stands else {}
+    return {**parents, **mark} if stands == {**parents, **mark} else dict(parents)
+
+
 def make_stage(
     folder: Path,
     kind: str,
     settings: Settings,
     parents: Mapping[str, str],
     build: Callable[[Path], dict[str, Any]],
+    again: Callable[[Path], str] | None = None,
 ) -> Manifest:
     """Return the manifest of the stage in ``folder``, building it when what lies there is not what is wanted.
 
     ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial``
     keeps what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
+    ``again`` builds it also when it stands already, and tells of a folder what later stages read: when that came out
+    otherwise, so does the fingerprint, and all that was made from the stage is made anew.
     """
     wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
-    if stage_status(folder, wanted) == "done":
+    if again is None and stage_status(folder, wanted) == "done":
         log(f"{kind}: unchanged, kept")
         return read_manifest(folder)
     if folder.exists() and not (folder / MANIFEST).exists():
@@ -145,7 +157,11 @@ def make_stage(
     started = time.monotonic()
     facts = build(partial)
     facts["seconds"] = round(time.monotonic() - started, 1)
-    manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), dict(parents), facts)
+    parents = dict(parents)
+    if again is not None and (content := again(partial)) != again(folder):
+        parents[AGAIN] = content
+        wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
+    manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), parents, facts)
     write_text_atomically(partial / MANIFEST, json.dumps(asdict(manifest), indent=2, default=str) + "\n")
     _settle(partial, folder)
     log(f"{kind}: done in {facts['seconds']:.0f} s")

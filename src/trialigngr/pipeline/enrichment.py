@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from trialigngr.enrich.costs import Cost, cost_of
 from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import FILE as INTERESTS
 from trialigngr.enrich.interests import Mining, check_miner
-from trialigngr.enrich.ledger import Ledger
+from trialigngr.enrich.ledger import Ledger, Tried
 from trialigngr.enrich.models import MODELS
 from trialigngr.foundation.artifact import MANIFEST
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 
+ASKING = {"captions": CAPTIONS, "interests": INTERESTS}
+"""Stages that may ask a language model, in order → the file that says what became of each item."""
 UNWRITTEN = "…" * 300
 """Stands for a caption that is not written yet."""
 
@@ -118,19 +120,40 @@ def status_lines(recipe: Recipe, run: Path, most: int) -> Iterator[str]:
             yield from _stage_lines(one, book, most)
 
 
+def to_try_again(recipe: Recipe, run: Path, name: str) -> int:
+    """Return of how many items a finished stage has no answer, though the ledger would let them be asked again or has
+    an answer by now."""
+    folder, ledger = run / name, recipe.calls.ledger_of(run)
+    if getattr(recipe, name).generator not in MODELS or not ledger.exists():
+        return 0
+    problems = pl.read_parquet(folder / ASKING[name])["problem"]
+    failed = problems.is_not_null().arg_true().to_list()
+    asked = [one for one in asked_stages(recipe, run) if one.inquiry.origin.stage == name] if failed else []
+    if not asked:
+        return 0
+    one = asked[0]
+    keys = [row.key for row in rows_of(one.inquiry, one.recorded, failed)]
+    with Ledger(ledger) as book:
+        tried = list(book.tried(keys, one.calls.retry_runs))
+    return sum(row is not None and row.state in ("granted", "done") for row in tried)
+
+
 def _stage_lines(one: Asked, book: Ledger, most: int) -> Iterator[str]:
     origin, ids = one.inquiry.origin, one.inquiry.catalog.ids
     rows = list(rows_of(one.inquiry, one.recorded, range(len(ids))))
-    kept = list(book.kept(row.key for row in rows))
-    failed = {
-        ids[row.number]: answer.problem or ""
-        for row, answer in zip(rows, kept, strict=True)
-        if answer is not None and answer.text is None
-    }
-    done = sum(answer is not None and answer.text is not None for answer in kept)
-    lost = len(failed)
-    yield f"{origin.stage} by {origin.generator}: {done:,} done, {lost:,} failed, {len(rows) - done - lost:,} to do"
-    yield from _by_problem(failed, most)
+    tried = list(book.tried((row.key for row in rows), one.calls.retry_runs))
+    known = {ids[row.number]: found for row, found in zip(rows, tried, strict=True) if found is not None}
+    failed = {item_id: found for item_id, found in known.items() if found.problem and found.state != "done"}
+    done = sum(found.state == "done" for found in known.values())
+    to_do = len(rows) - done - len(failed)
+    again = sum(found.state == "granted" for found in failed.values())
+    yield (
+        f"{origin.stage} by {origin.generator}: {done:,} done, {len(failed):,} failed"
+        f"{f' ({again:,} of them to be tried again)' if again else ''}, {to_do:,} to do"
+    )
+    yield from _by_problem({item_id: found.problem or "" for item_id, found in failed.items()}, most, failed)
+    if repeated := sum(found.again for found in known.values()):
+        yield f"  calls made again after a run was broken off: {repeated:,}"
 
 
 def picture_lines(run: Path, most: int) -> Iterator[str]:
@@ -152,13 +175,21 @@ def picture_lines(run: Path, most: int) -> Iterator[str]:
         yield from _by_problem(failed, most)
 
 
-def _by_problem(failed: Mapping[str, str], most: int) -> Iterator[str]:
-    """Yield a line for each problem, the most frequent first, with ``most`` of its items."""
+def _by_problem(failed: Mapping[str, str], most: int, tried: Mapping[str, Tried] | None = None) -> Iterator[str]:
+    """Yield a line for each problem, the most frequent first, with ``most`` of its items and how often they were
+    tried."""
     items: dict[str, list[str]] = {}
     for item_id, problem in failed.items():
         items.setdefault(problem, []).append(item_id)
     for problem, some in sorted(items.items(), key=lambda pair: -len(pair[1])):
-        yield f"  {len(some):,} × {problem}: {', '.join(some[:most])}{' …' if len(some) > most else ''}"
+        named = f"{', '.join(some[:most])}{' …' if len(some) > most else ''}"
+        yield f"  {len(some):,} × {problem}: {named}{_effort([tried[item_id] for item_id in some]) if tried else ''}"
+
+
+def _effort(tried: Sequence[Tried]) -> str:
+    """Say in how many runs and by how many calls some items were tried."""
+    runs, calls = sorted({one.runs for one in tried}), sum(one.calls for one in tried)
+    return f" (tried in {'–'.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} runs, {calls:,} calls)"
 
 
 def shown(run: Path, item_id: str) -> dict[str, str]:

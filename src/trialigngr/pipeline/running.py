@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trialigngr.enrich.costs import Cost
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
-from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
+from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
@@ -73,11 +74,14 @@ def _wanted(plan: list[Stage], until: str | None) -> list[Stage]:
 
 
 def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: Workers) -> None:
-    plans = [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
-    wanted = _wanted(plans[0], until)
+    def planned() -> list[list[Stage]]:
+        return [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
+
+    wanted = _wanted(planned()[0], until)
     names = [stage.name for stage in wanted]
     with alone(folder):
         check_generators(recipe, wanted, here=not recipe.ray.address)
+        plans = _tried_again(recipe, folder, planned, names)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(recipe, source, folder, seeds)
@@ -86,6 +90,21 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
             publish_sids(recipe, folder)
         if len(wanted) == len(plans[0]):
             finish(recipe, folder, seeds)
+
+
+def _tried_again(
+    recipe: Recipe, folder: Path, planned: Callable[[], list[list[Stage]]], names: Sequence[str]
+) -> list[list[Stage]]:
+    """Return the plans after finished stages asked again about items that failed and may be tried once more.
+
+    Each changes what those after it are made from, so they are planned anew.
+    """
+    for name in (name for name in ASKING if name in names):
+        (stage,) = (stage for stage in planned()[0] if stage.name == name)
+        if stage.status() == "done" and (failed := to_try_again(recipe, folder, name)):
+            log(f"{name}: {failed} items that failed before are tried again")
+            stage.make_again()
+    return planned()
 
 
 def _make(plans: list[list[Stage]], until: str | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from trialigngr.catalog.shop.draw import draw_shop
 from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
-from trialigngr.enrich.captions import CaptionSettings, write_captions
-from trialigngr.enrich.interests import InterestSettings, write_interests
+from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
+from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.evaluate.figures import EvaluateSettings
-from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status
+from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status, with_mark
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import BackboneSettings
@@ -35,6 +36,7 @@ from trialigngr.train.workers import Workers
 
 Facts = dict[str, Any]
 Build = Callable[[Path], Facts]
+Read = Callable[[Path], str]
 
 
 class ModelSettings(Settings):
@@ -76,6 +78,8 @@ class Stage:
     settings: Settings
     parents: dict[str, str]
     build: Build = field(repr=False)
+    read: Read | None = field(default=None, repr=False)
+    """Of a stage that asks language models: what later stages read of it, as a hash."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -89,6 +93,10 @@ class Stage:
     def make(self) -> Manifest:
         """Build the stage unless what stands there is what is wanted."""
         return make_stage(self.folder, self.name, self.settings, self.parents, self.build)
+
+    def make_again(self) -> Manifest:
+        """Build the stage though it stands. Only when later stages now read something else are they made anew."""
+        return make_stage(self.folder, self.name, self.settings, self.parents, self.build, self.read)
 
 
 class Line:
@@ -107,9 +115,21 @@ class Line:
         """Add a stage made from what the fingerprints stand for."""
         self.stages[name] = Stage(name, (own or self.out) / name, settings, parents, build)
 
-    def add_asking(self, name: str, settings: CaptionSettings | InterestSettings, parents: str, build: Build) -> None:
-        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change."""
-        self.add_from(name, settings, self.fingerprints(parents) | told(settings), build)
+    def add_asking(
+        self,
+        name: str,
+        settings: CaptionSettings | InterestSettings,
+        parents: str,
+        build: Build,
+        read: Read | None = None,
+    ) -> None:
+        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change.
+
+        ``read`` tells what later stages read of it, where it may be made again.
+        """
+        folder = self.out / name
+        marked = with_mark(folder, self.fingerprints(parents) | told(settings))
+        self.stages[name] = Stage(name, folder, settings, marked, build, read)
 
     def fingerprints(self, names: str) -> dict[str, str]:
         """Return name → fingerprint of stages."""
@@ -165,9 +185,13 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
         settings, captions = recipe.interests, parts.captions
         return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
-    line.add_asking("captions", recipe.captions, "catalog", caption)
-    line.add_asking("interests", recipe.interests, "catalog captions", mine)
+    line.add_asking("captions", recipe.captions, "catalog", caption, lambda to: _hash(load_captions(to)))
+    line.add_asking("interests", recipe.interests, "catalog captions", mine, lambda to: _hash(load_interests(to)))
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
+
+
+def _hash(read: Sequence[object]) -> str:
+    return sha256("\n".join(map(repr, read)).encode()).hexdigest()[:16]
 
 
 def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:

@@ -1,0 +1,72 @@
+"""`Pace`: when the next call may go out, by what a server says in its headers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+ASKED_WAIT = 600.0
+"""Most seconds that a server's wish for a pause is granted."""
+SPREAD = 0.25
+"""Those who waited go on one by one, over this part of the pause: all at once, most would be refused again."""
+_LIMITS = ("", "-requests", "-tokens")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_EPOCH = 1e9
+"""A reset that is larger is a moment, in seconds since 1970, and no number of seconds to wait."""
+
+
+class Pace:
+    """One for all calls to a server, on its event loop."""
+
+    def __init__(self) -> None:
+        self._until, self._spread = 0.0, 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Let no call go out for so many seconds."""
+        until = time.monotonic() + min(seconds, ASKED_WAIT)
+        if until > self._until:
+            self._until, self._spread = until, SPREAD * min(seconds, ASKED_WAIT)
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Pause when the server says that nothing is left of a limit, for as long as it says."""
+        for limit in _LIMITS:
+            if headers.get(f"x-ratelimit-remaining{limit}", "").strip() == "0":
+                self.pause(_reset(headers, limit) or 0.0)
+
+    async def may_go(self) -> None:
+        """Return when a call may go out."""
+        while (left := self._until - time.monotonic()) > 0:
+            await asyncio.sleep(left + random.uniform(0, self._spread))
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a refusal asks to wait for: ``retry-after-ms``, ``retry-after``, or a limit's reset."""
+    if (milliseconds := duration(headers.get("retry-after-ms", "") + "ms")) is not None:
+        return milliseconds
+    after = headers.get("retry-after", "")
+    if (seconds := duration(after)) is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        pass
+    return max((one for limit in _LIMITS if (one := _reset(headers, limit)) is not None), default=None)
+
+
+def _reset(headers: Mapping[str, str], limit: str) -> float | None:
+    seconds = duration(headers.get(f"x-ratelimit-reset{limit}", ""))
+    return max(0.0, seconds - time.time()) if seconds is not None and seconds > _EPOCH else seconds
+
+
+def duration(text: str) -> float | None:
+    """Return the seconds of ``3``, ``1.5``, ``20ms``, ``6m0s``; None for anything else."""
+    text = text.strip()
+    parts = _PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
