@@ -32,6 +32,8 @@ TAKEN_OFF = 0.8
 """Part of the usual likeness that is taken off: all of it would raise tags that are foreign to the catalogue."""
 PRIOR = 50
 """How many items of the catalogue weigh as much as texts about anything, in what is usual for a gloss."""
+KIND_PRIOR = 10
+"""How many items of a kind weigh as much as the whole catalogue, in what is usual for the kind."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,44 @@ def load_lexicon(kind: str, device: str = "auto") -> Lexicon:
     return Lexicon(tuple(entries[kind]), glosses_GD, usual_G)
 
 
+@dataclass(frozen=True)
+class Usual:
+    """How near each gloss usually is [G] to a part of an item: of any, and of one of the same categories."""
+
+    any: dict[str, Floats]
+    kinds: dict[str, dict[str, Floats]]
+
+    @classmethod
+    def of(cls, lexicon: Lexicon, items: Sequence[dict[str, Floats]], kinds: Sequence[str]) -> Usual:
+        """Measure it over a sample, shrunk to texts about anything, and that of a kind to that of any item."""
+        near = [{part: _nearest(lexicon, vectors_BD) for part, vectors_BD in item.items()} for item in items]
+        everywhere = _means(near, dict.fromkeys(WEIGHTS, lexicon.usual_G), PRIOR)
+        alike: dict[str, list[dict[str, Floats]]] = {}
+        for item, kind in zip(near, kinds, strict=True):
+            alike.setdefault(kind, []).append(item)
+        return cls(everywhere, {kind: _means(some, everywhere, KIND_PRIOR) for kind, some in alike.items()})
+
+    def taken_off(self, part: str, categories: str) -> Floats:
+        """Return what is taken off the likeness to an item of these categories [G]."""
+        own = self.kinds.get(categories, self.any)
+        return own[part] - (1 - TAKEN_OFF) * self.any[part]
+
+
+def _means(items: Sequence[dict[str, Floats]], prior: dict[str, Floats], weight: int) -> dict[str, Floats]:
+    """Return the mean [G] of each part over those items that have it, where the prior counts as so many."""
+    found = {}
+    for part, usual_G in prior.items():
+        seen = [item[part] for item in items if part in item]
+        found[part] = np.asarray((np.sum(seen, axis=0) + weight * usual_G) / (len(seen) + weight), np.float32)
+    return found
+
+
 class LexiconMiner:
     """Chooses 2–4 tags and a lifestyle by all-MiniLM similarity between an item's text and the glosses.
 
     What counts is how much nearer a gloss is than it usually is to items of this catalogue (``sample``): among films,
-    "psychological thriller fan" is near to everything and says something only of those it is nearest to.
+    "psychological thriller fan" is near to everything and says something only of those it is nearest to. And than it
+    usually is to items of the same categories: "tea ritualist" of a mug says no more than "mug".
     """
 
     name = "lexicon"
@@ -73,21 +108,27 @@ class LexiconMiner:
         self.device = device
         self.lexicons = {kind: load_lexicon(kind, device) for kind in ("interests", "lifestyles")}
         embedded = self._embed([_parts(text) for text in sample])
-        self.usual = {kind: _usual(lexicon, embedded) for kind, lexicon in self.lexicons.items()}
+        kinds = [text.categories for text in sample]
+        self.usual = {kind: Usual.of(lexicon, embedded, kinds) for kind, lexicon in self.lexicons.items()}
 
     def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
         """Return the interests of each text; none for a text without a letter."""
-        return [self._choose(item) if item else Interests() for item in self._embed([_parts(text) for text in texts])]
+        embedded = self._embed([_parts(text) for text in texts])
+        return [
+            self._choose(item, text.categories) if item else Interests()
+            for item, text in zip(embedded, texts, strict=True)
+        ]
 
     def nearest(self, texts: Sequence[ItemText], kind: str, count: int) -> list[tuple[str, ...]]:
         """Return for each text the ``count`` names of a kind that are nearest to it, the nearest first; for a text
         without a letter the first ones of the lexicon."""
         names = self.lexicons[kind].names
+        embedded = self._embed([_parts(text) for text in texts])
         return [
-            tuple(names[g] for g in np.argsort(-self._scores(kind, item), kind="stable")[:count])
+            tuple(names[g] for g in np.argsort(-self._scores(kind, item, text.categories), kind="stable")[:count])
             if item
             else names[:count]
-            for item in self._embed([_parts(text) for text in texts])
+            for item, text in zip(embedded, texts, strict=True)
         ]
 
     def _embed(self, items: list[list[Part]]) -> list[dict[str, Floats]]:
@@ -96,19 +137,19 @@ class LexiconMiner:
         vectors = dict(zip(distinct, embed_texts(distinct, self.device), strict=True))
         return [{part: np.stack([vectors[text] for text in some]) for part, some in item} for item in items]
 
-    def _scores(self, kind: str, item: dict[str, Floats]) -> Floats:
+    def _scores(self, kind: str, item: dict[str, Floats], categories: str) -> Floats:
         """Return the weighted likeness [G] over the parts; of the sentences, the two nearest to each gloss speak."""
         lexicon, usual = self.lexicons[kind], self.usual[kind]
         total = sum(
-            WEIGHTS[part] * (_nearest(lexicon, vectors_BD) - TAKEN_OFF * usual[part])
+            WEIGHTS[part] * (_nearest(lexicon, vectors_BD) - usual.taken_off(part, categories))
             for part, vectors_BD in item.items()
         )
         scores: Floats = np.asarray(total / sum(WEIGHTS[part] for part in item), np.float32)
         return scores
 
-    def _choose(self, item: dict[str, Floats]) -> Interests:
-        lifestyle = self.lexicons["lifestyles"].names[int(self._scores("lifestyles", item).argmax())]
-        scores_G = self._scores("interests", item)
+    def _choose(self, item: dict[str, Floats], categories: str) -> Interests:
+        lifestyle = self.lexicons["lifestyles"].names[int(self._scores("lifestyles", item, categories).argmax())]
+        scores_G = self._scores("interests", item, categories)
         standard_G = (scores_G - scores_G.mean()) / max(float(scores_G.std()), 1e-6)
         best = np.argsort(-standard_G, kind="stable")[:MOST]
         kept = [g for place, g in enumerate(best) if place < FEWEST or standard_G[g] >= MEDIUM]
@@ -139,15 +180,6 @@ def _nearest(lexicon: Lexicon, vectors_BD: Floats) -> Floats:
     likeness_BG = vectors_BD @ lexicon.glosses_GD.T
     nearest: Floats = np.sort(likeness_BG, axis=0)[-2:].mean(0)
     return nearest
-
-
-def _usual(lexicon: Lexicon, items: list[dict[str, Floats]]) -> dict[str, Floats]:
-    """Return for each part how near each gloss usually is [G]: over the sample, shrunk to texts about anything."""
-    usual = {}
-    for part in WEIGHTS:
-        seen = [_nearest(lexicon, item[part]) for item in items if part in item]
-        usual[part] = (np.sum(seen, axis=0) + PRIOR * lexicon.usual_G) / (len(seen) + PRIOR)
-    return usual
 
 
 def _confidence(standard: float, bare: bool) -> Confidence:
