@@ -227,7 +227,7 @@ def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
     monkeypatch.setenv("MY_KEY", "secret-123")
     faults = ["told the key" if n % 3 == 0 else "" for n in range(ITEMS)]
     out, own = tmp_path / "run", {"calls.interests.key_variable": "MY_KEY"}
-    with chat_server(Script(key="secret-123", in_turn=True, faults=faults)) as url:
+    with chat_server(Script(key="secret-123", in_turn=True, turns=2, faults=faults)) as url:
         done = cli("run", *words(url, data, out, **own), *tiny(train__max_steps=4), "--yes")
         assert done.code == 0, done.err
         told = done.err + cli("enrich", "status", out).out + cli("enrich", "show", out, "i0").out
