@@ -58,6 +58,20 @@ def test_an_item_does_not_depend_on_its_company(miner: LexiconMiner) -> None:
     assert [miner.mine([text])[0] for text in texts] == together
 
 
+def test_a_tag_says_more_than_the_kind_of_thing_does() -> None:
+    situations = ("Pitch the tent first.", "The baby sleeps at last.", "Your guests are at the table.",
+                  "Desk, monitor, next call.", "Roll up the yoga mat.", "The violin is tuned.")  # fmt: skip
+    mugs = [ItemText("Mug", "Mugs", f"A cup for a pot of green tea. {one}") for one in situations * 3]
+    unsorted = [text._replace(categories="") for text in mugs]
+    others = [ItemText("Sock", "Socks", f"A pair of wool socks. {one}") for one in situations * 3]
+    plain, sorted_ = (
+        [one.names[0] for one in LexiconMiner([*some, *others], "cpu").mine(some[:6])] for some in (unsorted, mugs)
+    )
+    assert plain.count("tea ritualist") >= 3
+    assert "tea ritualist" not in sorted_
+    assert len(set(sorted_)) == len(situations)
+
+
 def test_nothing_to_read_gives_nothing(miner: LexiconMiner) -> None:
     assert [found.tags for found in miner.mine([ItemText("12345"), ItemText("", "", " ... ", "")])] == [(), ()]
     assert miner.mine([]) == []

@@ -76,7 +76,8 @@ class Usual:
         everywhere = _means(near, dict.fromkeys(WEIGHTS, lexicon.usual_G), PRIOR)
         alike: dict[str, list[dict[str, Floats]]] = {}
         for item, kind in zip(near, kinds, strict=True):
-            alike.setdefault(kind, []).append(item)
+            if kind:
+                alike.setdefault(kind, []).append(item)
         return cls(everywhere, {kind: _means(some, everywhere, KIND_PRIOR) for kind, some in alike.items()})
 
     def taken_off(self, part: str, categories: str) -> Floats:
