@@ -59,10 +59,7 @@ def test_appended_items_are_recommended_and_nothing_published_moves(cli: Cli, co
     # p0000 … p0006 have twins now, whose SIDs lie near by; the model writes them without having been trained again
     found = ids(copied_run)
     assert {item_id for item_id in found if item_id.startswith("new_")} == set(after) - set(before)
-    # What is old is all there still; near ones may change places, as each item is normalised over what else there is.
-    old = [item_id for item_id in found if not item_id.startswith("new_")]
-    assert set(old) == set(recommended)
-    assert len(set(old[:10]) & set(recommended[:10])) >= 8
+    assert [item_id for item_id in found if not item_id.startswith("new_")] == recommended
     assert load(copied_run).recommend(["new_p0001", "p0003"], 3)
     assert (copied_run / "metrics.json").read_text() == measured
 
