@@ -21,8 +21,9 @@ from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
 from trialigngr.enrich.asking import key_of
 from trialigngr.enrich.chat_protocol import body_for, schema_for
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import Mining, load_interests
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.ledger import Ledger, Settled
+from trialigngr.enrich.mining import Mining
 
 ITEMS = int(os.environ.get("TRIALIGNGR_BENCH_ITEMS", "100000"))
 CONCURRENCY = 256

@@ -16,7 +16,8 @@ import polars as pl
 from benchmarks.servers.chat import MODEL
 from trialigngr.catalog.items import COLUMNS, Catalog
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import InterestSettings, write_interests
+from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.mining import write_interests
 
 SETTINGS = InterestSettings(generator="openai", model=MODEL)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorP
 
 from tests.tiny_models import save_vision_model
 from trialigngr.catalog.items import Item
+from trialigngr.embed.encoders import check_encoders
 from trialigngr.embed.gme import Gme
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import enriched_text
@@ -111,3 +113,9 @@ def test_weights_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> No
         Gme(settings(tmp_path / "nowhere"))
     with pytest.raises(RecipeError, match=r"needs embeddings\.model"):
         Gme(EmbedSettings(encoder="gme"))
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))
+    for path in bare.glob("*token*"):
+        path.unlink()
+    for start in (Gme, check_encoders):
+        with pytest.raises(RecipeError, match="cannot be loaded: it comes without a tokenizer"):
+            start(settings(bare))

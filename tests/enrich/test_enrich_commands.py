@@ -272,6 +272,10 @@ def test_the_next_run_tries_again_what_failed_and_makes_anew_what_follows(cli: C
         run = [*words(url, data, tmp_path / "run", **{"calls.interests.tries": 1}), "--until", "sids"]
         assert cli("run", *run).code == 0
         vectors = (tmp_path / "run" / "embeddings" / "embeddings.safetensors").read_bytes()
+        # Who cannot be asked again is told of before anything begins, and nothing is lost.
+        done = cli("run", *run, "--set", 'calls.interests.url="http://127.0.0.1:9/v1"')
+        assert (done.code, done.err.count("cannot be reached")) == (2, 1)
+        assert "tried again" not in done.err
         # It fails again: it is asked about, and what follows is left alone.
         done = cli("run", *run)
         assert (done.code, stats(url)["calls"]["item 7"]) == (0, 2), done.err

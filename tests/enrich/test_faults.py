@@ -18,8 +18,9 @@ from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titled
 from tests.conftest import start_forkserver
 from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
-from trialigngr.enrich.interests import FILE, load_interests, write_interests
+from trialigngr.enrich.interests import FILE, load_interests
 from trialigngr.enrich.ledger import Ledger
+from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.pace import Pace, asked_wait, duration
 from trialigngr.enrich.served import Served
 from trialigngr.enrich.text import ItemText

@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich import interests
+from trialigngr.enrich import miners
 from trialigngr.enrich.answers import AnswerError, Tag
-from trialigngr.enrich.interests import MINERS, Interests, InterestSettings, Mining, load_interests, write_interests
+from trialigngr.enrich.interests import FILE, Interests, InterestSettings, load_interests
+from trialigngr.enrich.miners import MINERS
+from trialigngr.enrich.mining import Mining, write_interests
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 
@@ -48,7 +50,7 @@ def test_what_is_written_is_what_is_read(make_catalog: MakeCatalog, echo: Intere
         Interests((Tag("Tent", "high"), Tag("green", "medium")), "calm"),
         Interests((Tag("Acme Stoves 1", "high"), Tag("unseen", "medium")), "calm"),
     ]
-    table = pl.read_parquet(tmp_path / interests.FILE)
+    table = pl.read_parquet(tmp_path / FILE)
     assert table.columns == ["item_id", "tags", "lifestyle", "generator", "problem"]
     assert table["generator"].to_list() == ["echo", "echo"]
     assert (facts["tags"], facts["items_without_tags"]) == (4, 0)
@@ -97,7 +99,7 @@ def test_attributes_are_not_read(make_catalog: MakeCatalog, echo: InterestSettin
 def test_a_kill_costs_nothing_that_was_finished(
     make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interests, "CHUNK", 2)
+    monkeypatch.setattr(miners, "CHUNK", 2)
     catalog = make_catalog(*({"title": f"item {number}"} for number in range(7)))
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     unbroken.mkdir()
@@ -108,7 +110,7 @@ def test_a_kill_costs_nothing_that_was_finished(
         write_interests(echo, catalog, [None] * 7, broken)
     monkeypatch.setitem(MINERS, "echo", lambda settings, sample: Echo(lives=3))
     write_interests(echo, catalog, [None] * 7, broken)
-    assert (broken / interests.FILE).read_bytes() == (unbroken / interests.FILE).read_bytes()
+    assert (broken / FILE).read_bytes() == (unbroken / FILE).read_bytes()
 
 
 def test_mistakes_are_named(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:

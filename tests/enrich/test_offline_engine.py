@@ -15,7 +15,8 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.chat_protocol import schema_for
 from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
-from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
+from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.offline import Offline
 from trialigngr.enrich.text import ItemText
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import InterestSettings, start_miner
+from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.miners import start_miner
 from trialigngr.enrich.prompts import AGAIN, LONGEST, as_data, packaged_prompts, read_prompt
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError

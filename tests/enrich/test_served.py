@@ -25,9 +25,10 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import asking
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import Interests, InterestSettings, Mining, load_interests, write_interests
+from trialigngr.enrich.interests import Interests, InterestSettings, load_interests
 from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.local import Local
+from trialigngr.enrich.mining import Mining, write_interests
 from trialigngr.enrich.prompts import LONGEST, read_prompt
 
 MakeCatalog = Callable[..., Catalog]

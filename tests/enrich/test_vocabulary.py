@@ -13,12 +13,15 @@ import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich import interests, vocabulary
+from trialigngr.enrich import vocabulary
 from trialigngr.enrich.answers import AnswerError, parse_interests
 from trialigngr.enrich.chat_protocol import schema_for
 from trialigngr.enrich.generator import Batches, CallSettings, Choices, Question
-from trialigngr.enrich.interests import InterestSettings, Mining, load_interests, start_miner, write_interests
+from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
+from trialigngr.enrich.miners import start_miner
+from trialigngr.enrich.mining import Mining, write_interests
+from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.text import ItemText
 from trialigngr.enrich.vocabulary import BLOCK, Vocabulary
 from trialigngr.foundation.errors import RecipeError
@@ -149,7 +152,7 @@ def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
         again = "must stand on their lists" in questions[0].text
         return [said(tags[0] if again else "tall tale teller", tags[1], lifestyle=lifestyles[0])]
 
-    monkeypatch.setitem(interests.MODELS, "openai", lambda settings, calls, form: Batches("m", {}, 1, answer))
+    monkeypatch.setitem(MODELS, "openai", lambda settings, calls, form: Batches("m", {}, 1, answer))
     facts = write_interests(SETTINGS, make_catalog({"title": "a"}), [None], tmp_path, [], None, tmp_path / "l.sqlite")
     assert facts["calls"] == 2
     assert load_interests(tmp_path)[0].names == list(LEXICON["interests"][1:3])

@@ -170,6 +170,12 @@ def test_a_checkpoint_of_another_vocabulary(tmp_path: Path):
         load_backbone(tmp_path, [*SIDS, "<c_4>", "<c_5>"])
     with pytest.raises(ArtifactError, match="holds no model"):
         load_backbone(tmp_path / "nothing", SIDS)
+    for path in tmp_path.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ArtifactError, match="cannot be opened: it comes without a tokenizer"):
+        load_backbone(tmp_path, SIDS)
+    with pytest.raises(RecipeError, match=r"cannot be loaded .it comes without a tokenizer"):
+        build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], 0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.conftest import Done, start_forkserver
 
-CHUNKS = {"trialigngr.enrich.captions": 16, "trialigngr.enrich.interests": 16, "trialigngr.embed.items": 16}
+CHUNKS = {"trialigngr.enrich.captions": 16, "trialigngr.enrich.miners": 16, "trialigngr.embed.items": 16}
 """Small chunks, so that a stage over sixty items can be broken off between two of them."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

@@ -24,10 +24,11 @@ from tests.tiny_models import save_chat_model
 from trialigngr.catalog.items import COLUMNS, Catalog
 from trialigngr.embed import items
 from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
-from trialigngr.enrich import captions, interests
+from trialigngr.enrich import captions, miners
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
+from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.mining import write_interests
 from trialigngr.foundation import crew
 from trialigngr.foundation.crew import HERE, OnRay, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, RecipeError
@@ -78,7 +79,7 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module, name in ((captions, "CHUNK"), (interests, "CHUNK"), (items, "CHUNK"), (assign, "ROWS_AT_ONCE")):
+    for module, name in ((captions, "CHUNK"), (miners, "CHUNK"), (items, "CHUNK"), (assign, "ROWS_AT_ONCE")):
         monkeypatch.setattr(module, name, 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker of one CPU has them: other sums, other roundings

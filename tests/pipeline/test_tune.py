@@ -13,7 +13,7 @@ from tests.conftest import Done, tiny
 from trialigngr.baselines import sasrec
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.pipeline import tune as module
-from trialigngr.pipeline.tune import Trial, as_text, ordered, tune
+from trialigngr.pipeline.tune import Search, Trial, as_text, ordered, tune
 from trialigngr.recipes.recipe import read_recipe
 
 Cli = Callable[..., Done]
@@ -22,7 +22,8 @@ OVER = ("sasrec.dropout=[0.1, 0.5]", "sasrec.learning_rate=[1e-3, 1e-2, 1e-4]")
 
 
 def searched(tiny_run: Path, out: Path, **words: Any) -> list[Trial]:
-    return tune("trialigngr-demo", tiny_run / "shop", out, words.pop("over", OVER), changes=SMALL, **words)
+    search = Search("trialigngr-demo", words.pop("over", OVER), SMALL, **words)
+    return tune(search, tiny_run / "shop", out)
 
 
 def names(out: Path) -> set[str]:

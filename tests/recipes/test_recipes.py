@@ -221,13 +221,14 @@ def test_set_that_does_not_fit(change: str, sentence: str) -> None:
         "calls.captions.url=https://me:tell-nobody@host/v1",
         "calls.captions.url=https://host/v1?api_key=tell-nobody",
         "calls.captions.url=https://host/v1#tell-nobody",
+        'calls.interests.engine={hf_token = "tell-nobody"}',
     ],
 )
 def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_path: Path) -> None:
     key, _, value = change.partition("=")
     written = tmp_path / "own.toml"
     stage, name = key.split(".")[1:]
-    written.write_text(f"[calls.{stage}]\n{name} = {value if value.startswith('[') else json.dumps(value)}\n", "utf-8")
+    written.write_text(f"[calls.{stage}]\n{name} = {value if value[0] in '[{' else json.dumps(value)}\n", "utf-8")
     for chosen, changes in (("trialigngr", [change]), (str(written), [])):
         with pytest.raises(RecipeError, match=r"environment variable|there is no setting") as caught:
             read_recipe(chosen, changes)

@@ -23,7 +23,8 @@ def status(run: Path, items: int) -> None:
 
     Before that, print which pictures could not be had or used, and why.
     """
-    from trialigngr.pipeline.enrichment import cost_lines, picture_lines, status_lines
+    from trialigngr.pipeline.enrich_status import picture_lines, status_lines
+    from trialigngr.pipeline.enrichment import cost_lines
     from trialigngr.recipes.recipe import read_recipe
 
     recipe = read_recipe(str(run / "recipe.toml"))
@@ -43,7 +44,7 @@ def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from trialigngr.pipeline.enrichment import shown
+    from trialigngr.pipeline.enrich_status import shown
     from trialigngr.pipeline.seeing import written, written_lines
     from trialigngr.pipeline.sheet import open_parts
 

@@ -57,10 +57,10 @@ def tune(
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.width=[64, 128]'
     """
-    from trialigngr.pipeline.tune import BEST, as_text, search_costs
-    from trialigngr.pipeline.tune import tune as search
+    from trialigngr.pipeline import tune as tuning
 
+    search = tuning.Search(recipe, over, changes, trials, seed)
     if not yes:
-        agree(search_costs(recipe, data, out, over, trials=trials, changes=changes, seed=seed))
-    click.echo(as_text(search(recipe, data, out, over, trials=trials, changes=changes, seed=seed)))
-    click.echo(f"Best: {out / BEST}")
+        agree(tuning.search_costs(search, data, out))
+    click.echo(tuning.as_text(tuning.tune(search, data, out)))
+    click.echo(f"Best: {out / tuning.BEST}")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.foundation.hub import read_tokenizer
 from trialigngr.packaged import looks
 from trialigngr.packaged.colours import Floats
 
@@ -180,6 +181,8 @@ def _look(encoder: str, setting: str, model: str) -> None:
         return
     try:
         AutoConfig.from_pretrained(model)
+        if encoder == "gme":
+            read_tokenizer(model)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise RecipeError(f"embeddings.{setting} = {model!r} cannot be loaded: {first}") from None

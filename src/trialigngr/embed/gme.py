@@ -33,10 +33,14 @@ class Gme:
         if not settings.model:
             raise RecipeError("The encoder gme needs embeddings.model: a hub name or a local folder.")
         self.settings, self.name = settings, f"gme:{settings.model}"
-        self._model = _loaded(settings).to(pick_device(settings.device)).eval()
-        self.dimension: int = self._model.config.text_config.hidden_size
         tokens = (settings.least_visual_tokens, settings.most_visual_tokens)
-        self._inputs = QwenInputs(settings.model, tokens, "right")
+        try:
+            self._inputs = QwenInputs(settings.model, tokens, "right")
+            self._model = _loaded(settings).to(pick_device(settings.device)).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {first}") from None
+        self.dimension: int = self._model.config.text_config.hidden_size
         head = f"<|im_start|>system\n{settings.instruction}<|im_end|>\n<|im_start|>user\n"
         self._head, self._seeing = self._inputs.trusted(head), self._inputs.trusted(head + SLOT)
         self._tail = self._inputs.trusted("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
@@ -81,14 +85,9 @@ def _loaded(settings: EmbedSettings) -> Any:
     """Return the model without its language head; raise `RecipeError` when weights are missing or of other shapes."""
     from transformers import Qwen2VLForConditionalGeneration
 
-    try:
-        whole, found = Qwen2VLForConditionalGeneration.from_pretrained(
-            settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RecipeError(
-            f"embeddings.model = {settings.model!r} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from None
+    whole, found = Qwen2VLForConditionalGeneration.from_pretrained(
+        settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True
+    )
     missing = [name for name in found["missing_keys"] if not name.startswith("lm_head")]
     if missing or found["mismatched_keys"]:
         raise RecipeError(

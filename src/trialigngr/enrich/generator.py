@@ -110,6 +110,17 @@ class CallSettings(Settings):
             )
         return value
 
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _brings_no_key(cls, value: object) -> object:
+        names = value if isinstance(value, dict) else ()
+        if secret := [name for name in names if re.search(r"(^|_)(token|key|password|secret)$", str(name))]:
+            raise RecipeError(
+                f"engine.{secret[0]} in calls is a secret, and settings are written down. Leave it out and put it into "
+                "the environment variable that vLLM reads (HF_TOKEN)."
+            )
+        return value
+
     @property
     def paid(self) -> bool:
         """Whether calls cost money, as far as these settings tell: a price is set, or a key has to be shown."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
 from trialigngr.foundation.device import pick_device
+from trialigngr.foundation.hub import read_tokenizer
 from trialigngr.packaged import smollm2
 from trialigngr.packaged.qwen_vl import PATCH, QwenInputs
 
@@ -119,7 +120,7 @@ def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
 
     Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     name, inputs = settings.model, None
     if not name:
@@ -128,11 +129,9 @@ def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
         if AutoConfig.from_pretrained(name).model_type in VISION:
             most = (settings.long_side // PATCH + 1) ** 2
             inputs = QwenInputs(name, (LEAST_TOKENS, most), "left")
-        tokenizer = inputs.tokenizer if inputs else AutoTokenizer.from_pretrained(name, padding_side="left")
+        tokenizer = inputs.tokenizer if inputs else read_tokenizer(name, padding_side="left")
     except (OSError, ValueError) as error:
         raise _not_loaded(name, error) from None
-    if len(tokenizer) == len(tokenizer.get_added_vocab()):  # what transformers makes of no file at all
-        raise GeneratorError(f"The model {name!r} comes without a tokenizer; put its files beside the weights.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:

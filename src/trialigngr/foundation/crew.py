@@ -187,7 +187,7 @@ class OnRay(Generic[Block, Result]):
 
 
 def _connected(settings: RaySettings) -> Any:
-    """Return Ray, connected; raise `RecipeError` when it is not installed or there is no such cluster."""
+    """Return Ray, connected; raise `RecipeError` when it is not installed, there is no such cluster, or none starts."""
     try:
         import ray
     except ImportError:
@@ -199,8 +199,12 @@ def _connected(settings: RaySettings) -> Any:
                 address=settings.address, logging_level="ERROR", log_to_driver=False,
                 **own if settings.address == "local" else {},
             )  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            said = str(error).splitlines()[0].rstrip(".")
+        except Exception as error:  # noqa: BLE001 (Ray raises the bare class when its helpers do not start in time)
+            said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+            if settings.address == "local":
+                raise RecipeError(
+                    f"Ray cannot start a cluster of this run's own ({said}); when the machine is busy, run again later."
+                ) from None
             raise RecipeError(
                 f"There is no Ray cluster at {settings.address!r} ({said}); start one with `ray start --head`, or let "
                 "this run have its own with `local`."

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.foundation.hub import read_tokenizer
 from trialigngr.foundation.seeds import child
 from trialigngr.models.lora import LoraSettings, add_lora
 from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
@@ -82,7 +83,11 @@ def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
         raise ArtifactError(f"{folder} holds no model (no config.json); run the recipe to train one.")
     if not sys.stderr.isatty():
         disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        tokenizer = read_tokenizer(folder)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ArtifactError(f"The model in {folder} cannot be opened: {first}. Run the recipe again.") from None
     vocabulary = tokenizer.get_vocab()
     if missing := [token for token in sid_tokens if token not in vocabulary]:
         raise ArtifactError(
@@ -164,7 +169,7 @@ def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbo
         if name == smollm2.NAME:
             model, tokenizer = smollm2.load_smollm2(dtype)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            tokenizer = read_tokenizer(name)
             model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from trialigngr.foundation.hub import read_tokenizer
+
 PATCH = 28
 """Pixels of a visual token's side."""
 FETCHED = (4, 16_384)
@@ -27,9 +29,9 @@ class QwenInputs:
     """Turns prompts and pictures into a model's input. ``tokens``: the fewest and most visual tokens of a picture."""
 
     def __init__(self, name: str, tokens: tuple[int, int], side: Literal["left", "right"]) -> None:
-        from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
+        from transformers import Qwen2VLImageProcessorPil
 
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        self.tokenizer: Any = read_tokenizer(name)
         size = {"shortest_edge": tokens[0] * PATCH**2, "longest_edge": tokens[1] * PATCH**2}
         self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(name, size=size)
         self._side = side

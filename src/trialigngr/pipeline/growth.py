@@ -16,7 +16,7 @@ from trialigngr.embed.fusion import Fusion
 from trialigngr.embed.items import FUSION, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.costs import Cost
-from trialigngr.enrich.interests import sample_texts, write_interests
+from trialigngr.enrich.mining import sample_texts, write_interests
 from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError

@@ -81,7 +81,7 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
     names = [stage.name for stage in wanted]
     with alone(folder):
         check_generators(recipe, wanted, here=not recipe.ray.address)
-        plans = _tried_again(recipe, folder, planned, names)
+        plans = _tried_again(recipe, planned, names)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(recipe, source, folder, seeds)
@@ -92,16 +92,14 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
             finish(recipe, folder, seeds)
 
 
-def _tried_again(
-    recipe: Recipe, folder: Path, planned: Callable[[], list[list[Stage]]], names: Sequence[str]
-) -> list[list[Stage]]:
+def _tried_again(recipe: Recipe, planned: Callable[[], list[list[Stage]]], names: Sequence[str]) -> list[list[Stage]]:
     """Return the plans after finished stages asked again about items that failed and may be tried once more.
 
     Each changes what those after it are made from, so they are planned anew.
     """
     for name in (name for name in ASKING if name in names):
         (stage,) = (stage for stage in planned()[0] if stage.name == name)
-        if stage.status() == "done" and (failed := to_try_again(recipe, folder, name)):
+        if stage.status() == "done" and (failed := to_try_again(recipe, stage)):
             log(f"{name}: {failed} items that failed before are tried again")
             stage.make_again()
     return planned()

@@ -16,7 +16,8 @@ from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests, write_interests
+from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.evaluate.figures import EvaluateSettings

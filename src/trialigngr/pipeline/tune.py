@@ -40,45 +40,53 @@ class Trial:
     problem: str = ""
 
 
-def tune(
-    name: str,
-    data: Path | None,
-    out: Path,
-    over: Sequence[str],
-    *,
-    trials: int = 20,
-    changes: Sequence[str] = (),
-    seed: int = 0,
-) -> list[Trial]:
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a recipe with ``changes``, and ``over``, of the form ``a.b=[value, value]``.
+
+    The recipe as it is comes first, then ``trials`` of all combinations in random order (all, where there are no more).
+    """
+
+    name: str
+    over: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+    trials: int = 20
+    seed: int = 0
+
+    @property
+    def stage(self) -> str:
+        """The stage that is tuned: where only SASRec's settings vary, only SASRec is trained."""
+        return "sasrec" if all(text.strip().startswith("sasrec.") for text in self.over) else "model"
+
+    def recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
+        """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
+        fit."""
+        if self.trials < 1:
+            raise RecipeError(f"trials = {self.trials}: try at least one.")
+        tried = [(), *_combinations([_values(text) for text in self.over], self.trials, self.seed)]
+        return [(one, _recipe(self.name, (*self.changes, *one), self.stage)) for one in tried]
+
+
+def tune(search: Search, data: Path | None, out: Path) -> list[Trial]:
     """Try settings of a recipe on validation targets, write ``trials.json`` and ``best.toml``, return the best first.
 
-    ``over`` are ``a.b=[value, value]``; the recipe as it is comes first, then ``trials`` of all combinations in random
-    order (all, where there are no more). Where only SASRec's settings vary, only SASRec is trained. Test targets are
-    never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is trained.
+    Test targets are never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is
+    trained.
     """
-    stage, recipes = _recipes(name, over, trials, changes, seed)
+    recipes = search.recipes()
     found: list[Trial] = []
     with alone(out / "run"):
         for number, (tried, recipe) in enumerate(recipes, 1):
             told = " ".join(tried) or "the recipe as it is"
             log(f"trial {number} of {len(recipes)}{_left(found, len(recipes))}: {told}")
-            found.append(_trial(tried, recipe, data, out, stage))
-            _write_best(name, out, found, recipes)
+            found.append(_trial(tried, recipe, data, out, search.stage))
+            _write_best(search.name, out, found, recipes)
     return ordered(found)
 
 
-def search_costs(
-    name: str,
-    data: Path | None,
-    out: Path,
-    over: Sequence[str],
-    *,
-    trials: int = 20,
-    changes: Sequence[str] = (),
-    seed: int = 0,
-) -> list[Cost]:
-    """Return what language models are still to be asked by a search with these words; catalogues are made for it."""
-    stage, recipes = _recipes(name, over, trials, changes, seed)
+def search_costs(search: Search, data: Path | None, out: Path) -> list[Cost]:
+    """Return what language models are still to be asked by a search; catalogues are made for it."""
+    recipes = search.recipes()
     if not any(may_cost(recipe) for _, recipe in recipes):
         return []
     found, looked = dict[str, Cost](), set[str]()
@@ -86,7 +94,7 @@ def search_costs(
         for tried, recipe in recipes:
             plan = {own.name: own for own in stages(recipe, data, out / "run", 0)}
             last = plan["interests"].fingerprint
-            if last in looked or "interests" not in _needed(plan, plan[stage]):
+            if last in looked or "interests" not in _needed(plan, plan[search.stage]):
                 continue
             looked.add(last)
             write_recipe(recipe, data, out / "run", 1)
@@ -100,18 +108,6 @@ def search_costs(
                 continue  # is told when this trial's turn comes
             found |= {plan[cost.stage].fingerprint: cost for cost in costs(recipe, out / "run")}
     return list(found.values())
-
-
-def _recipes(
-    name: str, over: Sequence[str], trials: int, changes: Sequence[str], seed: int
-) -> tuple[str, list[tuple[tuple[str, ...], Recipe]]]:
-    """Return the stage that is tuned, and the changes and the recipe of every trial."""
-    if trials < 1:
-        raise RecipeError(f"trials = {trials}: try at least one.")
-    space = [_values(text) for text in over]
-    stage = "sasrec" if all(key.startswith("sasrec.") for key, _ in space) else "model"
-    tried = [(), *_combinations(space, trials, seed)]
-    return stage, [(one, _recipe(name, (*changes, *one), stage)) for one in tried]
 
 
 def _left(found: Sequence[Trial], trials: int) -> str:
