@@ -1,5 +1,8 @@
 """The drawn shop without CMSA, without MDIM, without either, and with fewer tasks: three seeds, paired on users.
 
+All train for the same number of steps; with fewer tasks, one more run sees as many next-item examples (T3) as the
+whole does, and no more.
+
 A seed is that of SIDs and model; the shop stays the same. In the control, looks and interests were shuffled among the
 items after the log was made, so that captions and interests are true of nothing. ``TRIALIGNGR_BENCH_RUNS`` names a
 folder to work in; what is finished there is kept. ``TRIALIGNGR_BENCH_STEPS`` cuts training for a trial.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from benchmarks.harness import Check
 from trialigngr.evaluate.targets import ITEM, TargetRanks
 from trialigngr.metrics.intervals import Estimate, Floats, paired
 from trialigngr.pipeline.running import run
+from trialigngr.recipes.recipe import read_recipe
 
 SEEDS = (0, 1, 2)
 METRIC = "HR@10"
@@ -32,6 +37,7 @@ VARIANTS = {
 }
 """What is run → the layers that are laid over the demonstration's recipe."""
 GAINS = ((WHOLE, NEITHER), ("CMSA alone", NEITHER), ("MDIM alone", NEITHER), (WHOLE, "T1 to T6"), (WHOLE, "T3"))
+FEWER = ("T1 to T6", "T3")
 SHUFFLED = ("shop.shuffle_looks=true", "shop.shuffle_interests=true")
 
 
@@ -40,6 +46,7 @@ def measure() -> list[Check]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(os.environ.get("TRIALIGNGR_BENCH_RUNS", scratch))
         true = {name: _tested(folder / "shop", name) for name in VARIANTS}
+        alike = {name: _tested(folder / "alike", name, _alike(name), SEEDS[:1]) for name in FEWER}
         control = {name: _tested(folder / "shuffled", name, SHUFFLED) for name in (WHOLE, NEITHER)}
     checks = []
     for name, without in GAINS:
@@ -47,17 +54,35 @@ def measure() -> list[Check]:
         checks.append(
             Check(f"{name} − {without}: {METRIC} {_told(gain)}", gain.value, "interval above 0", gain.low > 0)
         )
+    for name, tested in alike.items():
+        gain = _gain(true[WHOLE][:1], tested)
+        words = f"{WHOLE} − {name}, as many T3 examples, one seed: {METRIC} {_told(gain)}"
+        checks.append(Check(words, gain.value, "interval above 0", gain.low > 0))
     gain = _gain(control[WHOLE], control[NEITHER])
     checks.append(Check(f"shuffled: {WHOLE} − {NEITHER}: {_told(gain)}", gain.value, "not above 0", gain.low <= 0))
     return checks
 
 
-def _tested(folder: Path, name: str, changes: tuple[str, ...] = ()) -> list[TargetRanks]:
+def _alike(name: str) -> tuple[str, ...]:
+    """Return the change that gives a variant as many examples of T3 as the whole recipe has."""
+    (steps, share), (_, own) = (_t3(f"trialigngr-demo{VARIANTS[one]}") for one in (WHOLE, name))
+    return (f"train.max_steps={round(steps * share / own)}",)
+
+
+def _t3(recipe: str) -> tuple[int, float]:
+    """Return a recipe's steps, and the share of them that are of T3."""
+    read = read_recipe(recipe)
+    assert read.train.max_steps is not None
+    weights = read.tasks.weight_of()
+    return read.train.max_steps, weights["sids_to_sid"] / sum(weights.values())
+
+
+def _tested(folder: Path, name: str, changes: tuple[str, ...] = (), seeds: Sequence[int] = SEEDS) -> list[TargetRanks]:
     """Return the test ranks of a variant, one a seed."""
     steps = os.environ.get("TRIALIGNGR_BENCH_STEPS")
     cut = (f"train.max_steps={steps}", f"train.validate_every={steps}") if steps else ()
-    kept = [folder / f"{name}-{seed}.parquet" for seed in SEEDS]
-    for seed, path in zip(SEEDS, kept, strict=True):
+    kept = [folder / f"{name}-{seed}.parquet" for seed in seeds]
+    for seed, path in zip(seeds, kept, strict=True):
         if not path.exists():
             out = folder / name
             run(
