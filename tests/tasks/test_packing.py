@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tests.tasks.conftest import World
-from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import plain_rows
 from trialigngr.tasks.packing import Branch, Sheet, passes
 from trialigngr.tasks.task import TASKS
@@ -171,11 +170,11 @@ def test_a_sheet_longer_than_a_pass_gets_one_of_its_own():
     assert [len(part.tokens_T) for part in passes([7], sheets, 10)] == [52, 6]
 
 
-@pytest.mark.parametrize("more", [{"sliding_window": 4}, {"softcap": 30.0}])
-def test_attention_that_is_not_plain_is_refused(more: dict[str, float]):
+@pytest.mark.parametrize("more", [{"s_aux": torch.zeros(2)}, {"softcap": 30.0}])
+def test_attention_that_is_not_plain_is_refused(more: dict[str, Any]):
     (part,) = passes([7], [Sheet([1] * 9, [Branch(9, [9], [5])])], 99)
     heads = torch.zeros(1, 2, len(part.tokens_T), 4)
-    with pytest.raises(RecipeError, match="not plain causal attention"):
+    with pytest.raises(ValueError, match="a soft cap or sinks"):
         attention.attend(None, heads, heads, heads, None, layout=Layout.of(part, CPU), scaling=0.5, **more)
 
 

@@ -145,6 +145,19 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
     assert all(torch.isfinite(value).all() for value in weights(again).values())
 
 
+def test_gradients_are_clipped():
+    trainer, norms = toy(clip=0.01), list[float]()
+    step = trainer.optimizer.step
+
+    def seen() -> None:
+        norms.append(float(torch.nn.utils.get_total_norm([one.grad for one in trainer.parameters.values()])))
+        step()
+
+    trainer.optimizer.step = seen  # type: ignore[method-assign]
+    trainer.train_step(0, *trainer.mixture.batch(0))
+    assert norms == [pytest.approx(0.01, rel=1e-3)]
+
+
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
     trainer = toy()
     before = weights(trainer)

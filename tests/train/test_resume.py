@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.train.test_loop import equal, lines, weights
 from tests.train.toy import STEPS, toy
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train import checkpoint as checkpoints
 from trialigngr.train.checkpoint import clear, load_checkpoint, save_checkpoint
 
@@ -202,3 +203,15 @@ def test_the_journal_is_json_lines(tmp_path: Path, unbroken: Unbroken):
     for line in unbroken.lines:
         assert json.loads(json.dumps(line)) == line
         assert list(line) == ["step", "loss", "valid", "rate", "tokens", "seconds"]
+
+
+def test_a_checkpoint_of_another_model_is_a_sentence(tmp_path: Path) -> None:
+    trainer = toy(max_steps=2)
+    trainer.fit(tmp_path)
+    trainer.model.resize_token_embeddings(trainer.model.config.vocab_size + 3, mean_resizing=False)
+    before = weights(trainer)
+    for value in trainer.model.parameters():
+        torch.nn.init.zeros_(value)
+    with pytest.raises(ArtifactError, match=r"checkpoint-0+2 is of another model: .*embed.* is .* there and .* here"):
+        load_checkpoint(tmp_path, trainer.model, trainer.optimizer)
+    assert equal(weights(trainer), {name: torch.zeros_like(value) for name, value in before.items()})

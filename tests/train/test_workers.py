@@ -57,7 +57,10 @@ def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: 
     for one, other in zip(ours, theirs, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert (one["step"], one["tokens"]) == (other["step"], other["tokens"])
-    # What the first process kept opens here.
+        assert other["valid"]["NDCG@10"] == pytest.approx(one["valid"]["NDCG@10"], abs=1e-2)
+    # What the first process kept is what one process keeps, and opens here.
+    theirs, ours = (load_file(folder / "best.safetensors") for folder in (pair / name, tmp_path))
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
     load_best(pair / name, alone.model)
     theirs, ours = (load_file(only(folder) / "state.safetensors") for folder in (pair / name, tmp_path))
     assert {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in ours.items()}

@@ -31,6 +31,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "idle": {"batch_size": 1},
     # Two examples are two sheets of T1, one of T3: here too one worker has nothing to do at times.
     "shared": {"shard": True, "ema": 0.5, "batch_size": 2},
+    "level": {"shard": True, "softmax": "level"},
 }
 """What two processes train: by name, settings. One with an average is killed on its way and goes on."""
 
@@ -72,6 +73,10 @@ def toy(
     backbone = build_backbone(BackboneSettings(**small), all_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
+    if changes.get("softmax") == "level":
+        level_V = torch.zeros(backbone.model.config.vocab_size, dtype=torch.long)
+        level_V[backbone.sid_ids] = torch.arange(1, len(SIZES) + 1).repeat_interleave(torch.tensor(SIZES))
+        more = {"level_V": level_V} | (more or {})
     given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
     return Trainer(
         settings(**changes), backbone, tasks, TaskSettings(weights=weights or {}), given, seed=0, **(more or {})

@@ -21,6 +21,7 @@ from trialigngr.decode.context import Context, Prompts
 from trialigngr.decode.filters import Filters, Masks, Rows
 from trialigngr.decode.head import Normalisation, level_logits
 from trialigngr.foundation.device import Precision, autocast
+from trialigngr.models.fitness import GROWN, PROMPT, refuse_capped, refuse_narrow, refuse_unlike, tried
 from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
@@ -73,7 +74,8 @@ class BeamSearch:
 
     ``tokens_LK[l][c]`` is the token id of code c at level l; ``end_token`` stands for a SID that ends early.
     ``vocabulary`` normalises over the whole vocabulary, as `generate` does; ``catalogue`` over what may follow.
-    The model's generation_config is never read.
+    The model's generation_config is never read. The first search raises `RecipeError` for a model that branches over a
+    shared prompt are not right for.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class BeamSearch:
         tokens = [np.asarray(tokens_K, dtype=np.int64) for tokens_K in tokens_LK]
         self._levels = [Nodes.of(level, tokens[d], end_token, asks[d]) for d, level in enumerate(trie.levels)]
         self._counts = [trie.item_counts(depth) for depth in range(len(trie.levels))]
+        self._fit = False
 
     @property
     def levels(self) -> list[Nodes]:
@@ -114,8 +117,27 @@ class BeamSearch:
         device = self.model.device
         masks = None if filters is None else Masks(filters, self.trie, self._counts, device)
         with autocast(device, self.precision):
+            self._refuse_unfit(max(map(len, prompts)) + len(self._levels))
             leaves_BW, scores_BW = _Search(self, prompts, beams, masks).run()
         return Beams(torch.where(scores_BW > _NEVER, leaves_BW, -1).cpu().numpy(), scores_BW.cpu().numpy())
+
+    def _refuse_unfit(self, tokens: int) -> None:
+        refuse_narrow(self.model, tokens)
+        if not self._fit:
+            refuse_capped(self.model)
+            with tried(self.model):
+                logits = _both_ways(self.model)
+            refuse_unlike(self.model, *logits)
+        self._fit = True
+
+
+def _both_ways(model: Any) -> tuple[Tensor, Tensor]:
+    """Return the logits behind a prompt and behind two branches of it, grown as a search does and row by row."""
+    context, grown = Context(model, [PROMPT], len(GROWN)), torch.tensor([GROWN], device=model.device)
+    seen_1XS = torch.eye(len(GROWN), dtype=torch.bool, device=model.device)[None]
+    hidden_XD = torch.cat([context.last_BD, context.grow(grown, torch.zeros_like(grown), seen_1XS)[0]])
+    rows = [torch.tensor([[*PROMPT, *more]], device=model.device) for more in ([], *([token] for token in GROWN))]
+    return model.get_output_embeddings()(hidden_XD), torch.cat([model(row).logits[:, -1] for row in rows])
 
 
 def _asking(trie: Trie, normalisation: Normalisation) -> list[npt.NDArray[np.bool_]]:

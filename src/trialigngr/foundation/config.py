@@ -12,7 +12,7 @@ from trialigngr.foundation.errors import RecipeError, did_you_mean
 class Settings(BaseModel):
     """Base of every stage's settings. Unknown keys are refused; a docstring under a field is its help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

@@ -51,6 +51,8 @@ def train_model(parts: Parts, out: Path) -> Facts:
     sizes = parameter_counts(backbone.model)
     counts = {name: len(examples) for name, examples in tasks.items()}
     log(f"  {sizes['parameters']:,} parameters, {sizes['trained']:,} trained; examples by task: {counts}")
+    if recipe.model.lora.rank:
+        log(f"  rows of the vocabulary that are trained: {len(backbone.sid_ids):,}, those of the SID tokens")
     trainer = Trainer(
         recipe.train,
         backbone,
@@ -62,12 +64,14 @@ def train_model(parts: Parts, out: Path) -> Facts:
         level_V=_levels(parts, backbone) if recipe.train.softmax == "level" else None,
         trackers=_trackers(parts, out) if workers.first else (),
     )
-    facts = trainer.fit(out)
+    try:
+        facts = trainer.fit(out)
+    finally:
+        for tracker in trainer.trackers:
+            tracker.close()
     without = {f"items_without_{view}": views.missing(kind) for view, kind in WITHOUT.items()}
     facts |= {**sizes, "examples": counts, **without}
     if workers.first:
-        for tracker in trainer.trackers:
-            tracker.close()
         backbone.save(out)
         write_text_atomically(out / "README.md", card(parts, facts))
         clear(out)

@@ -19,6 +19,8 @@ def training_lines(recipe: Recipe, out: Path, rate: float | None) -> Iterator[st
         f"{size.memory / 1e9:.1f} GB per device: weights {size.weights / 1e9:.1f}, gradients and optimizer "
         f"{size.states / 1e9:.1f}, {recipe.train.pass_tokens:,} tokens at once {size.activations / 1e9:.1f}"
     )
+    if recipe.train.shard:
+        yield "             in shares: of weights, gradients and optimizer, each process holds its part of that"
     if not (out / "catalog" / MANIFEST).is_file():
         yield "             steps and tokens are known when the catalogue is done (run --until catalog)"
         return

@@ -168,13 +168,15 @@ class TaskSettings(Settings):
         usual = {name: weight for name, weight in self.weight_of().items() if name in examples}
         found = []
         for until, weights in [*given, (1.0, usual)]:
-            chances = {name: weights.get(name, 0.0) * self._size(count) for name, count in examples.items()}
+            chances = {name: weights.get(name, 0.0) * size for name, size in self._sizes(examples).items()}
             _refuse_weights(weights, chances)
             found.append((round(steps * until), chances))
         return found
 
-    def _size(self, examples: int) -> float:
-        return float(examples ** (1 / self.temperature)) if self.temperature else 1.0
+    def _sizes(self, examples: Mapping[str, int]) -> dict[str, float]:
+        """Return task name → how much its number of examples counts, the largest for 1."""
+        power, largest = 1 / self.temperature if self.temperature else 0.0, max(examples.values())
+        return {name: (count / largest) ** power for name, count in examples.items()}
 
 
 def _by_name(weights: Mapping[str, float]) -> dict[str, float]:

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
-from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.packing import Ints, Pass
 from trialigngr.train import flex
 
@@ -123,10 +122,8 @@ def attend(
     **more: Any,
 ) -> tuple[Tensor, None]:
     """Return what the T tokens of one pass attend to, [1, T, H, D], as `transformers` asks for it."""
-    if more.get("softcap") is not None or (more.get("sliding_window") or query.shape[2]) < query.shape[2]:
-        raise RecipeError(
-            "This backbone's attention is not plain causal attention (a window or a soft cap); use another."
-        )
+    if more.get("softcap") is not None or more.get("s_aux") is not None:
+        raise ValueError("its attention has a soft cap or sinks")
     # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
     query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, BlockMask):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train.shards import like, whole
 
 _BEST = "best.safetensors"
@@ -102,7 +103,10 @@ def _collected(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor] = NOTHING
 ) -> dict[str, Any] | None:
-    """Put the newest whole checkpoint into model, optimizer and average, and return its state; None without one."""
+    """Put the newest whole checkpoint into model, optimizer and average, and return its state; None without one.
+
+    Raises `ArtifactError` for a checkpoint of another model.
+    """
     for checkpoint in sorted(folder.glob("checkpoint-*"), reverse=True):
         try:
             state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
@@ -110,9 +114,20 @@ def load_checkpoint(
         except (OSError, ValueError, SafetensorError):
             log(f"  {checkpoint.name} is not whole and is left aside")
             continue
+        _refuse_other(checkpoint, tensors, trainable(model))
         _restore(tensors, model, optimizer, average)
         return state
     return None
+
+
+def _refuse_other(checkpoint: Path, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    kept = {key.removeprefix("weight."): tuple(value.shape) for key, value in tensors.items() if key[:7] == "weight."}
+    own = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    if differ := sorted(name for name in {*kept, *own} if kept.get(name) != own.get(name)):
+        raise ArtifactError(
+            f"{checkpoint} is of another model: {differ[0]} is {kept.get(differ[0], 'missing')} there and "
+            f"{own.get(differ[0], 'missing')} here. Delete {checkpoint.parent} to train from the beginning."
+        )
 
 
 def _restore(

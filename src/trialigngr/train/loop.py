@@ -28,7 +28,7 @@ from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.journal import Journal
-from trialigngr.train.loss import DevicePass, TargetLosses
+from trialigngr.train.loss import DevicePass, TargetLosses, refuse_unfit
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.shards import gathered, shard, whole
 from trialigngr.train.trackers import Tracker
@@ -67,16 +67,17 @@ class Trainer:
         if settings.attention == "flex" and self.device.type != "cuda":
             raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
         self.level_V = None if level_V is None else level_V.to(self.device)
-        self.losses = self._placed(TargetLosses(backbone.model))
+        self.losses = self._placed(TargetLosses(backbone.model), max(one.settings.max_length for one in drawn.values()))
         self.model = self.losses.model
         self.parameters = trainable(self.model)
         self.average = Average(self.parameters, settings.ema)
         self.optimizer = self._optimizer()
 
-    def _placed(self, losses: TargetLosses) -> TargetLosses:
-        if self.settings.shard:
-            return shard(losses, self.device, self.workers)
-        return losses.to(self.device)
+    def _placed(self, losses: TargetLosses, longest: int) -> TargetLosses:
+        placed = losses if self.settings.shard else losses.to(self.device)
+        with autocast(placed.model.device, self.settings.precision):
+            refuse_unfit(placed.model, longest)
+        return shard(losses, self.device, self.workers) if self.settings.shard else placed
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = list(self.parameters.values())
@@ -176,8 +177,8 @@ class Trainer:
         if not math.isfinite(value):
             raise TriAlignError(
                 f"The {what} of task {task.task.name} is not a number at step {step} (batch "
-                f"{self.mixture.number(step)} of that task); the last good checkpoint is kept. "
-                f"Run again with a smaller train.learning_rate (now {self.settings.learning_rate})."
+                f"{self.mixture.number(step)} of that task). The last good checkpoint stays until other settings begin "
+                f"training anew: lower train.learning_rate (now {self.settings.learning_rate})."
             )
 
     def _due(self, saved: float) -> bool:

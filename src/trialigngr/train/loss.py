@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from trialigngr.decode.head import level_logits
-from trialigngr.tasks.packing import Pass
-from trialigngr.train.attention import Layout
+from trialigngr.models.fitness import GROWN, PROMPT, refuse_capped, refuse_narrow, refuse_unlike, tried
+from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
+from trialigngr.train.attention import NAME, Layout
 from trialigngr.train.flex import block_mask
 
 Softmax = Literal["vocabulary", "level"]
@@ -48,15 +49,46 @@ def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None)
     level, and that of a word to the words; no other row of the output layer is computed. The model's attention must be
     `trialigngr.train.attention.NAME`.
     """
-    hidden_1TD = model.base_model(
-        input_ids=passed.tokens_1T, position_ids=passed.positions_1T, layout=passed.layout, use_cache=False
-    ).last_hidden_state
-    hidden_MD = hidden_1TD[0].index_select(0, passed.predict_place_M)
+    hidden_MD = _hidden(model, passed)
     at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
         return _losses(model, hidden_MD, passed.predict_token_M, level_V)
     pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
     return torch.cat([checkpoint(_losses, model, *piece, level_V, use_reentrant=False) for piece in pieces])
+
+
+def _hidden(model: Any, passed: DevicePass) -> Tensor:
+    """Return the hidden states [M, D] from which the targets are predicted."""
+    hidden_1TD = model.base_model(
+        input_ids=passed.tokens_1T, position_ids=passed.positions_1T, layout=passed.layout, use_cache=False
+    ).last_hidden_state
+    found: Tensor = hidden_1TD[0].index_select(0, passed.predict_place_M)
+    return found
+
+
+def refuse_unfit(model: Any, tokens: int) -> None:
+    """Raise `RecipeError` for a model that rows of ``tokens`` with a shared beginning would show other logits."""
+    refuse_capped(model)
+    refuse_narrow(model, tokens)
+    with tried(model), torch.no_grad():
+        logits = _both_ways(model)
+    refuse_unlike(model, *logits)
+
+
+def _both_ways(model: Any) -> tuple[Tensor, Tensor]:
+    """Return the logits of two short targets, behind a shared beginning and row by row."""
+    training, usual = model.training, model.config._attn_implementation
+    model.eval()
+    header, trunk = PROMPT[:1], PROMPT[1:]
+    sheet = Sheet(trunk, [Branch(cut, GROWN, GROWN[::-1]) for cut in (1, len(trunk))])
+    rows = [[*header, *trunk[: branch.cut], *branch.prompt, *branch.target] for branch in sheet.branches]
+    own = [model(torch.tensor([row], device=model.device)).logits[0, -1 - len(GROWN) : -1] for row in rows]
+    model.set_attn_implementation(NAME)
+    (passed,) = passes(header, [sheet], len(PROMPT) + 8)
+    ours_MV = model.get_output_embeddings()(_hidden(model, DevicePass.of(passed, model.device)))
+    model.set_attn_implementation(usual)
+    model.train(training)
+    return ours_MV, torch.cat(own)
 
 
 class TargetLosses(nn.Module):

@@ -22,16 +22,24 @@ def shard(losses: TargetLosses, device: torch.device, workers: Workers) -> Targe
     """Return the losses with every parameter in shares; a layer is whole only while it computes (Zhao et al. 2023).
 
     The first worker keeps the given model as it is, in the memory of the CPU, for what is validated and written.
-    Raises `RecipeError` when there is one process alone.
+    Raises `RecipeError` when there is one process alone, or the model has no list of layers.
     """
     if workers.count == 1:
         raise RecipeError("train.shard shares the weights among processes, and there is one; start it with torchrun.")
     mesh = init_device_mesh(device.type, (workers.count,))
     shared = deepcopy(losses) if workers.first else losses
-    for layer in shared.model.base_model.layers:
+    for layer in _layers(shared.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(shared, mesh=mesh)
     return shared
+
+
+def _layers(model: Any) -> nn.ModuleList:
+    """Return the layers of a model, by whatever name: the list of as many modules as it says it has."""
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise RecipeError(f"train.shard finds no list of layers in a model of type {model.config.model_type!r}.")
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -1,0 +1,68 @@
+"""What shared prefixes and beams take for granted of a language model, and the refusal of one that is made otherwise.
+
+Both feed many continuations of one prompt at a time, each seeing the prompt and itself: that is right where attention
+is plain causal attention, and where logits are the output layer's of the last hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from trialigngr.foundation.errors import RecipeError
+
+CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+FURTHEST = 0.02
+"""Logits of small random models differ by a ten-thousandth of their spread from one way to the other; those of models
+that are made otherwise by a tenth and more."""
+FURTHEST_HALF = 0.1
+"""The same in 16 bits."""
+PROMPT, GROWN = [5, 6, 7, 8], [9, 3]
+"""What a model is tried on: a prompt, and tokens that each stand behind it."""
+
+
+def refuse_capped(model: Any) -> None:
+    """Raise `RecipeError` for a model that bends its scores or logits: on large ones alone, so no trial shows it."""
+    for name in CAPS:
+        if getattr(model.config, name, None) is not None:
+            raise _unfit(model, f"it has {name}")
+
+
+def refuse_narrow(model: Any, tokens: int) -> None:
+    """Raise `RecipeError` for a model that does not look back over so many tokens."""
+    for name in WINDOWS:
+        window = getattr(model.config, name, None)
+        if isinstance(window, int) and 0 < window < tokens:
+            raise _unfit(
+                model, f"its {name} of {window} is shorter than the {tokens} tokens of a prompt and its answer"
+            )
+
+
+def refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
+    """Raise `RecipeError` where logits are not those that the model gives when it is asked for one row at a time."""
+    ours, own = (logits.double() - logits.double().mean(-1, keepdim=True) for logits in (ours_XV, own_XV))
+    furthest = FURTHEST if own_XV.element_size() > 2 else FURTHEST_HALF
+    if not float((ours - own).norm()) <= furthest * float(own.norm()):
+        raise _unfit(model, "a try on a few tokens gave other logits than its own")
+
+
+@contextmanager
+def tried(model: Any) -> Iterator[None]:
+    """Say what a model that cannot even be tried is not fit for."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise _unfit(model, f"a try on a few tokens failed: {first}") from None
+
+
+def _unfit(model: Any, why: str) -> RecipeError:
+    return RecipeError(
+        f"A model of type {model.config.model_type!r} cannot be a backbone here: a prompt is read once for many "
+        f"answers, which is right for plain causal attention, and {why.rstrip('.')}. Take a Qwen2, Qwen3, Llama, "
+        "SmolLM2, Mistral or GPT-2 for model.name."
+    )
