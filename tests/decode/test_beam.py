@@ -101,6 +101,23 @@ def test_equals_hugging_face(models: dict[str, Any], name: str, unequal: bool):
         assert ours.scores_BW[0] == pytest.approx(scores, abs=1e-4)
 
 
+def test_of_five_levels_nothing_in_the_cache_is_copied(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(*_: Any) -> None:
+        raise AssertionError("a layer was copied")
+
+    monkeypatch.setattr(context._Layer, "_moved", moved)
+    codes_NL = np.random.default_rng(0).integers(0, 2, (24, 5)).astype(np.int32)
+    tokens_LK = [[10 + 2 * level, 11 + 2 * level] for level in range(5)]
+    model, trie = models["qwen"], Trie.from_codes(codes_NL)
+    beam = BeamSearch(model, trie, tokens_LK, END_TOKEN, "vocabulary", "fp32")
+    for prompt in prompts(LENGTHS):
+        found = beam([prompt], len(trie.levels[-1]))
+        for leaf, score in zip(found.leaves_BW[0], found.scores_BW[0], strict=True):
+            codes = codes_NL[trie.items_at(leaf)[0]]
+            sid = [tokens[code] for tokens, code in zip(tokens_LK, codes, strict=True)]
+            assert score == pytest.approx(scored(model, prompt, sid, None), abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["qwen, trained", "qwen3", "llama", "smollm2, trained"])
 def test_padded_and_packed_batches_equal_hugging_face(models: dict[str, Any], name: str) -> None:
     model, codes_NL, asked = models[name], catalogue(40, seed=1, unequal=True), prompts(LENGTHS)
@@ -194,10 +211,12 @@ def test_what_is_certain_is_not_asked(models: dict[str, Any]) -> None:
     """Under ``catalogue`` only nodes with several SIDs below them are fed; the rest of the others is certain."""
     codes_NL = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 2, 3], [2, 2, 2], [2, 3, 0]], dtype=np.int32)
     model, fed = models["qwen, trained"], []
+    beam = search(model, codes_NL, "catalogue")
+    beam(prompts((4,)), 1)  # the first search tries the model
     hook = model.base_model.register_forward_pre_hook(
         lambda _module, _args, given: fed.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
-    found = search(model, codes_NL, "catalogue")(prompts((4,)), 6)
+    found = beam(prompts((4,)), 6)
     hook.remove()
     assert fed == [(1, 4), (1, 2), (1, 1)], "the prompt; 0 and 2, for 1 has one SID; then 0 0 alone"
     assert np.exp(found.scores_BW[0]).sum() == pytest.approx(1, abs=1e-5)

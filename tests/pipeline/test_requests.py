@@ -33,6 +33,26 @@ def test_all_of_a_category_and_nothing_else_comes_back(run: Run) -> None:
         assert len(run.recommend(HISTORY, 2, category=category)) == min(2, len(members - set(HISTORY)))
 
 
+def test_only_what_is_named_comes_back(run: Run) -> None:
+    everything = ids(run.recommend(HISTORY, 100))
+    named = [*everything[3:30:4], HISTORY[0]]
+    assert ids(run.recommend(HISTORY, 100, only=named)) == [item for item in everything if item in named]
+    assert ids(run.recommend(HISTORY, 1, only=everything[-1:])) == everything[-1:]
+    assert ids(run.recommend(HISTORY, 100, only=named, deny=named[:2])) == [i for i in everything if i in named[2:]]
+    category = run.parts.catalog[run.parts.catalog.row(everything[3])].categories[0]
+    both = ids(run.recommend(HISTORY, 100, only=named, category=category))
+    assert both == [item for item in ids(run.recommend(HISTORY, 100, category=category)) if item in named]
+    assert set(ids(run.recommend([], 100, only=named))) == set(named)
+    assert run.recommend(HISTORY, 5, only=[]) == []
+    with pytest.raises(CatalogError, match="There is no item 'nobody'"):
+        run.recommend(HISTORY, 5, only=["nobody"])
+
+
+def test_more_than_there_are_is_all_there_are(run: Run) -> None:
+    everything = ids(run.recommend(HISTORY, 10**9, unseen=False))
+    assert sorted(everything) == sorted(run.parts.catalog.ids)
+
+
 def test_a_category_that_is_not_there(run: Run) -> None:
     with pytest.raises(CatalogError, match="There is no category 'Lamp'"):
         run.recommend(HISTORY, category="Lamp")
@@ -49,12 +69,14 @@ def test_everybody_at_once_is_each_alone(
     cli: Cli, run: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(everyone, "CHUNK", 16)
-    done = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "recs.parquet", "-k", 3)
+    k = run.recipe.evaluate.recommendations + 3
+    done = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "recs.parquet", "-k", k)
     assert done.code == 0, done.err
     table = pl.read_parquet(tmp_path / "recs.parquet")
     assert table["user_id"].unique(maintain_order=True).to_list() == run.parts.histories.user_ids
-    assert table.group_by("user_id").agg(pl.col("rank"))["rank"].to_list() == [[1, 2, 3]] * len(run.parts.histories)
-    alone = {user: ids(run.recommend_user(user, 3)) for user in run.parts.histories.user_ids[:12]}
+    ranks = table.group_by("user_id").agg(pl.col("rank"))["rank"].to_list()
+    assert ranks == [list(range(1, k + 1))] * len(run.parts.histories)
+    alone = {user: ids(run.recommend_user(user, k)) for user in run.parts.histories.user_ids[:12]}
     same = [table.filter(user_id=user)["item_id"].to_list() == found for user, found in alone.items()]
     assert sum(same) >= 10, "padding may turn near ties, no more"
     assert [path.name for path in tmp_path.iterdir()] == ["recs.parquet"]
@@ -104,7 +126,7 @@ def test_what_happens_otherwise_than_asked_is_said(cli: Cli, run: Run, tiny_run:
     assert nobody.err == "The history is empty: these are the most popular items.\n"
     assert [line.split()[1] for line in nobody.out.splitlines()] == ["popular"] * 2
     many = cli("recommend", tiny_run, "--history", ",".join(HISTORY), "-k", 90)
-    assert "k = 90 is more than decode.beams = 20: 90 beams are kept.\n" in many.err
+    assert f"k = 90 is more than decode.beams = 20: {len(run.parts.catalog)} beams are kept.\n" in many.err
     assert f"Only {len(run.parts.catalog) - 2} items are allowed and reachable; 90 were asked for." in many.err
     assert len(many.out.splitlines()) == len(run.parts.catalog) - 2
     assert cli("recommend", tiny_run, "--history", ",".join(HISTORY), "-k", 3).err == ""

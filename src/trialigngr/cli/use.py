@@ -30,6 +30,7 @@ _run = click.argument("run", type=click.Path(path_type=Path))
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
 @click.option("--deny", metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
+@click.option("--only", metavar="ID,ID,…", help="Items of which alone some may come back.")
 @click.option("--category", help="Recommend items of this category alone.")
 @click.option("--skip-unknown", is_flag=True, help="Leave items out of the history that the run does not know.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -45,6 +46,7 @@ def recommend(
     k: int,
     seen: bool,
     deny: str | None,
+    only: str | None,
     category: str | None,
     skip_unknown: bool,
     as_json: bool,
@@ -60,22 +62,21 @@ def recommend(
         raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
     if out is not None:
-        if deny or category or skip_unknown or by != "sid":
-            raise click.UsageError("--deny, --category, --skip-unknown and --by are for one user or history.")
+        if deny or only or category or skip_unknown or by != "sid":
+            raise click.UsageError("--deny, --only, --category, --skip-unknown and --by are for one user or history.")
         from trialigngr.pipeline.everyone import recommend_all
 
         click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen):,} users")
         return
+    allowed = {"deny": _ids(deny), "only": None if only is None else _ids(only), "category": category}
     if words is not None:
         if by != "sid":
             raise click.UsageError("--text and --look find items by their SIDs; --by title is for a history.")
         view = View.TITLE if text is not None else View.VISUAL
-        found = opened.find(words, k, view, deny=_ids(deny), category=category)
+        found = opened.find(words, k, view, **allowed)
     else:
         ids = opened.history_of(user) if user is not None else _ids(history)
-        found = opened.recommend(
-            ids, k, unseen=not seen, deny=_ids(deny), category=category, skip_unknown=skip_unknown, by=by
-        )
+        found = opened.recommend(ids, k, unseen=not seen, skip_unknown=skip_unknown, by=by, **allowed)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
         return

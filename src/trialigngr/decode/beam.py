@@ -26,6 +26,8 @@ from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
 _NEVER = float("-inf")
+ROOM = 8
+"""Steps that room is kept for from the start. Titles are longer, and beams over them are certain long before."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class _Search:
     def __init__(self, search: BeamSearch, prompts: Prompts, beams: int, masks: Masks | None) -> None:
         self.model, self.levels, self.normalisation = search.model, search.levels, search.normalisation
         self.beams, self.masks = beams, masks
-        self.context = Context(self.model, prompts, beams * min(len(self.levels) - 1, 3))
+        self.context = Context(self.model, prompts, beams * min(len(self.levels) - 1, ROOM))
         # The slots of each beam's ancestors among the grown tokens.
         self.path_BWS = torch.empty(len(prompts), beams, 0, dtype=torch.long, device=self.model.device)
 

@@ -53,7 +53,8 @@ class Recommender:
 
     def after(self, prompt: list[int], k: int, allowed: Filter | Rows | None = None) -> Ranking:
         """Return the best k items after a prompt. Where k is more than the beams, k beams are kept."""
-        found = self.search([prompt], max(self.settings.beams, k), [allowed])
+        beams = min(max(self.settings.beams, k), len(self.search.trie.levels[-1]))
+        found = self.search([prompt], beams, [allowed])
         return self._ranking(found.leaves_BW[0], found.scores_BW[0], as_filter(allowed), k)
 
     def _ranking(self, leaves_W: Rows, scores_W: npt.NDArray[np.float32], allowed: Filter, k: int) -> Ranking:

@@ -38,7 +38,7 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
     users = users[histories.lengths[users] > 0]
     offered = {batch.name: "" for batch in offer.parts.batches} | {f"-{item}": "" for item in offer.parts.withdrawn}
     wanted = fingerprint(
-        "everyone",
+        "everyone of k",
         {"k": k, "unseen": unseen, "decode": settings.model_dump(mode="json")},
         {"model": run.manifest("model").fingerprint, **offered},
     )
@@ -68,4 +68,4 @@ def _recommended(offer: Offer, users: Rows, k: int, unseen: bool, settings: Deco
     recommender = Recommender(own.search, own.prompt, settings)
     beams = recommender.all_beams([rows[-parts.recipe.prompt.history_cap :] for rows in taken], banned)
     behind = Targets(users, parts.histories.lengths[users])
-    return recommendations(parts, recommender.rankings(beams, k, banned), behind).drop("position")
+    return recommendations(parts, recommender.rankings(beams, k, banned), behind, k).drop("position")

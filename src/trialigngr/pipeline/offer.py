@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Literal
 
 import numpy as np
@@ -37,12 +37,14 @@ class Recommendation:
 class Request:
     """What may come back, and how it is found.
 
-    ``unseen`` leaves out what the history has, ``deny`` what is named; of a ``category`` only items that bear it come
-    back. ``by`` says whether the model writes SIDs (T3, T4) or titles (T5, T6).
+    ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
+    than what is named comes back, with a ``category`` nothing that does not bear it. ``by`` says whether the model
+    writes SIDs (T3, T4) or titles (T5, T6).
     """
 
     unseen: bool = True
     deny: Sequence[str] = ()
+    only: Sequence[str] | None = None
     category: str | None = None
     skip_unknown: bool = False
     by: By = "sid"
@@ -138,12 +140,15 @@ class Offer:
         return self._told(self.recommender.after(asked, k, allowed))
 
     def _allowed(self, seen: Rows, request: Request) -> Filter:
-        denied = np.array([self.parts.catalog.row(item_id) for item_id in request.deny], dtype=np.int64)
-        only = self._titled if request.by == "title" else None
-        if request.category is not None:
-            members = self._members(request.category)
-            only = members if only is None else np.intersect1d(only, members)
-        return Filter(np.concatenate([seen, denied, self.parts.withdrawn_rows]), only)
+        denied = np.concatenate([seen, self._rows(request.deny), self.parts.withdrawn_rows])
+        titled = self._titled if request.by == "title" else None
+        members = None if request.category is None else self._members(request.category)
+        named = None if request.only is None else self._rows(request.only)
+        given = [rows for rows in (titled, members, named) if rows is not None]
+        return Filter(denied, reduce(np.intersect1d, given) if given else None)
+
+    def _rows(self, item_ids: Sequence[str]) -> Rows:
+        return np.unique(np.array([self.parts.catalog.row(item_id) for item_id in item_ids], dtype=np.int64))
 
     def _members(self, category: str) -> Rows:
         if category not in self._of_category:
@@ -153,10 +158,10 @@ class Offer:
 
     def beams_for(self, k: int) -> int:
         """Return the beams that k items take: k where that is more than ``decode.beams``, which is said."""
-        beams = self.parts.recipe.decode.beams
-        if k > beams:
-            log(f"k = {k} is more than decode.beams = {beams}: {k} beams are kept.")
-        return max(beams, k)
+        beams, most = self.parts.recipe.decode.beams, min(k, len(self.parts.catalog))
+        if most > beams:
+            log(f"k = {k} is more than decode.beams = {beams}: {most} beams are kept.")
+        return max(beams, most)
 
     def _trained_for(self, what: str, fits: Callable[[Task], bool]) -> Task:
         trained = read_manifest(self.parts.own / "model").facts["examples"]

@@ -65,7 +65,8 @@ def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, o
         listed[baseline.name] = {way: rows_MR for way, (_, rows_MR) in found.items()}
     TargetRanks.of(parts.histories, targets, parts.catalog.ids, every).save(out / f"{name}.parquet")
     if name == "test":
-        recommendations(parts, plain, targets).write_parquet(out / "recommendations.parquet")
+        most = parts.recipe.evaluate.recommendations
+        recommendations(parts, plain, targets, most).write_parquet(out / "recommendations.parquet")
     return TargetLists(listed)
 
 
@@ -97,10 +98,10 @@ def baselines(parts: Parts) -> list[Ranker]:
     return [make[name]() for name in parts.recipe.evaluate.baselines]
 
 
-def recommendations(parts: Parts, rankings: list[Ranking], targets: Targets) -> pl.DataFrame:
-    """Return one row a recommended item: user_id, position (the target's in the history), rank, item_id, score."""
+def recommendations(parts: Parts, rankings: list[Ranking], targets: Targets, most: int) -> pl.DataFrame:
+    """Return one row a recommended item, ``most`` of each ranking: user_id, position (the target's in the history),
+    rank, item_id, score."""
     ids, users = parts.catalog.ids, parts.histories.user_ids
-    most = parts.recipe.evaluate.recommendations
     lengths = [min(most, len(ranking.rows)) for ranking in rankings]
     return pl.DataFrame(
         {
