@@ -30,8 +30,8 @@ class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
 
     name: str = "scratch"
-    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model, by name or folder
-    (``packaged/smollm2``: SmolLM2-135M-Instruct from a package)."""
+    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
+    attention, by name or folder (``packaged/smollm2``: SmolLM2-135M-Instruct from a package)."""
     layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
     width: int = Field(256, ge=2)
