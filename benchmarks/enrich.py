@@ -18,7 +18,7 @@ import polars as pl
 from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
-from trialigngr.enrich.asking import key_of
+from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.chat_protocol import body_for, schema_for
 from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import load_interests
@@ -107,7 +107,7 @@ def _resume(root: Path) -> list[Check]:
     folder.mkdir()
     inquiry = Mining(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
     recorded = SETTINGS.identity("openai")[1]
-    keys = [key_of(inquiry.origin, recorded, *inquiry.content(number)) for number in range(ITEMS)]
+    keys = [row.key for row in rows_of(inquiry, recorded, range(ITEMS))]
     said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}]}'
     with Ledger(folder / "ledger.sqlite") as ledger:
         for first in range(0, ITEMS, 10_000):

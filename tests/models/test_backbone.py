@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -205,7 +208,8 @@ def test_dropout_keeps_the_expectation(rate: float):
     class Block(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.mlp = torch.nn.Identity()
+            self.config = SimpleNamespace(num_hidden_layers=1)
+            self.embed_tokens, self.self_attn, self.mlp = (torch.nn.Identity() for _ in range(3))
 
     block = Block()
     add_dropout(block, rate)
@@ -218,6 +222,12 @@ def test_dropout_keeps_the_expectation(rate: float):
     assert kept.unique().numel() == 1
     block.eval()
     assert torch.equal(block.mlp(torch.ones(3, 4)), torch.ones(3, 4))
+
+
+def test_dropout_that_would_miss_blocks_is_a_sentence() -> None:
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=8, n_layer=2, n_head=2))
+    with pytest.raises(RecipeError, match="does not find every block of a model of type 'gpt2'"):
+        add_dropout(model, 0.1)
 
 
 def test_dropout_drops_what_blocks_add_and_lets_gradients_through():

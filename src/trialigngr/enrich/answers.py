@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from html import unescape
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
@@ -83,6 +84,7 @@ def refuse_other_script(texts: Sequence[str], script: str) -> None:
         raise AnswerError(f"the answer must be written in {script} letters")
 
 
+@lru_cache(8192)
 def generic(tag: str) -> bool:
     """Say whether every word of the tag fits any item."""
     words = re.findall(r"\w+", tag.casefold())
@@ -91,7 +93,7 @@ def generic(tag: str) -> bool:
 
 def _json_object(answer: str) -> dict[str, Any]:
     _refuse_long(answer)
-    fenced = _FENCE.match(answer.strip())
+    fenced = _FENCE.match(answer.strip()) if "```" in answer else None
     try:
         body = json.loads(fenced[1] if fenced else answer)
     except (ValueError, RecursionError):
@@ -117,6 +119,12 @@ def _plain(text: str) -> str:
 def _tag(value: object) -> str:
     if not isinstance(value, str):
         raise AnswerError("a tag must be text")
+    return _cleaned(value)
+
+
+# Few tags are said of many items.
+@lru_cache(8192)
+def _cleaned(value: str) -> str:
     text = _plain(value)
     if not text.isascii():
         text = "".join(one if unicodedata.category(one) not in ("So", "Sk", "Cs") else " " for one in text)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, repeat, tee
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,10 +24,11 @@ CLAIMED = 32
 """Most rows that are claimed by one write."""
 
 
-def key_of(origin: Origin, settings: Mapping[str, Any], *content: str) -> bytes:
-    """Return 16 bytes that stand for all that an answer depends on: who answers, how, and the hashed content."""
-    body = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings), content], sort_keys=True)
-    return sha256(body.encode()).digest()[:16]
+def keys_of(origin: Origin, settings: Mapping[str, Any]) -> Callable[[tuple[str, ...]], bytes]:
+    """Return what turns a content into 16 bytes that stand for all that an answer depends on: who answers, how, and
+    the hashed content."""
+    who = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings)], sort_keys=True)[:-1]
+    return lambda content: sha256(f"{who}, {json.dumps(content)}]".encode()).digest()[:16]
 
 
 class Inquiry(Protocol):
@@ -40,8 +41,8 @@ class Inquiry(Protocol):
         """How many letters a question has beside its content, about."""
         ...
 
-    def content(self, number: int) -> tuple[str, ...] | None:
-        """Return all that the answer about an item depends on; None where there is nothing to ask."""
+    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...] | None]:
+        """Yield all that the answer about each item depends on; None where there is nothing to ask."""
         ...
 
     def question(self, number: int) -> Question:
@@ -71,23 +72,26 @@ def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
             path.unlink()
 
 
-def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> list[Kept | None]:
-    """Return what is kept about each of ``total`` items, asking for what is not there yet; None where there is nothing
-    to ask."""
+def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> Iterator[Kept | None]:
+    """Yield what is kept about each of ``total`` items, after asking for what is not there yet; None where there is
+    nothing to ask."""
     rows = list(rows_of(inquiry, generator.settings, range(total)))
     Asking(desk, generator, inquiry).all(rows, what)
-    kept: list[Kept | None] = [None] * total
-    for row, one in zip(rows, desk.ledger.kept(row.key for row in rows), strict=True):
-        kept[row.number] = one
-    return kept
+    kept, number = desk.ledger.kept(row.key for row in rows), 0
+    for row, one in zip(rows, kept, strict=True):
+        yield from repeat(None, row.number - number)
+        yield one
+        number = row.number + 1
+    yield from repeat(None, total - number)
 
 
 def rows_of(inquiry: Inquiry, settings: Mapping[str, Any], numbers: Iterable[int]) -> Iterator[Row]:
     """Yield what can be asked about the items."""
-    for number in numbers:
-        content = inquiry.content(number)
+    first, second = tee(numbers)
+    key = keys_of(inquiry.origin, settings)
+    for number, content in zip(first, inquiry.contents(second), strict=True):
         if content is not None:
-            yield Row(number, key_of(inquiry.origin, settings, *content))
+            yield Row(number, key(content))
 
 
 def paid_facts(ledger: Ledger, inquiry: Inquiry) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +22,13 @@ from trialigngr.enrich.ledger import Kept, Origin
 from trialigngr.enrich.models import MODELS, look
 from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.spread import spread
+from trialigngr.enrich.table import table_of
 from trialigngr.enrich.text import ItemText, item_text
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 FILE = "captions.parquet"
+SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}
 CHUNK = 64
 
 
@@ -110,10 +113,11 @@ class Captioning:
         """How many letters the system message has."""
         return len(self.prompt.system) if self.prompt else 0
 
-    def content(self, number: int) -> tuple[str, ...] | None:
-        """Return what the caption of an item depends on; None without a picture."""
-        picture = self.catalog.picture_content(number)
-        return None if picture is None else (self._text(number), picture)
+    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...] | None]:
+        """Yield what the caption of each item depends on; None without a picture."""
+        for number in numbers:
+            picture = self.catalog.picture_content(number)
+            yield None if picture is None else (self._text(number), picture)
 
     def question(self, number: int) -> Question:
         """Return the question about an item's picture; raise `PictureError` when it cannot be used."""
@@ -148,32 +152,25 @@ def write_captions(
     ``problem`` says why. What a language model wrote is kept in ``ledger``, so that it is paid for once.
     """
     if settings.generator == NOBODY:
-        return _write(catalog, [None] * len(catalog), NOBODY, out)
+        return _write(catalog, repeat(None, len(catalog)), NOBODY, out)
     calls = calls or CallSettings()
     start = partial(start_captioner, settings, calls)
     with closing(spread(start, settings, calls, ray)) as generator:
         inquiry = Captioning(settings, catalog, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Describing pictures")
-            said = [one and Kept(one.text and inquiry.said(one.text), one.problem) for one in kept]
+            said = (one and Kept(one.text and inquiry.said(one.text), one.problem) for one in kept)
             facts = _write(catalog, said, generator.name, out)
             return facts | paid_facts(book, inquiry) if inquiry.prompt else facts
 
 
-def _write(catalog: Catalog, kept: list[Kept | None], name: str, out: Path) -> dict[str, Any]:
-    captions = [one.text if one else None for one in kept]
+def _write(catalog: Catalog, kept: Iterable[Kept | None], name: str, out: Path) -> dict[str, Any]:
     not_had = catalog.kept.problems
-    table = pl.DataFrame(
-        {
-            "item_id": catalog.ids,
-            "caption": captions,
-            "generator": [None if caption is None else name for caption in captions],
-            "problem": [
-                one.problem if one else not_had.get(item_id) for item_id, one in zip(catalog.ids, kept, strict=True)
-            ],
-        },
-        schema={"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String},
+    rows = (
+        (item_id, one.text, one.text and name, one.problem) if one else (item_id, None, None, not_had.get(item_id))
+        for item_id, one in zip(catalog.ids, kept, strict=True)
     )
+    table = table_of(rows, SCHEMA)
     table.write_parquet(out / FILE)
     unusable = pl.col("problem").is_in(list(REASONS))
     return {

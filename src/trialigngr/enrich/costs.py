@@ -101,7 +101,7 @@ def _guessed(inquiry: Inquiry, settings: GeneratorSettings, numbers: list[int]) 
     some = numbers[:: len(numbers) // SAMPLE + 1]
     if not some:
         return 0.0, 0.0
-    contents = [content for number in some if (content := inquiry.content(number)) is not None]
+    contents = [content for content in inquiry.contents(some) if content is not None]
     letters = sum(len(content[0]) for content in contents) / len(contents) + inquiry.letters
     visual = (settings.long_side / VISUAL) ** 2 if inquiry.origin.stage == "captions" else 0
     return letters / CHARACTERS + visual, float(settings.max_tokens)

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from PIL import Image
 from pydantic import Field, field_validator
@@ -18,6 +19,7 @@ from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 
 LEDGER = "ledger.sqlite"
+T = TypeVar("T")
 LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
@@ -229,13 +231,8 @@ class Batches:
         """Let go of nothing."""
 
 
-def batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:
-    """Yield the questions ``size`` at a time."""
-    batch: list[Question] = []
-    for question in questions:
-        batch.append(question)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def batches(all_of_them: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield questions, or whatever, ``size`` at a time; the next are drawn when they are asked for."""
+    rest = iter(all_of_them)
+    while batch := list(islice(rest, size)):
         yield batch

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,16 @@ from pydantic import Field
 from trialigngr.catalog.pictures import count_reasons
 from trialigngr.enrich.answers import Tag
 from trialigngr.enrich.generator import GeneratorSettings
+from trialigngr.enrich.table import table_of
 
 FILE = "interests.parquet"
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "item_id": pl.String,
+    "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
+    "lifestyle": pl.String,
+    "generator": pl.String,
+    "problem": pl.String,
+}
 
 
 class InterestSettings(GeneratorSettings):
@@ -54,43 +61,39 @@ class Interests:
 
 
 def save_interests(
-    settings: InterestSettings,
-    ids: Sequence[str],
-    said: Sequence[Interests],
-    problems: Sequence[str | None],
-    name: str,
-    out: Path,
+    settings: InterestSettings, ids: Sequence[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
 ) -> dict[str, Any]:
-    """Write what was said about each item, and by whom; return the facts."""
-    rows = [_row(interests, settings.drop_low) for interests in said]
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
-        "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
-        "lifestyle": pl.String,
-    }
-    table = pl.DataFrame(rows, schema=schema).with_columns(
-        item_id=pl.Series(ids, dtype=pl.String),
-        generator=pl.lit(name),
-        problem=pl.Series(problems, dtype=pl.String),
+    """Write what was said about each item, or the problem for which nothing was, and by whom; return the facts."""
+    rows = (
+        (item_id, _kept(found, settings.drop_low), found.lifestyle, name, problem)
+        for item_id, (found, problem) in zip(ids, said, strict=True)
     )
-    table.select("item_id", "tags", "lifestyle", "generator", "problem").write_parquet(out / FILE)
-    return _facts(name, rows) | {"failed_answers": count_reasons(problems)}
+    table = table_of(rows, SCHEMA)
+    table.write_parquet(out / FILE)
+    return _facts(name, table)
 
 
-def _row(interests: Interests, drop_low: bool) -> dict[str, Any]:
-    kept = [tag._asdict() for tag in interests.tags if not (drop_low and tag.confidence == "low")]
-    return {"tags": kept, "lifestyle": interests.lifestyle}
+def _kept(found: Interests, drop_low: bool) -> list[dict[str, str]]:
+    return [
+        {"tag": one.tag, "confidence": one.confidence} for one in found.tags if not drop_low or one.confidence != "low"
+    ]
 
 
-def _facts(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    tags = Counter(tag["tag"] for row in rows for tag in row["tags"])
-    confidences = Counter(tag["confidence"] for row in rows for tag in row["tags"])
+def _facts(name: str, table: pl.DataFrame) -> dict[str, Any]:
+    tagged = table.filter(pl.col("tags").list.len() > 0)
+    tags = tagged.select(pl.col("tags").explode()).unnest("tags")
+    counts, confidences = (
+        tags.group_by(column, maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+        for column in ("tag", "confidence")
+    )
     return {
         "generator": name,
-        "items_without_tags": sum(not row["tags"] for row in rows),
-        "tags": tags.total(),
-        "distinct_tags": len(tags),
-        "most_frequent": dict(tags.most_common(10)),
-        "confidence": dict(confidences.most_common()),
+        "items_without_tags": len(table) - len(tagged),
+        "tags": len(tags),
+        "distinct_tags": len(counts),
+        "most_frequent": dict(counts.head(10).iter_rows()),
+        "confidence": dict(confidences.iter_rows()),
+        "failed_answers": count_reasons(table["problem"]),
     }
 
 

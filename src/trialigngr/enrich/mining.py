@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +69,13 @@ class Mining:
         chosen = len(self.prompt.choices) + self.vocabulary.letters if self.vocabulary else 0
         return len(self.prompt.system) + chosen
 
-    def content(self, number: int) -> tuple[str, ...]:
-        """Return the text that the interests of an item depend on."""
-        text = self._item(number)
-        if self.prompt is None:
-            return (json.dumps(text),)
-        chosen = (self.vocabulary.identity, self.prompt.choices) if self.vocabulary else ()
-        return (self.prompt.filled(text), *chosen)
+    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...]]:
+        """Yield the text that the interests of each item depend on."""
+        first, second = tee(numbers)
+        told = self.prompt.filled if self.prompt else json.dumps
+        chosen = (self.vocabulary.identity, self.prompt.choices) if self.prompt and self.vocabulary else ()
+        for number, item in zip(first, self.catalog.some(second), strict=True):
+            yield (told(item_text(item, self._caption(number))), *chosen)
 
     def question(self, number: int) -> Question:
         """Return the question about an item's text."""
@@ -86,7 +87,10 @@ class Mining:
         return Question(number, text, None, system, self.prompt.filled(text), choices)
 
     def _item(self, number: int) -> ItemText:
-        return item_text(self.catalog[number], self.captions[number] if self.settings.use_captions else None)
+        return item_text(self.catalog[number], self._caption(number))
+
+    def _caption(self, number: int) -> str | None:
+        return self.captions[number] if self.settings.use_captions else None
 
     def check(self, answer: str) -> None:
         """Raise `AnswerError` when an answer is not what the prompt asked for."""
@@ -143,7 +147,9 @@ def write_interests(
         inquiry = Mining(settings, catalog, captions, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Mining interests")
-            said = [inquiry.said(one.text) if one and one.text else Interests() for one in kept]
-            problems = [one.problem if one else None for one in kept]
-            facts = save_interests(settings, catalog.ids, said, problems, generator.name, out)
+            said = (
+                (inquiry.said(one.text) if one and one.text else Interests(), one.problem if one else None)
+                for one in kept
+            )
+            facts = save_interests(settings, catalog.ids, said, generator.name, out)
             return facts | paid_facts(book, inquiry) if inquiry.prompt else facts

@@ -21,6 +21,8 @@ LONGEST = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_2
 AGAIN = (files("trialigngr.enrich") / "again.txt").read_text("utf-8").strip()
 """What follows a question whose answer could not be used, with ``{problem}`` where the reason goes."""
 _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
+_SUSPECT = re.compile(r"[<>\[]")
+_AS_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def _digest(*parts: str) -> str:
 
 def as_data(item: ItemText) -> str:
     """Return the item as one line of JSON that holds no chat marker of any model, each part cut to its length."""
-    parts = {name: _harmless(text[: LONGEST[name]]) for name, text in item._asdict().items() if text}
-    return json.dumps(parts, ensure_ascii=False)
+    named = zip(item._fields, item, strict=True)
+    return _AS_JSON({name: _harmless(text[: LONGEST[name]]) for name, text in named if text})
 
 
 def _harmless(text: str) -> str:
     """Return the text without what could be read as a special token (``<|im_end|>``, ``</s>``, ``[INST]``)."""
+    if not _SUSPECT.search(text):
+        return text
     return _BRACKETED.sub(r"(\1)", text.replace("<", "‹").replace(">", "›"))
 
 

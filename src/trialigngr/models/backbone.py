@@ -25,6 +25,9 @@ from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 from trialigngr.packaged import smollm2
 
+DROPPED = ("embed_tokens", "self_attn", "mlp")
+"""Modules whose outputs `add_dropout` drops from, by their last names."""
+
 
 class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
@@ -182,10 +185,11 @@ def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbo
     return Backbone(model, tokenizer, sid_ids)
 
 
-def add_dropout(model: nn.Module, rate: float) -> None:
+def add_dropout(model: Any, rate: float) -> None:
     """Drop from the embeddings and from what every attention and feed-forward block adds (Vaswani et al. 2017, 5.4).
 
-    Done by hooks, so that the saved checkpoint is a plain model of its class.
+    Done by hooks, so that the saved checkpoint is a plain model of its class. Raises `RecipeError` where not all of
+    them bear the names that they have in a Qwen or a Llama.
     """
 
     def drop(module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -195,9 +199,13 @@ def add_dropout(model: nn.Module, rate: float) -> None:
             return (_dropped(output[0], rate), *output[1:])
         return _dropped(output, rate)
 
-    for name, module in model.named_modules():
-        if name.rsplit(".", 1)[-1] in ("embed_tokens", "self_attn", "mlp"):
-            module.register_forward_hook(drop)
+    found = [module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in DROPPED]
+    if len(found) != 1 + 2 * model.config.num_hidden_layers:
+        raise RecipeError(
+            f"model.dropout does not find every block of a model of type {model.config.model_type!r}; set it to 0."
+        )
+    for module in found:
+        module.register_forward_hook(drop)
 
 
 def _dropped(values: Tensor, rate: float) -> Tensor:
