@@ -92,8 +92,8 @@ def test_latex_has_the_spread_over_seeds(found: Comparison) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_how_much_sasrec_sees_is_told(found: Comparison, form: str) -> None:
     text = FORMATS[form](replace(found, protocol=PROTOCOL | {"sasrec_history": 50}))
-    assert "history ≤ 20 (sasrec ≤ 50), which" in text or '"sasrec_history": 50' in text
-    assert "sasrec ≤" not in FORMATS[form](found)
+    assert "history ≤ 20 (SASRec ≤ 50), which" in text or '"sasrec_history": 50' in text
+    assert "SASRec ≤" not in FORMATS[form](found)
 
 
 def test_a_run_without_a_slice_has_a_dash(found: Comparison) -> None:

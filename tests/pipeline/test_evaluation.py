@@ -123,7 +123,7 @@ def test_slices_are_matched_by_name(tiny_run: Path, copied_run: Path, cli: Cli) 
 def test_how_much_sasrec_sees_is_told(copied_run: Path, cli: Cli) -> None:
     few = tiny(evaluate__baselines=["sasrec"], sasrec__epochs=1, sasrec__length=7, sasrec__width=8)
     assert cli("run", "trialigngr-demo", "--out", copied_run, *few).code == 0
-    assert "history ≤ 20 (sasrec ≤ 7), which" in cli("evaluate", copied_run).out
+    assert "history ≤ 20 (SASRec ≤ 7), which" in cli("evaluate", copied_run).out
 
 
 def test_stages_of_different_runs_are_refused(tiny_run: Path, copied_run: Path, cli: Cli) -> None:

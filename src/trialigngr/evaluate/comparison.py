@@ -75,7 +75,7 @@ def protocol_lines(found: Comparison) -> list[str]:
     """Return what the figures mean, and where a run differs from the first."""
     said = found.protocol
     seeds = ", ".join(str(seed) for seed in said["seeds"])
-    longer = f" (sasrec ≤ {said['sasrec_history']})" if "sasrec_history" in said else ""
+    longer = f" (SASRec ≤ {said['sasrec_history']})" if "sasrec_history" in said else ""
     return [
         f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.baselines.sasrec import SasRec
 from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.paper import paper_rows
 from trialigngr.evaluate.targets import ITEM, TargetRanks
@@ -46,7 +47,7 @@ def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sli
         others[name] = test.values("model", ITEM, ks)
     others |= {system: first.values(system, ITEM, ks) for system in baselines}
     return Comparison(
-        said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if "sasrec" in baselines else {}),
+        said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if SasRec.name in baselines else {}),
         tuple(lines),
         _versus(first.values("model", ITEM, ks), others, metrics, first.users_M),
         tuple(metrics),
