@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,24 @@ def test_latex_is_escaped_and_marks_what_differs(found: Comparison) -> None:
     text = FORMATS["latex"](found)
     assert r"ours\_50\%|x & 0.2500 {\scriptsize" in text
     assert "popularity & 0.2500$^{*}$" in text
+
+
+def test_latex_has_the_spread_over_seeds(found: Comparison) -> None:
+    row = " & ".join([r"ours\_50\%|x, over seeds", *[r"0.2400 $\pm$ 0.0110 (2 seeds)"] * 4])
+    assert rf"{row} \\" in FORMATS["latex"](found).splitlines()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_how_much_sasrec_sees_is_told(found: Comparison, form: str) -> None:
+    text = FORMATS[form](replace(found, protocol=PROTOCOL | {"sasrec_history": 50}))
+    assert "history ≤ 20 (SASRec ≤ 50), which" in text or '"sasrec_history": 50' in text
+    assert "SASRec ≤" not in FORMATS[form](found)
+
+
+def test_a_run_without_a_slice_has_a_dash(found: Comparison) -> None:
+    part = replace(found.slices[0], figures={"ours": FIGURES, "other": {}})
+    text = FORMATS["markdown"](replace(found, slices=(part,)))
+    assert "| cold items (never in training) | 17 | other | – | – |" in text
 
 
 def test_json_holds_everything(found: Comparison) -> None:

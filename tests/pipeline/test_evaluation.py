@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,23 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr.evaluate.lists import TargetLists
 from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
+from trialigngr.pipeline.diagnose import diagnose
+from trialigngr.pipeline.oracle import against_exact
 from trialigngr.report.write import protocol_rows
 
 Cli = Callable[..., Done]
+
+
+@contextmanager
+def another_fingerprint(stage: Path) -> Iterator[None]:
+    """Change the fingerprint in a stage's manifest for a while, as if it had been copied from another run."""
+    before = (stage / "manifest.json").read_text("utf-8")
+    (stage / "manifest.json").write_text(json.dumps(json.loads(before) | {"fingerprint": "0" * 16}), "utf-8")
+    yield
+    (stage / "manifest.json").write_text(before, "utf-8")
 
 
 def body(run: Path) -> dict[str, Any]:
@@ -93,6 +106,39 @@ def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cl
     assert done.code == 0, done.err
     assert "run differs: beams 30" in done.out
     assert cli("compare", tiny_run, copied_run).out == done.out, "another word for it"
+
+
+def test_slices_are_matched_by_name(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
+    other = body(copied_run)
+    lost, *kept = other["slices"]
+    (copied_run / "metrics.json").write_text(json.dumps(other | {"slices": kept[::-1]}), "utf-8")
+    done = cli("evaluate", tiny_run, copied_run, "--slices", "--format", "json")
+    assert done.code == 0, done.err
+    first, *rest = json.loads(done.out)["slices"]
+    assert (first["name"], first["figures"]["run"]) == (lost["name"], {})
+    assert [part["name"] for part in rest] == [part["name"] for part in kept]
+    assert all(part["figures"]["run"] == part["figures"]["tiny"] for part in rest)
+
+
+def test_how_much_sasrec_sees_is_told(copied_run: Path, cli: Cli) -> None:
+    few = tiny(evaluate__baselines=["sasrec"], sasrec__epochs=1, sasrec__length=7, sasrec__width=8)
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *few).code == 0
+    assert "history ≤ 20 (SASRec ≤ 7), which" in cli("evaluate", copied_run).out
+
+
+def test_stages_of_different_runs_are_refused(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
+    with another_fingerprint(copied_run / "model"):
+        done = cli("evaluate", copied_run)
+        assert (done.code, "are of another model than stands beside them" in done.err) == (2, True), done.err
+    with another_fingerprint(copied_run / "sids"):
+        for runs in ((copied_run,), (tiny_run, copied_run)):
+            done = cli("evaluate", *runs)
+            assert (done.code, "trained on other SIDs than stand beside it" in done.err) == (2, True), done.err
+        with pytest.raises(ArtifactError, match="trained on other SIDs"):
+            against_exact(load(copied_run), 2)
+        with pytest.raises(ArtifactError, match="trained on other SIDs"):
+            diagnose(load(copied_run), 5)
+    assert cli("evaluate", copied_run).code == 0
 
 
 @pytest.mark.parametrize("ks", ["[0]", "[-1]", '["ten"]'])

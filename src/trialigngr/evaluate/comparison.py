@@ -38,7 +38,7 @@ class Versus:
 
 @dataclass(frozen=True)
 class SliceLines:
-    """The figures of all systems on some of the targets."""
+    """The figures of all systems on some of the targets; none for a run that has no such slice."""
 
     name: str
     rule: str
@@ -75,10 +75,11 @@ def protocol_lines(found: Comparison) -> list[str]:
     """Return what the figures mean, and where a run differs from the first."""
     said = found.protocol
     seeds = ", ".join(str(seed) for seed in said["seeds"])
+    longer = f" (SASRec ≤ {said['sasrec_history']})" if "sasrec_history" in said else ""
     return [
         f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
-        f"history ≤ {said['history_cap']}, which {said['test_history']}; "
+        f"history ≤ {said['history_cap']}{longer}, which {said['test_history']}; "
         "item level: items that share a SID share its places",
         f"task {said['task']}, {said['beams']} beams, normalised over the {said['normalisation']}, "
         f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "
@@ -101,19 +102,26 @@ def blocks(found: Comparison) -> Iterator[Block]:
         yield Block(("lists", *LISTED), tuple((line.name, *_list_cells(line)) for line in found.lines))
     if found.slices:
         rows = (
-            (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *(interval(figures[m]) for m in SLICED))
+            (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *_slice_cells(figures))
             for part in found.slices
             for name, figures in part.figures.items()
         )
         yield Block(("slice", "targets", "system", *SLICED), tuple(rows))
 
 
+def over_seeds(found: Comparison) -> list[tuple[str, ...]]:
+    """Return a row of means and spreads for each system that was trained with several seeds."""
+    return [
+        (f"{line.name}, over seeds", *(_seeds(line.seeds.get(m)) for m in found.metrics))
+        for line in found.lines
+        if line.seeds
+    ]
+
+
 def _systems(found: Comparison) -> Block:
     """Return every system's figures, and below them those over seeds and the paper's."""
     rows = [(line.name, *(interval(line.figures[m]) for m in found.metrics)) for line in found.lines]
-    for line in found.lines:
-        if line.seeds:
-            rows.append((f"{line.name}, over seeds", *(_seeds(line.seeds.get(m)) for m in found.metrics)))
+    rows += over_seeds(found)
     if found.paper is None:
         return Block(("system", *found.metrics), tuple(rows))
     for name, own in found.paper.rows.items():
@@ -136,6 +144,11 @@ def _list_cells(line: Line) -> Iterator[str]:
         else:
             share = name.startswith(("Coverage", "invalid"))
             yield f"{line.lists[name]:.2%}" if share else f"{line.lists[name]:.2f}"
+
+
+def _slice_cells(figures: Mapping[str, Estimate]) -> Iterator[str]:
+    for name in SLICED:
+        yield interval(figures[name]) if name in figures else "–"
 
 
 def interval(figure: Estimate, sign: str = "") -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from trialigngr.evaluate.comparison import Block, Comparison, blocks, protocol_lines
+from trialigngr.evaluate.comparison import Block, Comparison, blocks, over_seeds, protocol_lines
 
 
 def as_text(found: Comparison) -> str:
@@ -43,6 +43,7 @@ def block_markdown(block: Block) -> str:
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_LATEX["±"] = r"$\pm$"
 
 
 def _escaped(text: str) -> str:
@@ -71,6 +72,7 @@ def as_latex(found: Comparison) -> str:
             for name in found.metrics
         )  # fmt: skip
         rows.append(" & ".join([_escaped(line.name), *cells]) + r" \\")
+    rows += [" & ".join(map(_escaped, row)) + r" \\" for row in over_seeds(found)]
     return "\n".join([*rows, *_latex_paper(found), r"\bottomrule", r"\end{tabular}"])
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.baselines.sasrec import SasRec
 from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
 from trialigngr.evaluate.paper import paper_rows
 from trialigngr.evaluate.targets import ITEM, TargetRanks
@@ -25,13 +26,14 @@ _METRIC = re.compile(r"(HR|NDCG|MRR)@([1-9]\d{0,4})")
 def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
     """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
 
-    Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, and for
-    a run given twice; `RecipeError` for a metric that is none.
+    Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, for a
+    folder of stages of different runs, and for a run given twice; `RecipeError` for a metric that is none.
     """
     runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths(metrics)
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
     for run in runs:
         _refuse_longer(run, max(ks))
+        run.check_figures()
     first, said = tests[0], runs[0].metrics
     baselines = [system for system in first.ranks if system != "model"]
     lines = [
@@ -45,7 +47,7 @@ def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sli
         others[name] = test.values("model", ITEM, ks)
     others |= {system: first.values(system, ITEM, ks) for system in baselines}
     return Comparison(
-        said["protocol"],
+        said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if SasRec.name in baselines else {}),
         tuple(lines),
         _versus(first.values("model", ITEM, ks), others, metrics, first.users_M),
         tuple(metrics),
@@ -92,17 +94,21 @@ def _differs(said: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]:
-    """Return the slices of the first run; the targets are the same, so the others have the same ones."""
+    """Return the slices of all runs; a run has no figures for one that it has not got, by name, rule and size."""
+    every = [
+        {(part["name"], part["rule"], part["targets"]): part["figures"] for part in run.metrics["slices"]}
+        for run in runs
+    ]
     found = []
-    for place, part in enumerate(runs[0].metrics["slices"]):
-        own = {name: run.metrics["slices"][place]["figures"]["model"] for name, run in zip(names, runs, strict=True)}
-        own |= {system: figures for system, figures in part["figures"].items() if system != "model"}
-        told = {
-            system: {metric: Estimate(**figure) for metric, figure in figures.items()}
-            for system, figures in own.items()
-        }
-        found.append(SliceLines(part["name"], part["rule"], part["targets"], told))
+    for part in dict.fromkeys(key for own in every for key in own):
+        systems = {name: own.get(part, {}).get("model", {}) for name, own in zip(names, every, strict=True)}
+        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != "model"}
+        found.append(SliceLines(*part, {system: _estimates(figures) for system, figures in systems.items()}))
     return tuple(found)
+
+
+def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
+    return {metric: Estimate(**figure) for metric, figure in figures.items()}
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:

@@ -59,6 +59,7 @@ def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
     """
     if items < 2:
         raise RecipeError(f"items = {items}: diagnostics need at least two titles.")
+    run.check_model()
     wanted = {"model": run.manifest("model").fingerprint, "items": items}
     if (found := diagnostics(run)) is not None and found["of"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")

@@ -32,7 +32,7 @@ class Run:
             )
         self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
         self.parts = Parts(self.recipe, folder)
-        self._offer = Offer(LiveParts(self.parts), self._checked)
+        self._offer = Offer(LiveParts(self.parts), self._ready)
         self._refreshing = Lock()
 
     def manifest(self, stage: str) -> Manifest:
@@ -76,17 +76,31 @@ class Run:
             before, self._offer = self._offer, self._offer.refreshed()
             return self._offer is not before
 
-    def _checked(self) -> None:
-        """Raise `ArtifactError` when model and SIDs are not of one run; else put the model where it computes."""
-        model, sids = self.manifest("model"), self.manifest("sids")
-        if model.parents["sids"] != sids.fingerprint:
-            raise ArtifactError(
-                f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
-            )
-        if model.settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
+    def check_model(self) -> None:
+        """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; only manifests are read."""
+        self._check_sids()
+        if self.manifest("model").settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
             raise ArtifactError(
                 f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
             )
+
+    def check_figures(self) -> None:
+        """Raise `ArtifactError` when SIDs, model and test are not of one run; only manifests are read."""
+        self._check_sids()
+        if self.manifest("evaluation").parents["model"] != self.manifest("model").fingerprint:
+            raise ArtifactError(
+                f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
+            )
+
+    def _check_sids(self) -> None:
+        if self.manifest("model").parents["sids"] != self.manifest("sids").fingerprint:
+            raise ArtifactError(
+                f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
+            )
+
+    def _ready(self) -> None:
+        """Put the model where it computes, if it is of this run."""
+        self.check_model()
         self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
 
     def recommend(self, history: Sequence[str], k: int = 10, **asked: Any) -> list[Recommendation]:

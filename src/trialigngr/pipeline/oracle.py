@@ -47,6 +47,7 @@ def against_exact(
 
     ``normalisation`` is the run's own unless given.
     """
+    run.check_model()
     parts = run.parts
     parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
     own = parts.recommender(parts.backbone, parts.chat, parts.views(parts.chat))

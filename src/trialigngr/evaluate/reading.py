@@ -1,0 +1,129 @@
+"""Anybody's table as rows of (column, cell): CSV, TSV, Markdown, JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trialigngr.foundation.errors import TriAlignError
+
+LARGEST = 10_000_000
+"""Bytes of a table at most."""
+LONGEST_NUMBER = 100
+"""Digits of a whole number in JSON at most."""
+Row = Sequence[tuple[str, str]]
+"""(column, cell) from left to right; a column may be there more than once."""
+_METRICS = {"R": "HR", "RECALL": "HR", "N": "NDCG", "NDCG": "NDCG", "MRR": "MRR"}
+"""Name → metric; all other names that `_COLUMN` knows are hit rates."""
+_COLUMN = re.compile(
+    r"(?P<group>.*?)[\s/_|:.-]*(?<![^\W_])"
+    r"(?P<name>HR|HITS|HIT(?:[\s_-]?RAT(?:E|IO))?|H|RECALL|R|NDCG|N|MRR)\s*@\s*(?P<k>[1-9]\d{0,3})",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of figures: of which data set (or nothing), which metric, at which K."""
+
+    group: str
+    metric: str
+    k: int
+
+
+def column_of(name: str) -> Column | None:
+    """Return what a column holds by its name; None where that is no HR, NDCG or MRR at a K from 1 on."""
+    found = _COLUMN.fullmatch(name.strip(" *`"))
+    if found is None:
+        return None
+    return Column(found["group"].strip(), _METRICS.get(found["name"].upper(), "HR"), int(found["k"]))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a table below its head. Raises `TriAlignError` for a file that is no table."""
+    if not path.is_file():
+        raise TriAlignError(f"There is no file {path}.")
+    if path.stat().st_size > LARGEST:
+        raise TriAlignError(f"{path} is larger than {LARGEST:,} bytes; that is no table of figures.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return _from_json(text) if path.suffix == ".json" else _from_text(text)
+    except RecursionError:
+        raise TriAlignError(f"{path} cannot be read as a table: it is nested too deeply.") from None
+    except (ValueError, csv.Error) as error:
+        raise TriAlignError(f"{path} cannot be read as a table: {error}.") from None
+
+
+def _from_text(text: str) -> list[Row]:
+    """Return the rows of a Markdown table, or of one with tabs, semicolons or commas between its columns."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return []
+    if lines[0].lstrip().startswith("|"):
+        inner = [line.strip().removeprefix("|").removesuffix("|") for line in lines if "|" in line]
+        cells = [[cell.strip() for cell in line.split("|")] for line in inner]
+        cells = [row for row in cells if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
+    else:
+        heads = {mark: next(csv.reader(lines[:1], delimiter=mark)) for mark in "\t;,"}
+        cells = list(csv.reader(lines, delimiter=max(heads, key=lambda mark: len(heads[mark]))))
+    return [_below(cells[0], row) for row in cells[1:]]
+
+
+def _below(head: Sequence[str], row: Sequence[str]) -> Row:
+    """Return a row's cells with their columns; cells that are missing at its end are empty."""
+    if any(row[len(head) :]):
+        raise ValueError(
+            f"row {row[0]!r} has {len(row)} cells, but there are {len(head)} columns; "
+            "where figures have decimal commas, put semicolons between the columns"
+        )
+    return list(zip(head, [*row, *[""] * len(head)], strict=False))
+
+
+def _from_json(text: str) -> list[Row]:
+    return _as_printed(list(_objects(json.loads(text, parse_int=_whole, object_pairs_hook=_once))))
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"it holds a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"an object has {twice!r} more than once; give each its own name")
+    return found
+
+
+def _objects(body: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a list of objects, or of name → figures, or of a run's ``metrics.json``."""
+    if isinstance(body, list):
+        yield from ({key: _value(value) for key, value in row.items()} for row in body if isinstance(row, Mapping))
+    elif isinstance(body, Mapping):
+        for name, figures in body.items():
+            if isinstance(figures, Mapping) and any(map(column_of, figures)):
+                yield {"": name, **{key: _value(figure) for key, figure in figures.items()}}
+            elif name.startswith("baselines") and isinstance(figures, Mapping):
+                yield from _objects(figures)
+
+
+def _value(figure: Any) -> Any:
+    return figure.get("value") if isinstance(figure, Mapping) else figure
+
+
+def _as_printed(rows: list[Mapping[str, Any]]) -> list[Row]:
+    """Return JSON's rows as text with the decimals of the longest number: JSON drops zeros at the end."""
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    decimals = max((len(repr(number).partition(".")[2]) for number in numbers if "e" not in repr(number)), default=0)
+    return [
+        [(name, f"{value:.{decimals}f}" if isinstance(value, float) else str(value)) for name, value in row.items()]
+        for row in rows
+    ]
