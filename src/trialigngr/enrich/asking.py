@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,15 +21,16 @@ from trialigngr.enrich.prompts import AGAIN
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import PictureError
 
+KEY = 16
 CLAIMED = 32
 """Most rows that are claimed by one write."""
 
 
 def keys_of(origin: Origin, settings: Mapping[str, Any]) -> Callable[[tuple[str, ...]], bytes]:
-    """Return what turns a content into 16 bytes that stand for all that an answer depends on: who answers, how, and
+    """Return what turns a content into `KEY` bytes that stand for all that an answer depends on: who answers, how, and
     the hashed content."""
     who = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings)], sort_keys=True)[:-1]
-    return lambda content: sha256(f"{who}, {json.dumps(content)}]".encode()).digest()[:16]
+    return lambda content: sha256(f"{who}, {json.dumps(content)}]".encode()).digest()[:KEY]
 
 
 class Inquiry(Protocol):
@@ -75,7 +77,7 @@ def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
 def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> Iterator[Kept | None]:
     """Yield what is kept about each of ``total`` items, after asking for what is not there yet; None where there is
     nothing to ask."""
-    rows = list(rows_of(inquiry, generator.settings, range(total)))
+    rows = Rows(rows_of(inquiry, generator.settings, range(total)))
     Asking(desk, generator, inquiry).all(rows, what)
     kept, number = desk.ledger.kept(row.key for row in rows), 0
     for row, one in zip(rows, kept, strict=True):
@@ -113,6 +115,23 @@ class Row(NamedTuple):
     key: bytes
 
 
+class Rows:
+    """Rows in a sixth of the room that they take as Python's objects."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._numbers, self._keys = array("q"), bytearray()
+        for row in rows:
+            self._numbers.append(row.number)
+            self._keys += row.key
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Row]:
+        for place, number in enumerate(self._numbers):
+            yield Row(number, bytes(self._keys[place * KEY : (place + 1) * KEY]))
+
+
 @dataclass
 class _Open:
     """A row in flight; ``correction`` once its first answer was refused."""
@@ -134,7 +153,7 @@ class Asking:
     _taken: list[Row] = field(default_factory=list)
     _failed_in_a_row: list[bytes] = field(default_factory=list)
 
-    def all(self, rows: Sequence[Row], what: str) -> None:
+    def all(self, rows: Rows, what: str) -> None:
         """Return when every row is done or failed, be it by this process or by another on the same ledger."""
         states = self.desk.ledger.states((row.key for row in rows), self.desk.calls.retry_runs)
         todo = [row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken")]

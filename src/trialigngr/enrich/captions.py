@@ -22,7 +22,7 @@ from trialigngr.enrich.ledger import Kept, Origin
 from trialigngr.enrich.models import MODELS, look
 from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.spread import spread
-from trialigngr.enrich.table import table_of
+from trialigngr.enrich.table import save_table, table_of
 from trialigngr.enrich.text import ItemText, item_text
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
@@ -171,7 +171,7 @@ def _write(catalog: Catalog, kept: Iterable[Kept | None], name: str, out: Path) 
         for item_id, one in zip(catalog.ids, kept, strict=True)
     )
     table = table_of(rows, SCHEMA)
-    table.write_parquet(out / FILE)
+    save_table(table, out / FILE)
     unusable = pl.col("problem").is_in(list(REASONS))
     return {
         "generator": name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic import Field
 from trialigngr.catalog.pictures import count_reasons
 from trialigngr.enrich.answers import Tag
 from trialigngr.enrich.generator import GeneratorSettings
-from trialigngr.enrich.table import table_of
+from trialigngr.enrich.table import save_table, table_of
 
 FILE = "interests.parquet"
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -64,35 +65,25 @@ def save_interests(
     settings: InterestSettings, ids: Sequence[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
 ) -> dict[str, Any]:
     """Write what was said about each item, or the problem for which nothing was, and by whom; return the facts."""
-    rows = (
-        (item_id, _kept(found, settings.drop_low), found.lifestyle, name, problem)
-        for item_id, (found, problem) in zip(ids, said, strict=True)
-    )
-    table = table_of(rows, SCHEMA)
-    table.write_parquet(out / FILE)
-    return _facts(name, table)
+    tags, confidences = Counter[str](), Counter[str]()
 
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for item_id, (found, problem) in zip(ids, said, strict=True):
+            kept = [tag for tag in found.tags if not (settings.drop_low and tag.confidence == "low")]
+            tags.update(tag.tag for tag in kept)
+            confidences.update(tag.confidence for tag in kept)
+            listed = [{"tag": tag, "confidence": confidence} for tag, confidence in kept]
+            yield item_id, listed, found.lifestyle, name, problem
 
-def _kept(found: Interests, drop_low: bool) -> list[dict[str, str]]:
-    return [
-        {"tag": one.tag, "confidence": one.confidence} for one in found.tags if not drop_low or one.confidence != "low"
-    ]
-
-
-def _facts(name: str, table: pl.DataFrame) -> dict[str, Any]:
-    tagged = table.filter(pl.col("tags").list.len() > 0)
-    tags = tagged.select(pl.col("tags").explode()).unnest("tags")
-    counts, confidences = (
-        tags.group_by(column, maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-        for column in ("tag", "confidence")
-    )
+    table = table_of(rows(), SCHEMA)
+    save_table(table, out / FILE)
     return {
         "generator": name,
-        "items_without_tags": len(table) - len(tagged),
-        "tags": len(tags),
-        "distinct_tags": len(counts),
-        "most_frequent": dict(counts.head(10).iter_rows()),
-        "confidence": dict(confidences.iter_rows()),
+        "items_without_tags": int((table["tags"].list.len() == 0).sum()),
+        "tags": tags.total(),
+        "distinct_tags": len(tags),
+        "most_frequent": dict(tags.most_common(10)),
+        "confidence": dict(confidences.most_common()),
         "failed_answers": count_reasons(table["problem"]),
     }
 
