@@ -201,6 +201,8 @@ def test_set_lays_over_one_after_the_other() -> None:
         ("train.epochs", r"not of the form a\.b=value"),
         ("=3", r"not of the form"),
         ("train.epochs=soon", r"train.epochs = 'soon' does not fit"),
+        ("train.epochs=inf", r"train.epochs = inf does not fit"),
+        ("tasks.weights.T3=nan", r"tasks.weights.T3 = nan does not fit"),
         ("catalog.k_core=-1", r"catalog.k_core = -1 does not fit"),
         ("catalog.split=leave-lost", r"catalog.split = 'leave-lost' does not fit"),
         ("train.epochs.more=1", r"train.epochs = .* does not fit"),

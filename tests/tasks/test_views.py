@@ -66,6 +66,13 @@ def test_tasks_by_name_or_number():
         find_task("sid_to_sid")
 
 
+def test_a_temperature_near_zero_draws_the_largest_task_alone() -> None:
+    ((_, chances),) = TaskSettings(use=("T1", "T3"), temperature=1e-3).schedule(
+        {"title_to_sid": 9, "sids_to_sid": 90_000}, 5
+    )
+    assert chances == {"title_to_sid": 0.0, "sids_to_sid": 1.0}
+
+
 def test_settings_of_tasks():
     settings = TaskSettings(use=("T5", "sids_to_sid", "T3"), weights={"T3": 4})
     assert [task.number for task in settings.tasks()] == ["T3", "T5"]
