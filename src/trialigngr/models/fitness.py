@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trialigngr.foundation.errors import RecipeError
@@ -55,6 +56,8 @@ def tried(model: Any) -> Iterator[None]:
     """Say what a model that cannot even be tried is not fit for."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise _unfit(model, f"a try on a few tokens failed: {first}") from None
