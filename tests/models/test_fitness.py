@@ -12,8 +12,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.models.fitness import refuse_narrow, refuse_unfit
 from trialigngr.sids.trie import Trie
-from trialigngr.train.loss import refuse_unfit
+from trialigngr.train.loss import both_ways
 
 WORDS = 60
 USUAL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -66,7 +67,7 @@ def searched(model: Any, prompt: int = 12) -> None:
 def test_plain_causal_models_are_fit(kind: str) -> None:
     model = made(kind, FIT[kind])
     before = model.config._attn_implementation
-    refuse_unfit(model, 500)
+    refuse_unfit(model, both_ways)
     assert model.config._attn_implementation == before
     searched(model)
 
@@ -75,7 +76,7 @@ def test_plain_causal_models_are_fit(kind: str) -> None:
 def test_others_are_refused_by_both(kind: str) -> None:
     shape, why = UNFIT[kind]
     model = made(kind, shape)
-    for use in (lambda: refuse_unfit(model, 500), lambda: searched(model)):
+    for use in (lambda: refuse_unfit(model, both_ways), lambda: searched(model)):
         with pytest.raises(RecipeError, match=f"A model of type '{kind}' cannot be a backbone.*{why}"):
             use()
 
@@ -84,19 +85,19 @@ def test_others_are_refused_by_both(kind: str) -> None:
 def test_attention_that_takes_no_layout_is_refused_in_training(kind: str) -> None:
     shape, why = UNFIT_TO_TRAIN[kind]
     with pytest.raises(RecipeError, match=f"A model of type '{kind}' cannot be a backbone.*{why}"):
-        refuse_unfit(made(kind, shape), 100)
+        refuse_unfit(made(kind, shape), both_ways)
 
 
 def test_a_window_is_held_against_the_longest_row_and_not_against_a_pass() -> None:
     model = made("mistral", GROUPED | {"sliding_window": 64})
-    refuse_unfit(model, 64)
+    refuse_narrow(model, 64)
     searched(model, 40)
-    for use in (lambda: refuse_unfit(model, 65), lambda: searched(model, 70)):
+    for use in (lambda: refuse_narrow(model, 65), lambda: searched(model, 70)):
         with pytest.raises(RecipeError, match="its sliding_window of 64 is shorter than the"):
             use()
 
 
 def test_half_precision_is_not_taken_for_another_model() -> None:
     model = made("qwen2", FIT["qwen2"]).to(torch.bfloat16)
-    refuse_unfit(model, 500)
+    refuse_unfit(model, both_ways)
     searched(model)

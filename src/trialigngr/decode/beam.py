@@ -21,7 +21,7 @@ from trialigngr.decode.context import Context, Prompts
 from trialigngr.decode.filters import Filters, Masks, Rows
 from trialigngr.decode.head import Normalisation, level_logits
 from trialigngr.foundation.device import Precision, autocast
-from trialigngr.models.fitness import GROWN, PROMPT, refuse_capped, refuse_narrow, refuse_unlike, tried
+from trialigngr.models.fitness import GROWN, PROMPT, refuse_narrow, refuse_unfit
 from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
@@ -126,10 +126,7 @@ class BeamSearch:
     def _refuse_unfit(self, tokens: int) -> None:
         refuse_narrow(self.model, tokens)
         if not self._fit:
-            refuse_capped(self.model)
-            with tried(self.model):
-                logits = _both_ways(self.model)
-            refuse_unlike(self.model, *logits)
+            refuse_unfit(self.model, _both_ways)
         self._fit = True
 
 

@@ -6,7 +6,7 @@ is plain causal attention, and where logits are the output layer's of the last h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,19 +18,26 @@ from trialigngr.foundation.errors import RecipeError
 CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
 FURTHEST = 0.02
-"""Logits of small random models differ by a ten-thousandth of their spread from one way to the other; those of models
-that are made otherwise by a tenth and more."""
+"""Small random models that are fit differ by a millionth of their logits' spread from one way to the other, by a
+hundredth in bf16; those that are made otherwise by a sixth and more, but for caps."""
 FURTHEST_HALF = 0.1
 """The same in 16 bits."""
 PROMPT, GROWN = [5, 6, 7, 8], [9, 3]
 """What a model is tried on: a prompt, and tokens that each stand behind it."""
 
 
-def refuse_capped(model: Any) -> None:
-    """Raise `RecipeError` for a model that bends its scores or logits: on large ones alone, so no trial shows it."""
+def refuse_unfit(model: Any, both_ways: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
+    """Raise `RecipeError` for a model that gives other logits [X, V] when many answers share a prompt than row by row.
+
+    ``both_ways`` tries it on a few tokens and returns the logits of either way. Caps bend large scores alone, so no
+    trial shows them: they are refused by name.
+    """
     for name in CAPS:
         if getattr(model.config, name, None) is not None:
             raise _unfit(model, f"it has {name}")
+    with _tried(model), torch.no_grad():
+        logits = both_ways(model)
+    _refuse_unlike(model, *logits)
 
 
 def refuse_narrow(model: Any, tokens: int) -> None:
@@ -43,8 +50,7 @@ def refuse_narrow(model: Any, tokens: int) -> None:
             )
 
 
-def refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
-    """Raise `RecipeError` where logits are not those that the model gives when it is asked for one row at a time."""
+def _refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
     ours, own = (logits.double() - logits.double().mean(-1, keepdim=True) for logits in (ours_XV, own_XV))
     furthest = FURTHEST if own_XV.element_size() > 2 else FURTHEST_HALF
     if not float((ours - own).norm()) <= furthest * float(own.norm()):
@@ -52,7 +58,7 @@ def refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
 
 
 @contextmanager
-def tried(model: Any) -> Iterator[None]:
+def _tried(model: Any) -> Iterator[None]:
     """Say what a model that cannot even be tried is not fit for."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +54,22 @@ def train_model(parts: Parts, out: Path) -> Facts:
     log(f"  {sizes['parameters']:,} parameters, {sizes['trained']:,} trained; examples by task: {counts}")
     if recipe.model.lora.rank:
         log(f"  rows of the vocabulary that are trained: {len(backbone.sid_ids):,}, those of the SID tokens")
-    trainer = Trainer(
-        recipe.train,
-        backbone,
-        tasks,
-        recipe.tasks,
-        _validator(parts, backbone, chat, views),
-        seed,
-        workers=workers,
-        level_V=_levels(parts, backbone) if recipe.train.softmax == "level" else None,
-        trackers=_trackers(parts, out) if workers.first else (),
-    )
-    try:
+    with ExitStack() as ends:
+        trackers = _trackers(parts, out) if workers.first else []
+        for tracker in trackers:
+            ends.callback(tracker.close)
+        trainer = Trainer(
+            recipe.train,
+            backbone,
+            tasks,
+            recipe.tasks,
+            _validator(parts, backbone, chat, views),
+            seed,
+            workers=workers,
+            level_V=_levels(parts, backbone) if recipe.train.softmax == "level" else None,
+            trackers=trackers,
+        )
         facts = trainer.fit(out)
-    finally:
-        for tracker in trainer.trackers:
-            tracker.close()
     without = {f"items_without_{view}": views.missing(kind) for view, kind in WITHOUT.items()}
     facts |= {**sizes, "examples": counts, **without}
     if workers.first:

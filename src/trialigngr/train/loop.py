@@ -20,6 +20,7 @@ from trialigngr.foundation.device import autocast, pick_device, return_freed_mem
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
+from trialigngr.models.fitness import refuse_narrow, refuse_unfit
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Pass, Sheet, passes
@@ -28,7 +29,7 @@ from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.journal import Journal
-from trialigngr.train.loss import DevicePass, TargetLosses, refuse_unfit
+from trialigngr.train.loss import DevicePass, TargetLosses, both_ways
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.shards import gathered, shard, whole
 from trialigngr.train.trackers import Tracker
@@ -74,9 +75,10 @@ class Trainer:
         self.optimizer = self._optimizer()
 
     def _placed(self, losses: TargetLosses, longest: int) -> TargetLosses:
+        refuse_narrow(losses.model, longest)
         placed = losses if self.settings.shard else losses.to(self.device)
         with autocast(placed.model.device, self.settings.precision):
-            refuse_unfit(placed.model, longest)
+            refuse_unfit(placed.model, both_ways)
         return shard(losses, self.device, self.workers) if self.settings.shard else placed
 
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from trialigngr.decode.head import level_logits
-from trialigngr.models.fitness import GROWN, PROMPT, refuse_capped, refuse_narrow, refuse_unlike, tried
+from trialigngr.models.fitness import GROWN, PROMPT
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME, Layout
 from trialigngr.train.flex import block_mask
@@ -66,16 +66,7 @@ def _hidden(model: Any, passed: DevicePass) -> Tensor:
     return found
 
 
-def refuse_unfit(model: Any, tokens: int) -> None:
-    """Raise `RecipeError` for a model that rows of ``tokens`` with a shared beginning would show other logits."""
-    refuse_capped(model)
-    refuse_narrow(model, tokens)
-    with tried(model), torch.no_grad():
-        logits = _both_ways(model)
-    refuse_unlike(model, *logits)
-
-
-def _both_ways(model: Any) -> tuple[Tensor, Tensor]:
+def both_ways(model: Any) -> tuple[Tensor, Tensor]:
     """Return the logits of two short targets, behind a shared beginning and row by row."""
     training, usual = model.training, model.config._attn_implementation
     model.eval()
