@@ -138,7 +138,7 @@ class World:
         add_sid_tokens(tokenizer, all_tokens(SIZES))
         self.chat = Chat(tokenizer)
 
-    def examples(self, name: str, room: int | None = None, **settings: int) -> TaskExamples:
+    def examples(self, name: str, room: int | None = None, **settings: Any) -> TaskExamples:
         """Return a task's examples; ``room`` tokens are left for items (a tight maximum length)."""
         known = {"history_cap": 6, "window_overlap": 3, "title_tokens": 20} | settings
         limits = {View.TITLE: known["title_tokens"], View.VISUAL: 64}

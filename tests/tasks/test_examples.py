@@ -9,10 +9,11 @@ import pytest
 
 from tests.tasks.conftest import World
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.tasks.examples import TaskExamples, plain_rows
+from trialigngr.tasks.examples import PromptSettings, TaskExamples, plain_rows
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Sheet
 from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View
+from trialigngr.tasks.views import ItemViews
 
 NAMES = list(TASKS)
 
@@ -91,6 +92,33 @@ def test_what_a_branch_shows_is_what_came_before(world: World):
             assert shown
             assert before[len(before) - len(shown) :] == shown
             assert branch.target == [vocabulary[t] for t in world.sids.tokens(int(rows[place]))] + world.chat.close
+
+
+def test_a_continued_history_is_its_own_target(world: World):
+    """SIDs of one length stand one behind the other in the assistant's turn: three tokens a target, and no more."""
+    usual = world.examples("sids_to_sid")
+    ids = {**usual.views.ids, View.SID: [[700 + row, 800 + row, 900 + row] for row in range(len(world.sids))]}
+    settings = PromptSettings(history_cap=6, window_overlap=3, continued=True)
+    views = ItemViews(ids, usual.views.separator)
+    examples = TaskExamples(TASKS["sids_to_sid"], views, world.histories, world.chat, settings)
+    assert examples.header == [*usual.header, *world.chat.tail]
+    assert len(examples) == len(usual)
+    for sheet in examples.batch(0, 0, len(examples)):
+        shown, last = sheet.trunk, sheet.branches[-1]
+        assert len(sheet) == len(shown) + 2
+        assert last.cut == len(shown)
+        for branch in sheet.branches:
+            user, place = branch.example
+            rows = world.histories.train(user)
+            assert branch.target == ids[View.SID][rows[place]]
+            assert shown[branch.cut - 3 : branch.cut] == ids[View.SID][rows[place - 1]]
+            prompt = examples.prompt(rows[:place])
+            assert prompt[len(examples.header) :] == [
+                token for row in rows[:place][-6:] for token in ids[View.SID][row]
+            ]
+    # Only SIDs behind SIDs can be read on.
+    other = TaskExamples(TASKS["titles_to_sid"], views, world.histories, world.chat, settings)
+    assert other.tail == world.chat.tail
 
 
 @pytest.mark.parametrize("room", [None, 24])

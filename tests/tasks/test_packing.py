@@ -62,7 +62,9 @@ def gradients(model: Any, loss: Tensor) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in found])
 
 
+CONTINUED = "sids_to_sid, continued"
 COMPARED = [
+    *[("qwen", "_plain", CONTINUED, room) for room in (None, 24)],
     *[("qwen", "_plain", name, room) for name in TASKS for room in (None, 24)],
     *[("qwen", "_fused", name, 24) for name in ("title_to_sid", "sids_to_sid", "titles_to_title")],
     *[("llama", "_plain", name, 24) for name in ("sid_to_title", "sids_to_title", "titles_to_sid")],
@@ -83,7 +85,8 @@ def test_sharing_changes_nothing(
     model = models[kind]
     # What a GPU takes is compared here too: a CPU can compute it, only more slowly.
     monkeypatch.setattr(attention, "_plain", getattr(attention, way))
-    examples = world.examples(name, room)
+    task, _, continued = name.partition(", ")
+    examples = world.examples(task, room, continued=bool(continued))
     sheets = examples.batch(0, 0, min(len(examples), 40))
     plain = packed_losses(model, examples.header, plain_rows(sheets), 1).mean()
     own = torch.cat([alone(model, examples.header, sheet, branch) for sheet in sheets for branch in sheet.branches])
@@ -97,14 +100,26 @@ def test_sharing_changes_nothing(
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
-def test_every_single_target_has_the_loss_of_its_own_row(world: World, model: Any):
-    examples = world.examples("sids_to_sid")
+@pytest.mark.parametrize("continued", [False, True])
+def test_every_single_target_has_the_loss_of_its_own_row(world: World, model: Any, continued: bool):
+    examples = world.examples("sids_to_sid", continued=continued)
     sheets = examples.batch(0, 0, len(examples))
     assert max(len(sheet.branches) for sheet in sheets) > 4
     for sheet in sheets:
         ours = packed_losses(model, examples.header, [sheet], 512)
         theirs = torch.cat([alone(model, examples.header, sheet, branch) for branch in sheet.branches])
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_branch_that_repeats_the_trunk_takes_no_tokens():
+    """Trunk 1 2 3 4: 3 4 is written after 1 2 (it stands there), 3 5 is not; and 6 7 after all, beyond its end."""
+    sheet = Sheet([1, 2, 3, 4], [Branch(2, [], [3, 4]), Branch(2, [], [5, 4]), Branch(4, [], [6, 7])])
+    (part,) = passes([9], [sheet], 99)
+    assert part.tokens_T.tolist() == [9, 1, 2, 3, 4, 5, 6]
+    assert part.positions_T.tolist() == [0, 1, 2, 3, 4, 3, 5]
+    assert part.predict_place_M.tolist() == [2, 3, 2, 5, 4, 6]
+    assert part.predict_token_M.tolist() == [3, 4, 5, 4, 6, 7]
+    assert (part.lengths_S.tolist(), len(sheet), part.examples) == ([6], 6, 3)
 
 
 def test_a_leak_would_be_seen(world: World, model: Any):

@@ -213,13 +213,14 @@ def _task_example(task: Task, examples: TaskExamples, chat: Chat) -> TaskExample
     # A history of several items shows more of a task than the first prefix of one.
     sheet = max(examples.batch(0, 0, 12), key=lambda sheet: len(sheet.trunk))
     branch = sheet.branches[-1]
-    items = [*sheet.trunk[: branch.cut], *branch.prompt[: len(branch.prompt) - len(chat.tail)]]
+    items = [*sheet.trunk[: branch.cut], *branch.prompt[: len(branch.prompt) - len(examples.tail)]]
+    asked, written = ([], [*items, *branch.target]) if examples.continued else (items, branch.target)
     return TaskExample(
         task.number,
         task.name,
         system=(Span(task.system),),
-        user=(Span(task.instruction), *_spans(chat, items)),
-        target=_spans(chat, branch.target),
+        user=(Span(task.instruction), *_spans(chat, asked)),
+        target=_spans(chat, written),
         examples=len(examples),
     )
 

@@ -41,6 +41,9 @@ class PromptSettings(Settings):
     """Tokens of a title at most."""
     visual_tokens: int = Field(64, ge=1)
     """Tokens of a visual description at most."""
+    continued: bool = False
+    """Whether T3's history stands in the assistant's turn and the next SID continues it, so that every SID of a history
+    is a target of the one before: fewer tokens a target, and no text between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,11 @@ class TaskExamples:
         self, task: Task, views: ItemViews, histories: Histories, chat: Chat, settings: PromptSettings
     ) -> None:
         self.task, self.views, self.histories, self.chat, self.settings = task, views, histories, chat, settings
-        self.header = chat.header(task.system, task.instruction)
+        self.continued = settings.continued and task.continues
+        self.tail = [] if self.continued else chat.tail
+        self.end = chat.close if not self.continued or views.lengths(task.target) > 1 else []
+        header = chat.header(task.system, task.instruction)
+        self.header = [*header, *chat.tail] if self.continued else header
 
     def __len__(self) -> int:
         return int(self._counts.sum())
@@ -70,7 +77,7 @@ class TaskExamples:
 
         Raises `RecipeError` when not one item finds room (text can be cut, a SID cannot).
         """
-        paid = len(self.header) + len(self.chat.tail) + self._longest(self.task.target) + len(self.chat.close)
+        paid = len(self.header) + len(self.tail) + self._longest(self.task.target) + len(self.end)
         least = self._longest(View.SID) if self.task.source is View.SID else 1 + len(self._separator)
         if paid + least > self.settings.max_length:
             raise RecipeError(
@@ -84,6 +91,8 @@ class TaskExamples:
 
     @property
     def _separator(self) -> list[int]:
+        if self.continued:
+            return self.end
         return self.views.separator[self.task.source] if self.task.scope is Scope.HISTORY else []
 
     def _shown(self, row: int) -> list[int]:
@@ -158,27 +167,26 @@ class TaskExamples:
     def _sheet(self, group: _Group, positions: list[int]) -> Sheet:
         """Return some of a group's examples as one sheet."""
         if self.task.scope is Scope.ITEM:
-            prompt = [*self._shown(group.owner), *self.chat.tail]
+            prompt = [*self._shown(group.owner), *self.tail]
             return Sheet([], [Branch(0, prompt, self.target(group.owner), (group.owner, 0))])
         rows = self.histories.train(group.owner)
         chunks = [self._shown(int(row)) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
         branches = [
-            Branch(cuts[p - group.first - 1], self.chat.tail, self.target(int(rows[p])), (group.owner, p))
-            for p in positions
+            Branch(cuts[p - group.first - 1], self.tail, self.target(int(rows[p])), (group.owner, p)) for p in positions
         ]
         return Sheet([token for chunk in chunks for token in chunk], branches)
 
     def target(self, row: int) -> list[int]:
-        """Return what is to be written for an item, the end of the turn included."""
-        return [*(self.views.ids[self.task.target][row] or []), *self.chat.close]
+        """Return what is to be written for an item, its end included."""
+        return [*(self.views.ids[self.task.target][row] or []), *self.end]
 
     def prompt(self, rows: Ints) -> list[int]:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
         rows = rows[-self.settings.history_cap :]
         shown = rows[shown_from(self._costs[rows], self.settings.history_cap, self.budget) :]
         items = [token for row in shown for token in self._shown(int(row))]
-        return [*self.header, *items, *self.chat.tail]
+        return [*self.header, *items, *self.tail]
 
 
 def plain_rows(sheets: list[Sheet]) -> list[Sheet]:

@@ -1,6 +1,7 @@
 """Sheets and passes: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
 A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target).
+A branch that would say again what the trunk says there is read off the trunk and takes no tokens at all.
 A `Pass` is what goes through the model at once: the header that all examples of a task share, once, and then sheet
 after sheet, without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that
 is the whole attention mask.
@@ -40,7 +41,12 @@ class Sheet:
     branches: list[Branch]
 
     def __len__(self) -> int:
-        return len(self.trunk) + sum(len(branch.prompt) + len(branch.target) - 1 for branch in self.branches)
+        return len(self.trunk) + sum(len(self.own(branch)) for branch in self.branches)
+
+    def own(self, branch: Branch) -> list[int]:
+        """Return the tokens that a branch adds: none where the trunk goes on with the very same ones."""
+        tokens = branch.tokens
+        return [] if self.trunk[branch.cut : branch.cut + len(tokens)] == tokens else tokens
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,12 @@ class _Line:
         start, shared = len(self.tokens), len(self.header)
         self._segment(sheet.trunk, shared, 0, 0)
         for branch in sheet.branches:
-            self._segment(branch.tokens, shared + branch.cut, branch.cut, len(self.tokens) - start)
-            first = len(self.tokens) - len(branch.target)
-            self.predict += [(first + offset, token) for offset, token in enumerate(branch.target)]
+            left, own = start + branch.cut, sheet.own(branch)
+            # Where the branch's own tokens stand: behind all others, or in the trunk, behind the cut.
+            begin = len(self.tokens) if own else left
+            self._segment(own, shared + branch.cut, branch.cut, begin - start)
+            read = [left - 1, *range(begin, begin + len(branch.tokens))][-len(branch.target) :]
+            self.predict += zip(read, branch.target, strict=True)
         self.lengths.append(len(self.tokens) - start)
         self.examples += len(sheet.branches)
 

@@ -45,6 +45,11 @@ class Task:
     system: str
     instruction: str
 
+    @property
+    def continues(self) -> bool:
+        """Say whether what is written can be read on behind what is shown: SIDs behind SIDs."""
+        return self.scope is Scope.HISTORY and self.source is self.target is View.SID
+
 
 _ENCODER = "You are a semantic-ID encoder: you write the semantic ID of an item."
 _DECODER = "You are a semantic-ID decoder: you write what a semantic ID stands for."

@@ -27,6 +27,10 @@ class ItemViews:
         """Say whether an item has a view."""
         return self.ids[view][row] is not None
 
+    def lengths(self, view: View) -> int:
+        """Return how many different lengths the items have in a view."""
+        return len({len(ids) for ids in self.ids[view] if ids is not None})
+
     def missing(self, view: View) -> int:
         """Return how many items lack a view."""
         return sum(ids is None for ids in self.ids[view])
