@@ -24,8 +24,10 @@ SETTINGS = InterestSettings(generator="openai", model=MODEL)
 
 def titled(items: int) -> Catalog:
     """Return a catalogue of items that are known by their number."""
-    rows = [{"item_id": str(number), "title": f"item {number}"} for number in range(items)]
-    return Catalog(pl.DataFrame(rows, schema=COLUMNS), Path("none"))
+    ids = pl.Series("item_id", range(items)).cast(pl.String)
+    others = [pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name not in ("item_id", "title")]
+    table = ids.to_frame().with_columns(pl.concat_str(pl.lit("item "), ids).alias("title"), *others)
+    return Catalog(table.select(*COLUMNS), Path("none"))
 
 
 def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:

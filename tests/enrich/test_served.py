@@ -24,7 +24,7 @@ from tests.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import asking
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.generator import CallSettings
+from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import Interests, InterestSettings, load_interests
 from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.local import Local
@@ -161,6 +161,18 @@ def test_an_answer_that_a_prompt_of_table_9_did_not_ask_for_is_refused(
         facts = write_interests(settings, catalog, [None], tmp_path, [], CallSettings(url=url), ledger)
     assert (facts["calls"], sum(facts["failed_answers"].values())) == (2, 1)
     assert load_interests(tmp_path) == [Interests()]
+
+
+def test_no_server_is_looked_for_where_every_answer_is_kept(tmp_path: Path) -> None:
+    with chat_server(Script()) as url:
+        mine(tmp_path, 20, CallSettings(url=url))
+    calls = CallSettings(url="http://localhost:9/v1", tries=1)
+    kept = load_interests(tmp_path)
+    (tmp_path / "interests.parquet").unlink()
+    mine(tmp_path, 20, calls)
+    assert load_interests(tmp_path) == kept
+    with pytest.raises(GeneratorError, match="localhost:9"):
+        mine(tmp_path, 21, calls)
 
 
 def test_a_hostile_title_is_asked_about_as_any_other(make_catalog: MakeCatalog, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
         "trialigngr",
         "trialigngr-small",
         "trialigngr-light",
+        "trialigngr-hour",
         "trialigngr-demo",
     }
 

@@ -76,16 +76,26 @@ class Catalog:
         return self.table.height
 
     def __getitem__(self, row: int) -> Item:
-        return _item(self.table.row(row, named=True))
+        return self._item(self._ordered.row(row))
 
     def __iter__(self) -> Iterator[Item]:
-        return map(_item, self.table.iter_rows(named=True))
+        return map(self._item, self._ordered.iter_rows())
 
     def some(self, rows: Iterable[int]) -> Iterator[Item]:
         """Yield the items of rows, much faster than one by one."""
         rest = iter(rows)
         while block := list(islice(rest, AT_ONCE)):
-            yield from map(_item, self.table[block].iter_rows(named=True))
+            yield from map(self._item, self._ordered[block].iter_rows())
+
+    @cached_property
+    def _ordered(self) -> pl.DataFrame:
+        """The table with its attributes last."""
+        return self.table.select(*COLUMNS, pl.exclude(*COLUMNS))
+
+    def _item(self, row: tuple[Any, ...]) -> Item:
+        item_id, title, description, brand, categories, path, url, *attributes = row
+        own = dict(zip(self._ordered.columns[len(COLUMNS) :], attributes, strict=True)) if attributes else {}
+        return Item(item_id, title, description, brand, tuple(categories or ()), path, url, own)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -123,8 +133,3 @@ class Catalog:
             return None if path is None else "missing"
         folder = self.kept.folder
         return path.stem if folder is not None and path.is_relative_to(folder) else file_hash(path)
-
-
-def _item(values: dict[str, Any]) -> Item:
-    known = {name: values.pop(name) for name in COLUMNS}
-    return Item(**known | {"categories": tuple(known["categories"] or ())}, attributes=values)

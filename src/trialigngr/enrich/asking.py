@@ -156,12 +156,12 @@ class Asking:
     def all(self, rows: Rows, what: str) -> None:
         """Return when every row is done or failed, be it by this process or by another on the same ledger."""
         states = self.desk.ledger.states((row.key for row in rows), self.desk.calls.retry_runs)
-        todo = [row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken")]
+        todo = Rows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
         with progress(what, len(rows), done=len(rows) - len(todo)) as advance:
             while todo or self._repairs:
                 for group in self.generator.answers(self._feed(todo)):
                     advance(self._take(group))
-                todo, self._taken = self._taken, []
+                todo, self._taken = Rows(self._taken), []
                 if todo and not self._repairs:
                     todo = self._waited_for(todo)
         # Failures that no answer followed may well be the server's fault: no such refusal is final.
@@ -236,10 +236,10 @@ class Asking:
             self._failed_in_a_row.append(key)
         return Settled(key, answer.text if problem is None else None, problem, answer.final, *took)
 
-    def _waited_for(self, rows: Sequence[Row]) -> list[Row]:
+    def _waited_for(self, rows: Rows) -> Rows:
         """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""
         while True:
             states = list(self.desk.ledger.states((row.key for row in rows), self.desk.calls.retry_runs))
             if "granted" in states or "taken" not in states:
-                return [row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken")]
+                return Rows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
             time.sleep(0.1)

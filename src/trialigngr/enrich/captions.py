@@ -168,7 +168,7 @@ def _write(catalog: Catalog, kept: Iterable[Kept | None], name: str, out: Path) 
     not_had = catalog.kept.problems
     rows = (
         (item_id, one.text, one.text and name, one.problem) if one else (item_id, None, None, not_had.get(item_id))
-        for item_id, one in zip(catalog.ids, kept, strict=True)
+        for item_id, one in zip(catalog.table["item_id"], kept, strict=True)
     )
     table = table_of(rows, SCHEMA)
     save_table(table, out / FILE)

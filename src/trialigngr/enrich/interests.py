@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,30 +61,37 @@ class Interests:
 
 
 def save_interests(
-    settings: InterestSettings, ids: Sequence[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
+    settings: InterestSettings, ids: Iterable[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
 ) -> dict[str, Any]:
     """Write what was said about each item, or the problem for which nothing was, and by whom; return the facts."""
-    tags, confidences = Counter[str](), Counter[str]()
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for item_id, (found, problem) in zip(ids, said, strict=True):
             kept = [tag for tag in found.tags if not (settings.drop_low and tag.confidence == "low")]
-            tags.update(tag.tag for tag in kept)
-            confidences.update(tag.confidence for tag in kept)
             listed = [{"tag": tag, "confidence": confidence} for tag, confidence in kept]
             yield item_id, listed, found.lifestyle, name, problem
 
     table = table_of(rows(), SCHEMA)
     save_table(table, out / FILE)
+    # Counted in the table: as Python's objects, distinct tags take several times its room.
+    told = table.select(pl.col("tags").filter(pl.col("tags").list.len() > 0).explode()).to_series()
+    frequent = _counted(told.struct.field("tag"))
     return {
         "generator": name,
         "items_without_tags": int((table["tags"].list.len() == 0).sum()),
-        "tags": tags.total(),
-        "distinct_tags": len(tags),
-        "most_frequent": dict(tags.most_common(10)),
-        "confidence": dict(confidences.most_common()),
+        "tags": len(told),
+        "distinct_tags": len(frequent),
+        "most_frequent": dict(frequent.head(10).iter_rows()),
+        "confidence": dict(_counted(told.struct.field("confidence")).iter_rows()),
         "failed_answers": count_reasons(table["problem"]),
     }
+
+
+def _counted(words: pl.Series) -> pl.DataFrame:
+    """Return each word and how often it stands there, the most frequent first, equal ones by the alphabet."""
+    # Sorting takes a third of the room that grouping does.
+    runs = words.sort().rle().struct.unnest()
+    return runs.sort("len", descending=True, maintain_order=True).select("value", "len")
 
 
 def load_interests(folder: Path) -> list[Interests]:

@@ -151,5 +151,5 @@ def write_interests(
                 (inquiry.said(one.text) if one and one.text else Interests(), one.problem if one else None)
                 for one in kept
             )
-            facts = save_interests(settings, catalog.ids, said, generator.name, out)
+            facts = save_interests(settings, catalog.table["item_id"], said, generator.name, out)
             return facts | paid_facts(book, inquiry) if inquiry.prompt else facts

@@ -1,4 +1,5 @@
-"""`spread`: a generator as it is, or copies of it on the workers of a Ray cluster. The ledger stays in this process."""
+"""`spread`: a generator that starts when it is asked, or copies of it on the workers of a Ray cluster. The ledger stays
+in this process."""
 
 from __future__ import annotations
 
@@ -16,13 +17,34 @@ Answering = Callable[[list[Question]], list[Answer]]
 def spread(start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings) -> Generator:
     """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
     are elsewhere already, and its limit of calls is one."""
-    if not ray.address or who.generator == "openai":
-        return start()
+    here = not ray.address or who.generator == "openai"
     if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
-        return Spread(start, own.name, own.settings, own.size, ray)
+        return own if here else Spread(start, own.name, own.settings, own.size, ray)
+    if here:
+        return OnDemand(start, *who.identity(who.generator))
     size = calls.concurrency if who.generator == "vllm" else calls.batch
     return Spread(start, *who.identity(who.generator), size, ray)
+
+
+class OnDemand:
+    """A generator that is started by its first questions: where all answers are kept, no model is loaded and no server
+    is looked for."""
+
+    def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any]) -> None:
+        self.name, self.settings = name, settings
+        self._start = start
+        self._own: Generator | None = None
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """Yield the answers in groups, in any order."""
+        self._own = self._own or self._start()
+        return self._own.answers(questions)
+
+    def close(self) -> None:
+        """Let go of what was started."""
+        if self._own is not None:
+            self._own.close()
 
 
 class Spread:
