@@ -116,6 +116,17 @@ def test_a_continued_history_is_its_own_target(world: World):
             assert prompt[len(examples.header) :] == [
                 token for row in rows[:place][-6:] for token in ids[View.SID][row]
             ]
+    # A SID is never cut, its end included: where not one finds room, that is said.
+    uneven = ItemViews({**ids, View.SID: [*ids[View.SID][:-1], [700, 800]]}, usual.views.separator)
+    paid = len(examples.header) + 2 * (3 + len(world.chat.close))
+    for length in (paid - 1, paid):
+        tight = settings.model_copy(update={"max_length": length})
+        cut = TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tight)
+        if length == paid:
+            assert cut._shown(0) == [700, 800, 900, *world.chat.close]
+        else:
+            with pytest.raises(RecipeError, match="leaves no room"):
+                _ = cut.budget
     # Only SIDs behind SIDs can be read on.
     other = TaskExamples(TASKS["titles_to_sid"], views, world.histories, world.chat, settings)
     assert other.tail == world.chat.tail

@@ -67,7 +67,7 @@ def test_steps_and_tokens_by_hand():
     # 16 steps of 10; half T1 (20 + 6 + 3 tokens), half T3 (3 + 6 + 3).
     tokens = tokens_of(found, settings, TRAIN, PromptSettings(title_tokens=20), 3)
     assert tokens == 16 * 10 * (29 + 12) / 2
-    # A continued history costs its own three tokens.
+    # The item before and all of the next but its last token.
     fewer = tokens_of(found, settings, TRAIN, PromptSettings(title_tokens=20, continued=True), 3)
-    assert fewer == 16 * 10 * (29 + 3) / 2
+    assert fewer == 16 * 10 * (29 + 5) / 2
     assert set(TASKS) >= set(found)

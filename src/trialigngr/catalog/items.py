@@ -92,9 +92,13 @@ class Catalog:
         """The table with its attributes last."""
         return self.table.select(*COLUMNS, pl.exclude(*COLUMNS))
 
+    @cached_property
+    def _attributes(self) -> list[str]:
+        return self._ordered.columns[len(COLUMNS) :]
+
     def _item(self, row: tuple[Any, ...]) -> Item:
-        item_id, title, description, brand, categories, path, url, *attributes = row
-        own = dict(zip(self._ordered.columns[len(COLUMNS) :], attributes, strict=True)) if attributes else {}
+        item_id, title, description, brand, categories, path, url, *values = row
+        own = dict(zip(self._attributes, values, strict=True))
         return Item(item_id, title, description, brand, tuple(categories or ()), path, url, own)
 
     @cached_property

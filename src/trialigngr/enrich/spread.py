@@ -21,6 +21,8 @@ def spread(start: Callable[[], Generator], who: GeneratorSettings, calls: CallSe
     if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
         return own if here else Spread(start, own.name, own.settings, own.size, ray)
+    if here and who.generator == "vllm":  # its engine is a fork, and may hold no lock of an open ledger
+        return start()
     if here:
         return OnDemand(start, *who.identity(who.generator))
     size = calls.concurrency if who.generator == "vllm" else calls.batch

@@ -78,7 +78,7 @@ class TaskExamples:
         Raises `RecipeError` when not one item finds room (text can be cut, a SID cannot).
         """
         paid = len(self.header) + len(self.tail) + self._longest(self.task.target) + len(self.end)
-        least = self._longest(View.SID) if self.task.source is View.SID else 1 + len(self._separator)
+        least = (self._longest(View.SID) if self.task.source is View.SID else 1) + len(self._separator)
         if paid + least > self.settings.max_length:
             raise RecipeError(
                 f"prompt.max_length = {self.settings.max_length} leaves no room for an item in {self.task.name}: "
