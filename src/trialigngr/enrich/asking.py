@@ -63,6 +63,11 @@ class Desk(NamedTuple):
     calls: CallSettings
 
 
+def has_ledger(out: Path, path: Path | None) -> bool:
+    """Say whether there is a ledger that `ledger_for` would open."""
+    return (path or out / LEDGER).exists()
+
+
 @contextmanager
 def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
     """Open the ledger in ``path``; without one, a ledger of the stage's own that goes when the stage is done."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.pictures import REASONS, count_reasons
 from trialigngr.enrich.answers import parse_text, refuse_other_script
-from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
+from trialigngr.enrich.asking import Desk, ask_about, has_ledger, ledger_for, paid_facts
 from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
 from trialigngr.enrich.ledger import Kept, Origin
 from trialigngr.enrich.models import MODELS, look
@@ -155,7 +155,7 @@ def write_captions(
         return _write(catalog, repeat(None, len(catalog)), NOBODY, out)
     calls = calls or CallSettings()
     start = partial(start_captioner, settings, calls)
-    with closing(spread(start, settings, calls, ray)) as generator:
+    with closing(spread(start, settings, calls, ray, kept=has_ledger(out, ledger))) as generator:
         inquiry = Captioning(settings, catalog, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Describing pictures")

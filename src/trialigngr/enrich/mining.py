@@ -20,7 +20,7 @@ from trialigngr.enrich.answers import (
     parse_text,
     refuse_other_script,
 )
-from trialigngr.enrich.asking import Desk, ask_about, ledger_for, paid_facts
+from trialigngr.enrich.asking import Desk, ask_about, has_ledger, ledger_for, paid_facts
 from trialigngr.enrich.generator import CallSettings, Question
 from trialigngr.enrich.interests import Interests, InterestSettings, save_interests
 from trialigngr.enrich.ledger import Origin
@@ -143,7 +143,7 @@ def write_interests(
     # The same sample whenever a stage goes on, so that it ends as unbroken.
     sample = sample_texts(settings, catalog, captions) if usual is None else usual
     start = partial(start_miner, settings, sample, calls)
-    with closing(spread(start, settings, calls, ray)) as generator:
+    with closing(spread(start, settings, calls, ray, kept=has_ledger(out, ledger))) as generator:
         inquiry = Mining(settings, catalog, captions, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Mining interests")

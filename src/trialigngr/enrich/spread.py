@@ -14,17 +14,20 @@ from trialigngr.foundation.crew import RaySettings, crew_for
 Answering = Callable[[list[Question]], list[Answer]]
 
 
-def spread(start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings) -> Generator:
+def spread(
+    start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings, kept: bool = False
+) -> Generator:
     """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
-    are elsewhere already, and its limit of calls is one."""
+    are elsewhere already, and its limit of calls is one. Where answers are ``kept`` already, it starts when it is asked:
+    perhaps never; else at once, so that what cannot work is said before a ledger is made."""
     here = not ray.address or who.generator == "openai"
     if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
         return own if here else Spread(start, own.name, own.settings, own.size, ray)
-    if here and who.generator == "vllm":  # its engine is a fork, and may hold no lock of an open ledger
-        return start()
     if here:
-        return OnDemand(start, *who.identity(who.generator))
+        # vLLM's engine is a fork, and may hold no lock of an open ledger.
+        late = kept and who.generator != "vllm"
+        return OnDemand(start, *who.identity(who.generator)) if late else start()
     size = calls.concurrency if who.generator == "vllm" else calls.batch
     return Spread(start, *who.identity(who.generator), size, ray)
 
