@@ -18,8 +18,8 @@ def spread(
     start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings, kept: bool = False
 ) -> Generator:
     """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
-    are elsewhere already, and its limit of calls is one. Where answers are ``kept`` already, it starts when it is asked:
-    perhaps never; else at once, so that what cannot work is said before a ledger is made."""
+    are elsewhere already, and its limit of calls is one. Where answers are ``kept`` already, it starts when it is
+    asked, perhaps never; else at once, so that what cannot work is said before a ledger is made."""
     here = not ray.address or who.generator == "openai"
     if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
