@@ -51,6 +51,40 @@ def test_each_target_once_an_epoch(world: World, name: str, room: int | None):
         assert Counter(asked(examples.batch(0, epoch, len(examples)))) == Counter(wanted)
 
 
+@pytest.mark.parametrize("room", [None, 24])
+@pytest.mark.parametrize("name", ["sids_to_sid", "titles_to_sid"])
+def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World, name: str, room: int | None):
+    examples = world.examples(name, room)
+    cap, ends, ages = examples.settings.history_cap, {}, set()
+    for row in range(12):
+        ends.setdefault(tuple(examples.target(row)), []).append(row)
+    sheets = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples), refuse=True)]
+    for sheet in sheets:
+        answers = {branch.example: branch for branch in sheet.branches}
+        for one in sheet.refused:
+            user, place = one.example
+            meant = {sid for sid in ends if list(sid[: len(one.target)]) == one.target}
+            (sid,) = meant  # no other SID begins so, and with one token less some other would
+            assert len(one.target) == 1 or sum(list(sid[: len(one.target) - 1]) == one.target[:-1] for sid in ends) > 1
+            found = [age for age, row in enumerate(world.histories.train(user)[:place][::-1]) if row in ends[sid]]
+            assert found[0] < cap
+            ages.add(found[0])
+            asked_for = answers[one.example]
+            assert (one.cut, one.prompt) == (asked_for.cut, asked_for.prompt)
+            assert asked_for.target[: len(one.target)] != one.target
+    assert len(ages) >= (4 if room is None else 2)
+    again = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples), refuse=True)]
+    assert again == sheets
+    plain = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples))]
+    assert [(sheet.trunk, sheet.branches) for sheet in sheets] == [(sheet.trunk, sheet.branches) for sheet in plain]
+
+
+@pytest.mark.parametrize("name", ["title_to_sid", "sids_to_title"])
+def test_only_a_sid_behind_a_history_can_be_a_repeat(world: World, name: str):
+    examples = world.examples(name)
+    assert not any(sheet.refused for sheet in examples.batch(1, 0, len(examples), refuse=True))
+
+
 @pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid"])
 def test_a_batch_is_exactly_its_size_and_the_stream_has_no_seams(world: World, name: str):
     examples = world.examples(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from trialigngr.tasks.packing import Branch, Sheet, passes
 from trialigngr.tasks.task import TASKS
 from trialigngr.train import attention, loss
 from trialigngr.train.attention import NAME, Layout
-from trialigngr.train.loss import DevicePass, target_losses
+from trialigngr.train.loss import DevicePass, target_losses, with_unlikelihood
 
 CPU = torch.device("cpu")
 
@@ -98,6 +100,43 @@ def test_sharing_changes_nothing(
         assert abs(shared - own.mean()) < 1e-6 * max(1, plain)
         ours = gradients(model, shared)
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "continued"), [("sids_to_sid", False), ("sids_to_sid", True), ("titles_to_sid", False)]
+)
+def test_what_must_not_be_written_costs_what_it_costs_in_a_row_of_its_own(
+    world: World, model: Any, name: str, continued: bool
+):
+    examples = world.examples(name, continued=continued)
+    sheets = examples.batch(0, 0, 40, refuse=True)
+    pairs = [(sheet, branch) for sheet in sheets for branch in sheet.branches]
+    refused = [(sheet, branch) for sheet in sheets for branch in sheet.refused]
+    assert len(refused) > 20
+    own = sum(alone(model, examples.header, *pair).sum() for pair in pairs)
+    likely = [torch.exp(-alone(model, examples.header, *pair)[-1]) for pair in refused]
+    theirs = own - 0.3 * sum(torch.log(1 - p) for p in likely)
+    assert theirs - own > 0.01
+    wanted = gradients(model, theirs)
+    for given, tokens in ((sheets, 150), (sheets, 5000), (plain_rows(sheets), 1)):
+        model.set_attn_implementation(NAME)
+        parts = [DevicePass.of(part, CPU) for part in passes(examples.header, given, tokens)]
+        ours = sum(with_unlikelihood(target_losses(model, part), part, 0.3).sum() for part in parts)
+        assert abs(ours - theirs) < 1e-6 * abs(theirs)
+        assert (gradients(model, ours) - wanted).norm() < 1e-5 * wanted.norm()
+
+
+def test_a_certain_repeat_costs_much_and_is_still_learned_from():
+    losses = torch.tensor([2.0, 0.0, 1e-3], requires_grad=True)
+    passed = SimpleNamespace(refused_M=torch.tensor([False, True, True]))
+    found = with_unlikelihood(losses, passed, 2.0)  # type: ignore[arg-type]
+    assert found[0] == 2
+    assert 20 < found[1] < 40
+    assert float(found[2].detach()) == pytest.approx(-2 * math.log(-math.expm1(-1e-3)), rel=1e-4)
+    (gradient,) = torch.autograd.grad(found.sum(), losses)
+    assert gradient[0] == 1
+    assert torch.isfinite(gradient).all()
+    assert gradient[2] < -1000
 
 
 @pytest.mark.parametrize("continued", [False, True])

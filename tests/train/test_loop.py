@@ -13,8 +13,10 @@ import torch
 from tests.train.toy import STEPS, fingerprint, toy
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.tasks.packing import passes
 from trialigngr.train.checkpoint import trainable
 from trialigngr.train.loop import Trainer
+from trialigngr.train.loss import DevicePass
 from trialigngr.train.settings import TrainSettings
 
 
@@ -42,6 +44,21 @@ def test_the_loss_goes_down_for_every_task(tmp_path: Path):
     assert last["title_to_sid"] < 0.6 * first["title_to_sid"]
     assert last["sids_to_sid"] < 0.6 * first["sids_to_sid"]
     assert all({"valid", "rate", "seconds"} <= set(line) for line in found)
+
+
+def test_what_must_not_be_written_grows_unlikely():
+    found = {}
+    for weight in (0.0, 10.0):
+        trainer = toy(weights={"title_to_sid": 0.0}, dropout=0.0, max_steps=60, unlikelihood=weight)
+        for step in range(60):
+            trainer.train_step(step, *trainer.mixture.batch(step))
+        task = trainer.mixture.tasks["sids_to_sid"]
+        (part,) = passes(task.header, task.batch(0, 0, 40, refuse=True), 9999)
+        passed = DevicePass.of(part, trainer.device)
+        with torch.no_grad():
+            losses_M = trainer.losses(passed)
+        found[weight] = float(losses_M[passed.refused_M].neg().exp().mean())
+    assert found[10.0] < 0.6 * found[0.0]
 
 
 def test_warm_up_and_cosine_by_hand():

@@ -31,7 +31,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "idle": {"batch_size": 1},
     # Two examples are two sheets of T1, one of T3: here too one worker has nothing to do at times.
     "shared": {"shard": True, "ema": 0.5, "batch_size": 2},
-    "level": {"shard": True, "softmax": "level"},
+    "level": {"shard": True, "softmax": "level", "unlikelihood": 0.5},
 }
 """What two processes train: by name, settings. One with an average is killed on its way and goes on."""
 

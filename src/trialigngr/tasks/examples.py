@@ -8,7 +8,7 @@ histories.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,11 +21,13 @@ from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import child
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.packing import Branch, Sheet
+from trialigngr.tasks.repeats import shortest
 from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.tasks.views import ItemViews
 from trialigngr.tasks.windows import Window, shown_from, windows
 
 Ints = npt.NDArray[np.int64]
+Random = np.random.Generator
 
 
 class PromptSettings(Settings):
@@ -146,25 +148,30 @@ class TaskExamples:
             self._epoch[key] = (order, np.cumsum(self._counts[order]))
         return self._epoch[key]
 
-    def batch(self, seed: int, number: int, size: int) -> list[Sheet]:
-        """Return batch ``number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end."""
+    def batch(self, seed: int, number: int, size: int, *, refuse: bool = False) -> list[Sheet]:
+        """Return batch ``number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
+
+        With ``refuse``, sheets say for each example that is asked for a SID behind a history which item of it must not
+        be written again: any one that is shown.
+        """
         sheets: list[Sheet] = []
+        refused = np.random.default_rng(child(seed, self.task.name, "refused", number)) if refuse else None
         start, total = number * size, len(self)
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            sheets += self._slice(*self._order(seed, epoch), offset, offset + here)
+            sheets += self._slice(*self._order(seed, epoch), offset, offset + here, refused)
             start, size = start + here, size - here
         return sheets
 
-    def _slice(self, order: Ints, ends: Ints, start: int, stop: int) -> Iterator[Sheet]:
+    def _slice(self, order: Ints, ends: Ints, start: int, stop: int, refused: Random | None) -> Iterator[Sheet]:
         first, last = int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, stop, side="left"))
         for place in range(first, last + 1):
             group = self._groups[order[place]]
             begin = int(ends[place]) - len(group.positions)
-            yield self._sheet(group, group.positions[max(start - begin, 0) : stop - begin])
+            yield self._sheet(group, group.positions[max(start - begin, 0) : stop - begin], refused)
 
-    def _sheet(self, group: _Group, positions: list[int]) -> Sheet:
+    def _sheet(self, group: _Group, positions: list[int], refused: Random | None = None) -> Sheet:
         """Return some of a group's examples as one sheet."""
         if self.task.scope is Scope.ITEM:
             prompt = [*self._shown(group.owner), *self.tail]
@@ -175,7 +182,18 @@ class TaskExamples:
         branches = [
             Branch(cuts[p - group.first - 1], self.tail, self.target(int(rows[p])), (group.owner, p)) for p in positions
         ]
-        return Sheet([token for chunk in chunks for token in chunk], branches)
+        trunk = [token for chunk in chunks for token in chunk]
+        if refused is None or self.task.target is not View.SID:
+            return Sheet(trunk, branches)
+        drawn = [int(rows[refused.integers(group.first, branch.example[1])]) for branch in branches]
+        again = [replace(branch, target=self._alone[row]) for branch, row in zip(branches, drawn, strict=True)]
+        pairs = zip(again, branches, strict=True)
+        return Sheet(trunk, branches, [one for one, true in pairs if true.target[: len(one.target)] != one.target])
+
+    @cached_property
+    def _alone(self) -> list[list[int]]:
+        """Return each item's target as far as it takes to tell it from all others."""
+        return shortest([self.target(row) for row in range(len(self.views.ids[self.task.target]))])
 
     def target(self, row: int) -> list[int]:
         """Return what is to be written for an item, its end included."""
@@ -191,4 +209,5 @@ class TaskExamples:
 
 def plain_rows(sheets: list[Sheet]) -> list[Sheet]:
     """Return the same examples with nothing shared, one sheet a branch: the reference that sharing must equal."""
-    return [Sheet(sheet.trunk[: branch.cut], [branch]) for sheet in sheets for branch in sheet.branches]
+    asked = [Sheet(sheet.trunk[: branch.cut], [branch]) for sheet in sheets for branch in sheet.branches]
+    return asked + [Sheet(sheet.trunk[: one.cut], [], [one]) for sheet in sheets for one in sheet.refused]

@@ -21,9 +21,17 @@ class Mixture:
     """
 
     def __init__(
-        self, tasks: Mapping[str, TaskExamples], settings: TaskSettings, batch_size: int, steps: int, seed: int
+        self,
+        tasks: Mapping[str, TaskExamples],
+        settings: TaskSettings,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        *,
+        refuse: bool = False,
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
+        self.refuse = refuse
         self.stages = settings.schedule({name: len(task) for name, task in tasks.items()}, steps)
 
     @cached_property
@@ -51,7 +59,7 @@ class Mixture:
     def batch(self, step: int) -> tuple[TaskExamples, list[Sheet]]:
         """Return the task of a step and its ``batch_size`` examples."""
         task = list(self.tasks.values())[self._draws[step]]
-        return task, task.batch(self.seed, self.number(step), self.batch_size)
+        return task, task.batch(self.seed, self.number(step), self.batch_size, refuse=self.refuse)
 
 
 def epoch_steps(tasks: Mapping[str, TaskExamples], batch_size: int) -> int:

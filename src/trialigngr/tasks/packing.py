@@ -35,13 +35,14 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A trunk and the branches that leave it."""
+    """A trunk and the branches that leave it; the last token of a ``refused`` one is what must not be written."""
 
     trunk: list[int]
     branches: list[Branch]
+    refused: list[Branch] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.trunk) + sum(len(self.own(branch)) for branch in self.branches)
+        return len(self.trunk) + sum(len(self.own(branch)) for branch in (*self.branches, *self.refused))
 
     def own(self, branch: Branch) -> list[int]:
         """Return the tokens that a branch adds: none where the trunk goes on with the very same ones."""
@@ -54,7 +55,8 @@ class Pass:
     """T tokens: ``header`` of them shared by all, then sheets of ``lengths_S`` tokens, the longest first.
 
     With places counted from where a sheet begins, the token at place q sees the header and the places k of its own
-    sheet with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, and that target.
+    sheet with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, that target, and
+    whether it must not be written.
     """
 
     tokens_T: Ints
@@ -65,6 +67,7 @@ class Pass:
     lengths_S: Ints
     predict_place_M: Ints
     predict_token_M: Ints
+    predict_refused_M: npt.NDArray[np.bool_]
     examples: int
 
 
@@ -76,7 +79,7 @@ class _Line:
     cuts: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    predict: list[tuple[int, int]] = field(default_factory=list)
+    predict: list[tuple[int, int, bool]] = field(default_factory=list)
     examples: int = 0
 
     def __post_init__(self) -> None:
@@ -89,24 +92,30 @@ class _Line:
         self.own += [own] * len(tokens)
 
     def add(self, sheet: Sheet) -> None:
-        start, shared = len(self.tokens), len(self.header)
-        self._segment(sheet.trunk, shared, 0, 0)
+        start = len(self.tokens)
+        self._segment(sheet.trunk, len(self.header), 0, 0)
         for branch in sheet.branches:
-            left, own = start + branch.cut, sheet.own(branch)
-            # Where the branch's own tokens stand: behind all others, or in the trunk, behind the cut.
-            begin = len(self.tokens) if own else left
-            self._segment(own, shared + branch.cut, branch.cut, begin - start)
-            read = [left - 1, *range(begin, begin + len(branch.tokens))][-len(branch.target) :]
-            self.predict += zip(read, branch.target, strict=True)
+            read = self._read(start, sheet, branch)
+            self.predict += [(place, token, False) for place, token in zip(read, branch.target, strict=True)]
+        for branch in sheet.refused:
+            self.predict.append((self._read(start, sheet, branch)[-1], branch.target[-1], True))
         self.lengths.append(len(self.tokens) - start)
         self.examples += len(sheet.branches)
+
+    def _read(self, start: int, sheet: Sheet, branch: Branch) -> list[int]:
+        """Add what a branch adds to its sheet, which begins at ``start``, and return where its targets are read."""
+        left, own = start + branch.cut, sheet.own(branch)
+        # Where the branch's own tokens stand: behind all others, or in the trunk, behind the cut.
+        begin = len(self.tokens) if own else left
+        self._segment(own, len(self.header) + branch.cut, branch.cut, begin - start)
+        return [left - 1, *range(begin, begin + len(branch.tokens))][-len(branch.target) :]
 
     def whole(self) -> Pass:
         columns = (self.tokens, self.positions, self.cuts, self.own, self.lengths)
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
-        place_M, token_M = np.array(self.predict, dtype=np.int64).reshape(-1, 2).T
-        header = len(self.header)
-        return Pass(tokens_T, positions_T, cut_T, own_T, header, lengths_S, place_M, token_M, self.examples)
+        place_M, token_M, refused_M = np.array(self.predict, dtype=np.int64).reshape(-1, 3).T
+        predict = (place_M, token_M, refused_M.astype(bool))
+        return Pass(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.examples)
 
 
 def passes(header: list[int], sheets: Sequence[Sheet], tokens: int) -> Iterator[Pass]:

@@ -29,7 +29,7 @@ from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
 from trialigngr.train.journal import Journal
-from trialigngr.train.loss import DevicePass, TargetLosses, both_ways
+from trialigngr.train.loss import DevicePass, TargetLosses, both_ways, with_unlikelihood
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.shards import gathered, shard, whole
 from trialigngr.train.trackers import Tracker
@@ -63,7 +63,8 @@ class Trainer:
         drawn = {name: task for name, task in tasks.items() if mixture.ever_drawn(name)}
         steps = math.ceil(epoch_steps(drawn, settings.batch_size) * settings.epochs)
         self.steps = min(steps, settings.max_steps or steps)
-        self.mixture = Mixture(drawn, mixture, settings.batch_size, self.steps, seed)
+        refuse = settings.unlikelihood > 0
+        self.mixture = Mixture(drawn, mixture, settings.batch_size, self.steps, seed, refuse=refuse)
         self.device = pick_device(settings.device)
         if settings.attention == "flex" and self.device.type != "cuda":
             raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
@@ -168,7 +169,8 @@ class Trainer:
     def _backward(self, part: Pass, targets: float) -> float:
         """Add one pass' share of the gradient of the mean over ``targets``, and return its share of the loss."""
         with autocast(self.device, self.settings.precision):
-            losses_M = self.losses(DevicePass.of(part, self.device, self.settings.attention), self.level_V)
+            passed = DevicePass.of(part, self.device, self.settings.attention)
+            losses_M = with_unlikelihood(self.losses(passed, self.level_V), passed, self.settings.unlikelihood)
             loss = losses_M.sum() / targets
         # Where weights lie in shares, gradients come back as the mean over all workers.
         (loss * self.workers.count if self.settings.shard else loss).backward()

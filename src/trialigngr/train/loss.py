@@ -32,14 +32,16 @@ class DevicePass:
     layout: Layout | BlockMask
     predict_place_M: Tensor
     predict_token_M: Tensor
+    refused_M: Tensor
 
     @classmethod
     def of(cls, passed: Pass, device: torch.device, attention: Attention = "blocks") -> DevicePass:
         """Move a pass to the device."""
-        arrays = (passed.tokens_T[None], passed.positions_T[None], passed.predict_place_M, passed.predict_token_M)
-        tokens, positions, place_M, token_M = (torch.from_numpy(array).to(device) for array in arrays)
+        predict = (passed.predict_place_M, passed.predict_token_M, passed.predict_refused_M)
+        arrays = (passed.tokens_T[None], passed.positions_T[None], *predict)
+        tokens, positions, *predicted = (torch.from_numpy(array).to(device) for array in arrays)
         layout = block_mask(passed, device) if attention == "flex" else Layout.of(passed, device)
-        return cls(tokens, positions, layout, place_M, token_M)
+        return cls(tokens, positions, layout, *predicted)
 
 
 def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
@@ -92,6 +94,13 @@ class TargetLosses(nn.Module):
     def forward(self, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target token [M]."""
         return target_losses(self.model, passed, level_V)
+
+
+def with_unlikelihood(losses_M: Tensor, passed: DevicePass, weight: float) -> Tensor:
+    """Return the losses, −log p, of tokens to be written, and ``weight`` times −log(1 − p) of those that must not be
+    (Welleck et al. 2020, arXiv 1908.04319, Eq. 4)."""
+    unlikely_M = -torch.log(-torch.expm1(-losses_M.clamp(min=1e-6)))
+    return torch.where(passed.refused_M, weight * unlikely_M, losses_M)
 
 
 def _losses(model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
