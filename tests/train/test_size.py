@@ -70,4 +70,9 @@ def test_steps_and_tokens_by_hand():
     # The item before and all of the next but its last token.
     fewer = tokens_of(found, settings, TRAIN, PromptSettings(title_tokens=20, continued=True), 3)
     assert fewer == 16 * 10 * (29 + 5) / 2
+    # What must not be written again takes a target's tokens once more, but for the last.
+    unlike = TRAIN.model_copy(update={"unlikelihood": 1.0})
+    assert tokens_of(found, settings, unlike, PromptSettings(title_tokens=20), 3) == 16 * 10 * (29 + 12 + 6 + 2) / 2
+    more = tokens_of(found, settings, unlike, PromptSettings(title_tokens=20, continued=True), 3)
+    assert more == 16 * 10 * (29 + 5 + 2) / 2
     assert set(TASKS) >= set(found)

@@ -33,7 +33,8 @@ class TrainSettings(Settings):
     ``decode.normalisation = "catalogue"``: what follows outside the level is not trained."""
     unlikelihood: float = Field(0.0, ge=0)
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
-    answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). 0 (the paper): without."""
+    answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that
+    are shown. 0 (the paper): without."""
     clip: float = Field(1.0, gt=0)
     """Largest gradient norm."""
     pass_tokens: int = Field(8192, ge=1)

@@ -112,8 +112,12 @@ def tokens_of(
     steps = steps_of(examples, tasks, train)
     longest = {View.SID: levels, View.TITLE: prompt.title_tokens, View.VISUAL: prompt.visual_tokens}
     each = {task.name: longest[task.source] + TAIL + longest[task.target] for task in tasks.tasks()}
+    continued = {task.name for task in tasks.tasks() if prompt.continued and task.continues}
     # What a history of one target takes, the dearest.
-    each |= {task.name: 2 * levels - 1 for task in tasks.tasks() if prompt.continued and task.continues}
+    each |= dict.fromkeys(continued, 2 * levels - 1)
+    if train.unlikelihood:
+        again = [task.name for task in tasks.tasks() if task.scope is not Scope.ITEM and task.target is View.SID]
+        each |= {name: each[name] + (0 if name in continued else TAIL) + levels - 1 for name in again}
     total, begun = 0.0, 0
     for last, chances in tasks.schedule(examples, steps):
         mean = sum(each[name] * chance for name, chance in chances.items()) / sum(chances.values())
