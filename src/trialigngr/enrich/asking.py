@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from trialigngr.enrich.answers import AnswerError
 from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
-from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled, Spent
+from trialigngr.enrich.ledger import AT_ONCE, Kept, Ledger, Origin, Settled, Spent
 from trialigngr.enrich.prompts import AGAIN
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import PictureError
@@ -85,14 +85,28 @@ def ledger_for(out: Path, path: Path | None) -> Iterator[Ledger]:
 def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str) -> Iterator[Kept | None]:
     """Yield what is kept about each of ``total`` items, after asking for what is not there yet; None where there is
     nothing to ask."""
-    rows = Rows(rows_of(inquiry, generator.settings, range(total)))
-    Asking(desk, generator, inquiry).all(rows, what)
-    kept, number = desk.ledger.kept(rows.keys()), 0
-    for row, one in zip(rows, kept, strict=True):
+    number = 0
+    for row, one in _kept(inquiry, generator, desk, total, what):
         yield from repeat(None, row.number - number)
         yield one
         number = row.number + 1
     yield from repeat(None, total - number)
+
+
+def _kept(
+    inquiry: Inquiry, generator: Generator, desk: Desk, total: int, what: str
+) -> Iterator[tuple[Row, Kept | None]]:
+    """Yield each row and what is kept of it, read once as long as nothing is missing; then all the rest is asked."""
+    rows, retry_runs, begun = rows_of(inquiry, generator.settings, range(total)), desk.calls.retry_runs, 0
+    while some := list(islice(rows, AT_ONCE)):
+        found = list(desk.ledger.kept([row.key for row in some], retry_runs))
+        if None in found:
+            rest = Rows(chain(some, rows))
+            Asking(desk, generator, inquiry).all(rest, what, begun)
+            yield from zip(rest, desk.ledger.kept(rest.keys(), retry_runs), strict=True)
+            return
+        begun += len(some)
+        yield from zip(some, found, strict=True)
 
 
 def rows_of(inquiry: Inquiry, settings: Mapping[str, Any], numbers: Iterable[int]) -> Iterator[Row]:
@@ -164,11 +178,12 @@ class Asking:
     _taken: list[Row] = field(default_factory=list)
     _failed_in_a_row: list[bytes] = field(default_factory=list)
 
-    def all(self, rows: Rows, what: str) -> None:
-        """Return when every row is done or failed, be it by this process or by another on the same ledger."""
+    def all(self, rows: Rows, what: str, before: int = 0) -> None:
+        """Return when every row is done or failed, be it by this process or by another on the same ledger; ``before``
+        them so many were."""
         states = self.desk.ledger.states(rows.keys(), self.desk.calls.retry_runs)
         todo = Rows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
-        with progress(what, len(rows), done=len(rows) - len(todo)) as advance:
+        with progress(what, before + len(rows), done=before + len(rows) - len(todo)) as advance:
             while todo or self._repairs:
                 for group in self.generator.answers(self._feed(todo)):
                     advance(self._take(group))

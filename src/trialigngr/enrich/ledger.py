@@ -25,6 +25,9 @@ from uuid import uuid4
 from trialigngr.foundation.errors import ArtifactError
 
 State = Literal["granted", "done", "failed", "taken"]
+SETTLED: tuple[State, ...] = ("done", "failed")
+AT_ONCE = 500
+"""Keys looked up together."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
   key BLOB PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
@@ -191,26 +194,29 @@ class Ledger:
                 [(runs, key) for key in keys],
             )
 
-    def kept(self, keys: Iterable[bytes]) -> Iterator[Kept | None]:
-        """Yield what is kept of each key, None for one that is not settled."""
+    def kept(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Kept | None]:
+        """Yield what is kept of each key, None for one that is to be asked or being asked (see `claim`)."""
         keys = iter(keys)
-        while some := list(islice(keys, 500)):
-            rows = self._rows(some, "state, text, problem")
+        while some := list(islice(keys, AT_ONCE)):
+            rows = self._rows(some, "text, problem, state, owner, final, runs")
             for key in some:
-                state, text, problem = rows.get(key, ("", None, None))
-                yield Kept(text, problem) if state in ("done", "failed") else None
+                row = rows.get(key)
+                if row is None or self._judged(row[2:], retry_runs)[0] not in SETTLED:
+                    yield None
+                else:
+                    yield Kept(row[0], row[1])
 
     def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
         """Yield how each key stands, as `claim` would judge it, without claiming it."""
         keys = iter(keys)
-        while some := list(islice(keys, 500)):
+        while some := list(islice(keys, AT_ONCE)):
             rows = self._rows(some, "state, owner, final, runs")
             yield from (self._judged(rows.get(key), retry_runs)[0] for key in some)
 
     def tried(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Tried | None]:
         """Yield what became of each key, None for one that was never asked about."""
         keys = iter(keys)
-        while some := list(islice(keys, 500)):
+        while some := list(islice(keys, AT_ONCE)):
             rows = self._rows(some, "state, owner, final, runs, problem, calls, again")
             for key in some:
                 row = rows.get(key)

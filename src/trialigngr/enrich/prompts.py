@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
+from json.encoder import encode_basestring as quoted
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,7 +22,6 @@ AGAIN = (files("trialigngr.enrich") / "again.txt").read_text("utf-8").strip()
 """What follows a question whose answer could not be used, with ``{problem}`` where the reason goes."""
 _BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
 _SUSPECT = re.compile(r"[<>\[]")
-_AS_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,10 @@ def _digest(*parts: str) -> str:
 
 def as_data(item: ItemText) -> str:
     """Return the item as one line of JSON that holds no chat marker of any model, each part cut to its length."""
+    # As json.dumps writes an object of texts, in half the time.
     named = zip(item._fields, item, strict=True)
-    return _AS_JSON({name: _harmless(text[: LONGEST[name]]) for name, text in named if text})
+    parts = [f'"{name}": {quoted(_harmless(text[: LONGEST[name]]))}' for name, text in named if text]
+    return f"{{{', '.join(parts)}}}"
 
 
 def _harmless(text: str) -> str:
