@@ -179,8 +179,8 @@ class Asking:
     _failed_in_a_row: list[bytes] = field(default_factory=list)
 
     def all(self, rows: Rows, what: str, before: int = 0) -> None:
-        """Return when every row is done or failed, be it by this process or by another on the same ledger; ``before``
-        them so many were."""
+        """Return when every row is done or failed, be it by this process or by another on the same ledger;
+        ``before`` counts those that needed no look."""
         states = self.desk.ledger.states(rows.keys(), self.desk.calls.retry_runs)
         todo = Rows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
         with progress(what, before + len(rows), done=before + len(rows) - len(todo)) as advance:
