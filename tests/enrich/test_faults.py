@@ -19,7 +19,7 @@ from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, titl
 from tests.conftest import start_forkserver
 from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import FILE, load_interests
-from trialigngr.enrich.ledger import Ledger
+from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.pace import Pace, asked_wait, duration
 from trialigngr.enrich.served import Served
@@ -117,6 +117,20 @@ def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) ->
         assert second.exitcode == 0
         assert sum(stats(url)["good"].values()) <= 60 + 4
     assert right(tmp_path, 60)
+
+
+def test_what_another_gave_up_is_kept_with_its_problem_and_may_be_asked_again(tmp_path: Path) -> None:
+    origin, path = Origin("interests", "openai:m", "p"), tmp_path / "ledger.sqlite"
+    with Ledger(path) as one, Ledger(path) as other:
+        other.claim([b"given up", b"done", b"in flight"], origin, 3)
+        failed = Settled(b"given up", None, "no JSON", False, 2, 0, 0)
+        other.settle([failed, Settled(b"done", "{}", None, False, 1, 0, 0)])
+        keys = [b"given up", b"done", b"in flight", b"never"]
+        found = [Kept(None, "no JSON", True), Kept("{}", None, False), None, None]
+        assert list(one.kept(keys, 3)) == found
+        # It has tried what it may, and so has whoever may try once.
+        given_up = Kept(None, "no JSON", False)
+        assert list(other.kept(keys, 3)) == list(one.kept(keys, 1)) == [given_up, *found[1:]]
 
 
 def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_what_must_not_be_written_costs_what_it_costs_in_a_row_of_its_own(
         assert (gradients(model, ours) - wanted).norm() < 1e-5 * wanted.norm()
 
 
-def test_a_certain_repeat_costs_much_and_is_still_learned_from():
+def test_a_certain_repeat_costs_much_and_breaks_nothing():
     losses = torch.tensor([2.0, 0.0, 1e-3], requires_grad=True)
     passed = SimpleNamespace(refused_M=torch.tensor([False, True, True]))
     found = with_unlikelihood(losses, passed, 2.0)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ def _kept(
     rows, retry_runs, begun = rows_of(inquiry, generator.settings, range(total)), desk.calls.retry_runs, 0
     while some := list(islice(rows, AT_ONCE)):
         found = list(desk.ledger.kept([row.key for row in some], retry_runs))
-        if None in found:
+        if any(one is None or one.again for one in found):
             rest = Rows(chain(some, rows))
             Asking(desk, generator, inquiry).all(rest, what, begun)
             yield from zip(rest, desk.ledger.kept(rest.keys(), retry_runs), strict=True)

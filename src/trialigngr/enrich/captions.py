@@ -159,7 +159,7 @@ def write_captions(
         inquiry = Captioning(settings, catalog, generator.name)
         with ledger_for(out, ledger if inquiry.prompt else None) as book:
             kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Describing pictures")
-            said = (one and Kept(one.text and inquiry.said(one.text), one.problem) for one in kept)
+            said = (one and one._replace(text=one.text and inquiry.said(one.text)) for one in kept)
             facts = _write(catalog, said, generator.name, out)
             return facts | paid_facts(book, inquiry) if inquiry.prompt else facts
 

@@ -25,7 +25,6 @@ from uuid import uuid4
 from trialigngr.foundation.errors import ArtifactError
 
 State = Literal["granted", "done", "failed", "taken"]
-SETTLED: tuple[State, ...] = ("done", "failed")
 AT_ONCE = 500
 """Keys looked up together."""
 SCHEMA = """
@@ -81,10 +80,12 @@ class Tried(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a ledger holds of a key: a text, or the problem for which there is none."""
+    """What a ledger holds of a key: a text, or the problem for which there is none, and whether that may be asked
+    again."""
 
     text: str | None
     problem: str | None
+    again: bool
 
 
 class Ledger:
@@ -195,16 +196,16 @@ class Ledger:
             )
 
     def kept(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Kept | None]:
-        """Yield what is kept of each key, None for one that is to be asked or being asked (see `claim`)."""
+        """Yield what is kept of each key, None for one that is not settled."""
         keys = iter(keys)
         while some := list(islice(keys, AT_ONCE)):
             rows = self._rows(some, "text, problem, state, owner, final, runs")
             for key in some:
-                row = rows.get(key)
-                if row is None or self._judged(row[2:], retry_runs)[0] not in SETTLED:
+                text, problem, *judged = rows.get(key, (None, None, "asked"))
+                if judged[0] == "asked":
                     yield None
                 else:
-                    yield Kept(row[0], row[1])
+                    yield Kept(text, problem, self._judged(tuple(judged), retry_runs)[0] == "granted")
 
     def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
         """Yield how each key stands, as `claim` would judge it, without claiming it."""
