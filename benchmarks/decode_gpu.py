@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.decoding.data import ITEMS, SIZES, SMALL, TOKENS_LK, VOCABULARY, prompts, search
-from benchmarks.decoding.others import VectorisedMask, generated
+from benchmarks.decoding.data import ITEMS, SIZES, SMALL, TOKENS_LK, VOCABULARY, model, prompts, search
+from benchmarks.decoding.others import VectorisedMask, callback, generated, rectokens, vectorised
 from benchmarks.harness import Check, at_least, seconds_of, side_by_side
 
 USERS, ROUNDS = 16, 2
@@ -118,10 +118,26 @@ def measure() -> list[Check]:
     if not torch.cuda.is_available() and not SMALL:
         sys.exit("There is no CUDA device; BENCH_SMALL=1 proves on the CPU that this runs.")
     if SMALL:
-        return table("cpu", [TINY], (40,), (4,), Card.measured("cpu", 128, 1))
+        return against_others("cpu") + table("cpu", [TINY], (40,), (4,), Card.measured("cpu", 128, 1))
     card = Card.measured("cuda", 8192, 4096)
     print(torch.cuda.get_device_name())
-    return table("cuda", SHAPES, LENGTHS, BEAMS, card)
+    return against_others("cuda") + table("cuda", SHAPES, LENGTHS, BEAMS, card)
+
+
+def against_others(device: str) -> list[Check]:
+    """Return how many times faster than the others we are on the model, prompts and beams of the table for CPUs."""
+    own, asked, allowed = model().to(device), prompts(), callback(ITEMS)
+    work: dict[str, Callable[[], object]] = {
+        "ours": _decode(search(own), asked, BEAMS[0]),
+        "callback": lambda: generated(own, asked, BEAMS[0], prefix_allowed_tokens_fn=allowed),
+        "vectorised mask": vectorised(own, asked, BEAMS[0], ITEMS),
+    }
+    if theirs := rectokens(own, asked, BEAMS[0], ITEMS):
+        work["rectokens"] = theirs
+    taken = side_by_side({name: _awaited(device, one) for name, one in work.items()}, ROUNDS)
+    print({name: f"{seconds:.4f} s" for name, seconds in taken.items()}, flush=True)
+    ours = taken.pop("ours")
+    return [at_least(f"8 x 512: times faster than {name}", seconds / ours, 5) for name, seconds in taken.items()]
 
 
 def table(
@@ -131,9 +147,9 @@ def table(
     print(f"measured: {card.operations / 1e12:.3g} TFLOP/s in bf16, {card.bytes / 1e9:.4g} GB/s")
     checks: list[Check] = []
     for shape in shapes:
-        model = shape.build(device)
+        built = shape.build(device)
         for length, width in product(lengths, beams):
-            checks += _line(model, shape, length, width, card)
+            checks += _line(built, shape, length, width, card)
     return checks
 
 

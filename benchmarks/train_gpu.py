@@ -1,8 +1,9 @@
 """Training on a GPU: tokens/s and model FLOPs utilisation of our step, for a 0.5B-shaped Qwen2 and the small backbone.
 
 Random weights and random histories; torch and transformers are all it needs, so a bare machine runs it:
-``PYTHONPATH=src:. python benchmarks/train_gpu.py``. Both ways of attention are measured, side by side. ``--peak`` is
-the device's dense bf16 peak in TFLOP/s, known for a few. On a CPU it runs at whatever size it is told to.
+``PYTHONPATH=src python -m benchmarks.train_gpu``. Both ways of attention are measured side by side, each with and
+without compiled layers. ``--peak`` is the device's dense bf16 peak in TFLOP/s, known for a few. On a CPU it runs at
+whatever size it is told to.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME
+from trialigngr.train.compiled import compile_layers
 from trialigngr.train.loss import Attention, DevicePass, target_losses
 
 if TYPE_CHECKING:
@@ -34,6 +36,17 @@ SHAPES = {
     "tiny": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
              "num_key_value_heads": 1, "vocab_size": 512},
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step computes."""
+
+    attention: Attention
+    compiled: bool
+
+    def __str__(self) -> str:
+        return f"{self.attention}, compiled" if self.compiled else self.attention
 
 
 @dataclass(frozen=True)
@@ -70,18 +83,20 @@ def flops(model: Any, part: Pass) -> int:
     return 3 * (2 * weights * len(part.tokens_T) + 2 * head * len(part.predict_place_M) + attention)
 
 
-def rate(shape: str, attention: Attention, device: torch.device, tokens: int, steps: int) -> Rate:
+def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) -> Rate:
     """Return what our step reaches on passes of ``tokens`` tokens, after three steps that warm it up."""
     torch.manual_seed(0)
     model: Any = Qwen2ForCausalLM(Qwen2Config(tie_word_embeddings=True, **SHAPES[shape])).to(device)
     model.set_attn_implementation(NAME)
+    if way.compiled:
+        compile_layers(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     parts = [drawn(tokens, model.config.vocab_size, seed) for seed in range(steps + 3)]
     for number, part in enumerate(parts):
         if number == 3:
             start = _now(device)
         with autocast(device, "bf16"):
-            loss = target_losses(model, DevicePass.of(part, device, attention)).mean()
+            loss = target_losses(model, DevicePass.of(part, device, way.attention)).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -110,7 +125,8 @@ def table(shapes: list[str], tokens: int, steps: int, peak: float | None = None)
     """Print tokens/s and utilisation of each shape and way of attention; return the utilisation by name."""
     device = pick_device()
     most = peak or peak_of(device)
-    ways: list[Attention] = ["blocks", "flex"] if device.type == "cuda" else ["blocks"]
+    kinds: list[Attention] = ["blocks", "flex"] if device.type == "cuda" else ["blocks"]
+    ways = [Way(kind, compiled) for kind in kinds for compiled in (False, True)]
     found = {}
     for shape in shapes:
         for way in ways:

@@ -22,6 +22,7 @@ from tests.decode.conftest import (
     search,
     sid_of_leaf,
     tiny,
+    trained,
 )
 from trialigngr.decode import context
 from trialigngr.decode.beam import BeamSearch
@@ -299,3 +300,14 @@ def test_tokens_of_a_level_are_told_apart_from_the_end():
     codes_NL = np.array([[3, 1, END]], dtype=np.int32)
     levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._levels
     assert [level.tokens_K[level.token_of_M.long()].tolist() for level in levels] == [[13], [21], [END_TOKEN]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
+def test_a_gpu_finds_what_a_cpu_finds(normalisation: str) -> None:
+    codes_NL, asked = catalogue(60, seed=4), prompts((5, 3, 6))
+    model = trained(tiny("qwen"))
+    mine = search(model, codes_NL, normalisation)(asked, 6)
+    theirs = search(model.cuda(), codes_NL, normalisation)(asked, 6)
+    np.testing.assert_array_equal(theirs.leaves_BW, mine.leaves_BW)
+    np.testing.assert_allclose(theirs.scores_BW, mine.scores_BW, atol=1e-4)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from trialigngr.foundation.errors import RecipeError
 
@@ -28,6 +30,12 @@ def pick_device(name: str = "auto") -> torch.device:
     if not here.get(device.type, True):
         raise RecipeError(f"This machine has no device {name!r}; use auto or cpu.")
     return device
+
+
+def moved(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on the device; to a GPU it travels while this process goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @cache

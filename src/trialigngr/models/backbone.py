@@ -233,3 +233,14 @@ def checkpoint_class(folder: Path) -> str:
     """Return the architecture that a checkpoint names."""
     body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return str(body["architectures"][0])
+
+
+def layers_of(model: Any, wanted_by: str) -> nn.ModuleList:
+    """Return the layers of a model, by whatever name: the list of as many modules as it says it has.
+
+    Raises `RecipeError`, which names the setting that wants them, when there is no such list.
+    """
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise RecipeError(f"{wanted_by} finds no list of layers in a model of type {model.config.model_type!r}.")

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
+from trialigngr.foundation.device import moved
 from trialigngr.tasks.packing import Ints, Pass
 from trialigngr.train import flex
 
@@ -59,14 +60,14 @@ class Layout:
             places.append(places_SL.ravel() * inside_SL.ravel() - ~inside_SL.ravel())
             masks.append(_seen(passed, places_SL, inside_SL))
         for seen in masks:
-            hidden = torch.from_numpy(~seen)[:, None].to(device)
+            hidden = moved(~seen, device)[:, None]
             mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, _UNSEEN)
             blocks.append(Block(len(seen), seen.shape[1], mask))
         places_P = np.concatenate(places)
         inverse_T = np.zeros(len(passed.tokens_T), dtype=np.int64)
         inverse_T[places_P[places_P >= 0]] = np.flatnonzero(places_P >= 0)
         found = (np.maximum(places_P, 0), inverse_T)
-        return cls(passed.header, blocks, *(torch.from_numpy(array).to(device) for array in found))
+        return cls(passed.header, blocks, *(moved(array, device) for array in found))
 
 
 def _groups(passed: Pass) -> Iterator[tuple[Ints, Bools]]:
@@ -128,6 +129,11 @@ def attend(
     query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, BlockMask):
         return flex.attend(query, key, value, layout, scaling, dropout), None
+    return _in_blocks(query, key, value, layout, scaling, dropout), None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # no two passes have blocks alike
+def _in_blocks(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float, dropout: float) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
     header = [part[: layout.header] for part in laid]
@@ -140,7 +146,7 @@ def attend(
             k, v = (_behind(shared, own) for shared, own in zip(header[1:], (k, v), strict=True))
         found.append(attention(q, k, v, block.mask, scaling, dropout).transpose(1, 2).flatten(0, 1))
         start = stop
-    return torch.cat(found).index_select(0, layout.inverse_T)[None], None
+    return torch.cat(found).index_select(0, layout.inverse_T)[None]
 
 
 def _repeated(part: Tensor, groups: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from trialigngr.foundation.device import moved
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.packing import Pass
 
@@ -28,7 +29,7 @@ def _sees(passed: Pass, device: torch.device) -> Sees:
     starts_S = passed.header + np.cumsum(passed.lengths_S) - passed.lengths_S
     start = np.concatenate([np.zeros(passed.header, dtype=np.int64), np.repeat(starts_S, passed.lengths_S)])
     arrays = (start, start + passed.cut_T, start + passed.own_T)
-    start_T, cut_T, own_T = (torch.from_numpy(array).to(device) for array in arrays)
+    start_T, cut_T, own_T = (moved(array, device) for array in arrays)
 
     def sees(_row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         trunk = (key >= start_T[query]) & (key < cut_T[query])

@@ -28,6 +28,7 @@ from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
+from trialigngr.train.compiled import compile_layers
 from trialigngr.train.journal import Journal
 from trialigngr.train.loss import DevicePass, TargetLosses, both_ways, with_unlikelihood
 from trialigngr.train.settings import TrainSettings
@@ -68,6 +69,8 @@ class Trainer:
         self.device = pick_device(settings.device)
         if settings.attention == "flex" and self.device.type != "cuda":
             raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
+        if settings.compile and settings.shard:
+            raise RecipeError("train.compile and train.shard do not go together yet; leave one of them off.")
         self.level_V = None if level_V is None else level_V.to(self.device)
         self.losses = self._placed(TargetLosses(backbone.model), max(one.settings.max_length for one in drawn.values()))
         self.model = self.losses.model
@@ -80,6 +83,8 @@ class Trainer:
         placed = losses if self.settings.shard else losses.to(self.device)
         with autocast(placed.model.device, self.settings.precision):
             refuse_unfit(placed.model, both_ways)
+        if self.settings.compile:
+            compile_layers(placed.model)
         return shard(losses, self.device, self.workers) if self.settings.shard else placed
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -141,10 +146,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         targets = sum(len(branch.target) for sheet in sheets for branch in sheet.branches)
         parts, idle = self._passes(task, sheets)
-        value = sum(self._backward(part, targets) for part in parts)
+        shares = [self._backward(part, targets) for part in parts]
         for part in idle:
             self._backward(part, math.inf)
-        value = self.workers.sum(value)
+        value = self.workers.sum(float(torch.stack(shares).double().sum()) if shares else 0.0)
         self._refuse("loss", value, step, task)
         if not self.settings.shard:
             self.workers.sum_gradients(self.parameters.values())
@@ -166,15 +171,16 @@ class Trainer:
         idle = self.workers.most(len(parts)) - len(parts)
         return parts, [*passes(task.header, [min(sheets, key=len)], self.settings.pass_tokens)] * idle
 
-    def _backward(self, part: Pass, targets: float) -> float:
-        """Add one pass' share of the gradient of the mean over ``targets``, and return its share of the loss."""
+    def _backward(self, part: Pass, targets: float) -> Tensor:
+        """Add one pass' share of the gradient of the mean over ``targets``, and return its share of the loss, which
+        nobody waits for here: a GPU computes while the next pass is laid out."""
         with autocast(self.device, self.settings.precision):
             passed = DevicePass.of(part, self.device, self.settings.attention)
             losses_M = with_unlikelihood(self.losses(passed, self.level_V), passed, self.settings.unlikelihood)
             loss = losses_M.sum() / targets
         # Where weights lie in shares, gradients come back as the mean over all workers.
         (loss * self.workers.count if self.settings.shard else loss).backward()
-        return float(loss.detach())
+        return loss.detach()
 
     def _refuse(self, what: str, value: float, step: int, task: TaskExamples) -> None:
         """Stop before a value that is not finite reaches the weights, and so the checkpoints."""

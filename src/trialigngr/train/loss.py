@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from trialigngr.decode.head import level_logits
+from trialigngr.foundation.device import moved
 from trialigngr.models.fitness import GROWN, PROMPT
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME, Layout
@@ -39,7 +40,7 @@ class DevicePass:
         """Move a pass to the device."""
         predict = (passed.predict_place_M, passed.predict_token_M, passed.predict_refused_M)
         arrays = (passed.tokens_T[None], passed.positions_T[None], *predict)
-        tokens, positions, *predicted = (torch.from_numpy(array).to(device) for array in arrays)
+        tokens, positions, *predicted = (moved(array, device) for array in arrays)
         layout = block_mask(passed, device) if attention == "flex" else Layout.of(passed, device)
         return cls(tokens, positions, layout, *predicted)
 

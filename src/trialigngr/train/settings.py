@@ -42,6 +42,9 @@ class TrainSettings(Settings):
     attention: Attention = "blocks"
     """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
     for CUDA alone, and not the default until it has been measured there (``benchmarks/train_gpu.py``)."""
+    compile: bool = False
+    """``torch.compile`` what each layer does besides attention, which saves memory traffic on a GPU; it takes a minute
+    to begin with, and on a CPU it gains nothing (docs/log.md)."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.models.backbone import layers_of
 from trialigngr.train.loss import TargetLosses
 from trialigngr.train.workers import Workers
 
@@ -28,18 +29,10 @@ def shard(losses: TargetLosses, device: torch.device, workers: Workers) -> Targe
         raise RecipeError("train.shard shares the weights among processes, and there is one; start it with torchrun.")
     mesh = init_device_mesh(device.type, (workers.count,))
     shared = deepcopy(losses) if workers.first else losses
-    for layer in _layers(shared.model):
+    for layer in layers_of(shared.model, "train.shard"):
         fully_shard(layer, mesh=mesh)
     fully_shard(shared, mesh=mesh)
     return shared
-
-
-def _layers(model: Any) -> nn.ModuleList:
-    """Return the layers of a model, by whatever name: the list of as many modules as it says it has."""
-    for module in model.base_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
-            return module
-    raise RecipeError(f"train.shard finds no list of layers in a model of type {model.config.model_type!r}.")
 
 
 def whole(tensor: Tensor) -> Tensor:
