@@ -95,13 +95,12 @@ def vectorised(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode
 def rectokens(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode | None:
     """Return a call that decodes with `rectokens`, or None where it is not installed.
 
-    Its fused kernels run on CUDA alone; on a CPU its own PyTorch function for the same step stands in, and the output
-    layer is computed as a whole.
+    Its fused kernels run on CUDA alone; on a CPU its own PyTorch function for the same step stands in. Its sparse output
+    layer takes no hidden states in batches, as transformers' models have them (rectokens 0.2.2), so it is left out.
     """
     if find_spec("rectokens") is None:
         print("rectokens is not installed (pip install --no-deps rectokens==0.2.2); its side is left out.")
         return None
-    fused = model.device.type == "cuda"
     if not torch.cuda.is_available():
         sys.modules.setdefault("rectokens.kernels.constrained_node_transition", _on_cpu())
     from rectokens.decoding.constrained_decoding import autoregressive_generate
@@ -111,7 +110,7 @@ def rectokens(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode 
     trie = CompactCSRTrie.from_sorted_batch(written(n).to(model.device), VOCABULARY, dense_lookup_layers=1)
     config = GenerationConfig(steps=len(TOKENS_LK), k=beams, beam_size=beams, temperature=0.0)
     tokens_BT = torch.tensor(asked, device=model.device)
-    return lambda: autoregressive_generate(model, trie, tokens_BT, config, use_sparse_linear=fused)
+    return lambda: autoregressive_generate(model, trie, tokens_BT, config, use_sparse_linear=False)
 
 
 def _on_cpu() -> ModuleType:

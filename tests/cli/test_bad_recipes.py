@@ -23,6 +23,12 @@ def test_a_recipe_that_does_not_fit_is_told_before_anything_is_made(shop: Shop, 
     assert not shop.out.exists()
 
 
+def test_scores_that_training_leaves_to_chance(shop: Shop) -> None:
+    changes = ("--set", "train.softmax=level", "--set", "decode.normalisation=vocabulary")
+    assert "set decode.normalisation = catalogue" in shop.refused(*changes, until="evaluation")
+    assert not shop.out.exists()
+
+
 def test_an_unknown_recipe_key_in_a_file(shop: Shop, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "mine.toml").write_text('extends = "trialigngr-demo"\n[train]\nlearnin_rate = 1\n')
     done = cli("run", tmp_path / "mine.toml", "--data", shop.data, "--out", shop.out)

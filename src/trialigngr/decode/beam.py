@@ -86,7 +86,7 @@ class BeamSearch:
         trie: Trie,
         tokens_LK: Sequence[Sequence[int]],
         end_token: int,
-        normalisation: Normalisation = "vocabulary",
+        normalisation: Normalisation = "catalogue",
         precision: Precision = "auto",
     ) -> None:
         self.model, self.trie, self.normalisation, self.precision = model, trie, normalisation, precision

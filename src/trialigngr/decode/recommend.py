@@ -25,8 +25,9 @@ class DecodeSettings(Settings):
 
     beams: int = Field(20, ge=1)
     """Beams kept at every level."""
-    normalisation: Normalisation = "vocabulary"
-    """``vocabulary``: log-softmax over all tokens, then the trie. ``catalogue``: softmax over what the trie allows."""
+    normalisation: Normalisation = "catalogue"
+    """``catalogue``: softmax over what the trie allows at each step; the better one on validation (docs/log.md).
+    ``vocabulary``: log-softmax over all tokens, then the trie, as beam search with a constraint has it elsewhere."""
     batch_size: int = Field(64, ge=1)
     """Prompts decoded together."""
     precision: Precision = "auto"

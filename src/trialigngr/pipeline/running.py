@@ -39,7 +39,7 @@ def run(
     folder, source = Path(out), None if data is None else Path(data)
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
-    recommending_task(chosen)  # a mistake in tasks.use is told before hours of enrichment, not after
+    _refuse_hopeless(chosen)
     with together() as workers:
         if workers.first:
             _run(chosen, source, folder, seeds, until, workers)
@@ -47,6 +47,16 @@ def run(
         else:
             help_train(chosen, folder, workers)
     return Run(folder)
+
+
+def _refuse_hopeless(recipe: Recipe) -> None:
+    """Raise `RecipeError` for settings that cannot recommend: told before hours of enrichment, not after."""
+    recommending_task(recipe)
+    if recipe.train.softmax == "level" and recipe.decode.normalisation == "vocabulary":
+        raise RecipeError(
+            "train.softmax = level trains a SID's token against its level alone, and decode.normalisation = vocabulary "
+            "compares it with every other token; set decode.normalisation = catalogue."
+        )
 
 
 def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -> list[Cost]:

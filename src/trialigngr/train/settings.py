@@ -29,8 +29,8 @@ class TrainSettings(Settings):
     """Decay of an average of the weights over the steps, which is what is validated and kept; 0 keeps the last."""
     softmax: Softmax = "vocabulary"
     """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone,
-    and that of a word over the words: fewer rows of the output layer are computed. With ``level``, set
-    ``decode.normalisation = "catalogue"``: what follows outside the level is not trained."""
+    and that of a word over the words: fewer rows of the output layer are computed. What follows outside the level is
+    not trained, so that ``decode.normalisation = "vocabulary"`` is refused beside it."""
     unlikelihood: float = Field(0.0, ge=0)
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
     answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that
