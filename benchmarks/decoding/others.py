@@ -95,8 +95,8 @@ def vectorised(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode
 def rectokens(model: Any, asked: list[list[int]], beams: int, n: int) -> Decode | None:
     """Return a call that decodes with `rectokens`, or None where it is not installed.
 
-    Its fused kernels run on CUDA alone; on a CPU its own PyTorch function for the same step stands in. Its sparse output
-    layer takes no hidden states in batches, as transformers' models have them (rectokens 0.2.2), so it is left out.
+    Its fused kernels run on CUDA alone; on a CPU its own PyTorch function for the same step stands in. Its sparse
+    output layer takes no hidden states in batches, as transformers' models have them (0.2.2), so it is left out.
     """
     if find_spec("rectokens") is None:
         print("rectokens is not installed (pip install --no-deps rectokens==0.2.2); its side is left out.")
