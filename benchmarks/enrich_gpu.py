@@ -151,6 +151,7 @@ def _rate(work: Work, batch: int, side: int) -> float:
     work(texts, pictures)
     items = batch / seconds_of(lambda: work(texts, pictures))
     if torch.cuda.is_available():
-        print(f"{batch} together: {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most", flush=True)
+        peak = torch.cuda.max_memory_allocated() / 1e9
+        print(f"{batch} together: {items:.4g} items a second, {peak:.1f} GB at most", flush=True)
         torch.cuda.reset_peak_memory_stats()
     return items

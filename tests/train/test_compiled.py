@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from torch import Tensor
 
 from tests.tasks.conftest import World
 from tests.tasks.test_packing import tiny
-from tests.train.toy import toy
+from tests.train.toy import fingerprint, toy
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.packing import passes
+from trialigngr.train import loop
 from trialigngr.train.attention import NAME
 from trialigngr.train.compiled import compile_layers
 from trialigngr.train.loss import Attention, DevicePass, target_losses
@@ -22,29 +25,46 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-def learnt(model: Any, world: World, name: str, device: torch.device, attention: Attention) -> tuple[Tensor, Tensor]:
-    """Return the losses of a task's first examples in three passes of unlike lengths, and all gradients."""
-    model.set_attn_implementation(NAME)
-    examples = world.examples(name)
-    parts = list(passes(examples.header, examples.batch(0, 0, min(len(examples), 30)), 300))
-    assert len({len(part.tokens_T) for part in parts}) > 1
-    losses = torch.cat([target_losses(model, DevicePass.of(part, device, attention)) for part in parts])
-    gradients = torch.autograd.grad(losses.sum(), [*model.parameters()])
-    return losses.detach(), torch.cat([gradient.flatten() for gradient in gradients])
+def test_a_compiled_run_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a compiler that returns what was traced: ours is what is traced, for which passes, and when."""
+    traced = list[Any]()
 
+    def compiler(graph: Any, _: Any) -> Any:
+        traced.append(graph)
+        return graph.forward
 
-def test_compiled_layers_learn_the_same() -> None:
-    world, cpu = World(), torch.device("cpu")
-    model = tiny("qwen", len(world.chat.tokenizer))
-    plain = learnt(model, world, "sids_to_sid", cpu, "blocks")
-    compile_layers(model)
-    for mine, theirs in zip(learnt(model, world, "sids_to_sid", cpu, "blocks"), plain, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    def validate(model: Any) -> dict[str, float]:
+        before = len(traced)
+        model(torch.tensor([[5, 6, 7]]))
+        assert len(traced) == before, "decoding compiles nothing"
+        return {"NDCG@10": fingerprint(model), "HR@10": 0.0}
+
+    monkeypatch.setattr(loop, "compile_layers", partial(compile_layers, backend=compiler))
+    plain, compiled = (toy(validate, dropout=0.0, max_steps=3, compile=kind) for kind in (False, True))
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+    plain.fit(tmp_path / "plain")
+    assert not traced
+    compiled.fit(tmp_path / "compiled")
+    assert traced
+    for name, parameter in plain.parameters.items():
+        torch.testing.assert_close(compiled.parameters[name], parameter, rtol=1e-4, atol=1e-5)
 
 
 def test_compiled_shares_are_a_sentence() -> None:
     with pytest.raises(RecipeError, match=r"train\.compile and train\.shard do not go together"):
         toy(compile=True, shard=True)
+
+
+def learnt(model: Any, world: World, device: torch.device, attention: Attention) -> tuple[Tensor, Tensor]:
+    """Return the losses of T3's first examples in passes of unlike lengths, and all gradients."""
+    model.set_attn_implementation(NAME)
+    examples = world.examples("sids_to_sid")
+    parts = list(passes(examples.header, examples.batch(0, 0, min(len(examples), 30)), 300))
+    assert len({len(part.tokens_T) for part in parts}) > 1
+    losses = torch.cat([target_losses(model, DevicePass.of(part, device, attention)) for part in parts])
+    gradients = torch.autograd.grad(losses.sum(), [*model.parameters()])
+    return losses.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
 @on_a_gpu
@@ -53,9 +73,9 @@ def test_compiled_shares_are_a_sentence() -> None:
 def test_a_gpu_learns_the_same(attention: Attention, compiled: bool) -> None:
     world = World()
     model = tiny("qwen", len(world.chat.tokenizer))
-    plain = learnt(model, world, "sids_to_sid", torch.device("cpu"), "blocks")
+    plain = learnt(model, world, torch.device("cpu"), "blocks")
     model.cuda()
     if compiled:
         compile_layers(model)
-    for mine, theirs in zip(learnt(model, world, "sids_to_sid", model.device, attention), plain, strict=True):
+    for mine, theirs in zip(learnt(model, world, model.device, attention), plain, strict=True):
         torch.testing.assert_close(mine.cpu(), theirs, rtol=1e-3, atol=1e-3)
