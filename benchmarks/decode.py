@@ -81,7 +81,9 @@ def _beauty() -> list[Check]:
     histories = [random.integers(0, TEXT, 3 * min(4 + int(extra), 20)) for extra in random.exponential(4, BEAUTY_USERS)]
     header = list(range(1, HEADER + 1))
     recommender = Recommender(
-        search(small), lambda rows: header + rows.tolist(), DecodeSettings(beams=BEAMS, precision="fp32")
+        search(small, normalisation="catalogue"),
+        lambda rows: header + rows.tolist(),
+        DecodeSettings(beams=BEAMS, precision="fp32"),
     )
     minutes = seconds_of(lambda: recommender.all_beams(histories)) / 60
     return [below(f"{BEAUTY_USERS:,} users of Beauty's lengths, {BEAMS} beams: minutes", minutes, 5)]

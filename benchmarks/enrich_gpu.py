@@ -149,9 +149,10 @@ def _rate(work: Work, batch: int, side: int) -> float:
     pictures = [Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)) for _ in range(batch)]
     texts = [TEXT] * batch
     work(texts, pictures)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     items = batch / seconds_of(lambda: work(texts, pictures))
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 1e9
         print(f"{batch} together: {items:.4g} items a second, {peak:.1f} GB at most", flush=True)
-        torch.cuda.reset_peak_memory_stats()
     return items

@@ -23,9 +23,15 @@ def test_a_recipe_that_does_not_fit_is_told_before_anything_is_made(shop: Shop, 
     assert not shop.out.exists()
 
 
-def test_scores_that_training_leaves_to_chance(shop: Shop) -> None:
-    changes = ("--set", "train.softmax=level", "--set", "decode.normalisation=vocabulary")
-    assert "set decode.normalisation = catalogue" in shop.refused(*changes, until="evaluation")
+@pytest.mark.parametrize(
+    ("one", "other", "sentence"),
+    [
+        ("train.softmax=level", "decode.normalisation=vocabulary", "set decode.normalisation = catalogue"),
+        ("train.compile=true", "train.shard=true", "train.compile and train.shard do not go together"),
+    ],
+)
+def test_settings_that_do_not_go_together(shop: Shop, one: str, other: str, sentence: str) -> None:
+    assert sentence in shop.refused("--set", one, "--set", other, until="evaluation")
     assert not shop.out.exists()
 
 

@@ -1,4 +1,4 @@
-"""Compiled layers, and FlexAttention where there is a GPU, learn what the plain ones learn."""
+"""Compiled parts of layers, and FlexAttention where there is a GPU, learn what the plain ones learn."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from torch import Tensor
 from tests.tasks.conftest import World
 from tests.tasks.test_packing import tiny
 from tests.train.toy import fingerprint, toy
-from trialigngr.foundation.errors import RecipeError
+from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import passes
 from trialigngr.train import loop
 from trialigngr.train.attention import NAME
-from trialigngr.train.compiled import compile_layers
 from trialigngr.train.loss import Attention, DevicePass, target_losses
 
 # torch's tracer looks at gradients that nobody asked for, and no warning passes the tests.
@@ -25,12 +24,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-def test_a_compiled_run_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a compiler that returns what was traced: ours is what is traced, for which passes, and when."""
-    traced = list[Any]()
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_compiled_run_is_the_plain_one(checkpointing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a compiler that returns what was traced: ours is what is traced, for which passes, and when. Dropout too."""
+    traced = list[str]()
 
     def compiler(graph: Any, _: Any) -> Any:
-        traced.append(graph)
+        traced.append(graph.code)
         return graph.forward
 
     def validate(model: Any) -> dict[str, float]:
@@ -40,20 +40,16 @@ def test_a_compiled_run_is_the_plain_one(tmp_path: Path, monkeypatch: pytest.Mon
         return {"NDCG@10": fingerprint(model), "HR@10": 0.0}
 
     monkeypatch.setattr(loop, "compile_layers", partial(compile_layers, backend=compiler))
-    plain, compiled = (toy(validate, dropout=0.0, max_steps=3, compile=kind) for kind in (False, True))
+    plain, compiled = (toy(validate, max_steps=3, checkpointing=checkpointing, compile=kind) for kind in (False, True))
     for name in ("plain", "compiled"):
         (tmp_path / name).mkdir()
     plain.fit(tmp_path / "plain")
     assert not traced
     compiled.fit(tmp_path / "compiled")
-    assert traced
+    assert any("silu" in code for code in traced), "the feed-forward block"
+    assert any("rsqrt" in code for code in traced), "a norm"
     for name, parameter in plain.parameters.items():
         torch.testing.assert_close(compiled.parameters[name], parameter, rtol=1e-4, atol=1e-5)
-
-
-def test_compiled_shares_are_a_sentence() -> None:
-    with pytest.raises(RecipeError, match=r"train\.compile and train\.shard do not go together"):
-        toy(compile=True, shard=True)
 
 
 def learnt(model: Any, world: World, device: torch.device, attention: Attention) -> tuple[Tensor, Tensor]:

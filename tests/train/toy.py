@@ -63,6 +63,7 @@ def toy(
     weights: dict[str, float] | None = None,
     dropout: float = 0.1,
     more: Any = None,
+    checkpointing: bool = False,
     **changes: Any,
 ) -> Trainer:
     """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
@@ -70,7 +71,8 @@ def toy(
     world = World()
     small = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 320, "dropout": dropout}
     # The same texts as the world's tokenizer, so the same words.
-    backbone = build_backbone(BackboneSettings(**small), all_tokens(SIZES), TEXTS, seed=0)
+    chosen = BackboneSettings(**small, gradient_checkpointing=checkpointing)
+    backbone = build_backbone(chosen, all_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
     if changes.get("softmax") == "level":

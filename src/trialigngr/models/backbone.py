@@ -209,13 +209,14 @@ def add_dropout(model: Any, rate: float) -> None:
 
 
 def _dropped(values: Tensor, rate: float) -> Tensor:
-    """Return the values with each dropped at ``rate`` and the rest scaled up.
+    """Return the values with each dropped at ``rate`` and the rest scaled up."""
+    return _dropped_on_a_cpu(values, rate) if values.device.type == "cpu" else nn.functional.dropout(values, rate)
 
-    On a CPU the coins are bytes of a NumPy generator (the rate in steps of 1/256), ten times faster than torch's there.
-    Its seed comes from torch's generator, so a seeded step drops the same values again.
-    """
-    if values.device.type != "cpu":
-        return nn.functional.dropout(values, rate)
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy's part cannot be traced
+def _dropped_on_a_cpu(values: Tensor, rate: float) -> Tensor:
+    """The coins are bytes of a NumPy generator (the rate in steps of 1/256), ten times faster than torch's here. Its
+    seed comes from torch's generator, so a seeded step drops the same values again."""
     seed = int(torch.randint(1 << 62, ()).item())
     coins = np.frombuffer(np.random.Generator(np.random.SFC64(seed)).bytes(values.numel()), dtype=np.uint8)
     dropped = round(rate * 256)
@@ -233,14 +234,3 @@ def checkpoint_class(folder: Path) -> str:
     """Return the architecture that a checkpoint names."""
     body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return str(body["architectures"][0])
-
-
-def layers_of(model: Any, wanted_by: str) -> nn.ModuleList:
-    """Return the layers of a model, by whatever name: the list of as many modules as it says it has.
-
-    Raises `RecipeError`, which names the setting that wants them, when there is no such list.
-    """
-    for module in model.base_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
-            return module
-    raise RecipeError(f"{wanted_by} finds no list of layers in a model of type {model.config.model_type!r}.")

@@ -51,7 +51,7 @@ def refuse_narrow(model: Any, tokens: int) -> None:
 
 
 def _refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
-    ours, own = (logits.double() - logits.double().mean(-1, keepdim=True) for logits in (ours_XV, own_XV))
+    ours, own = (one - one.mean(-1, keepdim=True) for one in (ours_XV.cpu().double(), own_XV.cpu().double()))
     furthest = FURTHEST if own_XV.element_size() > 2 else FURTHEST_HALF
     if not float((ours - own).norm()) <= furthest * float(own.norm()):
         raise _unfit(model, "a try on a few tokens gave other logits than its own")

@@ -57,6 +57,8 @@ def _refuse_hopeless(recipe: Recipe) -> None:
             "train.softmax = level trains a SID's token against its level alone, and decode.normalisation = vocabulary "
             "compares it with every other token; set decode.normalisation = catalogue."
         )
+    if recipe.train.compile and recipe.train.shard:
+        raise RecipeError("train.compile and train.shard do not go together yet; leave one of them off.")
 
 
 def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -> list[Cost]:

@@ -129,11 +129,6 @@ def attend(
     query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, BlockMask):
         return flex.attend(query, key, value, layout, scaling, dropout), None
-    return _in_blocks(query, key, value, layout, scaling, dropout), None
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # no two passes have blocks alike
-def _in_blocks(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float, dropout: float) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
     header = [part[: layout.header] for part in laid]
@@ -146,7 +141,7 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scalin
             k, v = (_behind(shared, own) for shared, own in zip(header[1:], (k, v), strict=True))
         found.append(attention(q, k, v, block.mask, scaling, dropout).transpose(1, 2).flatten(0, 1))
         start = stop
-    return torch.cat(found).index_select(0, layout.inverse_T)[None]
+    return torch.cat(found).index_select(0, layout.inverse_T)[None], None
 
 
 def _repeated(part: Tensor, groups: int) -> Tensor:

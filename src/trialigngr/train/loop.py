@@ -21,6 +21,7 @@ from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.models.fitness import refuse_narrow, refuse_unfit
+from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Pass, Sheet, passes
@@ -28,7 +29,6 @@ from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.attention import NAME as SHARED_PREFIX
 from trialigngr.train.average import Average
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable
-from trialigngr.train.compiled import compile_layers
 from trialigngr.train.journal import Journal
 from trialigngr.train.loss import DevicePass, TargetLosses, both_ways, with_unlikelihood
 from trialigngr.train.settings import TrainSettings
@@ -69,8 +69,6 @@ class Trainer:
         self.device = pick_device(settings.device)
         if settings.attention == "flex" and self.device.type != "cuda":
             raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
-        if settings.compile and settings.shard:
-            raise RecipeError("train.compile and train.shard do not go together yet; leave one of them off.")
         self.level_V = None if level_V is None else level_V.to(self.device)
         self.losses = self._placed(TargetLosses(backbone.model), max(one.settings.max_length for one in drawn.values()))
         self.model = self.losses.model
@@ -149,7 +147,7 @@ class Trainer:
         shares = [self._backward(part, targets) for part in parts]
         for part in idle:
             self._backward(part, math.inf)
-        value = self.workers.sum(float(torch.stack(shares).double().sum()) if shares else 0.0)
+        value = self.workers.sum(sum(map(float, shares)))
         self._refuse("loss", value, step, task)
         if not self.settings.shard:
             self.workers.sum_gradients(self.parameters.values())

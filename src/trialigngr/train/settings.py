@@ -41,10 +41,10 @@ class TrainSettings(Settings):
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
     attention: Attention = "blocks"
     """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
-    for CUDA alone, and not the default until it has been measured there (``benchmarks/train_gpu.py``)."""
+    for CUDA alone, and not the default until it has been measured there alone (``benchmarks/train_gpu.py``)."""
     compile: bool = False
-    """``torch.compile`` what each layer does besides attention, which saves memory traffic on a GPU; it takes a minute
-    to begin with, and on a CPU it gains nothing (docs/log.md)."""
+    """``torch.compile`` norms and feed-forward blocks, which saves memory traffic on a GPU and next to nothing on a CPU
+    (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not with ``train.shard``."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"

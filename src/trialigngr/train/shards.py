@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import layers_of
+from trialigngr.models.layers import layers_of
 from trialigngr.train.loss import TargetLosses
 from trialigngr.train.workers import Workers
 

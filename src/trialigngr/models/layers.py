@@ -1,0 +1,32 @@
+"""The layers of any causal language model, and those of their parts that are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from trialigngr.foundation.errors import RecipeError
+
+
+def layers_of(model: Any, wanted_by: str) -> nn.ModuleList:
+    """Return the layers of a model, by whatever name: the list of as many modules as it says it has.
+
+    Raises `RecipeError`, which names the setting that wants them, when there is no such list.
+    """
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise RecipeError(f"{wanted_by} finds no list of layers in a model of type {model.config.model_type!r}.")
+
+
+def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile what each layer does token by token (norms, feed-forward), in place, for any number of tokens.
+
+    Attention stays as it is. ``backend`` is that of `torch.compile`. Raises `RecipeError` as `layers_of` does.
+    """
+    for layer in layers_of(model, "train.compile"):
+        for part in layer.children():
+            if "attention" not in type(part).__name__.lower():
+                part.compile(dynamic=True, backend=backend)
