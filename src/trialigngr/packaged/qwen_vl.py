@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import torch
@@ -55,7 +56,10 @@ class QwenInputs:
         """
         seen: dict[str, torch.Tensor] = {}
         if pictures:
-            seen = dict(self._images([_fetched(one) for one in pictures], return_tensors="pt"))
+            # As long as a model of 2B on a large GPU takes (docs/log.md), and most of it outside Python's lock.
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                each = list(pool.map(lambda one: self._images([_fetched(one)], return_tensors="pt"), pictures))
+            seen = {name: torch.cat([one[name] for one in each]) for name in each[0]}
         counts = iter((seen["image_grid_thw"].prod(1) // self._images.merge_size**2).tolist() if pictures else [])
         filled = [[token for one in prompt for token in self._widened(one, counts)] for prompt in prompts]
         ids_BT, mask_BT = self._padded(filled)
