@@ -215,8 +215,8 @@ def _dropped(values: Tensor, rate: float) -> Tensor:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy's part cannot be traced
 def _dropped_on_a_cpu(values: Tensor, rate: float) -> Tensor:
-    """The coins are bytes of a NumPy generator (the rate in steps of 1/256), ten times faster than torch's here. Its
-    seed comes from torch's generator, so a seeded step drops the same values again."""
+    """Return the same by coins that are bytes of a NumPy generator (the rate in steps of 1/256), ten times faster than
+    torch's here. Its seed comes from torch's generator, so a seeded step drops the same values again."""
     seed = int(torch.randint(1 << 62, ()).item())
     coins = np.frombuffer(np.random.Generator(np.random.SFC64(seed)).bytes(values.numel()), dtype=np.uint8)
     dropped = round(rate * 256)

@@ -56,7 +56,7 @@ class QwenInputs:
         """
         seen: dict[str, torch.Tensor] = {}
         if pictures:
-            # As long as a model of 2B on a large GPU takes (docs/log.md), and most of it outside Python's lock.
+            # One after the other they take longer than a model of 2B on a large GPU (docs/log.md).
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                 each = list(pool.map(lambda one: self._images([_fetched(one)], return_tensors="pt"), pictures))
             seen = {name: torch.cat([one[name] for one in each]) for name in each[0]}
