@@ -175,7 +175,7 @@ class _Search:
         logits_BK = level_logits(self.model, last_BD, level.tokens_K, self.normalisation)
         logits_BM = logits_BK[:, level.token_of_M.long()]
         nodes_BM = torch.arange(logits_BM.shape[1], device=last_BD.device).expand(logits_BM.shape)
-        scores_BM = self._normalised(logits_BM, self._alive(nodes_BM, 0))
+        scores_BM = self._normalised(logits_BM, torch.ones_like(nodes_BM, dtype=torch.bool), self._alive(nodes_BM, 0))
         best_BW, place_BW = _top(scores_BM, self.beams)
         return nodes_BM.gather(1, place_BW), best_BW
 
@@ -208,10 +208,8 @@ class _Search:
         exists_BXC = below_BXC < above.children[nodes_BX + 1][..., None]
         below_BXC = torch.where(exists_BXC, below_BXC, first_BX[..., None])
         chosen_BXC = logits_XK.view(*nodes_BX.shape, -1).gather(2, level.token_of_M[below_BXC].long())
-        allowed_BXC = exists_BXC & asked_BX[..., None]
-        if self.masks is not None:
-            allowed_BXC &= self.masks.alive(below_BXC, depth)
-        return below_BXC, self._normalised(chosen_BXC, allowed_BXC)
+        alive_BXC = self._alive(below_BXC, depth) & asked_BX[..., None]
+        return below_BXC, self._normalised(chosen_BXC, exists_BXC, alive_BXC)
 
     def _grown(self, tokens_BX: Tensor, asking_BX: Tensor) -> Tensor:
         """Feed one token of some of the beams, and return their hidden states [B, X, D]."""
@@ -232,13 +230,14 @@ class _Search:
     def _alive(self, nodes: Tensor, depth: int) -> Tensor:
         return torch.ones_like(nodes, dtype=torch.bool) if self.masks is None else self.masks.alive(nodes, depth)
 
-    def _normalised(self, logits: Tensor, allowed: Tensor) -> Tensor:
-        """Return log p [..., C] under the normalisation; −inf where not allowed."""
-        masked = logits.masked_fill(~allowed, _NEVER)
-        if self.normalisation == "vocabulary":
-            return masked
-        total = masked.logsumexp(-1, keepdim=True)
-        return torch.where(allowed, masked - total, masked)
+    def _normalised(self, logits: Tensor, exists: Tensor, alive: Tensor) -> Tensor:
+        """Return log p [..., C] under the normalisation; −inf for what a filter lets not live or does not exist.
+
+        A filter changes no score, so that what it leaves keeps its order.
+        """
+        if self.normalisation == "catalogue":
+            logits = logits - logits.masked_fill(~exists, _NEVER).logsumexp(-1, keepdim=True)
+        return logits.masked_fill(~(exists & alive), _NEVER)
 
 
 def _top(scores_BX: Tensor, beams: int) -> tuple[Tensor, Tensor]:
