@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import decode_gpu, enrich_gpu
 from benchmarks.decode_gpu import TINY, Card, Shape
+from benchmarks.decoding import data, large
 
 
 def test_it_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +24,16 @@ def test_it_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr(decode_gpu, "EXPANDED_BYTES", 1)
     assert decode_gpu.table("cpu", [TINY], (24,), (3,), Card(1e12, 1e12)) == []
     assert "masked step nan" in capsys.readouterr().out, "what does not fit into memory has no speed"
+
+
+def test_the_others_and_the_trie_are_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = data.model(1, 64)
+    monkeypatch.setattr(decode_gpu, "model", lambda: small)
+    monkeypatch.setattr(decode_gpu, "ROUNDS", 1)
+    names = [check.what.rsplit("than ", 1)[1] for check in decode_gpu.against_others("cpu")]
+    assert names[:2] == ["callback", "vectorised mask"]
+    monkeypatch.setattr(large, "CATALOGUES", (300, 600))
+    assert all(check.value > 0 for check in large.growth(small))
 
 
 def test_the_roofline_by_hand() -> None:
