@@ -98,7 +98,7 @@ class Catalog:
 
     def _item(self, row: tuple[Any, ...]) -> Item:
         item_id, title, description, brand, categories, path, url, *values = row
-        own = dict(zip(self._attributes, values, strict=True))
+        own = dict(zip(self._attributes, values, strict=True)) if values else {}
         return Item(item_id, title, description, brand, tuple(categories or ()), path, url, own)
 
     @cached_property

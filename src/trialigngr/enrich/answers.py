@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from html import unescape
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
+from pydantic_core import from_json
+
 MOST_CHARACTERS = 50_000
 """No answer that was asked for is longer."""
 TAG_CHARACTERS, TAG_WORDS = 60, 6
@@ -18,6 +19,7 @@ Confidence = Literal["high", "medium", "low"]
 CONFIDENCES: tuple[Confidence, ...] = ("high", "medium", "low")
 GENERIC = frozenset((files("trialigngr.enrich") / "generic_words.txt").read_text("utf-8").split())
 """Words that fit every item; a tag made of these alone says nothing."""
+_LIST = '"interests" must be a list of objects with "tag" and "confidence"'
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _MARKUP = re.compile(r"<[^<>]{0,200}>")
 
@@ -40,13 +42,19 @@ def parse_interests(answer: str, fewest: int = 2, most: int = 4) -> tuple[list[T
     """
     body = _json_object(answer)
     given = body.get("interests")
-    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise AnswerError('"interests" must be a list of objects with "tag" and "confidence"')
-    tags = [Tag(_tag(one.get("tag")), _confidence(one.get("confidence"))) for one in given[: 2 * most]]
-    kept = list({tag.tag.casefold(): tag for tag in reversed(tags) if not generic(tag.tag)}.values())[::-1]
+    if not isinstance(given, list):
+        raise AnswerError(_LIST)
+    kept: dict[str, Tag] = {}
+    for one in given[: 2 * most]:
+        if not isinstance(one, dict):
+            raise AnswerError(_LIST)
+        confidence = one.get("confidence")
+        read = _interest(_text(one.get("tag")), confidence if isinstance(confidence, str) else "")
+        if read is not None:
+            kept.setdefault(read.tag.casefold(), read)
     if len(kept) < fewest:
         raise AnswerError(f"{fewest} to {most} specific, different tags are needed")
-    return kept[:most], _tag(body["lifestyle"]) if body.get("lifestyle") else None
+    return list(kept.values())[:most], _tag(body["lifestyle"]) if body.get("lifestyle") else None
 
 
 def parse_tags(answer: str, fewest: int = 1, most: int = 8) -> list[str]:
@@ -95,8 +103,8 @@ def _json_object(answer: str) -> dict[str, Any]:
     _refuse_long(answer)
     fenced = _FENCE.match(answer.strip()) if "```" in answer else None
     try:
-        body = json.loads(fenced[1] if fenced else answer)
-    except (ValueError, RecursionError):
+        body = from_json(fenced[1] if fenced else answer)
+    except ValueError:
         raise AnswerError("the answer is not one JSON object") from None
     if not isinstance(body, dict):
         raise AnswerError("the answer is not one JSON object")
@@ -116,10 +124,24 @@ def _plain(text: str) -> str:
     return " ".join(bare.split())
 
 
-def _tag(value: object) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
         raise AnswerError("a tag must be text")
-    return _cleaned(value)
+    return value
+
+
+def _tag(value: object) -> str:
+    return _cleaned(_text(value))
+
+
+@lru_cache(8192)
+def _interest(tag: str, confidence: str) -> Tag | None:
+    """Return an interest, cleaned; None for a generic one."""
+    word, name = confidence.strip().casefold(), _cleaned(tag)
+    for known in CONFIDENCES:
+        if word == known:
+            return None if generic(name) else Tag(name, known)
+    raise AnswerError('each "confidence" must be high, medium or low')
 
 
 # Few tags are said of many items.
@@ -135,11 +157,3 @@ def _cleaned(value: str) -> str:
     if len(tag) > TAG_CHARACTERS or len(tag.split()) > TAG_WORDS:
         raise AnswerError(f"a tag has at most {TAG_WORDS} words and {TAG_CHARACTERS} letters")
     return tag
-
-
-def _confidence(value: object) -> Confidence:
-    word = value.strip().casefold() if isinstance(value, str) else ""
-    for known in CONFIDENCES:
-        if word == known:
-            return known
-    raise AnswerError('each "confidence" must be high, medium or low')

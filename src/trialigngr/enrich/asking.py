@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import chain, islice, repeat, tee
+from itertools import chain, islice, repeat
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from struct import iter_unpack
@@ -46,7 +46,7 @@ class Inquiry(Protocol):
         """How many letters a question has beside its content, about."""
         ...
 
-    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...] | None]:
+    def contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...] | None]:
         """Yield all that the answer about each item depends on; None where there is nothing to ask."""
         ...
 
@@ -87,7 +87,8 @@ def ask_about(inquiry: Inquiry, generator: Generator, desk: Desk, total: int, wh
     nothing to ask."""
     number = 0
     for row, one in _kept(inquiry, generator, desk, total, what):
-        yield from repeat(None, row.number - number)
+        if row.number > number:
+            yield from repeat(None, row.number - number)
         yield one
         number = row.number + 1
     yield from repeat(None, total - number)
@@ -109,11 +110,10 @@ def _kept(
         yield from zip(some, found, strict=True)
 
 
-def rows_of(inquiry: Inquiry, settings: Mapping[str, Any], numbers: Iterable[int]) -> Iterator[Row]:
+def rows_of(inquiry: Inquiry, settings: Mapping[str, Any], numbers: Sequence[int]) -> Iterator[Row]:
     """Yield what can be asked about the items."""
-    first, second = tee(numbers)
     key = keys_of(inquiry.origin, settings)
-    for number, content in zip(first, inquiry.contents(second), strict=True):
+    for number, content in zip(numbers, inquiry.contents(numbers), strict=True):
         if content is not None:
             yield Row(number, key(content))
 

@@ -113,7 +113,7 @@ class Captioning:
         """How many letters the system message has."""
         return len(self.prompt.system) if self.prompt else 0
 
-    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...] | None]:
+    def contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...] | None]:
         """Yield what the caption of each item depends on; None without a picture."""
         for number in numbers:
             picture = self.catalog.picture_content(number)

@@ -137,10 +137,10 @@ class Ledger:
                     rows[key] = ("asked", self.owner, 0, 1)
         return states, again
 
-    def _judged(self, row: tuple[Any, ...] | None, retry_runs: int) -> tuple[State, bool]:
+    def _judged(self, row: Sequence[Any] | None, retry_runs: int) -> tuple[State, bool]:
         if row is None:
             return "granted", False
-        state, owner, final, runs = row
+        state, owner, final, runs, *_ = row
         if state == "done":
             return "done", False
         if state == "failed":
@@ -201,11 +201,12 @@ class Ledger:
         while some := list(islice(keys, AT_ONCE)):
             rows = self._rows(some, "text, problem, state, owner, final, runs")
             for key in some:
-                text, problem, *judged = rows.get(key, (None, None, "asked"))
-                if judged[0] == "asked":
+                row = rows.get(key)
+                if row is None or row[2] == "asked":
                     yield None
                 else:
-                    yield Kept(text, problem, self._judged(tuple(judged), retry_runs)[0] == "granted")
+                    again = row[2] == "failed" and self._judged(row[2:], retry_runs)[0] == "granted"
+                    yield Kept(row[0], row[1], again)
 
     def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
         """Yield how each key stands, as `claim` would judge it, without claiming it."""
@@ -224,14 +225,15 @@ class Ledger:
                 if row is None:
                     yield None
                     continue
-                *judged, problem, calls, again = row
-                yield Tried(self._judged(tuple(judged), retry_runs)[0], problem, judged[-1], calls, again)
+                runs, problem, calls, again, _ = row[3:]
+                yield Tried(self._judged(row, retry_runs)[0], problem, runs, calls, again)
 
     def _rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
+        """Return key → its row, which ends with the key."""
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, {columns} FROM answers WHERE key IN ({marks})"  # noqa: S608 - columns are ours
+        query = f"SELECT {columns}, key FROM answers WHERE key IN ({marks})"  # noqa: S608 - columns are ours
         with self._told():
-            return {row[0]: row[1:] for row in self._base.execute(query, keys)}
+            return {row[-1]: row for row in self._base.execute(query, keys)}
 
     def select(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Protocol
 
@@ -63,7 +62,7 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
     miner = MINERS[settings.generator](settings, sample)
 
     def mine(questions: list[Question]) -> list[str]:
-        return [json.dumps(asdict(one)) for one in miner.mine([question.item for question in questions])]
+        return [json.dumps(one._asdict()) for one in miner.mine([question.item for question in questions])]
 
     usual = sha256(json.dumps(sample).encode()).hexdigest()
     return Batches(miner.name, {"usual": usual}, CHUNK, mine)

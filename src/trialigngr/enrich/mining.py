@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +68,11 @@ class Mining:
         chosen = len(self.prompt.choices) + self.vocabulary.letters if self.vocabulary else 0
         return len(self.prompt.system) + chosen
 
-    def contents(self, numbers: Iterable[int]) -> Iterator[tuple[str, ...]]:
+    def contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
         """Yield the text that the interests of each item depend on."""
-        first, second = tee(numbers)
         told = self.prompt.filled if self.prompt else json.dumps
         chosen = (self.vocabulary.identity, self.prompt.choices) if self.prompt and self.vocabulary else ()
-        for number, item in zip(first, self.catalog.some(second), strict=True):
+        for number, item in zip(numbers, self.catalog.some(numbers), strict=True):
             yield (told(item_text(item, self._caption(number))), *chosen)
 
     def question(self, number: int) -> Question:

@@ -64,8 +64,8 @@ def as_data(item: ItemText) -> str:
     """Return the item as one line of JSON that holds no chat marker of any model, each part cut to its length."""
     # As json.dumps writes an object of texts, in half the time.
     named = zip(item._fields, item, strict=True)
-    parts = [f'"{name}": {quoted(_harmless(text[: LONGEST[name]]))}' for name, text in named if text]
-    return f"{{{', '.join(parts)}}}"
+    parts = [f'"{name}": {quoted(text[: LONGEST[name]])}' for name, text in named if text]
+    return _harmless(f"{{{', '.join(parts)}}}")
 
 
 def _harmless(text: str) -> str:
