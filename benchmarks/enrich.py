@@ -108,7 +108,8 @@ def _resume(root: Path) -> list[Check]:
     inquiry = Mining(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
     recorded = SETTINGS.identity("openai")[1]
     keys = [row.key for row in rows_of(inquiry, recorded, range(ITEMS))]
-    said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}]}'
+    said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}],'
+    said += ' "lifestyle": "e f"}'
     with Ledger(folder / "ledger.sqlite") as ledger:
         for first in range(0, ITEMS, 10_000):
             some = keys[first : first + 10_000]

@@ -14,7 +14,7 @@ from trialigngr.catalog.items import Item
 from trialigngr.embed.encoders import check_encoders
 from trialigngr.embed.gme import Gme
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.embed.text import enriched_text
+from trialigngr.embed.text import TITLE_LONGEST, enriched_text
 from trialigngr.foundation.errors import RecipeError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((112, 84))
@@ -103,6 +103,23 @@ def test_the_tags_survive_the_cut_at_512_tokens(folder: Path) -> None:
     assert len(prompt) == len(encoder._seeing) + 512 + len(encoder._tail)
 
 
+def test_the_tags_survive_in_a_script_of_many_tokens_a_letter(folder: Path) -> None:
+    """Khmer: three bytes, and here three tokens, a letter; 200 of them are more than 512 tokens."""
+    encoder = Gme(settings(folder))
+    letters, tags = "ភាសាខ្មែរ" * 30, ["weekend hiker", "home barista"]
+    assert len(encoder._ends(letters[:TITLE_LONGEST])) > 512
+    for longest, line in ((512, "weekend hiker; home barista"), (40, "weekend")):
+        short = Gme(settings(folder, text_tokens=longest))
+        prompt = short._prompt(enriched_text(Item("1", letters, "a mug " * 400), tags), seen=False)
+        said = short._inputs.tokenizer.decode(prompt)
+        assert f"\n{line}" in said
+        assert len(prompt) == len(short._head) + longest + len(short._tail)
+        assert "\ufffd" not in said.split(line)[0]  # the title ends with a whole letter
+    for text in (letters[:TITLE_LONGEST], "mug\n" + letters * 9, letters[:84] + "\nhiker\n" + letters):
+        ids = encoder._inputs.data(text, 512)
+        assert encoder._prompt(text, seen=False) == [*encoder._head, *ids, *encoder._tail]
+
+
 def test_weights_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
     whole = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     Qwen2VLModel(whole.config).language_model.save_pretrained(tmp_path / "half")
@@ -111,6 +128,10 @@ def test_weights_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> No
         Gme(settings(tmp_path / "half"))
     with pytest.raises(RecipeError, match="cannot be loaded"):
         Gme(settings(tmp_path / "nowhere"))
+    torn = Path(shutil.copytree(folder, tmp_path / "torn")) / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    with pytest.raises(RecipeError, match="cannot be loaded"):
+        Gme(settings(torn.parent))
     with pytest.raises(RecipeError, match=r"needs embeddings\.model"):
         Gme(EmbedSettings(encoder="gme"))
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.catalog.items import Item
-from trialigngr.embed.text import enriched_text
+from trialigngr.embed.text import enriched_text, fitting
 from trialigngr.packaged.minilm import MAX_TOKENS, load_minilm
 
 ITEM = Item(
@@ -46,6 +46,18 @@ def test_tags_survive_a_description_of_any_length() -> None:
     )
     for tag in tags:
         assert tag.replace("-", " ") in read.replace(" - ", " ")
+
+
+def two_a_letter(text: str) -> list[int]:
+    return [place for place in range(1, len(text) + 1) for _ in range(2)]
+
+
+def test_a_title_is_cut_to_whole_letters_that_leave_room() -> None:
+    """Two tokens a letter: the tags take 8 of 21 and leave 13; half of 13 is 6; 28 are enough for both."""
+    text = "abcdefghij\ntags\nmore"
+    shown = {room: fitting(text, room, two_a_letter).split("\n")[0] for room in (6, 13, 21, 27, 28)}
+    assert shown == {6: "a", 13: "abc", 21: "abcdef", 27: "abcdefghi", 28: "abcdefghij"}
+    assert fitting("abcdefghij", 2, two_a_letter) == "abcdefghij"
 
 
 @given(title=st.text(min_size=1), tags=st.lists(st.text(min_size=1), max_size=4), description=st.text())

@@ -16,6 +16,7 @@ from trialigngr.enrich.answers import (
     parse_tags,
     parse_text,
     refuse_other_script,
+    whole_sentences,
 )
 
 
@@ -61,6 +62,33 @@ def test_of_too_many_the_first_are_kept_and_tags_are_cleaned() -> None:
     tags, lifestyle = parse_interests(answer("a\nb ☕", "<b>c</b> d", "e; f", '"g."', "h", lifestyle="calm\u202e days"))
     assert [tag.tag for tag in tags] == ["a b", "c d", "e, f", "g"]
     assert lifestyle == "calm days"
+
+
+@pytest.mark.parametrize(
+    ("given_", "kept"),
+    [
+        ("I ❤️ tea", "I tea"),
+        ("1️⃣ fan", "1 fan"),
+        ("<<b>script> x", "x"),
+        ("&amp;lt;b&amp;gt;x", "x"),
+        ("&amp;amp;lt;<b>b&gt;x", "x"),
+        ("< tea > time <3", "time 3"),
+        ("R&B fan", "R&B fan"),
+        ("café goer", "café goer"),
+    ],
+)
+def test_no_frame_of_a_picture_and_no_markup_is_left_in_a_tag(given_: str, kept: str) -> None:
+    assert parse_tags(json.dumps({"tags": [given_]})) == [kept]
+
+
+def test_an_answer_that_was_cut_ends_with_a_whole_sentence() -> None:
+    assert whole_sentences("A mug. It is 3.5 inches tall! The han") == "A mug. It is 3.5 inches tall!"
+    assert whole_sentences("A mug.\nIt is") == "A mug."
+    for whole in ("A mug. It is white.", "A white mug wi", "A mug of 3.5", ""):
+        assert whole_sentences(whole) == whole
+    for body in (answer("a b", "c d", lifestyle="St. Ives days"), f"```json\n{answer('a. b', 'c')}\n```"):
+        assert whole_sentences(body) == body
+        assert whole_sentences(body[:-5]) == body[:-5]
 
 
 def test_plain_tags_and_text() -> None:
@@ -111,3 +139,4 @@ def test_every_tag_that_passes_is_one_line_without_markup(texts: list[str]) -> N
         assert tag.tag == " ".join(tag.tag.split())
         assert ";" not in tag.tag
         assert tag.tag.isprintable()
+        assert not {"<", ">"} & set(tag.tag)

@@ -10,6 +10,7 @@ import pytest
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
 from trialigngr.enrich.answers import AnswerError, Tag
+from trialigngr.enrich.chat_protocol import schema_for
 from trialigngr.enrich.interests import FILE, Interests, InterestSettings, load_interests
 from trialigngr.enrich.miners import MINERS
 from trialigngr.enrich.mining import Mining, write_interests
@@ -64,7 +65,6 @@ def test_each_tag_and_the_lifestyle_must_be_of_the_script_and_say_something(make
         return json.dumps({"interests": [{"tag": tag, "confidence": "high"} for tag in tags], "lifestyle": lifestyle})
 
     mining.check(answer("camper", "café goer", "stargazer"))
-    mining.check(answer("camper", "stargazer", lifestyle=None))
     for odd in (
         answer("camper", "weekend hiker", "любитель чая"),
         answer("camper", "weekend hiker", lifestyle="медленная жизнь"),
@@ -74,6 +74,24 @@ def test_each_tag_and_the_lifestyle_must_be_of_the_script_and_say_something(make
     for lifestyle in ("product", "Everyday lifestyle"):
         with pytest.raises(AnswerError, match="a lifestyle that does not fit every item"):
             mining.check(answer("camper", "stargazer", lifestyle=lifestyle))
+
+
+def test_a_lifestyle_is_asked_for_and_missed(make_catalog: MakeCatalog) -> None:
+    settings = InterestSettings(generator="openai", model="m")
+    mining = Mining(settings, make_catalog({"title": "Tent"}), [None], "m")
+    form = schema_for("interests")
+    assert form is not None
+    assert form["json_schema"]["schema"]["required"] == ["interests", "lifestyle"]
+    assert "one lifestyle of one to four words" in mining.question(0).system.replace("\n", " ")
+    tags = [{"tag": tag, "confidence": "high"} for tag in ("camper", "stargazer")]
+    for body in ({}, {"lifestyle": None}, {"lifestyle": ""}):
+        answer = json.dumps({"interests": tags, **body})
+        with pytest.raises(AnswerError, match='"lifestyle" must be one'):
+            mining.check(answer)
+        # Those that older ledgers keep are read all the same.
+        assert mining.said(answer) == Interests((Tag("camper", "high"), Tag("stargazer", "high")))
+    plain = settings.model_copy(update={"prompt": "keywords"})
+    Mining(plain, mining.catalog, [None], "m").check('{"tags": ["tent"]}')
 
 
 def test_low_confidence_stays_when_wanted(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:

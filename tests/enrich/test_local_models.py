@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from tests.tiny_models import save_chat_model, save_vision_model
+from tests.tiny_models import TEMPLATE, save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, Question
@@ -67,6 +69,92 @@ def test_a_warm_model_repeats_itself_for_a_seed(chat: str) -> None:
         asked(Local(settings.model_copy(update={"seed": seed}), ONE_BY_ONE), question)[0].text for seed in (1, 1, 2)
     ]
     assert said[0] == said[1] != said[2]
+
+
+def with_template(of: str, folder: Path, template: str) -> InterestSettings:
+    """Copy a model, give it another chat template, and return settings that name it."""
+    shutil.copytree(of, folder)
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    return InterestSettings(generator="transformers", model=str(folder), dtype="fp32", device="cpu", max_tokens=4)
+
+
+DEAF = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+
+
+@pytest.mark.parametrize("before", [DEAF, "{% for m in messages if m.role != 'system' %}"])
+def test_a_template_without_a_system_role_tells_it_before_the_users_text(
+    before: str, chat: str, vision: str, tmp_path: Path
+) -> None:
+    rest = TEMPLATE.removeprefix("{% for m in messages %}")
+    for of, picture, slot in ((chat, None, ""), (vision, Image.new("RGB", (30, 30)), "<|vision_start|><|image_pad|>")):
+        settings = with_template(of, tmp_path / Path(of).name, before + rest)
+        look_at(settings, pictures=picture is not None)
+        local, question = Local(settings, ONE_BY_ONE), Question(0, ItemText(""), picture, "mine", "tea")
+        said = local._prompt(question)
+        assert said.startswith(f"<|im_start|>user\n{slot}")
+        assert said.endswith("mine\n\ntea<|im_end|>\n<|im_start|>assistant")
+        assert asked(local, [question])[0].tokens_in > 10
+
+
+def test_a_template_that_cannot_be_filled_is_said(chat: str, tmp_path: Path) -> None:
+    for name, template, sentence in (
+        ("angry", "{{ raise_exception('no\\nthanks') }}", "cannot be filled: no"),
+        ("broken", "{% for m in messages %}", "cannot be filled: Unexpected end of template"),
+        ("mixed up", "{{ messages[0].content + 1 }}", "cannot be filled: "),
+        ("empty", "hello", "cannot be filled: it shows no system text"),
+    ):
+        settings = with_template(chat, tmp_path / name, template)
+        for start in (lambda of: Local(of, ONE_BY_ONE), lambda of: look_at(of, pictures=False)):
+            with pytest.raises(GeneratorError, match=f"chat template of .* {sentence}"):
+                start(settings)
+
+
+def test_a_model_that_thinks_is_told_not_to(chat: str, tmp_path: Path) -> None:
+    silent = "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    local = Local(with_template(chat, tmp_path / "thinker", TEMPLATE + silent), ONE_BY_ONE)
+    assert local._prompt(Question(0, ItemText(""), None, "mine", "tea")).endswith("assistant\n<think>\n\n</think>\n\n")
+
+
+def test_a_text_that_ran_out_of_tokens_ends_with_a_whole_sentence(chat: str) -> None:
+    local = Local(InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
+    ids = local._tokenizer.encode("A mug. It is")
+    end = local._tokenizer.eos_token_id
+    cut, whole = (local._answer(0, each, 3, {end}) for each in (ids, [*ids, end, end]))
+    assert (cut.text, whole.text) == ("A mug.", "A mug. It is")
+    assert cut.tokens_out == whole.tokens_out == len(ids)
+
+
+def test_a_model_that_is_not_whole_is_refused(chat: str, vision: str, tmp_path: Path) -> None:
+    for of, kind in ((chat, InterestSettings), (vision, CaptionSettings)):
+        folder = Path(shutil.copytree(of, tmp_path / Path(of).name))
+        settings = kind(generator="transformers", model=str(folder), dtype="fp32", device="cpu")
+        file = folder / "model.safetensors"
+        whole = file.read_bytes()
+        weights = load_file(file)
+        few = {name: tensor for name, tensor in weights.items() if "layers" not in name}
+        save_file(few, file, {"format": "pt"})
+        with pytest.raises(GeneratorError, match=r"is not whole: \d+ weights are missing; first: \["):
+            Local(settings, ONE_BY_ONE)
+        norm = next(name for name in weights if name.endswith("norm.weight"))
+        save_file(weights | {norm: weights[norm][:3].clone()}, file, {"format": "pt"})
+        with pytest.raises(GeneratorError, match="cannot be loaded"):
+            Local(settings, ONE_BY_ONE)
+        file.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(GeneratorError, match=r"cannot be loaded: .*not fully covered"):
+            Local(settings, ONE_BY_ONE)
+
+
+def test_a_head_that_is_tied_is_not_missed(chat: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(chat, tmp_path / "tied"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    settings = InterestSettings(model=str(folder), dtype="fp32", device="cpu")
+    with pytest.raises(GeneratorError, match="1 weights are missing"):
+        Local(settings, ONE_BY_ONE)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}), "utf-8")
+    Local(settings, ONE_BY_ONE)
 
 
 def test_the_stages_run_with_it_from_end_to_end(

@@ -19,6 +19,7 @@ from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.offline import Offline
 from trialigngr.enrich.text import ItemText
+from trialigngr.foundation.errors import RecipeError
 
 SAID = '{"interests": [{"tag": "tea lover", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}], "lifestyle": "calm"}'  # fmt: skip  # noqa: E501
 
@@ -40,6 +41,7 @@ class SamplingParams:
 class Completion:
     text: str
     token_ids: tuple[int, ...]
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,20 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
     assert how.structured_outputs == StructuredOutputsParams(json=form["json_schema"]["schema"])
     assert [one.names for one in load_interests(tmp_path)] == [["tea lover", "early riser"]] * 5
     assert (facts["generator"], facts["tokens_in"], facts["tokens_out"]) == ("vllm:qwen", 15, 10)
+
+
+@pytest.mark.parametrize(
+    "name", ["hf_token", "hftoken", "HF_TOKEN", "apikey", "api_key", "api-key", "accesstoken", "dbpassword", "mysecret"]
+)
+def test_no_secret_is_taken_for_an_argument_of_the_engine(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"engine.{name} in calls is a secret") as caught:
+        CallSettings(engine={name: "tell-nobody"})
+    assert "nobody" not in str(caught.value)
+
+
+def test_arguments_that_sound_like_a_secret_are_taken() -> None:
+    names = ("tokenizer", "tokenizer_mode", "max_num_batched_tokens", "skip_tokenizer_init", "num_gpu_blocks", "monkey")
+    assert set(CallSettings(engine=dict.fromkeys(names, 1)).engine) == set(names)
 
 
 def test_a_picture_stands_before_the_text_as_a_data_url(engine: type[LLM]) -> None:

@@ -23,6 +23,18 @@ def test_a_hostile_title_is_one_string_of_json_without_a_chat_marker() -> None:
     assert not any(marker in shown for marker in ("<|", "|>", "</s>", "[INST]", "[/INST]"))
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("[gMASK] [UNUSED_TOKEN_145] [inst] [/INST]", "(gMASK) (UNUSED_TOKEN_145) (inst) (/INST)"),
+        ("[XL] Shirt [2023], [new in box] a[1]", "[XL] Shirt [2023], [new in box] a[1]"),
+        ("mug (white) [", "mug (white) ["),
+    ],
+)
+def test_words_in_square_brackets_are_no_marker(given: str, shown: str) -> None:
+    assert as_data(ItemText(given)) == f'{{"title": "{shown}"}}'
+
+
 def test_long_parts_are_cut_by_rule() -> None:
     shown = json.loads(as_data(ItemText("t" * 100_000, "c" * 100_000, "d" * 100_000, "p" * 100_000)))
     assert {name: len(text) for name, text in shown.items()} == LONGEST

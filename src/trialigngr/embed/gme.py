@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from trialigngr.embed.encoders import Sight
 from trialigngr.embed.settings import EmbedSettings
+from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.packaged.colours import Floats
@@ -37,12 +39,13 @@ class Gme:
         try:
             self._inputs = QwenInputs(settings.model, tokens, "right")
             self._model = _loaded(settings).to(pick_device(settings.device)).eval()
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             first = str(error).splitlines()[0]
             raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {first}") from None
         self.dimension: int = self._model.config.text_config.hidden_size
         head = f"<|im_start|>system\n{settings.instruction}<|im_end|>\n<|im_start|>user\n"
         self._head, self._seeing = self._inputs.trusted(head), self._inputs.trusted(head + SLOT)
+        self._room = settings.text_tokens - len(self._ends("\n"))
         self._tail = self._inputs.trusted("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
 
     def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> Floats:
@@ -76,9 +79,14 @@ class Gme:
     def _prompt(self, text: str, seen: bool) -> list[int]:
         return [
             *(self._seeing if seen else self._head),
-            *self._inputs.data(text, self.settings.text_tokens),
+            *self._inputs.data(fitting(text, self._room, self._ends), self.settings.text_tokens),
             *self._tail,
         ]
+
+    def _ends(self, text: str) -> list[int]:
+        """Return the place in the text where each of its tokens ends."""
+        how = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        return [end for _, end in self._inputs.tokenizer(text, **how)["offset_mapping"]]
 
 
 def _loaded(settings: EmbedSettings) -> Any:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from trialigngr.embed.encoders import Encoder, Sight, where_there_are
 from trialigngr.embed.settings import EmbedSettings
+from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.packaged.colours import Floats
@@ -33,21 +34,13 @@ class Tower:
         return self._encode([self.fitting(text) for text in texts])
 
     def fitting(self, text: str) -> str:
-        """Return the text with its first line, the title, cut so far that the second, the tags, is read too.
+        """Return the text with its title cut so far that the tags are read too.
 
-        A model of few tokens (CLIP: 77) would read a long title and nothing else. The second line has what it takes of
-        the tokens, up to half of them; what comes behind is cut by the model.
+        A model of few tokens (CLIP: 77) would read a long title and nothing else.
         """
-        title, newline, rest = text.partition("\n")
-        if not rest or not getattr(self._model.tokenizer, "is_fast", False):
+        if "\n" not in text or not getattr(self._model.tokenizer, "is_fast", False):
             return text
-        room = self._model.max_seq_length - len(self._ends(newline, special=True))
-        ends = self._ends(title)
-        if len(ends) <= room // 2:
-            return text
-        most = max(room // 2, room - len(self._ends(rest.partition("\n")[0])))
-        kept = len(title) if most >= len(ends) else ends[most - 1]
-        return title[:kept] + newline + rest
+        return fitting(text, self._model.max_seq_length - len(self._ends("\n", special=True)), self._ends)
 
     def _ends(self, text: str, special: bool = False) -> list[int]:
         """Return the place in the text where each of its tokens ends."""

@@ -1,18 +1,19 @@
 """The enriched item text of Eq. 2: title, interests, brand, categories, description, caption.
 
-Interests stand before the description, so that a cut at the encoder's 512 tokens can never lose them.
+Interests stand before the description, so that a cut at the encoder's 512 tokens does not lose them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trialigngr.catalog.items import Item
 
 LONGEST = 20_000
 """Characters kept of any one part: far more than 512 tokens hold, and little enough that tokenizing stays quick."""
 TITLE_LONGEST = 200
-"""Characters kept of a title: even at two tokens a character, the tags behind it are among the first 512."""
+"""Characters kept of a title: at two tokens a character, the tags behind it are among the first 512. Where a script
+takes more, gme and sentence-transformers make room for them (`fitting`)."""
 
 
 def enriched_text(item: Item, tags: Sequence[str] = (), caption: str | None = None) -> str:
@@ -30,3 +31,23 @@ def enriched_text(item: Item, tags: Sequence[str] = (), caption: str | None = No
     )
     lines = [" ".join(part.split()) for part in parts]
     return "\n".join(line for line in lines if line) or item.item_id
+
+
+def fitting(text: str, room: int, ends: Callable[[str], Sequence[int]]) -> str:
+    """Return the text with its first line, the title, cut so far that the second, the tags, is read too.
+
+    Of an encoder's tokens there is ``room`` for both; ``ends`` tells where in a text each of its tokens ends. The
+    second line has what it takes of them, up to half; what comes behind is cut by the encoder.
+    """
+    title, newline, rest = text.partition("\n")
+    places = ends(title) if rest else ()
+    if len(places) <= room // 2:
+        return text
+    most = max(room // 2, room - len(ends(rest.partition("\n")[0])))
+    if most >= len(places):
+        return text
+    kept = places[most - 1]
+    # A letter may be several tokens, and the end of what is left may be read in more of them.
+    while len(ends(title[:kept])) > most:
+        kept -= 1
+    return title[:kept] + newline + rest

@@ -10,7 +10,7 @@ from html import unescape
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 MOST_CHARACTERS = 50_000
 """No answer that was asked for is longer."""
@@ -20,8 +20,15 @@ CONFIDENCES: tuple[Confidence, ...] = ("high", "medium", "low")
 GENERIC = frozenset((files("trialigngr.enrich") / "generic_words.txt").read_text("utf-8").split())
 """Words that fit every item; a tag made of these alone says nothing."""
 _LIST = '"interests" must be a list of objects with "tag" and "confidence"'
+_JSON = TypeAdapter[Any](Any)
+"""Reads any JSON, in half of the standard library's time."""
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _MARKUP = re.compile(r"<[^<>]{0,200}>")
+LAYERS = 8
+"""How often entities and tags are looked for in what entities and tags left behind."""
+_SENTENCES = re.compile(r".*[.!?](?=\s|\Z)", re.DOTALL)
+# A semicolon stands between tags in an item's text, so none may stand within one.
+_IN_A_TAG = {";": ",", "<": " ", ">": " "}
 
 
 class AnswerError(ValueError):
@@ -84,6 +91,12 @@ def parse_text(answer: str, longest: int) -> str:
     return cut[: end + 1] if end > 0 else cut.rpartition(" ")[0] or cut
 
 
+def whole_sentences(answer: str) -> str:
+    """Return an answer that was cut short up to its last whole sentence; as it is when none ends, or it is no prose."""
+    found = None if answer.startswith(("{", "[", "`")) else _SENTENCES.match(answer)
+    return found[0] if found else answer
+
+
 def refuse_other_script(texts: Sequence[str], script: str) -> None:
     """Raise `AnswerError` when most letters are not of the script ("latin", "cyrillic", …; "any" takes all)."""
     letters = [letter for text in texts for letter in text if letter.isalpha()]
@@ -103,7 +116,7 @@ def _json_object(answer: str) -> dict[str, Any]:
     _refuse_long(answer)
     fenced = _FENCE.match(answer.strip()) if "```" in answer else None
     try:
-        body = from_json(fenced[1] if fenced else answer)
+        body = _JSON.validate_json(fenced[1] if fenced else answer)
     except ValueError:
         raise AnswerError("the answer is not one JSON object") from None
     if not isinstance(body, dict):
@@ -118,10 +131,18 @@ def _refuse_long(answer: str) -> None:
 
 def _plain(text: str) -> str:
     """Return the text on one line, entities resolved, without tags, control characters and chat markers."""
-    bare = _MARKUP.sub(" ", unescape(text))
+    bare = _unmarked(text) if "<" in text or "&" in text else text
     if not bare.isprintable():
         bare = "".join(letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in bare)
     return " ".join(bare.split())
+
+
+def _unmarked(text: str) -> str:
+    for _ in range(LAYERS):
+        before, text = text, _MARKUP.sub(" ", unescape(text))
+        if text == before:
+            break
+    return text
 
 
 def _text(value: object) -> str:
@@ -149,11 +170,20 @@ def _interest(tag: str, confidence: str) -> Tag | None:
 def _cleaned(value: str) -> str:
     text = _plain(value)
     if not text.isascii():
-        text = "".join(one if unicodedata.category(one) not in ("So", "Sk", "Cs") else " " for one in text)
-    # A semicolon stands between tags in an item's text, so none may stand within one.
-    tag = " ".join(text.replace(";", ",").split()).strip(" .,\"'`")
+        text = "".join(map(_in_a_tag, text))
+    for mark, instead in _IN_A_TAG.items():
+        text = text.replace(mark, instead)
+    tag = " ".join(text.split()).strip(" .,\"'`")
     if not any(letter.isalpha() for letter in tag):
         raise AnswerError("a tag must have letters")
     if len(tag) > TAG_CHARACTERS or len(tag.split()) > TAG_WORDS:
         raise AnswerError(f"a tag has at most {TAG_WORDS} words and {TAG_CHARACTERS} letters")
     return tag
+
+
+def _in_a_tag(letter: str) -> str:
+    """Return the letter; a space for a picture of one, nothing for what only frames or colours the picture before."""
+    kind = unicodedata.category(letter)
+    if kind == "Me" or "\ufe00" <= letter <= "\ufe0f":
+        return ""
+    return letter if kind not in ("So", "Sk", "Cs") else " "

@@ -205,9 +205,11 @@ class Asking:
                     f"{self.inquiry.origin.stage}: {again} calls that were in flight when a run was broken off "
                     "are made again"
                 )
+            # A refused answer was paid for, though its run broke off: the repair is what comes next.
+            refused = self.desk.ledger.refused([row.key for row in some]) if again else {}
             for row, state in zip(some, states, strict=True):
                 if state == "granted":
-                    yield from self._opened(_Open(row))
+                    yield from self._opened(_Open(row, refused.get(row.key, "")))
                 elif state == "taken":
                     self._taken.append(row)
             yield from self._repaired()
@@ -254,7 +256,7 @@ class Asking:
                 if not one.correction:
                     one.correction = problem
                     self._repairs.append(one)
-                    self._spent.append(Spent(key, *took))
+                    self._spent.append(Spent(key, problem, *took))
                     return None
         if problem is None:
             self._failed_in_a_row.clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from trialigngr.enrich.answers import whole_sentences
 from trialigngr.enrich.generator import Answer, Choices, GeneratorSettings, Question
 from trialigngr.enrich.prompts import Form
 
@@ -88,7 +89,8 @@ def data_url(picture: Image.Image, long_side: int) -> str:
 def answer_from(number: int, raw: bytes) -> Answer:
     """Return the answer in a response's body; raise `MalformedError` when there is none.
 
-    A refusal, and an answer that a filter stopped, is a final problem.
+    A refusal, and an answer that a filter stopped, is a final problem. One that ran out of tokens ends with its last
+    whole sentence.
     """
     body = _object(raw)
     choices = body.get("choices")
@@ -102,7 +104,8 @@ def answer_from(number: int, raw: bytes) -> Answer:
     text = message.get("content")
     if not isinstance(text, str) or not text.strip():
         raise MalformedError("the answer is empty", read, written)
-    return Answer(number, text.strip(), tokens_in=read, tokens_out=written)
+    text = whole_sentences(text.strip()) if choice.get("finish_reason") == "length" else text.strip()
+    return Answer(number, text, tokens_in=read, tokens_out=written)
 
 
 def listed_models(raw: bytes) -> list[str]:

@@ -112,11 +112,13 @@ class CallSettings(Settings):
             )
         return value
 
+    # By the ends of names: tokenizer_mode and max_num_batched_tokens are none.
     @field_validator("engine", mode="before")
     @classmethod
     def _brings_no_key(cls, value: object) -> object:
         names = value if isinstance(value, dict) else ()
-        if secret := [name for name in names if re.search(r"(^|_)(token|key|password|secret)$", str(name))]:
+        ends = re.compile(r"((^|[_-]|api)key|(^|[_-]|hf|auth|access)token|password|secret)$", re.IGNORECASE)
+        if secret := [name for name in names if ends.search(str(name))]:
             raise RecipeError(
                 f"engine.{secret[0]} in calls is a secret, and settings are written down. Leave it out and put it into "
                 "the environment variable that vLLM reads (HF_TOKEN)."

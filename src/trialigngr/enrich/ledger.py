@@ -61,9 +61,10 @@ class Settled(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What a key took that is not settled yet."""
+    """Why the first answer about a key that is not settled yet was refused, and what it took."""
 
     key: bytes
+    problem: str
     calls: int
     tokens_in: int
     tokens_out: int
@@ -156,7 +157,8 @@ class Ledger:
             )
             return
         self._base.execute(
-            "UPDATE answers SET state='asked', owner=?, runs=runs+?, again=again+? WHERE key=?",
+            "UPDATE answers SET problem=iif(state='asked', problem, NULL), state='asked', owner=?, runs=runs+?,"
+            " again=again+? WHERE key=?",
             (self.owner, int(not was_dead), int(was_dead), key),
         )
 
@@ -168,11 +170,12 @@ class Ledger:
         )
 
     def settle(self, ended: Sequence[Settled], spent: Sequence[Spent] = ()) -> None:
-        """Make the ends of some askings durable, and what others took so far; all of them or none."""
+        """Make the ends of some askings durable, and how others stand; all of them or none."""
         with self._transaction():
             self._base.executemany(
-                "UPDATE answers SET calls=calls+?, tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
-                [(one.calls, one.tokens_in, one.tokens_out, one.key) for one in spent],
+                "UPDATE answers SET problem=?, calls=calls+?, tokens_in=tokens_in+?, tokens_out=tokens_out+?"
+                " WHERE key=?",
+                [(one.problem, one.calls, one.tokens_in, one.tokens_out, one.key) for one in spent],
             )
             self._base.executemany(
                 "UPDATE answers SET state=?, owner=?, text=?, problem=?, final=?, calls=calls+?,"
@@ -186,6 +189,11 @@ class Ledger:
             self._base.execute(
                 "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(ended), self.owner)
             )
+
+    def refused(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """Return why the first answer about a key was refused, of keys that are asked about and had such an answer."""
+        rows = self._rows(keys, "state, problem")
+        return {key: problem for key, (state, problem, _) in rows.items() if state == "asked" and problem}
 
     def reopen(self, keys: Sequence[bytes], runs: int) -> None:
         """Let no failure of these keys be final, and count so many runs less for each."""
@@ -226,7 +234,8 @@ class Ledger:
                     yield None
                     continue
                 runs, problem, calls, again, _ = row[3:]
-                yield Tried(self._judged(row, retry_runs)[0], problem, runs, calls, again)
+                failed = problem if row[0] == "failed" else None
+                yield Tried(self._judged(row, retry_runs)[0], failed, runs, calls, again)
 
     def _rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
         """Return key → its row, which ends with the key."""

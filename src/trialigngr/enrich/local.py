@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
+from safetensors import SafetensorError
 
+from trialigngr.enrich.answers import whole_sentences
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.hub import read_tokenizer
@@ -17,6 +20,7 @@ from trialigngr.packaged.qwen_vl import PATCH, QwenInputs
 VISION = {"qwen2_vl", "qwen2_5_vl"}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LEAST_TOKENS = 4
+_PROBE = "system-text"
 
 
 class Local:
@@ -30,8 +34,9 @@ class Local:
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
             self._model = self._model.to(pick_device(settings.device)).eval()
             self._tokenizer.padding_side = "left"
+            self._apart = True
         else:
-            self._inputs, self._tokenizer = _reader(settings)
+            self._inputs, self._tokenizer, self._apart = _reader(settings)
             self._model = _loaded(settings, self._inputs is not None)
         self.sees = self._inputs is not None
         self._model.generation_config = self._how()
@@ -70,12 +75,7 @@ class Local:
         ]
 
     def _prompt(self, question: Question) -> str:
-        user: Any = question.text
-        if question.picture is not None:
-            user = [{"type": "image"}, {"type": "text", "text": question.text}]
-        messages = [{"role": "system", "content": question.system}, {"role": "user", "content": user}]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return cast(str, text)
+        return _chat(self._tokenizer, question.system, question.text, question.picture is not None, self._apart)
 
     def _read(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, torch.Tensor]:
         if self.sees:
@@ -90,6 +90,8 @@ class Local:
         text = self._tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
         if not text:
             return Answer(number, None, "the answer is empty", tokens_in=read, tokens_out=length)
+        if length == len(ids):
+            text = whole_sentences(text)
         return Answer(number, text, tokens_in=read, tokens_out=length)
 
     def close(self) -> None:
@@ -115,8 +117,33 @@ def _blind(name: str) -> GeneratorError:
     return GeneratorError(f"{name} reads no pictures; captions need Qwen2-VL or Qwen2.5-VL.")
 
 
-def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
-    """Return what prepares a model's pictures (None for one that reads text alone), and its tokenizer.
+def _chat(tokenizer: Any, system: str, text: str, seen: bool, apart: bool) -> str:
+    """Return a question, perhaps about a picture, as the model's chat; ``apart`` gives the system text its own turn."""
+    said = text if apart else f"{system}\n\n{text}"
+    user: Any = [{"type": "image"}, {"type": "text", "text": said}] if seen else said
+    turns = [{"role": "system", "content": system}] if apart else []
+    # Models that think before they answer would do so in the answer; templates that do not know the word pass over it.
+    rendered = tokenizer.apply_chat_template(
+        [*turns, {"role": "user", "content": user}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    return cast(str, rendered)
+
+
+def _takes_system(name: str, tokenizer: Any, seen: bool) -> bool:
+    """Say whether a chat template shows a system message; raise `GeneratorError` when it cannot be filled at all."""
+    problem = "it shows no system text, nor the user's"
+    for apart in (True, False):
+        try:
+            if _PROBE in _chat(tokenizer, _PROBE, "text", seen, apart):
+                return apart
+        except (TemplateError, TypeError, ValueError) as error:
+            problem = str(error).partition("\n")[0]
+    raise GeneratorError(f"The chat template of {name!r} cannot be filled: {problem}")
+
+
+def _reader(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
+    """Return what prepares a model's pictures (None for one that reads text alone), its tokenizer, and whether its chat
+    takes a system message.
 
     Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
     """
@@ -136,19 +163,26 @@ def _reader(settings: GeneratorSettings) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
         raise GeneratorError(f"The tokenizer of {name!r} has no chat template; take a model that is tuned to chat.")
-    return inputs, tokenizer
+    return inputs, tokenizer, _takes_system(name, tokenizer, inputs is not None)
 
 
 def _loaded(settings: GeneratorSettings, sees: bool) -> Any:
-    """Return the model, ready to write; raise `GeneratorError` when it cannot be loaded."""
+    """Return the model, ready to write; raise `GeneratorError` when it cannot be loaded, or not whole."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     spread = {"device_map": "auto"} if settings.device == "map" else {}
     try:
-        model = kind.from_pretrained(settings.model, dtype=DTYPES[settings.dtype], **spread)
-    except (OSError, ValueError) as error:
+        model, found = kind.from_pretrained(
+            settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True, **spread
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(settings.model, error) from None
+    # A head that is tied to the embeddings is not among them.
+    if missing := sorted(found["missing_keys"]):
+        raise GeneratorError(
+            f"The model {settings.model!r} is not whole: {len(missing)} weights are missing; first: {missing[:2]}."
+        )
     return (model if spread else model.to(pick_device(settings.device))).eval()
 
 

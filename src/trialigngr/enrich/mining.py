@@ -97,6 +97,8 @@ class Mining:
         said = self.said(answer)
         for text in (*said.names, said.lifestyle or ""):
             refuse_other_script([text], self.settings.script)
+        if self.prompt.answer == "interests" and not said.lifestyle:
+            raise AnswerError('"lifestyle" must be one lifestyle of one to four words')
         if said.lifestyle and generic(said.lifestyle):
             raise AnswerError("a lifestyle that does not fit every item is needed")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from trialigngr.enrich.answers import whole_sentences
 from trialigngr.enrich.chat_protocol import body_for, schema_for
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
 from trialigngr.enrich.prompts import Form
@@ -67,10 +68,11 @@ def engine(settings: GeneratorSettings) -> Any:
 
 def _answer(number: int, ended: Any) -> Answer:
     (best,) = ended.outputs
-    text, problem = best.text.strip() or None, None if best.text.strip() else "the answer is empty"
+    said = whole_sentences(best.text.strip()) if best.finish_reason == "length" else best.text.strip()
+    problem = None if said else "the answer is empty"
     return Answer(
-        number, text, problem, tokens_in=len(ended.prompt_token_ids or ()), tokens_out=len(best.token_ids)
-    )  # fmt: skip
+        number, said or None, problem, tokens_in=len(ended.prompt_token_ids or ()), tokens_out=len(best.token_ids)
+    )
 
 
 def _refusal(what: str, error: Exception) -> GeneratorError:

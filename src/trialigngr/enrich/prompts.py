@@ -20,7 +20,7 @@ LONGEST = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_2
 """Characters that a prompt shows of each part of an item."""
 AGAIN = (files("trialigngr.enrich") / "again.txt").read_text("utf-8").strip()
 """What follows a question whose answer could not be used, with ``{problem}`` where the reason goes."""
-_BRACKETED = re.compile(r"\[(/?[A-Z_]{3,})\]")
+_BRACKETED = re.compile(r"\[(/?[A-Za-z_][A-Za-z0-9_]{2,})\]")
 _SUSPECT = re.compile(r"[<>\[]")
 
 
@@ -61,7 +61,7 @@ def _digest(*parts: str) -> str:
 
 
 def as_data(item: ItemText) -> str:
-    """Return the item as one line of JSON that holds no chat marker of any model, each part cut to its length."""
+    """Return the item as one line of JSON without what looks like a chat marker, each part cut to its length."""
     # As json.dumps writes an object of texts, in half the time.
     named = zip(item._fields, item, strict=True)
     parts = [f'"{name}": {quoted(text[: LONGEST[name]])}' for name, text in named if text]
@@ -69,7 +69,7 @@ def as_data(item: ItemText) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Return the text without what could be read as a special token (``<|im_end|>``, ``</s>``, ``[INST]``)."""
+    """Return the text without what could be read as a special token (``<|im_end|>``, ``</s>``, ``[gMASK]``)."""
     if not _SUSPECT.search(text):
         return text
     return _BRACKETED.sub(r"(\1)", text.replace("<", "‹").replace(">", "›"))

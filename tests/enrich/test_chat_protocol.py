@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trialigngr.enrich.chat_protocol import answer_from
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "kept"),
+    [
+        (" A white mug. It stands on ", "length", "A white mug."),
+        (" A white mug. It stands on ", "stop", "A white mug. It stands on"),
+        ('{"lifestyle": "St. Ives', "length", '{"lifestyle": "St. Ives'),
+    ],
+)
+def test_running_text_that_ran_out_of_tokens_ends_with_a_whole_sentence(said: str, reason: str, kept: str) -> None:
+    body = {"choices": [{"message": {"content": said}, "finish_reason": reason}], "usage": {"completion_tokens": 7}}
+    answer = answer_from(3, json.dumps(body).encode())
+    assert (answer.number, answer.text, answer.tokens_out) == (3, kept, 7)
