@@ -31,7 +31,8 @@ def found() -> Comparison:
     versus = (Versus("popularity", LESS, dict.fromkeys(METRICS, 0.0004)),)
     part = SliceLines("cold items", "never in training", 17, {"ours": FIGURES})
     paper = paper_rows({"users": 22363, "items": 12101, "interactions": 198502})
-    return Comparison(PROTOCOL, lines, versus, METRICS, {"other": {"beams": 50}}, paper, (part,))
+    ways = (Line("ours_50%|x, SID level", {name: Estimate(0.31, 0.3, 0.32) for name in METRICS}),)
+    return Comparison(PROTOCOL, lines, versus, METRICS, {"other": {"beams": 50}}, paper, (part,), ways=ways)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -46,12 +47,25 @@ def test_every_form_tells_the_protocol_and_every_system(found: Comparison, form:
     assert "not ours" in text
 
 
-def test_what_fits_no_column_stands_below(found: Comparison) -> None:
-    for form in ("text", "markdown"):
-        text = FORMATS[form](found)
-        assert "50.00%" in text
-        assert "never in training" in text
-        assert "invalid" in text
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_what_fits_no_column_stands_below(found: Comparison, form: str) -> None:
+    text = FORMATS[form](found).replace(r"\%", "%")
+    heads = ("ours_50%|x minus", "other ways to count", "lists", "slice")
+    assert [text.replace(r"\_", "_").replace("%/x", "%|x").count(f"{head} ") for head in heads] == [1] * 4
+    assert "-0.0100 [-0.0200, +0.0050]" in text
+    assert "0.3100 [0.3000, 0.3200]" in text
+    assert "a hit is the right SID, not the right item" in text
+    assert "50.00%" in text
+    assert "never in training" in text
+    assert "invalid" in text
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_the_table_of_lists_has_the_columns_that_are_asked_for(found: Comparison, form: str) -> None:
+    lines = (replace(found.lines[0], lists={"Coverage@3": 0.125, "invalid": 0.0}),)
+    text = FORMATS[form](replace(found, lines=lines, listed=("MRR@10", "Coverage@3", "invalid")))
+    assert "12.50" in text
+    assert "Coverage@10" not in text
 
 
 def test_papers_rows_are_for_data_of_that_size_alone() -> None:
@@ -82,6 +96,14 @@ def test_latex_is_escaped_and_marks_what_differs(found: Comparison) -> None:
     text = FORMATS["latex"](found)
     assert r"ours\_50\%|x & 0.2500 {\scriptsize" in text
     assert "popularity & 0.2500$^{*}$" in text
+
+
+def test_latex_has_a_tabular_for_each_table(found: Comparison) -> None:
+    systems, *others = FORMATS["latex"](found).split("\n\n")
+    assert systems.startswith("% 1,234 test targets")
+    assert others[1].startswith("% seen masked")
+    assert [table.count(r"\begin{tabular}") for table in (systems, *others)] == [1] * 5
+    assert r"p & $<$ .001 & $<$ .001" in others[0]
 
 
 def test_latex_has_the_spread_over_seeds(found: Comparison) -> None:

@@ -156,13 +156,43 @@ def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
     ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["model"][ITEM]
     assert found["lines"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
     assert set(found["versus"][0]["p"]) == {"MRR@20", "HR@1"}
-    assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 2
+    assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 3
+
+
+def test_other_ways_to_count_are_those_of_the_test(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(train__max_steps=1)).code == 0
+    done = cli("evaluate", tiny_run, copied_run, "--format", "json")
+    assert done.code == 0, done.err
+    ways = {line["name"]: line["figures"]["HR@10"] for line in json.loads(done.out)["ways"]}
+    systems = ("tiny", "run", "popularity", "co-occurrence")
+    assert list(ways) == [*(f"{name}, seen masked" for name in systems), "tiny, SID level", "run, SID level"]
+    for name, figures in {"tiny": body(tiny_run), "run": body(copied_run)}.items():
+        for way, told in {"seen masked": "test_unseen", "SID level": "test_sid"}.items():
+            assert ways[f"{name}, {way}"] == pytest.approx(figures[told]["HR@10"], abs=1e-6)
+    popular = body(tiny_run)["baselines_unseen"]["popularity"]["HR@10"]
+    assert ways["popularity, seen masked"] == pytest.approx(popular, abs=1e-6)
+
+
+def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> None:
+    done = cli("evaluate", tiny_run, "--metrics", "Coverage@3,Novelty@10,PopularityBias@1,HR@1", "--format", "json")
+    assert done.code == 0, done.err
+    found, told = json.loads(done.out), body(tiny_run)["lists"]
+    assert found["metrics"] == ["HR@1"]
+    assert found["listed"] == ["MRR@10", "Coverage@3", "Novelty@10", "PopularityBias@1", "invalid"]
+    lists, items = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists, len(load(tiny_run).parts.catalog)
+    for line, system in zip(found["lines"], ("model", "popularity", "co-occurrence"), strict=True):
+        shown = len(np.unique(lists[system][ITEM][:, :3]))
+        assert line["lists"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
+        assert line["lists"].items() >= told[system].items()
+    alone = cli("evaluate", tiny_run, "--metrics", "Coverage@3").out
+    assert ("NDCG@5" in alone, "Coverage@3" in alone, "Coverage@10" in alone) == (True, True, False)
 
 
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [("HR@30", "tested with 20 beams, too few for lists of 30"), ("HR", "no metric 'HR'"), ("F1@5", "no metric 'F1@5'"),
-     ("HR@0", "no metric 'HR@0'")],
+     ("HR@0", "no metric 'HR@0'; give HR@K, NDCG@K, MRR@K, Coverage@K, Novelty@K or PopularityBias@K, such as HR@20."),
+     ("HR@5,Coverage@11", "kept lists of 10, too short for metrics of 11; run it again with --set evaluate.ks=[11].")],
 )  # fmt: skip
 def test_metrics_that_are_none(tiny_run: Path, cli: Cli, metrics: str, said: str) -> None:
     done = cli("evaluate", tiny_run, "--metrics", metrics)

@@ -19,6 +19,7 @@ COMMANDS = {
     "ls": "trialigngr.cli.runs",
     "recommend": "trialigngr.cli.use",
     "evaluate": "trialigngr.cli.use",
+    "compare": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
     "lint-table": "trialigngr.cli.use",
     "diagnose": "trialigngr.cli.study",
@@ -30,9 +31,6 @@ COMMANDS = {
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 
-ALSO = {"compare": "evaluate"}
-"""Another word for a command, which the help leaves out."""
-
 
 class _Lazy(click.Group):
     """Imports a command's module when the command is asked for."""
@@ -41,11 +39,10 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        asked = ALSO.get(cmd_name, cmd_name)
-        if asked not in COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[asked])
-        name = asked.replace("-", "_")
+        module = importlib.import_module(COMMANDS[cmd_name])
+        name = cmd_name.replace("-", "_")
         command: click.Command = getattr(module, f"{name}_" if name == "import" else name)
         return command
 

@@ -1,11 +1,11 @@
-"""``recommend``, ``evaluate``, ``report``: use a finished run."""
+"""``recommend``, ``evaluate``, ``compare``, ``report``: use a finished run."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -61,14 +61,14 @@ def recommend(
     if all_users != (out is not None):
         raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
+    allowed: dict[str, Any] = {"deny": _ids(deny), "only": None if only is None else _ids(only), "category": category}
     if out is not None:
-        if deny or only or category or skip_unknown or by != "sid":
-            raise click.UsageError("--deny, --only, --category, --skip-unknown and --by are for one user or history.")
+        if skip_unknown or by != "sid":
+            raise click.UsageError("--skip-unknown and --by title are for one user or history.")
         from trialigngr.pipeline.everyone import recommend_all
 
-        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen):,} users")
+        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen, **allowed):,} users")
         return
-    allowed = {"deny": _ids(deny), "only": None if only is None else _ids(only), "category": category}
     if words is not None:
         if by != "sid":
             raise click.UsageError("--text and --look find items by their SIDs; --by title is for a history.")
@@ -96,7 +96,12 @@ def _ids(text: str | None) -> list[str]:
 @click.option(
     "--format", "form", default="text", show_default=True, type=click.Choice(["text", "markdown", "latex", "json"])
 )
-@click.option("--metrics", metavar="M@K,M@K,…", help="Columns, of HR, NDCG and MRR at any K; HR and NDCG at 5 and 10.")
+@click.option(
+    "--metrics",
+    metavar="M@K,M@K,…",
+    help="Columns, at any K: HR, NDCG and MRR (HR and NDCG at 5 and 10 if none is given); for the table of lists "
+    "Coverage, Novelty and PopularityBias (at 10).",
+)
 @click.option("--slices", is_flag=True, help="Add cold items, popularity bands and history lengths.")
 def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: bool) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
@@ -105,6 +110,9 @@ def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: boo
     from trialigngr.pipeline.compare import comparison
 
     click.echo(FORMATS[form](comparison(runs, _ids(metrics) or METRICS, sliced=slices)))
+
+
+compare = click.Command("compare", callback=evaluate.callback, params=evaluate.params, help="The same as evaluate.")
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,11 @@ METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
 """The columns where nothing else is asked for."""
 SLICED = ("HR@10", "NDCG@10")
 LISTED = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid")
-"""What is told of lists beside being right."""
+"""What is told of lists beside being right, where nothing else is asked for."""
+WAYS_SAY = (
+    "seen masked: item level, what the user took before left out. "
+    "SID level: a hit is the right SID, not the right item; nothing masked."
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class SliceLines:
 class Comparison:
     """Systems on the same targets, the first against each other one.
 
-    ``others`` says where another run's protocol differs from the first's, run by run.
+    ``others`` says where another run's protocol differs from the first's, run by run. ``listed`` are the columns of the
+    table of lists, ``ways`` systems counted otherwise than on item level with nothing masked.
     """
 
     protocol: Mapping[str, Any]
@@ -60,6 +65,8 @@ class Comparison:
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: PaperRows | None = None
     slices: tuple[SliceLines, ...] = ()
+    listed: tuple[str, ...] = LISTED
+    ways: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,19 +101,22 @@ def _differing(own: Mapping[str, Any]) -> str:
 
 
 def blocks(found: Comparison) -> Iterator[Block]:
-    """Yield the tables of a comparison: systems, paired differences, lists, slices."""
+    """Yield the tables of a comparison: the systems, and those below them."""
     yield _systems(found)
+    yield from below(found)
+
+
+def below(found: Comparison) -> Iterator[Block]:
+    """Yield the tables below the systems: paired differences, other ways to count, lists, slices."""
     if found.versus:
         yield Block((f"{found.lines[0].name} minus", *found.metrics), tuple(_differences(found)))
+    if found.ways:
+        yield Block(("other ways to count", *found.metrics), tuple(_rows(found.ways, found.metrics)), WAYS_SAY)
     if any(line.lists for line in found.lines):
-        yield Block(("lists", *LISTED), tuple((line.name, *_list_cells(line)) for line in found.lines))
+        rows = ((line.name, *_list_cells(line, found.listed)) for line in found.lines)
+        yield Block(("lists", *found.listed), tuple(rows))
     if found.slices:
-        rows = (
-            (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *_slice_cells(figures))
-            for part in found.slices
-            for name, figures in part.figures.items()
-        )
-        yield Block(("slice", "targets", "system", *SLICED), tuple(rows))
+        yield Block(("slice", "targets", "system", *SLICED), tuple(_slice_rows(found.slices)))
 
 
 def over_seeds(found: Comparison) -> list[tuple[str, ...]]:
@@ -120,13 +130,17 @@ def over_seeds(found: Comparison) -> list[tuple[str, ...]]:
 
 def _systems(found: Comparison) -> Block:
     """Return every system's figures, and below them those over seeds and the paper's."""
-    rows = [(line.name, *(interval(line.figures[m]) for m in found.metrics)) for line in found.lines]
-    rows += over_seeds(found)
+    rows = [*_rows(found.lines, found.metrics), *over_seeds(found)]
     if found.paper is None:
         return Block(("system", *found.metrics), tuple(rows))
     for name, own in found.paper.rows.items():
         rows.append((f"paper: {name}", *(f"{own[m]:.4f}" if m in own else "–" for m in found.metrics)))
     return Block(("system", *found.metrics), tuple(rows), f"Paper: {found.paper.data}; {found.paper.says}.")
+
+
+def _rows(lines: Sequence[Line], metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for line in lines:
+        yield (line.name, *(interval(line.figures[m]) for m in metrics))
 
 
 def _differences(found: Comparison) -> Iterator[tuple[str, ...]]:
@@ -135,8 +149,8 @@ def _differences(found: Comparison) -> Iterator[tuple[str, ...]]:
         yield ("p", *("< .001" if other.p[m] < 0.001 else f"{other.p[m]:.3f}" for m in found.metrics))
 
 
-def _list_cells(line: Line) -> Iterator[str]:
-    for name in LISTED:
+def _list_cells(line: Line, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
         if name in line.figures:
             yield f"{line.figures[name].value:.4f}"
         elif name not in line.lists:
@@ -144,6 +158,12 @@ def _list_cells(line: Line) -> Iterator[str]:
         else:
             share = name.startswith(("Coverage", "invalid"))
             yield f"{line.lists[name]:.2%}" if share else f"{line.lists[name]:.2f}"
+
+
+def _slice_rows(slices: Sequence[SliceLines]) -> Iterator[tuple[str, ...]]:
+    for part in slices:
+        for name, figures in part.figures.items():
+            yield (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *_slice_cells(figures))
 
 
 def _slice_cells(figures: Mapping[str, Estimate]) -> Iterator[str]:

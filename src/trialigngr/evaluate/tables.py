@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from trialigngr.evaluate.comparison import Block, Comparison, blocks, over_seeds, protocol_lines
+from trialigngr.evaluate.comparison import Block, Comparison, below, blocks, over_seeds, protocol_lines
 
 
 def as_text(found: Comparison) -> str:
@@ -43,7 +43,7 @@ def block_markdown(block: Block) -> str:
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-_LATEX["±"] = r"$\pm$"
+_LATEX |= {"±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "<": "$<$", ">": "$>$"}
 
 
 def _escaped(text: str) -> str:
@@ -59,7 +59,12 @@ def block_latex(block: Block) -> str:
 
 
 def as_latex(found: Comparison) -> str:
-    """Return the systems for ``booktabs``, the protocol as a comment above; ``*`` marks p < .05 against the first."""
+    """Return the tables for ``booktabs``, the protocol as a comment above the first."""
+    return "\n\n".join([_latex_systems(found), *map(block_latex, below(found))])
+
+
+def _latex_systems(found: Comparison) -> str:
+    """Return the systems below their protocol; ``*`` marks p < .05 against the first."""
     marks = {other.name: other.p for other in found.versus}
     rows = [f"% {line}" for line in protocol_lines(found)]
     rows += [r"\begin{tabular}{l" + "c" * len(found.metrics) + "}", r"\toprule"]

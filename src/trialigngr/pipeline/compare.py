@@ -11,36 +11,47 @@ import numpy as np
 import numpy.typing as npt
 
 from trialigngr.baselines.sasrec import SasRec
-from trialigngr.evaluate.comparison import METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.comparison import LISTED, METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.lists import TargetLists
 from trialigngr.evaluate.paper import paper_rows
-from trialigngr.evaluate.targets import ITEM, TargetRanks
+from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.metrics.intervals import Estimate, Floats, holm, p_values, paired
+from trialigngr.pipeline.finish import list_figures
 from trialigngr.pipeline.loaded import Run, load
 
 Values = dict[str, Floats]
 
-_METRIC = re.compile(r"(HR|NDCG|MRR)@([1-9]\d{0,4})")
+RANKED, OF_LISTS = ("HR", "NDCG", "MRR"), ("Coverage", "Novelty", "PopularityBias")
+"""Metrics with a value a target, which have intervals and are compared; and those of all lists together."""
+WAYS = {UNSEEN: "seen masked", SID: "SID level"}
+"""Ways of counting beside the headline's, and what they are called."""
+
+_METRIC = re.compile(rf"({'|'.join((*RANKED, *OF_LISTS))})@[1-9]\d{{0,4}}")
 
 
 def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
     """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
 
+    Metrics of lists among ``metrics`` become columns of the table of lists, in the place of its own.
+
     Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, for a
     folder of stages of different runs, and for a run given twice; `RecipeError` for a metric that is none.
     """
-    runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths(metrics)
+    ranked, of_lists = _sorted_out(metrics)
+    runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths((*ranked, "MRR@10"))
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
     for run in runs:
         _refuse_longer(run, max(ks))
         run.check_figures()
     first, said = tests[0], runs[0].metrics
     baselines = [system for system in first.ranks if system != "model"]
+    lists = [_lists(run, of_lists) for run in runs]
     lines = [
-        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), run.metrics["lists"]["model"])
-        for name, run, test in zip(names, runs, tests, strict=True)
+        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), own["model"])
+        for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
-    lines += [Line(system, first.figures(system, ITEM, ks), lists=said["lists"][system]) for system in baselines]
+    lines += [Line(system, first.figures(system, ITEM, ks), lists=lists[0][system]) for system in baselines]
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.refuse_others(test)
@@ -49,20 +60,28 @@ def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sli
     return Comparison(
         said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if SasRec.name in baselines else {}),
         tuple(lines),
-        _versus(first.values("model", ITEM, ks), others, metrics, first.users_M),
-        tuple(metrics),
+        _versus(first.values("model", ITEM, ks), others, ranked, first.users_M),
+        ranked,
         {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said["protocol"], run))},
         paper_rows(said["protocol"]["data"]),
         _slices(names, runs) if sliced else (),
+        ("MRR@10", *of_lists, "invalid") if of_lists else LISTED,
+        _ways([*zip(names, tests, strict=True)], baselines, ks),
     )
 
 
+def _sorted_out(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the metrics with a value a target, or else `METRICS`; and those of lists."""
+    if wrong := [metric for metric in metrics if not _METRIC.fullmatch(metric)]:
+        *first, last = (f"{name}@K" for name in (*RANKED, *OF_LISTS))
+        raise RecipeError(f"There is no metric {wrong[0]!r}; give {', '.join(first)} or {last}, such as HR@20.")
+    ranked = tuple(metric for metric in metrics if metric.startswith(RANKED))
+    return ranked or METRICS, tuple(metric for metric in metrics if metric.startswith(OF_LISTS))
+
+
 def _lengths(metrics: Sequence[str]) -> list[int]:
-    """Return every K that is asked for, and 10, which the table of lists has."""
-    found = {metric: _METRIC.fullmatch(metric) for metric in metrics}
-    if wrong := [metric for metric, parts in found.items() if parts is None]:
-        raise RecipeError(f"There is no metric {wrong[0]!r}; give HR@K, NDCG@K or MRR@K, such as HR@20.")
-    return sorted({10, *(int(parts[2]) for parts in found.values() if parts)})
+    """Return every K that is asked for."""
+    return sorted({int(metric.partition("@")[2]) for metric in metrics})
 
 
 def _refuse_longer(run: Run, longest: int) -> None:
@@ -71,6 +90,32 @@ def _refuse_longer(run: Run, longest: int) -> None:
             f"{run.folder} was tested with {beams} beams, too few for lists of {longest}; "
             f"run it again with --set evaluate.ks=[{longest}]."
         )
+
+
+def _lists(run: Run, asked: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
+    told: dict[str, dict[str, float]] = run.metrics["lists"]
+    if not (ks := _lengths([metric for metric in asked if metric not in told["model"]])):
+        return told
+    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists["model"][ITEM].shape[1]
+    if max(ks) > kept:
+        raise ArtifactError(
+            f"{run.folder} kept lists of {kept}, too short for metrics of {max(ks)}; "
+            f"run it again with --set evaluate.ks=[{max(ks)}]."
+        )
+    counted = list_figures(run.parts, tuple(ks))["lists"]
+    return {system: counted[system] | figures for system, figures in told.items()}
+
+
+def _ways(tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]) -> tuple[Line, ...]:
+    """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
+    systems = [*((name, "model", test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
+    return tuple(
+        Line(f"{name}, {words}", test.figures(system, way, ks))
+        for way, words in WAYS.items()
+        for name, system, test in systems
+        if way in test.ranks[system]
+    )
 
 
 def _versus(
