@@ -9,6 +9,7 @@ import pytest
 
 from tests.decode.conftest import catalogue, search
 from trialigngr.decode.beam import Beams
+from trialigngr.decode.filters import Filter, as_filter
 from trialigngr.decode.recommend import DecodeSettings, Recommender
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
@@ -85,6 +86,27 @@ def test_the_list_is_where_the_ranks_say(recommender: Recommender):
         assert (np.diff(ranking.scores) <= 0).all()
         alone = recommender.recommend(asked[place], 6)
         assert alone.rows.tolist() == wanted[:6]
+
+
+def test_lists_are_what_a_plain_loop_makes(recommender: Recommender):
+    random, trie = np.random.default_rng(1), recommender.search.trie
+    leaves_BW = np.array([random.permutation(len(trie.levels[-1]))[:8] for _ in range(200)])
+    leaves_BW[random.random(leaves_BW.shape) < 0.1] = -1
+    scores_BW = -np.sort(random.random(leaves_BW.shape).astype(np.float32), axis=1)
+    given = [None, np.arange(9, 27), Filter(np.arange(5), np.arange(3, 22)), Filter(only=np.arange(0))] * 50
+    for k in (1, 5, N):
+        found = recommender.rankings(Beams(leaves_BW, scores_BW), k, given)
+        for b, ranking in enumerate(found):
+            pairs = [
+                (row, score)
+                for leaf, score in zip(leaves_BW[b], scores_BW[b], strict=True)
+                if leaf >= 0
+                for row in trie.items_at(leaf)
+                if as_filter(given[b]).keeps(np.array([row]))[0]
+            ][:k]
+            assert list(zip(ranking.rows, ranking.scores, strict=True)) == pairs
+            assert (ranking.rows.dtype, ranking.scores.dtype) == (np.int64, np.float32)
+    assert recommender.rankings(Beams(leaves_BW[:0], scores_BW[:0]), 5) == []
 
 
 def test_k_raises_the_beams(recommender: Recommender):

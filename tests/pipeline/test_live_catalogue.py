@@ -1,4 +1,4 @@
-"""Items come and go while a thread recommends without pause: every answer is of one version of the catalogue."""
+"""Items come and go while threads recommend without pause: every answer is of one version of the catalogue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trialigngr.pipeline.live import WITHDRAWN
 from trialigngr.pipeline.loaded import Run
 
 HISTORY = ["p0003", "p0017"]
-UPDATES, BATCHES = 1000, (300, 700)
+UPDATES, BATCHES, THREADS = 1000, (300, 700), 2
 
 
 def offered(run: Run) -> frozenset[str]:
@@ -38,7 +38,7 @@ def batches(copied_run: Path, tmp_path: Path) -> list[Path]:
     return [Path(shutil.move(path, tmp_path / path.name)) for path in made]
 
 
-def test_a_thousand_updates_while_a_thread_recommends(copied_run: Path, batches: list[Path]) -> None:
+def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: list[Path]) -> None:
     run, random = load(copied_run), np.random.default_rng(0)
     versions = [offered(run)]
     began, answers, failed = threading.Event(), [], []
@@ -56,9 +56,11 @@ def test_a_thousand_updates_while_a_thread_recommends(copied_run: Path, batches:
             began.set()
             raise
 
-    thread = threading.Thread(target=recommend)
-    thread.start()
+    threads = [threading.Thread(target=recommend) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
     assert began.wait(300)
+    run.recommend(HISTORY, 1, by="title")
     withdrawn: dict[str, str] = {}
     for update in range(UPDATES):
         if update in BATCHES:
@@ -70,9 +72,11 @@ def test_a_thousand_updates_while_a_thread_recommends(copied_run: Path, batches:
                 withdrawn[item_id] = "reserved"
             write_text_atomically(copied_run / WITHDRAWN, json.dumps(withdrawn))
         assert run.refresh()
+        assert {"recommender", "title_recommender"} <= vars(run.offer).keys(), "no request waits for them"
         versions.append(offered(run))
     stop.set()
-    thread.join(300)
+    for thread in threads:
+        thread.join(300)
     assert not failed
     assert not run.refresh(), "nothing has changed since"
     assert len(versions[-1] | set(withdrawn)) == len(versions[0]) + 9

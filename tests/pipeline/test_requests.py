@@ -82,10 +82,58 @@ def test_everybody_at_once_is_each_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["recs.parquet"]
 
 
+def test_everybody_at_once_may_ask_what_one_may(cli: Cli, run: Run, tiny_run: Path, tmp_path: Path) -> None:
+    """k is more than is allowed, so that no near tie can turn what comes back."""
+    catalog, users = run.parts.catalog, run.parts.histories.user_ids
+    category = max({name for item in catalog for name in item.categories}, key=lambda name: len(members(run, name)))
+    denied = members(run, category)[:3]
+    requests: list[dict[str, Any]] = [
+        {"deny": denied, "category": category},
+        {"only": catalog.ids[5:20], "deny": catalog.ids[7:9]},
+        {"only": catalog.ids[:4], "unseen": False},
+    ]
+    for request in requests:
+        everyone.recommend_all(run, tmp_path / "recs.parquet", 30, **request)
+        table = pl.read_parquet(tmp_path / "recs.parquet")
+        for user in users[::4]:
+            alone = run.recommend(run.history_of(user), 30, **request)
+            own = table.filter(user_id=user)
+            assert sorted(own["item_id"]) == sorted(ids(alone))
+            scores = {item.item_id: item.score for item in alone}
+            assert own["score"].to_list() == pytest.approx([scores[item] for item in own["item_id"]], abs=0.05), "bf16"
+    words = ["--deny", ",".join(denied), "--category", category, "--only", ",".join(members(run, category)[:8])]
+    done = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "cli.parquet", "-k", 3, "--seen", *words)
+    assert done.code == 0, done.err
+    table = pl.read_parquet(tmp_path / "cli.parquet")
+    assert set(table["item_id"]) <= set(members(run, category)[3:8])
+    assert table["user_id"].value_counts()["count"].to_list() == [3] * len(users), "as many as are allowed come back"
+
+
+def members(run: Run, category: str) -> list[str]:
+    return [item.item_id for item in run.parts.catalog if category in item.categories]
+
+
+def test_nothing_for_anybody_is_an_empty_table(run: Run, tmp_path: Path) -> None:
+    everyone.recommend_all(run, tmp_path / "none.parquet", 2, only=[])
+    everyone.recommend_all(run, tmp_path / "some.parquet", 2)
+    nothing, something = pl.read_parquet(tmp_path / "none.parquet"), pl.read_parquet(tmp_path / "some.parquet")
+    assert (len(nothing), nothing.schema) == (0, something.schema)
+
+
+def test_unknown_names_for_everybody_leave_nothing_behind(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="There is no item 'nobody'"):
+        everyone.recommend_all(run, tmp_path / "recs.parquet", 2, deny=["nobody"])
+    with pytest.raises(CatalogError, match="There is no category 'Lamp'"):
+        everyone.recommend_all(run, tmp_path / "recs.parquet", 2, category="Lamp")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_batch_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(everyone, "CHUNK", 16)
-    everyone.recommend_all(run, tmp_path / "whole.parquet", 2)
-    own, made = everyone._recommended, []
+    first, second = run.parts.catalog.ids[:2]
+    category = run.parts.catalog[0].categories[0]
+    everyone.recommend_all(run, tmp_path / "whole.parquet", 2, deny=[first, second])
+    own, made, chunks = everyone._recommended, [], -(-len(run.parts.histories) // 16)
 
     def breaks(*words: Any) -> pl.DataFrame:
         if len(made) == 2:
@@ -96,11 +144,20 @@ def test_a_broken_batch_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as broken:
         broken.setattr(everyone, "_recommended", breaks)
         with pytest.raises(KeyboardInterrupt):
-            everyone.recommend_all(run, tmp_path / "broken.parquet", 2)
-        made.clear()
+            everyone.recommend_all(run, tmp_path / "broken.parquet", 2, deny=[first, second])
         broken.setattr(everyone, "_recommended", lambda *words: made.append(words[1]) or own(*words))
-        everyone.recommend_all(run, tmp_path / "broken.parquet", 2)
-    assert len(made) == -(-len(run.parts.histories) // 16) - 2, "the two finished chunks were not made again"
+        for other in (
+            {},
+            {"deny": [first]},
+            {"deny": [first, second], "category": category},
+            {"only": [first, second]},
+        ):
+            made.clear()
+            everyone.recommend_all(run, tmp_path / "broken.parquet", 2, **other)
+            assert len(made) == chunks, "another request takes up nothing"
+        made.clear()
+        everyone.recommend_all(run, tmp_path / "broken.parquet", 2, deny=(second, first))
+    assert len(made) == chunks - 2, "the two finished chunks were not made again"
     assert pl.read_parquet(tmp_path / "broken.parquet").equals(pl.read_parquet(tmp_path / "whole.parquet"))
 
 
@@ -111,7 +168,8 @@ def test_a_broken_batch_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
         (["--user", "u00005", "--out", "x.parquet"], "belong together"),
         (["--all-users", "--out", "x.csv"], "ends in .parquet"),
         (["--all-users", "--out", "x.parquet", "-k", "0"], "at least one"),
-        (["--all-users", "--out", "x.parquet", "--category", "Mugs"], "for one user or history"),
+        (["--all-users", "--out", "x.parquet", "--category", "Lamp"], "There is no category 'Lamp'"),
+        (["--all-users", "--out", "x.parquet", "--skip-unknown"], "--skip-unknown and --by title are for one user or"),
         (["--user", "u00005", "--deny", "p9999"], "There is no item 'p9999'"),
     ],
 )

@@ -26,8 +26,9 @@ from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
 _NEVER = float("-inf")
-ROOM = 8
-"""Steps that room is kept for from the start. Titles are longer, and beams over them are certain long before."""
+ROOM = 16
+"""Steps that room is kept for from the start, more than SIDs have. Titles are longer, and beams over them are certain
+long before."""
 
 
 @dataclass(frozen=True)

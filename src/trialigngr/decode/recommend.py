@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -57,15 +58,7 @@ class Recommender:
         """Return the best k items after a prompt. Where k is more than the beams, k beams are kept."""
         beams = min(max(self.settings.beams, k), len(self.search.trie.levels[-1]))
         found = self.search([prompt], beams, [allowed])
-        return self._ranking(found.leaves_BW[0], found.scores_BW[0], as_filter(allowed), k)
-
-    def _ranking(self, leaves_W: Rows, scores_W: npt.NDArray[np.float32], allowed: Filter, k: int) -> Ranking:
-        real_W = leaves_W >= 0
-        rows = [self.search.trie.items_at(leaf) for leaf in leaves_W[real_W]]
-        scores = np.repeat(scores_W[real_W], [len(block) for block in rows])
-        found = np.concatenate([np.empty(0, dtype=np.int64), *rows])
-        kept = np.flatnonzero(allowed.keeps(found))[:k]
-        return Ranking(found[kept], scores[kept])
+        return self.rankings(found, k, [allowed])[0]
 
     def batches(
         self, histories: Sequence[Rows], filters: Filters = None, what: str = "decode"
@@ -91,33 +84,45 @@ class Recommender:
     def rankings(self, beams: Beams, k: int, filters: Filters = None) -> list[Ranking]:
         """Return the best k items of each prompt's beams."""
         given = [None] * len(beams.leaves_BW) if filters is None else filters
-        columns = zip(beams.leaves_BW, beams.scores_BW, given, strict=True)
-        return [self._ranking(leaves, scores, as_filter(allowed), k) for leaves, scores, allowed in columns]
+        held_BW = self._held(beams.leaves_BW)
+        found = self._items(beams.leaves_BW.ravel(), held_BW.ravel())
+        scores = np.repeat(beams.scores_BW.ravel(), held_BW.ravel())
+        rankings = []
+        for (start, end), allowed in zip(pairwise([0, *np.cumsum(held_BW.sum(1)).tolist()]), given, strict=True):
+            kept = start + np.flatnonzero(as_filter(allowed).keeps(found[start:end]))[:k]
+            rankings.append(Ranking(found[kept], scores[kept]))
+        return rankings
 
     def ranks(self, beams: Beams, targets: Rows, filters: Filters = None) -> Ranks:
         """Return where each target item stands among the items of its beams.
 
         Items that its filter does not let take no place, and a target that it does not let is missed.
         """
-        trie = self.search.trie
-        counts = np.append(trie.item_counts(len(trie.levels) - 1), 0)  # a leaf of −1 holds nothing
-        held_BW = counts[beams.leaves_BW]
-        found_BW = beams.leaves_BW == trie.node_of_item[-1][targets][:, None]
+        held_BW = self._held(beams.leaves_BW)
+        found_BW = beams.leaves_BW == self.search.trie.node_of_item[-1][targets][:, None]
         hit_B = found_BW.any(1)
         if filters is not None:
-            held_BW = np.stack([self._held(*row) for row in zip(beams.leaves_BW, held_BW, filters, strict=True)])
+            held_BW = np.stack([self._let(*row) for row in zip(beams.leaves_BW, held_BW, filters, strict=True)])
             hit_B &= [as_filter(own).keeps(targets[b : b + 1])[0] for b, own in enumerate(filters)]
         before_BW = np.cumsum(held_BW, axis=1) - held_BW
         line, place_B = np.arange(len(targets)), found_BW.argmax(1)
         ahead = np.where(hit_B, before_BW[line, place_B], MISSED)
         return Ranks(ahead, np.where(hit_B, held_BW[line, place_B], 1))
 
-    def _held(self, leaves_W: Rows, held_W: Rows, allowed: Filter | Rows | None) -> Rows:
+    def _held(self, leaves: Rows) -> Rows:
+        """Return how many items each leaf holds; a leaf of −1 holds nothing."""
+        children = self.search.trie.levels[-1].children
+        return np.where(leaves < 0, 0, children[leaves + 1] - children[leaves])
+
+    def _items(self, leaves_W: Rows, held_W: Rows) -> Rows:
+        """Return the items of leaves, one leaf after the other, each leaf's in row order as the trie has them."""
+        first_W = self.search.trie.levels[-1].children[leaves_W]
+        behind_W = np.cumsum(held_W) - held_W
+        return self.search.trie.items[np.repeat(first_W - behind_W, held_W) + np.arange(held_W.sum())]
+
+    def _let(self, leaves_W: Rows, held_W: Rows, allowed: Filter | Rows | None) -> Rows:
         """Return how many items of each leaf a filter lets."""
-        last = self.search.trie.levels[-1]
-        places = np.repeat(np.where(leaves_W < 0, 0, last.children[leaves_W]), held_W)
-        inside = np.arange(len(places)) - np.repeat(np.cumsum(held_W) - held_W, held_W)
-        kept = as_filter(allowed).keeps(self.search.trie.items[places + inside])
+        kept = as_filter(allowed).keeps(self._items(leaves_W, held_W))
         beam = np.repeat(np.arange(len(leaves_W)), held_W)
         return np.bincount(beam[kept], minlength=len(leaves_W))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,32 +17,45 @@ from trialigngr.foundation.artifact import fingerprint
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.pipeline.loaded import Run
-from trialigngr.pipeline.offer import Offer
+from trialigngr.pipeline.offer import Offer, Request
 from trialigngr.pipeline.parts import Rows
 from trialigngr.pipeline.ranking import recommendations
 
 CHUNK = 2048
 """Users decoded between two files."""
+COLUMNS = {"user_id": pl.String, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
+"""The columns of the table and their types."""
 
 
-def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> int:
+def recommend_all(
+    run: Run,
+    out: Path,
+    k: int = 10,
+    *,
+    unseen: bool = True,
+    deny: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    category: str | None = None,
+) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
 
-    Finished chunks survive a kill in a folder beside ``out`` that the same call takes up. Raises `CatalogError` for
-    k < 1 and for a name that is not Parquet's.
+    What may come back is said as in a `Request`. If k items are allowed for a user, k come back. Finished chunks
+    survive a kill in a folder beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a name
+    that is not Parquet's, and for an unknown item or category.
     """
     if k < 1:
         raise CatalogError(f"k = {k}: ask for at least one item.")
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
-    offer = run.offer
+    offer, request = run.offer, Request(unseen, deny, only, category)
+    offer.filters([], request)  # an unknown name is refused before anything is written
     histories, settings = offer.parts.histories, run.recipe.decode.model_copy(update={"beams": offer.beams_for(k)})
     users = np.argsort(-histories.lengths, kind="stable")
     users = users[histories.lengths[users] > 0]
     offered = {batch.name: "" for batch in offer.parts.batches} | {f"-{item}": "" for item in offer.parts.withdrawn}
     wanted = fingerprint(
         "everyone of k",
-        {"k": k, "unseen": unseen, "decode": settings.model_dump(mode="json")},
+        {"k": k, "decode": settings.model_dump(mode="json"), **_asked(request)},
         {"model": run.manifest("model").fingerprint, **offered},
     )
     chunks = out.parent / f".{out.name}.{wanted}"
@@ -48,7 +64,7 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
         for start in range(0, len(users), CHUNK):
             here, path = users[start : start + CHUNK], chunks / f"{start:09d}.parquet"
             if not path.exists():
-                _recommended(offer, here, k, unseen, settings).write_parquet(path.with_suffix(".new"))
+                _recommended(offer, here, k, request, settings).write_parquet(path.with_suffix(".new"))
                 path.with_suffix(".new").replace(path)
             advance(len(here))
     table = pl.concat([pl.read_parquet(path) for path in sorted(chunks.glob("*.parquet"))])
@@ -60,12 +76,18 @@ def recommend_all(run: Run, out: Path, k: int = 10, *, unseen: bool = True) -> i
     return len(users)
 
 
-def _recommended(offer: Offer, users: Rows, k: int, unseen: bool, settings: DecodeSettings) -> pl.DataFrame:
+def _asked(request: Request) -> dict[str, Any]:
+    """Return a request as JSON has it, the same whatever the order of its items."""
+    only = None if request.only is None else sorted(request.only)
+    return asdict(request) | {"deny": sorted(request.deny), "only": only}
+
+
+def _recommended(offer: Offer, users: Rows, k: int, request: Request, settings: DecodeSettings) -> pl.DataFrame:
     parts, own = offer.parts, offer.recommender
     taken = [parts.histories.sequence(int(user)) for user in users]
-    gone = parts.withdrawn_rows
-    banned = [np.concatenate([rows, gone]) if unseen else gone for rows in taken]
+    allowed = offer.filters(taken, request)
     recommender = Recommender(own.search, own.prompt, settings)
-    beams = recommender.all_beams([rows[-parts.recipe.prompt.history_cap :] for rows in taken], banned)
+    beams = recommender.all_beams([rows[-parts.recipe.prompt.history_cap :] for rows in taken], allowed)
     behind = Targets(users, parts.histories.lengths[users])
-    return recommendations(parts, recommender.rankings(beams, k, banned), behind, k).drop("position")
+    table = recommendations(parts, recommender.rankings(beams, k, allowed), behind, k)
+    return table.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())  # empty ones are of no type yet

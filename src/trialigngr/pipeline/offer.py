@@ -59,14 +59,19 @@ class Offer:
     def refreshed(self) -> Offer:
         """Return what is on offer now; the same object when nothing has changed.
 
-        Only withdrawals: everything else is kept. Appended batches: catalogue and trie are made anew.
+        Only withdrawals: everything else is kept. Appended batches: catalogue and trie are made anew, and all that was
+        in use here is made here, so that no request waits for it.
         """
         parts = self.parts.refreshed()
         if parts is self.parts:
             return self
         now = Offer(parts, self._checked)
+        # A copy: other threads may be making more.
+        made = dict(self.__dict__)
         if parts.batches == self.parts.batches:
-            now.__dict__ = self.__dict__ | {"parts": parts}
+            now.__dict__ = made | {"parts": parts}
+        for name in made.keys() - now.__dict__.keys():
+            getattr(now, name)
         return now
 
     @cached_property
@@ -113,7 +118,7 @@ class Offer:
         catalog = self.parts.catalog
         known = [item_id for item_id in history if not request.skip_unknown or item_id in catalog.rows]
         rows = np.array([catalog.row(item_id) for item_id in known], dtype=np.int64)
-        allowed = self._allowed(rows if request.unseen else rows[:0], request)
+        (allowed,) = self.filters([rows], request)
         if not len(rows):
             log("The history is empty: these are the most popular items.")
             return self._popular(k, allowed)
@@ -135,17 +140,19 @@ class Offer:
         if not tokens:
             raise CatalogError("The text is empty; say what is looked for.")
         asked = [*chat.header(task.system, task.instruction), *tokens, *chat.tail]
-        allowed = self._allowed(np.empty(0, dtype=np.int64), request)
+        (allowed,) = self.filters([np.empty(0, dtype=np.int64)], request)
         self.beams_for(k)
         return self._told(self.recommender.after(asked, k, allowed))
 
-    def _allowed(self, seen: Rows, request: Request) -> Filter:
-        denied = np.concatenate([seen, self._rows(request.deny), self.parts.withdrawn_rows])
+    def filters(self, histories: Sequence[Rows], request: Request) -> list[Filter]:
+        """Return what a request lets come back after each history; raise `CatalogError` for names that are unknown."""
+        denied = np.concatenate([self._rows(request.deny), self.parts.withdrawn_rows])
         titled = self._titled if request.by == "title" else None
         members = None if request.category is None else self._members(request.category)
         named = None if request.only is None else self._rows(request.only)
         given = [rows for rows in (titled, members, named) if rows is not None]
-        return Filter(denied, reduce(np.intersect1d, given) if given else None)
+        only = reduce(np.intersect1d, given) if given else None
+        return [Filter(np.concatenate([rows, denied]) if request.unseen else denied, only) for rows in histories]
 
     def _rows(self, item_ids: Sequence[str]) -> Rows:
         return np.unique(np.array([self.parts.catalog.row(item_id) for item_id in item_ids], dtype=np.int64))
