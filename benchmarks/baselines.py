@@ -36,7 +36,10 @@ def measure() -> list[Check]:
         facts = plan["sasrec"].make().facts
         minutes = (time.process_time() - started) / 60
         n_items = len(parts.catalog)
-        baselines: list[Ranker] = [Popularity(parts.histories, n_items), CoOccurrence(parts.histories, n_items)]
+        baselines: list[Ranker] = [
+            Popularity(parts.histories, n_items),
+            CoOccurrence(parts.recipe.co_occurrence, parts.histories, n_items),
+        ]
         checks = [at_least(f"{own.name}: HR@10", _hits(own, parts), 0.0) for own in baselines]
         checks.append(at_least("SASRec: HR@10", _hits(parts.sasrec, parts), GOAL_HR))
     checks.append(below("SASRec: CPU minutes", minutes, GOAL_MINUTES))

@@ -86,4 +86,4 @@ def _beauty() -> list[Check]:
         DecodeSettings(beams=BEAMS, precision="fp32"),
     )
     minutes = seconds_of(lambda: recommender.all_beams(histories)) / 60
-    return [below(f"{BEAUTY_USERS:,} users of Beauty's lengths, {BEAMS} beams: minutes", minutes, 5)]
+    return [below(f"catalogue, {BEAUTY_USERS:,} users of Beauty's lengths, {BEAMS} beams: minutes", minutes, 5)]

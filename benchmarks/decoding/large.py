@@ -61,8 +61,14 @@ def growth(model: Any) -> list[Check]:
         print(f"{n:>10,} items: the trie's part {1e3 * part[n]:.2f} ms of {1e3 * whole[n]:.1f} ms")
     least, most = CATALOGUES[0], CATALOGUES[-1]
     return [
-        below(f"catalogue {least:,} → {most:,}: growth of the trie's part", part[most] / part[least], 2),
-        below("the trie's share of the decode, at most", max(part[n] / whole[n] for n in CATALOGUES), 0.15),
+        below(
+            f"over the catalogue, {least:,} → {most:,} items: growth of the trie's part", part[most] / part[least], 2
+        ),
+        below(
+            "over the catalogue: the trie's share of the decode, at most",
+            max(part[n] / whole[n] for n in CATALOGUES),
+            0.15,
+        ),
     ]
 
 
@@ -83,9 +89,11 @@ def filters(model: Any) -> list[Check]:
     print({name: f"{1e3 * seconds:.1f} ms" for name, seconds in taken.items()})
     return [
         below(
-            f"1 % of {FILTERED:,} items allowed, by an allow-list, of unfiltered", taken["allow"] / taken["none"], 1.2
-        ),
-        below(f"1 % of {FILTERED:,} items allowed, by a deny-list, of unfiltered", taken["deny"] / taken["none"], 1.2),
+            f"over the catalogue, 1 % of {FILTERED:,} items allowed, by {how} list, of unfiltered",
+            taken[name] / taken["none"],
+            1.2,
+        )
+        for name, how in (("allow", "an allow"), ("deny", "a deny"))
     ]
 
 

@@ -44,7 +44,7 @@ def what_stands(stage: Path) -> dict[str, Any]:
             found[name] = body
         elif name == "metrics.jsonl":  # a loss is the mean since the last line, or since the run went on
             lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-            found[name] = [(line["step"], line["valid"]) for line in lines]
+            found[name] = [(line["step"], line.get("valid")) for line in lines]
         else:
             found[name] = path.read_bytes()
     return found

@@ -55,6 +55,12 @@ def test_what_is_public_stays(tiny_run: Path) -> None:
     assert f"beams = {load(tiny_run).recipe.decode.beams}" in text
 
 
+def test_it_counts_the_data_as_the_protocol_does(tiny_run: Path) -> None:
+    kept = load(tiny_run).metrics["protocol"]["data"]
+    counted = f"{kept['items']:,} items, {kept['users']:,} users, {kept['interactions']:,} interactions."
+    assert counted in written(tiny_run)
+
+
 def test_a_folder_beside_us_is_no_public_name(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models" / "mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,16 +70,22 @@ def test_no_pictures(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     assert np.isfinite(found.metrics["test"]["HR@10"]["value"])
 
 
-def test_some_items_without_a_title(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
+def test_some_items_without_a_title_or_a_caption(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     data = spoiled(tiny_run, tmp_path, "description")
-    items = pl.read_parquet(data / "items.parquet")
-    title = pl.when(pl.col("item_id").str.slice(-1).is_in(["1", "2"])).then(None).otherwise("title")
-    items.with_columns(title=title).write_parquet(data / "items.parquet")
+    shutil.copytree(tiny_run / "shop" / "images", data / "images")
+    items = pl.read_parquet(tiny_run / "shop" / "items.parquet").drop("description")
+    ends = pl.col("item_id").str.slice(-1)
+    title = pl.when(ends.is_in(["1", "2"])).then(None).otherwise("title")
+    picture = pl.when(ends == "3").then(None).otherwise("image_path")
+    items.with_columns(title=title, image_path=picture).write_parquet(data / "items.parquet")
     done = run(cli, data, tmp_path / "run", interests__generator="none")
-    facts = load(tmp_path / "run").manifest("model").facts
-    assert 10 <= facts["items_without_title"] <= 12
-    assert f"{facts['items_without_title']} items without a title are left out of the tasks that need one" in done.err
-    assert facts["examples"]["title_to_sid"] == len(load(tmp_path / "run").parts.catalog) - facts["items_without_title"]
+    found = load(tmp_path / "run")
+    facts, examples = found.manifest("model").facts, found.manifest("model").facts["examples"]
+    for view, least, most, task in (("title", 10, 12, "title_to_sid"), ("caption", 5, 6, "visual_to_sid")):
+        without = facts[f"items_without_{view}"]
+        assert least <= without <= most
+        assert f"{without} items without a {view} are left out of the tasks that need one" in done.err
+        assert examples[task] == len(found.parts.catalog) - without
 
 
 def test_a_recipe_of_tasks_that_the_data_cannot_have(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,44 @@ def test_the_plan_says_parameters_steps_and_hours(tiny_run: Path, cli: Callable[
     assert "7,7" in before.out
     assert "known when the catalogue is done" in before.out
     assert cli("plan", "trialigngr-demo", "--rate", "0").code == 2
+    assert "and so are the hours that --rate asks for" in cli("plan", "trialigngr", "--rate", "9").out
+
+
+def told(done: Done, pattern: str) -> list[str]:
+    assert done.code == 0, done.err
+    (found,) = re.findall(pattern, done.out)
+    return [found] if isinstance(found, str) else list(found)
+
+
+def test_the_plan_of_a_data_folder_is_that_of_its_finished_catalogue(
+    tiny_run: Path, tmp_path: Path, cli: Callable[..., Done]
+):
+    words = ["plan", "trialigngr-demo", *tiny(train__max_steps=99_999), "--rate", "1000", "--out"]
+    line = r"[\d,]+ examples or fewer, at most [\d,]+ steps of 32, about .* hours at 1,000 tokens/s"
+    known = told(cli(*words, tiny_run), line)
+    before = cli(*words, tmp_path / "new", "--data", tiny_run / "shop")
+    assert told(before, line) == known
+    assert before.out.count("to do") == 7
+    assert not before.err
+    assert not (tmp_path / "new").exists()
+    # What stands there is of other settings.
+    other = cli(*words, tiny_run, "--data", tiny_run / "shop", "--set", "catalog.last=2")
+    assert told(other, line) != known
+
+
+def test_the_plan_divides_what_is_held_in_shares(tmp_path: Path, cli: Callable[..., Done]):
+    words = ["plan", "trialigngr", "--out", tmp_path / "new"]
+    held = r"about ([\d.]+) GB per device: weights ([\d.]+), gradients and optimizer ([\d.]+), .* at once ([\d.]+)\n"
+
+    def gigabytes(*more: str) -> list[float]:
+        return [float(one) for one in told(cli(*words, *more), held)]
+
+    one, shared = gigabytes(), gigabytes("--set", "train.shard=true", "--devices", "8")
+    assert shared[1:3] == pytest.approx([one[1] / 8, one[2] / 8], abs=0.1)
+    assert shared[3] == one[3]
+    assert shared[0] == pytest.approx(sum(shared[1:]), abs=0.2)
+    assert gigabytes("--devices", "8") == one
+    assert "each of 8 devices holds the whole model" in cli(*words, "--devices", "8").out
+    alone = cli(*words, "--set", "train.shard=true")
+    assert "where train.shard cannot train; --devices N tells" in alone.out
+    assert cli(*words, "--devices", "0").code == 2

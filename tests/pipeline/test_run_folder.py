@@ -16,7 +16,9 @@ import trialigngr
 from tests.conftest import Done, tiny
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
 from trialigngr.pipeline import Run, load
+from trialigngr.pipeline.page import page
 from trialigngr.recipes.recipe import read_recipe
+from trialigngr.sids.semantic_ids import SemanticIds
 
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
 METRICS = ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]
@@ -45,6 +47,18 @@ def test_the_top_of_a_run_is_what_people_and_tools_want(tiny_run: Path) -> None:
     ]
     assert leftovers == []
     assert {path.name for path in (tiny_run / "model").iterdir()} & {"best.safetensors", ".wanted"} == set()
+
+
+def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
+    path = copied_run / "model" / "metrics.jsonl"
+    between = {"step": 2, "loss": {"sids_to_sid": 7.5}, "rate": 0.1, "tokens": 9, "seconds": 0.1}
+    path.write_text(json.dumps(between) + "\n" + path.read_text("utf-8"), encoding="utf-8")
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    curves = page(load(copied_run)).curves
+    assert curves.loss["sids_to_sid"][0] == (2, 7.5)
+    for task, points in curves.loss.items():
+        assert points == tuple((line["step"], line["loss"][task]) for line in lines if task in line["loss"])
+    assert [step for step, _ in curves.validation] == [line["step"] for line in lines[1:]]
 
 
 def test_metrics_have_the_published_shape(tiny_run: Path) -> None:
@@ -163,6 +177,16 @@ def test_only_what_depends_on_a_setting_is_made_anew(
     place = STAGES.index(first)
     assert (kept(done), made(done)) == (STAGES[:place], STAGES[place:])
     assert not list(copied_run.glob("*.replaced"))
+
+
+def test_other_codes_under_the_same_manifest_are_seen(copied_run: Path) -> None:
+    load(copied_run).check_model()
+    sids = SemanticIds.load(copied_run / "sids")
+    SemanticIds(sids.item_ids, sids.codes_NL[::-1].copy(), sids.sizes).save(copied_run / "sids")
+    with pytest.raises(ArtifactError, match="trained on other SIDs"):
+        load(copied_run).check_model()
+    with pytest.raises(ArtifactError, match="trained on other SIDs"):
+        load(copied_run).check_figures()
 
 
 def test_until(tiny_run: Path, copied_run: Path, tmp_path: Path, cli: Cli) -> None:

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.baselines import sasrec
+from trialigngr.baselines.co_occurrence import CoOccurrence
+from trialigngr.baselines.ranker import ranks
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.pipeline import tune as module
+from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.tune import Search, Trial, as_text, ordered, tune
 from trialigngr.recipes.recipe import read_recipe
 
@@ -47,6 +51,19 @@ def test_a_score_is_what_the_stage_itself_says(tiny_run: Path, tmp_path: Path) -
     found = searched(tiny_run, tmp_path / "s", trials=1, over=("sasrec.dropout=[0.4]",))
     facts = read_manifest(tmp_path / "s" / "run" / "sasrec").facts
     assert facts["valid_ndcg_10"] == next(trial.score for trial in found if trial.changes)
+
+
+def test_co_occurrence_is_searched_too_and_nothing_is_trained(tiny_run: Path, tmp_path: Path) -> None:
+    found = tune(Search("trialigngr-demo", ("co_occurrence.reach=[1, 6]",)), tiny_run / "shop", tmp_path / "s")
+    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "co-occurrence"}
+    assert {trial.changes for trial in found} == {(), ("co_occurrence.reach=1",), ("co_occurrence.reach=6",)}
+    assert len({trial.score for trial in found}) == 3
+    best = read_recipe(str(tmp_path / "s" / "best.toml"))
+    own = Parts(best, tiny_run)
+    targets = own.histories.targets("valid")
+    ranker = CoOccurrence(best.co_occurrence, own.histories, len(own.catalog))
+    ahead = ranks(ranker, own.histories, targets, unseen=False).ahead_M
+    assert found[0].score == pytest.approx(sum(1 / np.log2(ahead[ahead < 10] + 2)) / len(targets), rel=0.05)  # ties
 
 
 def test_a_search_that_was_killed_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

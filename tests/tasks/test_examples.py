@@ -213,6 +213,13 @@ def test_no_room_for_an_item_is_a_sentence(world: World):
         len(world.examples("sids_to_sid", room=2))
 
 
+@pytest.mark.parametrize("name", ["sid_to_title", "sids_to_title", "titles_to_title", "visual_to_title"])
+def test_a_target_longer_than_the_maximum_length_is_a_sentence(world: World, name: str):
+    assert max(len(ids or []) for ids in world.examples(name, title_tokens=99).views.ids[View.TITLE]) > 40
+    with pytest.raises(RecipeError, match=rf"prompt\.max_length = 40 leaves no room for an item in {name}: .*Give at"):
+        world.examples(name, title_tokens=99, max_length=40).batch(0, 0, 1)
+
+
 def test_one_item_of_history_and_no_overlap(world: World):
     examples = world.examples("sids_to_sid", history_cap=1, window_overlap=10)
     assert sorted(asked(examples.batch(0, 0, len(examples)))) == sorted(expected(world, examples))

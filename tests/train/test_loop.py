@@ -14,7 +14,9 @@ from tests.train.toy import STEPS, fingerprint, toy
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.tasks.packing import passes
+from trialigngr.train import loop
 from trialigngr.train.checkpoint import trainable
+from trialigngr.train.journal import Journal
 from trialigngr.train.loop import Trainer
 from trialigngr.train.loss import DevicePass
 from trialigngr.train.settings import TrainSettings
@@ -35,7 +37,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_the_loss_goes_down_for_every_task(tmp_path: Path):
     facts = toy(max_steps=96, checkpoint_seconds=1000, patience=99).fit(tmp_path)
     found = lines(tmp_path)
-    assert [line["step"] for line in found] == [12, 24, 36, 48, 60, 72, 84, 96]
+    assert [line["step"] for line in found] == [12, 24, 36, 48, 50, 60, 72, 84, 96]
     assert facts["step"] == facts["planned_steps"] == 96
     first, last = found[0]["loss"], found[-1]["loss"]
     assert set(first) == set(last) == {"title_to_sid", "sids_to_sid"}
@@ -43,7 +45,35 @@ def test_the_loss_goes_down_for_every_task(tmp_path: Path):
     assert first["title_to_sid"] > 3
     assert last["title_to_sid"] < 0.6 * first["title_to_sid"]
     assert last["sids_to_sid"] < 0.6 * first["sids_to_sid"]
-    assert all({"valid", "rate", "seconds"} <= set(line) for line in found)
+    assert all({"rate", "tokens", "seconds"} <= set(line) for line in found)
+    assert [line["step"] for line in found if "valid" not in line] == [50]
+
+
+def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "LINE_EVERY", 4)
+    trainer, losses, number = toy(max_steps=14, validate_every=8), dict[str, list[float]](), 0
+    taken = trainer.train_step
+
+    def noted(step: int, task: Any, sheets: Any) -> float:
+        losses.setdefault(task.task.name, []).append(taken(step, task, sheets))
+        return losses[task.task.name][-1]
+
+    trainer.train_step = noted  # type: ignore[method-assign]
+    write = Journal.write
+
+    def written(journal: Journal, step: int, **more: Any) -> dict[str, float]:
+        nonlocal number
+        wanted = {name: sum(values) / len(values) for name, values in losses.items()}
+        losses.clear()
+        number += 1
+        assert write(journal, step, **more) == wanted
+        return wanted
+
+    monkeypatch.setattr(Journal, "write", written)
+    trainer.fit(tmp_path)
+    assert number == 4
+    found = [(line["step"], "valid" in line) for line in lines(tmp_path)]
+    assert found == [(4, False), (8, True), (12, False), (14, True)]
 
 
 def test_what_must_not_be_written_grows_unlikely():

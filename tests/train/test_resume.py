@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.test_loop import equal, lines, weights
-from tests.train.toy import STEPS, toy
+from tests.train.toy import LINE_EVERY, STEPS, toy
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train import checkpoint as checkpoints
+from trialigngr.train import loop
 from trialigngr.train.checkpoint import clear, load_checkpoint, save_checkpoint
 
 
@@ -39,6 +41,14 @@ class Unbroken:
 
 def without_time(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "seconds"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_lines() -> Iterator[None]:
+    """Let lines stand between validations, which are twelve steps apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "LINE_EVERY", LINE_EVERY)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +187,44 @@ def test_a_checkpoint_holds_weights_and_the_whole_optimizer(tmp_path: Path):
     assert len(load_file(tmp_path / "checkpoint-000000003" / "state.safetensors")) == 4 * len(weights(trainer))
 
 
+def test_a_checkpoint_is_on_the_disk_before_the_one_before_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trainer, happened, names = toy(), list[str](), dict[int, str]()
+    save_checkpoint(tmp_path, trainer.model, trainer.optimizer, {"step": 3})
+    synced, removed, replaced = os.fsync, shutil.rmtree, Path.replace
+
+    def fsync(opened: int) -> None:
+        happened.append(f"fsync {os.fstat(opened).st_ino}")
+        synced(opened)
+
+    def rmtree(path: Path, **more: Any) -> None:
+        happened.append(f"remove {path.name}")
+        removed(path, **more)
+
+    def replace(path: Path, target: Path) -> Path:
+        if target.name == "checkpoint-000000009":
+            happened.append("replace")
+        return replaced(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    monkeypatch.setattr(Path, "replace", replace)
+    save_checkpoint(tmp_path, trainer.model, trainer.optimizer, {"step": 9})
+    checkpoint = tmp_path / "checkpoint-000000009"
+    for path in (tmp_path, checkpoint, checkpoint / "state.json", checkpoint / "state.safetensors"):
+        names[path.stat().st_ino] = path.name
+    told = [names.get(int(one.split()[1]), one) if one.startswith("fsync") else one for one in happened]
+    assert told == [
+        "remove checkpoint.partial",
+        "state.safetensors",
+        "state.json",
+        "checkpoint-000000009",
+        "remove checkpoint-000000009",
+        "replace",
+        tmp_path.name,
+        "remove checkpoint-000000003",
+    ]
+
+
 def test_nothing_to_go_on_with(tmp_path: Path):
     trainer = toy()
     assert load_checkpoint(tmp_path, trainer.model, trainer.optimizer) is None
@@ -200,9 +248,11 @@ def test_what_is_left_over_is_cleared_best_last(tmp_path: Path, monkeypatch: pyt
 
 def test_the_journal_is_json_lines(tmp_path: Path, unbroken: Unbroken):
     del tmp_path
+    assert [line["step"] for line in unbroken.lines] == [5, 10, 12, 15, 20, 24, 25, 30, 35, 36]
     for line in unbroken.lines:
         assert json.loads(json.dumps(line)) == line
-        assert list(line) == ["step", "loss", "valid", "rate", "tokens", "seconds"]
+        valid = ["valid"] if line["step"] % 12 == 0 else []
+        assert list(line) == ["step", "loss", *valid, "rate", "tokens", "seconds"]
 
 
 def test_a_checkpoint_of_another_model_is_a_sentence(tmp_path: Path) -> None:

@@ -18,12 +18,15 @@ from tests.tasks.conftest import SIZES, TEXTS, World
 from trialigngr.models.backbone import BackboneSettings, build_backbone
 from trialigngr.sids.semantic_ids import all_tokens
 from trialigngr.tasks.task import TaskSettings
+from trialigngr.train import loop
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.shards import whole
 from trialigngr.train.workers import together
 
 STEPS = 36
+LINE_EVERY = 5
+"""Steps between two lines of a run that is killed."""
 USED = ("title_to_sid", "sids_to_sid")
 PAIRS: dict[str, dict[str, Any]] = {
     "usual": {},
@@ -120,5 +123,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         one_of_two(Path(sys.argv[1]))
     else:
+        loop.LINE_EVERY = LINE_EVERY
         toy().fit(Path(sys.argv[1]))
         time.sleep(600)

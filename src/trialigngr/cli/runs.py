@@ -63,19 +63,28 @@ def run(
 @_set
 @_seeds
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Training tokens/s, for the hours it takes.")
-def plan(recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, rate: float | None) -> None:
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="WORLD_SIZE",
+    help="Devices that train together.  [default: $WORLD_SIZE or 1]",
+)
+def plan(
+    recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, rate: float | None, devices: int
+) -> None:
     """Print the stages of a run, what is done already, and what the rest will cost."""
     from trialigngr.pipeline.plan import plan_lines
     from trialigngr.recipes.recipe import read_recipe
 
-    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds, rate):
+    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds, rate, devices):
         click.echo(line)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 def ls(folder: Path) -> None:
-    """List the runs in FOLDER with their test HR@10 and NDCG@10."""
+    """List the runs in FOLDER with their test HR@10 and NDCG@10 (item level, seen items not masked)."""
     found = sorted(path.parent for path in folder.glob("*/recipe.toml"))
     if not found:
         click.echo(f"There are no runs in {folder}.")
@@ -84,8 +93,11 @@ def ls(folder: Path) -> None:
         if not metrics.is_file():
             click.echo(f"{run_folder.name:30s} not finished")
             continue
-        test = json.loads(metrics.read_text(encoding="utf-8"))["test"]
+        body = json.loads(metrics.read_text(encoding="utf-8"))
+        test, protocol = body["test"], body["protocol"]
         said = "  ".join(
             f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10")
         )
-        click.echo(f"{run_folder.name:30s} {said}")
+        how = f"{protocol['split']}, {protocol['test_targets']:,} targets"
+        beams = f"{protocol['beams']} beams over the {protocol['normalisation']}"
+        click.echo(f"{run_folder.name:30s} {said}  {protocol['data']}, {how}, {beams}")

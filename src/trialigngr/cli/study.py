@@ -53,7 +53,8 @@ def tune(
 ) -> None:
     """Search for better settings of RECIPE on validation targets; the best becomes OUT/best.toml.
 
-    Where only settings of sasrec vary, only SASRec is trained. Test targets are never looked at.
+    Where only settings of a baseline vary (sasrec, co_occurrence), only that is fitted. Test targets are never looked
+    at.
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.width=[64, 128]'
     """

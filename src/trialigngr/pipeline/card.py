@@ -39,9 +39,9 @@ Trained by trialigngr {trialigngr.__version__}, seed {recipe.seed + parts.seed}.
 item, a token a level, best with beams held to the SIDs that exist: `trialigngr.load(RUN).recommend(history)`.
 
 ## Data
-{len(counts.catalog):,} items, {len(counts.histories):,} users. Split: {recipe.catalog.split}, k-core
-{recipe.catalog.k_core}; targets of validation and test are in no training example. SIDs: {sizes}
-({recipe.sids.quantizer}).
+{len(counts.catalog):,} items, {len(counts.histories):,} users, {len(counts.histories.items):,} interactions. Split:
+{recipe.catalog.split}, k-core {recipe.catalog.k_core}; targets of validation and test are in no training example.
+SIDs: {sizes} ({recipe.sids.quantizer}).
 
 | task | examples |
 |---|---|
@@ -57,7 +57,8 @@ Validation NDCG@10 **{facts["best"]:.4f}**, used to choose the checkpoint, so no
 in `metrics.json` of the run.
 
 Protocol: {min(recipe.train.validate_users, len(counts.histories)):,} users, item level, whole catalogue, seen
-items not masked, {recipe.decode.beams} beams over the trie, at most {recipe.prompt.history_cap} items of history.
+items not masked, {recipe.decode.beams} beams over the trie, normalised over the {recipe.decode.normalisation}, at most
+{recipe.prompt.history_cap} items of history.
 
 ## Recipe
 {_published(recipe)}"""

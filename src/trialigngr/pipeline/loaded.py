@@ -70,14 +70,15 @@ class Run:
     def refresh(self) -> bool:
         """Take up what was appended or withdrawn since; return whether anything was.
 
-        Requests of other threads go on: each is answered from what was on offer when it came.
+        Requests of other threads go on: each is answered from what was on offer when it came, and none waits until what
+        is new has been loaded.
         """
         with self._refreshing:
             before, self._offer = self._offer, self._offer.refreshed()
             return self._offer is not before
 
     def check_model(self) -> None:
-        """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; only manifests are read."""
+        """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
         self._check_sids()
         if self.manifest("model").settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
             raise ArtifactError(
@@ -85,7 +86,7 @@ class Run:
             )
 
     def check_figures(self) -> None:
-        """Raise `ArtifactError` when SIDs, model and test are not of one run; only manifests are read."""
+        """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
         self._check_sids()
         if self.manifest("evaluation").parents["model"] != self.manifest("model").fingerprint:
             raise ArtifactError(
@@ -93,7 +94,10 @@ class Run:
             )
 
     def _check_sids(self) -> None:
-        if self.manifest("model").parents["sids"] != self.manifest("sids").fingerprint:
+        model = self.manifest("model")
+        # A fingerprint tells of what SIDs were made from; the digest (of runs since 2026-11-28) of what they are.
+        own = self.parts.sids.digest
+        if model.parents["sids"] != self.manifest("sids").fingerprint or model.facts.get("sids", own) != own:
             raise ArtifactError(
                 f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
             )

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from trialigngr.foundation.artifact import read_manifest
+from trialigngr.foundation.artifact import Status, read_manifest
 from trialigngr.pipeline.enrichment import cost_lines
 from trialigngr.pipeline.stages import Stage, stages
-from trialigngr.pipeline.training_plan import training_lines
+from trialigngr.pipeline.training_plan import length_lines, memory_lines
 from trialigngr.recipes.recipe import Recipe
 
 
-def plan_lines(recipe: Recipe, data: Path | None, out: Path, seeds: int, rate: float | None = None) -> Iterator[str]:
+def plan_lines(
+    recipe: Recipe, data: Path | None, out: Path, seeds: int, rate: float | None = None, devices: int = 1
+) -> Iterator[str]:
     """Yield a line a stage: done, begun, changed or to do, and where it stands; then what training will take.
 
-    ``rate`` is tokens/s, from a short run on the machine that is meant.
+    ``rate`` is tokens/s, from a short run on the machine that is meant; ``devices`` are those that train together.
     """
     shown: set[Path] = set()
+    states: dict[str, Status] = {}
     for seed in range(seeds):
         for stage in stages(recipe, data, out, seed):
             if stage.folder not in shown:
                 shown.add(stage.folder)
+                states.setdefault(stage.name, stage.status())
                 yield f"{stage.name:12s} {stage.status():8s} {_cost(stage, recipe)}"
     yield from cost_lines(recipe, out)
-    yield from training_lines(recipe, out, rate)
+    yield from memory_lines(recipe, devices)
+    yield from length_lines(recipe, data, out / "catalog" if states["catalog"] == "done" else None, rate)
 
 
 def _cost(stage: Stage, recipe: Recipe) -> str:

@@ -92,7 +92,7 @@ def baselines(parts: Parts) -> list[Ranker]:
     """Return what stands in the table beside the model."""
     make: dict[str, Callable[[], Ranker]] = {
         "popularity": lambda: Popularity(parts.histories, len(parts.catalog)),
-        "co-occurrence": lambda: CoOccurrence(parts.histories, len(parts.catalog)),
+        "co-occurrence": lambda: CoOccurrence(parts.recipe.co_occurrence, parts.histories, len(parts.catalog)),
         "sasrec": lambda: parts.sasrec,
     }
     return [make[name]() for name in parts.recipe.evaluate.baselines]

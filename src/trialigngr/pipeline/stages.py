@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from trialigngr.baselines.co_occurrence import CoOccurrenceSettings
 from trialigngr.baselines.sasrec import train_sasrec
 from trialigngr.catalog.prepare import data_fingerprint, prepare
 from trialigngr.catalog.shop.draw import draw_shop
@@ -68,6 +69,7 @@ class EvaluationSettings(Settings):
 
     decode: DecodeSettings
     evaluate: EvaluateSettings
+    co_occurrence: CoOccurrenceSettings
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Wor
     _add_sids(line, recipe, parts)
     model = ModelSettings.of(recipe, seed)
     line.add("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.own)
-    tested = EvaluationSettings(decode=recipe.decode, evaluate=recipe.evaluate)
+    tested = EvaluationSettings(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)
     compared = "model sasrec" if "sasrec" in recipe.evaluate.baselines else "model"
     line.add("evaluation", tested, compared, lambda to: rank_targets(parts, to), parts.own)
     return list(line.stages.values())

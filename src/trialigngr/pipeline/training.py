@@ -71,7 +71,7 @@ def train_model(parts: Parts, out: Path) -> Facts:
         )
         facts = trainer.fit(out)
     without = {f"items_without_{view}": views.missing(kind) for view, kind in WITHOUT.items()}
-    facts |= {**sizes, "examples": counts, **without}
+    facts |= {**sizes, "examples": counts, "sids": parts.sids.digest, **without}
     if workers.first:
         backbone.save(out)
         write_text_atomically(out / "README.md", card(parts, facts))

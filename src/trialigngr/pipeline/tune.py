@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from trialigngr.baselines.co_occurrence import CoOccurrence
+from trialigngr.baselines.ranker import ranks
 from trialigngr.enrich.costs import Cost
 from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
+from trialigngr.metrics.ranks import ndcg
 from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
 from trialigngr.pipeline.finish import withdraw, write_recipe
+from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.running import alone
 from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
@@ -26,8 +30,10 @@ from trialigngr.recipes.recipe import Recipe, read_recipe
 TRIALS, BEST = "trials.json", "best.toml"
 LARGEST = 100_000
 """Combinations of values at most."""
-SCORES = {"model": "best", "sasrec": "valid_ndcg_10"}
+SCORES = {"model": "best", "sasrec": "valid_ndcg_10", "co-occurrence": "valid_ndcg_10"}
 """Stage that is tuned → the fact of its manifest that holds the validation NDCG@10."""
+ALONE = {frozenset({"sasrec"}): "sasrec", frozenset({"co_occurrence"}): "co-occurrence"}
+"""Settings that vary alone → the stage that is tuned then."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ class Search:
 
     @property
     def stage(self) -> str:
-        """The stage that is tuned: where only SASRec's settings vary, only SASRec is trained."""
-        return "sasrec" if all(text.strip().startswith("sasrec.") for text in self.over) else "model"
+        """The stage that is tuned: where only a baseline's settings vary, only that is fitted."""
+        return ALONE.get(frozenset(text.strip().partition(".")[0] for text in self.over), "model")
 
     def recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
         """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
@@ -94,7 +100,7 @@ def search_costs(search: Search, data: Path | None, out: Path) -> list[Cost]:
         for tried, recipe in recipes:
             plan = {own.name: own for own in stages(recipe, data, out / "run", 0)}
             last = plan["interests"].fingerprint
-            if last in looked or "interests" not in _needed(plan, plan[search.stage]):
+            if last in looked or "interests" not in _needed(plan, _target(search.stage, recipe, plan, out / "run")):
                 continue
             looked.add(last)
             write_recipe(recipe, data, out / "run", 1)
@@ -172,7 +178,7 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
     """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
     folder, known = out / "run", _known(out)
     plan = {own.name: own for own in stages(recipe, data, folder, 0)}
-    target = plan[stage]
+    target = _target(stage, recipe, plan, folder)
     if target.fingerprint not in known:
         withdraw(folder)
         write_recipe(recipe, data, folder, 1)
@@ -184,6 +190,23 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
     else:
         log("  known from before, kept")
     return Trial(**known[target.fingerprint] | {"changes": tried})
+
+
+def _target(name: str, recipe: Recipe, plan: Mapping[str, Stage], folder: Path) -> Stage:
+    """Return the stage that is tuned. That of co-occurrence, which no run has, as fitting takes seconds, only says how
+    good it is on all validation targets."""
+    if name in plan:
+        return plan[name]
+
+    def fit(_to: Path) -> dict[str, Any]:
+        parts = Parts(recipe, folder)
+        targets = parts.histories.targets("valid")
+        ranker = CoOccurrence(recipe.co_occurrence, parts.histories, len(parts.catalog))
+        found = ndcg(ranks(ranker, parts.histories, targets, unseen=False), 10)
+        return {"valid_ndcg_10": round(float(found.mean()), 6)}
+
+    parents = {"catalog": plan["catalog"].fingerprint}
+    return Stage(name, folder / name, recipe.co_occurrence, parents, fit)
 
 
 def _known(out: Path) -> dict[str, Any]:

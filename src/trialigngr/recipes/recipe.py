@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 from pydantic import Field
 
+from trialigngr.baselines.co_occurrence import CoOccurrenceSettings
 from trialigngr.baselines.sasrec import SasRecSettings
 from trialigngr.catalog.prepare import CatalogSettings
 from trialigngr.catalog.shop.draw import ShopSettings
@@ -53,6 +54,7 @@ class Recipe(Settings):
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
     sasrec: SasRecSettings = Field(default_factory=SasRecSettings)
+    co_occurrence: CoOccurrenceSettings = Field(default_factory=CoOccurrenceSettings)
     """SASRec, where it is wanted: as a baseline, and for LETTER's collaborative vectors."""
     sids: SidSettings = Field(default_factory=SidSettings)
     """Vectors as Semantic IDs."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -78,6 +79,12 @@ class SemanticIds:
     def text(self, row: int) -> str:
         """Return an item's SID as written, ``<a_195><b_112><c_7>``."""
         return "".join(self.tokens(row))
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with any item, its place or its codes."""
+        shape = f"{self.item_ids}\0{self.sizes}\0".encode()
+        return sha256(shape + np.ascontiguousarray(self.codes_NL, dtype="<i4").tobytes()).hexdigest()[:16]
 
     @cached_property
     def rows_of(self) -> dict[tuple[int, ...], list[int]]:

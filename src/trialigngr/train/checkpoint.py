@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ def save_best(folder: Path, model: nn.Module) -> None:
     """Write the trained parameters as the best so far, atomically."""
     temporary = folder / f"{_BEST}.partial"
     save_file({name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}, temporary)
+    _sync(temporary)
     temporary.replace(folder / _BEST)
 
 
@@ -77,11 +79,23 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     save_file(tensors, partial / "state.safetensors")
     write_text_atomically(partial / "state.json", json.dumps(state))
+    for path in (partial / "state.safetensors", partial / "state.json", partial):
+        _sync(path)
     shutil.rmtree(final, ignore_errors=True)  # one that was not whole
     partial.replace(final)
+    _sync(folder)  # now a power cut leaves the new one, so the older ones may go
     for old in folder.glob("checkpoint-*"):
         if old != final:
             shutil.rmtree(old)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _collected(

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: mean loss by task between lines, and validations."""
+"""``metrics.jsonl``: mean loss by task since the line before, and what validations find."""
 
 from __future__ import annotations
 

@@ -38,6 +38,8 @@ from trialigngr.train.workers import Workers
 
 TRIM_EVERY = 50
 """Steps on a CPU between two returns of freed memory; without them Beauty's training grew to 8 GB (docs/log.md)."""
+LINE_EVERY = 50
+"""Steps between two lines of ``metrics.jsonl``; each validation writes one besides."""
 FRESH = {"step": 0, "best": -1.0, "best_step": 0, "seconds": 0.0, "tokens": 0}
 ALONE = Workers()
 Validate = Callable[[Any], dict[str, float]]
@@ -127,6 +129,8 @@ class Trainer:
                     return_freed_memory()
                 if (step + 1) % self.settings.validate_every == 0 or step + 1 == self.steps:
                     state = self._validated(state, journal, out)
+                elif (step + 1) % LINE_EVERY == 0 and self.workers.first:
+                    self._write(state, journal)
                 if self._due(saved):
                     now, first = {**state, "losses": journal.since}, self.workers.first
                     save_checkpoint(out, self.model, self.optimizer, now, self.average.values, write=first)
@@ -203,11 +207,23 @@ class Trainer:
         with self.average.in_place(), gathered(self.parameters, model, self.device):
             found = self._validate(state, out) if self.workers.first else {}
         if self.workers.first:
-            rate = self.rate(state["step"] - 1)
-            seconds = round(state["seconds"], 1)
-            losses = journal.write(state["step"], valid=found, rate=rate, tokens=state["tokens"], seconds=seconds)
-            self._tell(state, losses, found)
+            self._tell(state, self._write(state, journal, found), found)
         return self.workers.agree(state)
+
+    def _write(
+        self, state: dict[str, Any], journal: Journal, found: dict[str, float] | None = None
+    ) -> dict[str, float]:
+        """Give the journal and the trackers a line, with what a validation found if there was one; return its mean
+        losses by task."""
+        valid = {} if found is None else {"valid": found}
+        rate, seconds = self.rate(state["step"] - 1), round(state["seconds"], 1)
+        losses = journal.write(state["step"], **valid, rate=rate, tokens=state["tokens"], seconds=seconds)
+        figures = {f"loss/{name}": loss for name, loss in losses.items()}
+        figures |= {f"valid/{name}": value for name, value in (found or {}).items()}
+        figures["tokens_per_second"] = state["tokens"] / max(state["seconds"], 1e-9)
+        for tracker in self.trackers:
+            tracker.write(state["step"], figures)
+        return losses
 
     def _validate(self, state: dict[str, Any], out: Path) -> dict[str, float]:
         model = self.backbone.model
@@ -221,7 +237,7 @@ class Trainer:
         return found
 
     def _tell(self, state: dict[str, Any], losses: dict[str, float], found: dict[str, float]) -> None:
-        """Say on the terminal and to the trackers what a validation found, and what each task lost since the last."""
+        """Say on the terminal what a validation found, and what each task lost since the last line."""
         speed = state["tokens"] / max(state["seconds"], 1e-9)
         named = {self.mixture.tasks[name].task.number: loss for name, loss in losses.items()}
         log(
@@ -230,7 +246,3 @@ class Trainer:
             f"(best {state['best']:.4f} at {state['best_step']:,}), {state['seconds']:.0f} s, {speed:,.0f} tokens/s; "
             f"loss {', '.join(f'{number} {loss:.3f}' for number, loss in sorted(named.items()))}"
         )
-        figures = {f"loss/{name}": loss for name, loss in losses.items()}
-        figures |= {f"valid/{name}": value for name, value in found.items()} | {"tokens_per_second": speed}
-        for tracker in self.trackers:
-            tracker.write(state["step"], figures)
