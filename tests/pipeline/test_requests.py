@@ -73,6 +73,8 @@ def test_everybody_at_once_is_each_alone(
     done = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "recs.parquet", "-k", k)
     assert done.code == 0, done.err
     table = pl.read_parquet(tmp_path / "recs.parquet")
+    told = pl.read_parquet_metadata(tmp_path / "recs.parquet")
+    assert (told["beams"], told["normalisation"]) == (str(run.offer.beams_for(k)), "catalogue")
     assert table["user_id"].unique(maintain_order=True).to_list() == run.parts.histories.user_ids
     ranks = table.group_by("user_id").agg(pl.col("rank"))["rank"].to_list()
     assert ranks == [list(range(1, k + 1))] * len(run.parts.histories)

@@ -63,5 +63,5 @@ def tune(
     search = tuning.Search(recipe, over, changes, trials, seed)
     if not yes:
         agree(tuning.search_costs(search, data, out))
-    click.echo(tuning.as_text(tuning.tune(search, data, out)))
+    click.echo(tuning.as_text(tuning.tune(search, data, out), search.protocol))
     click.echo(f"Best: {out / tuning.BEST}")

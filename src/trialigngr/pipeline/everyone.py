@@ -39,6 +39,7 @@ def recommend_all(
 ) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
 
+    The file's metadata name beams and normalisation.
     What may come back is said as in a `Request`. If k items are allowed for a user, k come back. Finished chunks
     survive a kill in a folder beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a name
     that is not Parquet's, and for an unknown item or category.
@@ -70,7 +71,8 @@ def recommend_all(
     table = pl.concat([pl.read_parquet(path) for path in sorted(chunks.glob("*.parquet"))])
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
-    ordered.write_parquet(chunks / "whole.new")
+    told = {"beams": str(settings.beams), "normalisation": settings.normalisation}
+    ordered.write_parquet(chunks / "whole.new", metadata=told)
     (chunks / "whole.new").replace(out)
     shutil.rmtree(chunks)
     return len(users)

@@ -64,6 +64,18 @@ class Search:
         """The stage that is tuned: where only a baseline's settings vary, only that is fitted."""
         return ALONE.get(frozenset(text.strip().partition(".")[0] for text in self.over), "model")
 
+    @property
+    def protocol(self) -> str:
+        """What a score means."""
+        recipe = read_recipe(self.name, self.changes)
+        whole = "item level, the whole catalogue, seen items not masked"
+        if self.stage == "model":
+            beams = f"{recipe.decode.beams} beams over the {recipe.decode.normalisation}"
+            return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
+        if self.stage == "sasrec":
+            return f"{whole}, at most {recipe.sasrec.validate_users:,} users"
+        return f"{whole}, all users"
+
     def recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
         """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
         fit."""
@@ -129,14 +141,14 @@ def ordered(found: Sequence[Trial]) -> list[Trial]:
     return sorted(found, key=lambda trial: -1.0 if trial.score is None else trial.score, reverse=True)
 
 
-def as_text(found: Sequence[Trial]) -> str:
-    """Return trials as a table for a terminal."""
+def as_text(found: Sequence[Trial], how: str) -> str:
+    """Return trials as a table for a terminal; ``how`` says what the scores mean."""
     lines = ["validation NDCG@10   seconds  settings"]
     for trial in found:
         score = "failed" if trial.score is None else f"{trial.score:.4f}"
         told = " ".join(trial.changes) or "the recipe as it is"
         lines.append(f"{score:>18s} {trial.seconds:9.0f}  {told}{f': {trial.problem}' if trial.problem else ''}")
-    return "\n".join([*lines, "Chosen on validation targets, one seed; test targets were not looked at."])
+    return "\n".join([*lines, f"Chosen on validation targets: {how}; one seed; test targets were not looked at."])
 
 
 def _values(text: str) -> tuple[str, list[Any]]:
