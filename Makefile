@@ -70,7 +70,7 @@ docs-current: $(VENV)/.ready
 	$(if $(wildcard src/trialigngr/cli/docs.py),$(PY) -m trialigngr.cli.docs --check)
 
 bench: $(VENV)/.ready
-	@$(PY) -m benchmarks $(NAME)
+	@$(PY) -u -m benchmarks $(NAME)
 
 lock:
 	$(PYTHON) scripts/lock.py
