@@ -135,7 +135,7 @@ def test_ls(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == ["begun", "run"]
     assert "not finished" in lines[0]
     assert "HR@10 0." in lines[1]
-    assert "targets" in lines[1]
+    assert " items, " in lines[1]
     assert "beams over the catalogue" in lines[1]
 
 

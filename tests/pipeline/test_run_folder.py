@@ -19,6 +19,7 @@ from trialigngr.pipeline import Run, load
 from trialigngr.pipeline.page import page
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.tasks.task import TASKS
 
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
 METRICS = ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]
@@ -56,6 +57,7 @@ def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     curves = page(load(copied_run)).curves
     assert curves.loss["sids_to_sid"][0] == (2, 7.5)
+    assert list(curves.loss) == [task for task in TASKS if task in curves.loss], "in the paper's order"
     for task, points in curves.loss.items():
         assert points == tuple((line["step"], line["loss"][task]) for line in lines if task in line["loss"])
     assert [step for step, _ in curves.validation] == [line["step"] for line in lines[1:]]

@@ -98,6 +98,6 @@ def ls(folder: Path) -> None:
         said = "  ".join(
             f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10")
         )
-        how = f"{protocol['split']}, {protocol['test_targets']:,} targets"
+        how = f"{protocol['split']}, {protocol['test_targets']:,} targets of {protocol['data']['items']:,} items"
         beams = f"{protocol['beams']} beams over the {protocol['normalisation']}"
-        click.echo(f"{run_folder.name:30s} {said}  {protocol['data']}, {how}, {beams}")
+        click.echo(f"{run_folder.name:30s} {said}  {how}, {beams}")

@@ -184,13 +184,14 @@ def _curves(run: Run) -> Curves:
     lines = [
         json.loads(line) for line in (run.folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    loss: dict[str, list[tuple[int, float]]] = {}
-    for line in lines:
-        for task, value in line["loss"].items():
-            loss.setdefault(task, []).append((line["step"], value))
+    loss = {
+        task: tuple((line["step"], line["loss"][task]) for line in lines if task in line["loss"])
+        for task in TASKS
+        if any(task in line["loss"] for line in lines)
+    }
     validation = tuple((line["step"], line["valid"]["NDCG@10"]) for line in lines if "valid" in line)
     return Curves(
-        {task: tuple(points) for task, points in loss.items()},
+        loss,
         validation,
         chosen_step=_facts(run, "model")["best_step"],
     )
