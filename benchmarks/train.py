@@ -2,7 +2,8 @@
 
 Beauty (from ``../shared/data`` or ``$TRIALIGNGR_SHARED_DATA``; else the drawn shop), T1 to T6, a 4 × 256 backbone,
 batches of 64, bf16 on both sides. Each side runs twice, in turn, and its better run counts; so it takes longer, on two
-quiet cores about a quarter of an hour. ``$TRIALIGNGR_BENCH_STEPS`` and ``$TRIALIGNGR_BENCH_BATCH`` make it smaller.
+quiet cores about a quarter of an hour (reckoned). ``$TRIALIGNGR_BENCH_STEPS`` and
+``$TRIALIGNGR_BENCH_BATCH`` make it smaller.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _MARKUP = re.compile(r"<[^<>]{0,200}>")
 LAYERS = 8
 """How often entities and tags are looked for in what entities and tags left behind."""
-_SENTENCES = re.compile(r".*[.!?](?=\s|\Z)", re.DOTALL)
+_SENTENCES = re.compile(r".*[.!?](?=\s)", re.DOTALL)
 # A semicolon stands between tags in an item's text, so none may stand within one.
 _IN_A_TAG = {";": ",", "<": " ", ">": " "}
 
@@ -86,14 +86,13 @@ def parse_text(answer: str, longest: int) -> str:
         raise AnswerError("the answer holds no words")
     if len(text) <= longest:
         return text
-    cut = text[:longest]
-    end = max(cut.rfind(mark) for mark in (". ", "! ", "? "))
-    return cut[: end + 1] if end > 0 else cut.rpartition(" ")[0] or cut
+    cut, whole = text[:longest], _SENTENCES.match(text[: longest + 1])
+    return whole[0] if whole else cut.rpartition(" ")[0] or cut
 
 
 def whole_sentences(answer: str) -> str:
     """Return an answer that was cut short up to its last whole sentence; as it is when none ends, or it is no prose."""
-    found = None if answer.startswith(("{", "[", "`")) else _SENTENCES.match(answer)
+    found = None if answer.startswith(("{", "[", "`")) else _SENTENCES.match(f"{answer} ")
     return found[0] if found else answer
 
 

@@ -170,7 +170,7 @@ def _write(catalog: Catalog, kept: Iterable[Kept | None], name: str, out: Path) 
         (item_id, one.text, one.text and name, one.problem) if one else (item_id, None, None, not_had.get(item_id))
         for item_id, one in zip(catalog.table["item_id"], kept, strict=True)
     )
-    table = table_of(rows, SCHEMA)
+    table = table_of(rows, SCHEMA, partial(pl.DataFrame, schema=SCHEMA, orient="row"))
     save_table(table, out / FILE)
     unusable = pl.col("problem").is_in(list(REASONS))
     return {

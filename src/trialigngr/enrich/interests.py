@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,8 +12,8 @@ from pydantic import Field
 
 from trialigngr.catalog.pictures import count_reasons
 from trialigngr.enrich.answers import Tag
-from trialigngr.enrich.generator import GeneratorSettings, batches
-from trialigngr.enrich.table import AT_ONCE, save_table
+from trialigngr.enrich.generator import GeneratorSettings
+from trialigngr.enrich.table import save_table, table_of
 
 FILE = "interests.parquet"
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -64,8 +65,8 @@ def save_interests(
     settings: InterestSettings, ids: Iterable[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
 ) -> dict[str, Any]:
     """Write what was said about each item, or the problem for which nothing was, and by whom; return the facts."""
-    blocks = batches(zip(ids, said, strict=True), AT_ONCE)
-    table = pl.concat([pl.DataFrame(schema=SCHEMA), *(_table(block, settings.drop_low, name) for block in blocks)])
+    read = partial(_table, drop_low=settings.drop_low, name=name)
+    table = table_of(zip(ids, said, strict=True), SCHEMA, read)
     save_table(table, out / FILE)
     # Counted in the table: as Python's objects, distinct tags take several times its room.
     told = table.select(pl.col("tags").filter(pl.col("tags").list.len() > 0).explode()).to_series()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import polars as pl
 
@@ -12,12 +12,14 @@ from trialigngr.enrich.generator import batches
 
 # Python's objects take ten times a table's room, so few rows at a time are that; but each table has room to spare.
 AT_ONCE, GROUP = 4096, 8192
+T = TypeVar("T")
 
 
-def table_of(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
-    """Return rows as a table of that schema."""
-    empty = pl.DataFrame(schema=schema)
-    return pl.concat([empty, *(pl.DataFrame(some, schema=schema, orient="row") for some in batches(rows, AT_ONCE))])
+def table_of(
+    rows: Iterable[T], schema: Mapping[str, pl.DataType | type[pl.DataType]], read: Callable[[list[T]], pl.DataFrame]
+) -> pl.DataFrame:
+    """Return rows as a table of that schema; ``read`` makes one of some of them."""
+    return pl.concat([pl.DataFrame(schema=schema), *map(read, batches(rows, AT_ONCE))])
 
 
 def save_table(table: pl.DataFrame, path: Path) -> None:

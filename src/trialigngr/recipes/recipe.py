@@ -54,8 +54,9 @@ class Recipe(Settings):
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
     sasrec: SasRecSettings = Field(default_factory=SasRecSettings)
-    co_occurrence: CoOccurrenceSettings = Field(default_factory=CoOccurrenceSettings)
     """SASRec, where it is wanted: as a baseline, and for LETTER's collaborative vectors."""
+    co_occurrence: CoOccurrenceSettings = Field(default_factory=CoOccurrenceSettings)
+    """Last-item co-occurrence, a baseline."""
     sids: SidSettings = Field(default_factory=SidSettings)
     """Vectors as Semantic IDs."""
     tasks: TaskSettings = Field(default_factory=TaskSettings)
