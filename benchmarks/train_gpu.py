@@ -92,7 +92,7 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
     model: Any = Qwen2ForCausalLM(Qwen2Config(tie_word_embeddings=True, **SHAPES[shape])).to(device)
     model.set_attn_implementation(NAME)
     if way.compiled:
-        compile_layers(model)
+        compile_layers(model, whole=way.attention == "flex")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     parts = [drawn(tokens, model.config.vocab_size, seed) for seed in range(steps + 3)]
     for number, part in enumerate(parts):

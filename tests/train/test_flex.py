@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
@@ -10,11 +12,14 @@ from tests.tasks.conftest import World
 from tests.tasks.test_packing import CPU, tiny
 from tests.train.toy import toy
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import Branch, Sheet, passes
 from trialigngr.tasks.task import TASKS
 from trialigngr.train import flex
 from trialigngr.train.attention import NAME
 from trialigngr.train.loss import DevicePass, target_losses
+
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,6 @@ def world() -> World:
     return World()
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("name", TASKS)
 def test_flex_finds_the_losses_of_blocks(world: World, name: str):
     model = tiny("qwen", len(world.chat.tokenizer))  # two heads, one of keys
@@ -51,6 +55,48 @@ def test_the_mask_by_hand():
         [1, 1, 1, 1, 1, 0, 0, 1, 1, 0],
         [1, 1, 0, 0, 0, 0, 0, 0, 0, 1],
     ]
+
+
+def test_whole_layers_are_traced_once_for_all_masks(world: World):
+    model = tiny("qwen", len(world.chat.tokenizer))
+    model.set_attn_implementation(NAME)
+    model.requires_grad_(False)
+    examples = world.examples("sids_to_sid")
+    sheets = examples.batch(0, 0, min(len(examples), 60))
+    parts = [part for room in (300, 200, 150) for part in passes(examples.header, sheets, room)]
+    lengths = {len(part.tokens_T) for part in parts}
+    assert len(lengths) > 4
+    plain = [target_losses(model, DevicePass.of(part, CPU, "flex")) for part in parts]
+    traced = list[str]()
+
+    def compiler(graph: Any, _: Any) -> Any:
+        traced.append(graph.code)
+        return graph.forward
+
+    compile_layers(model, whole=True, backend=compiler)
+    for part, losses_M in zip(parts, plain, strict=True):
+        torch.testing.assert_close(target_losses(model, DevicePass.of(part, CPU, "flex")), losses_M)
+    assert len(traced) <= 2
+    assert all("flex_attention" in code and "silu" in code for code in traced)
+
+
+def test_no_block_that_is_skipped_holds_a_key_that_is_seen(world: World):
+    """A kernel computes these blocks alone. Sheets begin and end within them, and one is longer than one."""
+    examples = world.examples("sids_to_sid")
+    sheets = examples.batch(0, 0, min(len(examples), 60))
+    long = Sheet([5] * 300, [Branch(200, [9], [5, 8]), Branch(300, [9], [6, 8])])
+    (part,) = passes(examples.header, [long, *sheets], 1 << 20)
+    mask, length = flex.block_mask(part, CPU), len(part.tokens_T)
+    assert length > 4 * flex.BLOCK
+    assert length % flex.BLOCK
+    seen_QK = create_mask(mask.mask_mod, None, None, length, length, device="cpu")[0, 0]
+    blocks = -(-length // flex.BLOCK)
+    padded_QK = torch.zeros(2 * [blocks * flex.BLOCK], dtype=torch.bool)
+    padded_QK[:length, :length] = seen_QK
+    needed = padded_QK.view(blocks, flex.BLOCK, blocks, flex.BLOCK).any(3).any(1)
+    computed = mask.to_dense()[0, 0].bool()
+    assert not (needed & ~computed).any()
+    assert computed.sum() < 0.75 * blocks * (blocks + 1) / 2, "of what causal attention would compute"
 
 
 def test_flex_without_cuda_is_a_sentence():

@@ -21,12 +21,13 @@ def layers_of(model: Any, wanted_by: str) -> nn.ModuleList:
     raise RecipeError(f"{wanted_by} finds no list of layers in a model of type {model.config.model_type!r}.")
 
 
-def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile what each layer does token by token (norms, feed-forward), in place, for any number of tokens.
+def compile_layers(model: Any, whole: bool = False, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile, in place and for any number of tokens, what each layer does token by token (norms, feed-forward); or
+    ``whole`` layers, where attention can be traced.
 
-    Attention stays as it is. ``backend`` is that of `torch.compile`. Raises `RecipeError` as `layers_of` does.
+    ``backend`` is that of `torch.compile`. Raises `RecipeError` as `layers_of` does.
     """
     for layer in layers_of(model, "train.compile"):
-        for part in layer.children():
-            if "attention" not in type(part).__name__.lower():
-                part.compile(dynamic=True, backend=backend)
+        tokenwise = [part for part in layer.children() if "attention" not in type(part).__name__.lower()]
+        for part in [layer] if whole else tokenwise:
+            part.compile(dynamic=True, backend=backend)

@@ -9,26 +9,39 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from trialigngr.foundation.device import moved
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.tasks.packing import Pass
+from trialigngr.tasks.packing import Ints, Pass
 
 Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+BLOCK = 128
+"""Queries and keys of a block of the mask."""
 
 
 def block_mask(passed: Pass, device: torch.device) -> BlockMask:
-    """Return the mask of a pass' T tokens, the same for all heads."""
-    length = len(passed.tokens_T)
-    return create_block_mask(_sees(passed, device), None, None, length, length, device=device)
+    """Return the mask of a pass' T tokens, the same for all heads.
 
-
-def _sees(passed: Pass, device: torch.device) -> Sees:
-    """Return the law of `Pass` with places counted from the pass' first token: which query sees which key."""
+    Queries of a block look into the header's blocks, and from the start of their first sheet to themselves; that is
+    known from the sheets' places, so no T by T matrix is made.
+    """
     starts_S = passed.header + np.cumsum(passed.lengths_S) - passed.lengths_S
-    start = np.concatenate([np.zeros(passed.header, dtype=np.int64), np.repeat(starts_S, passed.lengths_S)])
-    arrays = (start, start + passed.cut_T, start + passed.own_T)
+    start_T = np.concatenate([np.zeros(passed.header, dtype=np.int64), np.repeat(starts_S, passed.lengths_S)])
+    first_Q = start_T[::BLOCK, None] // BLOCK
+    query_Q, key_K = np.arange(len(first_Q))[:, None], np.arange(len(first_Q))
+    looks_QK = ((key_K >= first_Q) | (key_K * BLOCK < passed.header)) & (key_K <= query_Q)
+    found = (looks_QK.sum(1), np.argsort(~looks_QK, axis=1, kind="stable"))
+    counts, places = (moved(array.astype(np.int32)[None, None], device) for array in found)
+    length = len(start_T)
+    return BlockMask.from_kv_blocks(
+        counts, places, BLOCK_SIZE=BLOCK, mask_mod=_sees(passed, start_T, device), seq_lengths=(length, length)
+    )
+
+
+def _sees(passed: Pass, starts_T: Ints, device: torch.device) -> Sees:
+    """Return the law of `Pass` with places counted from the pass' first token: which query sees which key."""
+    arrays = (starts_T, starts_T + passed.cut_T, starts_T + passed.own_T)
     start_T, cut_T, own_T = (moved(array, device) for array in arrays)
 
     def sees(_row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -40,14 +53,16 @@ def _sees(passed: Pass, device: torch.device) -> Sees:
 
 
 @cache
-def _kernel(device_type: str) -> Any:
-    """Return the attention; compiled, or the scores would be a whole matrix. A CPU has no backward pass of it."""
-    return flex_attention if device_type == "cpu" else torch.compile(flex_attention, dynamic=True)
+def _compiled() -> Any:
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float, dropout: float) -> Tensor:
     """Return [1, T, H, D] of queries [1, H, T, D] and keys and values of H heads or fewer."""
     if dropout:
         raise RecipeError("train.attention = flex has no dropout of attention weights; use blocks for this backbone.")
-    found: Tensor = _kernel(query.device.type)(query, key, value, block_mask=mask, scale=scaling, enable_gqa=True)
+    # Compiled, or the scores would be a whole matrix. A CPU has no backward pass of it.
+    whole = query.device.type == "cpu" or torch.compiler.is_compiling()
+    kernel = flex_attention if whole else _compiled()
+    found: Tensor = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=True)
     return found.transpose(1, 2)

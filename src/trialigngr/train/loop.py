@@ -84,7 +84,7 @@ class Trainer:
         with autocast(placed.model.device, self.settings.precision):
             refuse_unfit(placed.model, both_ways)
         if self.settings.compile:
-            compile_layers(placed.model)
+            compile_layers(placed.model, whole=self.settings.attention == "flex")
         return shard(losses, self.device, self.workers) if self.settings.shard else placed
 
     def _optimizer(self) -> torch.optim.Optimizer:

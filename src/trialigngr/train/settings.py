@@ -43,8 +43,9 @@ class TrainSettings(Settings):
     """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
     for CUDA alone, and not the default until it has been measured there alone (``benchmarks/train_gpu.py``)."""
     compile: bool = False
-    """``torch.compile`` norms and feed-forward blocks, which saves memory traffic on a GPU and next to nothing on a CPU
-    (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not with ``train.shard``."""
+    """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex``: it saves memory traffic on a GPU,
+    next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not
+    with ``train.shard``."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
