@@ -9,8 +9,14 @@ import numpy.typing as npt
 import pytest
 import torch
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -35,6 +41,24 @@ SHAPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         LlamaConfig,
         LlamaForCausalLM,
         {"hidden_size": 36, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True},
+    ),
+    # Logits divided, multiplied, and capped, as scores are.
+    "granite": (
+        GraniteConfig,
+        GraniteForCausalLM,
+        {"hidden_size": 32, "num_attention_heads": 2, "logits_scaling": 4.0},
+    ),
+    "cohere": (CohereConfig, CohereForCausalLM, {"hidden_size": 32, "num_attention_heads": 2, "logit_scale": 0.5}),
+    "gemma2": (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        {
+            "hidden_size": 32,
+            "num_attention_heads": 2,
+            "head_dim": 16,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 4.0,
+        },
     ),
 }
 
@@ -104,6 +128,9 @@ MODELS = {
     "llama": lambda: tiny("llama"),
     "qwen3": lambda: tiny("qwen3"),
     "smollm2": lambda: tiny("smollm2"),
+    "granite": lambda: tiny("granite"),
+    "cohere": lambda: tiny("cohere"),
+    "gemma2": lambda: tiny("gemma2"),
     "gpt2": lambda: tiny("gpt2"),
     "qwen, trained": lambda: trained(tiny("qwen")),
     "llama, trained": lambda: trained(tiny("llama")),

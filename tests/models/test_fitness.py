@@ -23,6 +23,9 @@ GROUPED = USUAL | {"num_key_value_heads": 1, "head_dim": 16}
 FIT: dict[str, dict[str, Any]] = {
     "qwen2": USUAL | {"num_key_value_heads": 1},
     "qwen3": GROUPED,
+    "granite": USUAL | {"logits_scaling": 8.0},
+    "cohere": USUAL | {"logit_scale": 0.25},
+    "gemma2": GROUPED | {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.0},
     "llama": USUAL,
     "mistral": GROUPED,
     "gpt2": OLD,
@@ -36,15 +39,13 @@ FIT: dict[str, dict[str, Any]] = {
     },
 }
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "granite": (USUAL | {"logits_scaling": 8.0}, "other logits than its own"),
-    "cohere": (USUAL, "other logits than its own"),
-    "gemma2": (GROUPED, "it has (attn|final)_logit_softcapping"),
+    "hyperclovax": (USUAL | {"logits_scaling": 8.0}, "other logits than its own"),
     "mamba": ({"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "a try on a few tokens"),
 }
 UNFIT_TO_TRAIN: dict[str, tuple[dict[str, Any], str]] = {
     "bloom": ({"hidden_size": 32, "n_layer": 2, "n_head": 2}, "a try on a few tokens"),
     "falcon": ({"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}, "other logits than its own"),
-    "gpt_oss": (GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1}, "a soft cap or sinks"),
+    "gpt_oss": (GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1}, "its attention has sinks"),
 }
 
 
@@ -68,6 +69,7 @@ def test_plain_causal_models_are_fit(kind: str) -> None:
     model = made(kind, FIT[kind])
     before = model.config._attn_implementation
     refuse_unfit(model, both_ways)
+    torch.testing.assert_close(*both_ways(model), rtol=1e-4, atol=1e-4)
     assert model.config._attn_implementation == before
     searched(model)
 

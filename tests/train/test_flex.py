@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
+from tests.decode.conftest import tiny as capped
 from tests.tasks.conftest import World
 from tests.tasks.test_packing import CPU, tiny
 from tests.train.toy import toy
@@ -36,6 +37,20 @@ def test_flex_finds_the_losses_of_blocks(world: World, name: str):
     for part in passes(examples.header, examples.batch(0, 0, min(len(examples), 40)), 400):
         blocks, flexed = (target_losses(model, DevicePass.of(part, CPU, kind)) for kind in ("blocks", "flex"))
         torch.testing.assert_close(flexed, blocks, rtol=1e-5, atol=1e-5)
+
+
+def test_flex_caps_scores_as_blocks_do():
+    model = capped("gemma2")
+    model.set_attn_implementation(NAME)
+    sheet = Sheet([11, 12, 13], [Branch(1, [19], [15, 18]), Branch(3, [19], [16, 18])])
+    (part,) = passes([17, 17], [sheet], 99)
+    with torch.no_grad():
+        blocks, flexed = (target_losses(model, DevicePass.of(part, CPU, kind)) for kind in ("blocks", "flex"))
+        torch.testing.assert_close(flexed, blocks, rtol=1e-5, atol=1e-5)
+        model.config.attn_logit_softcapping = None
+        for layer in model.model.layers:
+            layer.self_attn.attn_logit_softcapping = None
+        assert (target_losses(model, DevicePass.of(part, CPU, "flex")) - flexed).abs().max() > 0.01
 
 
 def test_the_mask_by_hand():

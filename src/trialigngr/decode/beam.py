@@ -22,6 +22,7 @@ from trialigngr.decode.filters import Filters, Masks, Rows
 from trialigngr.decode.head import Normalisation, level_logits
 from trialigngr.foundation.device import Precision, autocast
 from trialigngr.models.fitness import GROWN, PROMPT, refuse_narrow, refuse_unfit
+from trialigngr.models.output import logits_of
 from trialigngr.sids.semantic_ids import END
 from trialigngr.sids.trie import Level, Trie
 
@@ -137,7 +138,7 @@ def _both_ways(model: Any) -> tuple[Tensor, Tensor]:
     seen_1XS = torch.eye(len(GROWN), dtype=torch.bool, device=model.device)[None]
     hidden_XD = torch.cat([context.last_BD, context.grow(grown, torch.zeros_like(grown), seen_1XS)[0]])
     rows = [torch.tensor([[*PROMPT, *more]], device=model.device) for more in ([], *([token] for token in GROWN))]
-    return model.get_output_embeddings()(hidden_XD), torch.cat([model(row).logits[:, -1] for row in rows])
+    return logits_of(model, hidden_XD), torch.cat([model(row).logits[:, -1] for row in rows])
 
 
 def _asking(trie: Trie, normalisation: Normalisation) -> list[npt.NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.device import Precision, autocast
+from trialigngr.models.output import logits_of
 
 BATCH = 128
 """Prompts written after at a time."""
@@ -54,7 +55,7 @@ def _continued(model: Any, tokens_BT: torch.Tensor, end: int, most: int, refused
     done_B = torch.zeros(len(tokens_BT), dtype=torch.bool, device=tokens_BT.device)
     for _ in range(most):
         hidden = model.base_model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
-        logits_BV = model.get_output_embeddings()(hidden[:, -1])
+        logits_BV = logits_of(model, hidden[:, -1])
         next_B = logits_BV.index_fill(1, refused, float("-inf")).argmax(-1)
         columns.append(next_B)
         done_B |= next_B == end

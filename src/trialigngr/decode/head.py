@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from trialigngr.models.output import bent, logits_of
+
 Normalisation = Literal["vocabulary", "catalogue"]
 # Logits of the whole vocabulary made at once: as many as stay in a CPU's cache, or fill a GPU.
 _CPU_LOGITS, _GPU_LOGITS = 2**21, 2**28
@@ -18,16 +20,16 @@ def level_logits(model: Any, hidden_XD: Tensor, tokens_K: Tensor, normalisation:
     Under ``vocabulary`` they are log-probabilities over all tokens; under ``catalogue`` only the rows of these tokens
     are computed, and are not normalised yet.
     """
-    layer = model.get_output_embeddings()
     if normalisation == "vocabulary":
         most = _CPU_LOGITS if hidden_XD.device.type == "cpu" else _GPU_LOGITS
         pieces = hidden_XD.split(max(most // model.config.vocab_size, 16))
-        return torch.cat([_log_softmax(layer(piece_XD).float(), tokens_K) for piece_XD in pieces])
+        return torch.cat([_log_softmax(logits_of(model, piece_XD).float(), tokens_K) for piece_XD in pieces])
+    layer = model.get_output_embeddings()
     if type(layer) is not nn.Linear:  # a wrapped layer (adapters, quantised weights) has no rows to pick
-        some_XK: Tensor = layer(hidden_XD)[:, tokens_K].float()
-        return some_XK
+        return logits_of(model, hidden_XD)[:, tokens_K].float()
     bias = None if layer.bias is None else layer.bias[tokens_K]
-    return nn.functional.linear(hidden_XD, layer.weight.index_select(0, tokens_K), bias).float()
+    some_XK = nn.functional.linear(hidden_XD, layer.weight.index_select(0, tokens_K), bias)
+    return bent(model, some_XK).float()
 
 
 def _log_softmax(logits_XV: Tensor, tokens_K: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What shared prefixes and beams take for granted of a language model, and the refusal of one that is made otherwise.
 
 Both feed many continuations of one prompt at a time, each seeing the prompt and itself: that is right where attention
-is plain causal attention, and where logits are the output layer's of the last hidden state.
+is plain causal attention, and where logits come from the last hidden state (`trialigngr.models.output`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from torch import Tensor
 
 from trialigngr.foundation.errors import RecipeError
 
-CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
 FURTHEST = 0.02
 """Small random models that are fit differ by a millionth of their logits' spread from one way to the other, by a
-hundredth in bf16; those that are made otherwise by a sixth and more, but for caps."""
+hundredth in bf16; those that are made otherwise by a sixth and more."""
 FURTHEST_HALF = 0.1
 """The same in 16 bits."""
 PROMPT, GROWN = [5, 6, 7, 8], [9, 3]
@@ -29,12 +28,8 @@ PROMPT, GROWN = [5, 6, 7, 8], [9, 3]
 def refuse_unfit(model: Any, both_ways: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
     """Raise `RecipeError` for a model that gives other logits [X, V] when many answers share a prompt than row by row.
 
-    ``both_ways`` tries it on a few tokens and returns the logits of either way. Caps bend large scores alone, so no
-    trial shows them: they are refused by name.
+    ``both_ways`` tries it on a few tokens and returns the logits of either way.
     """
-    for name in CAPS:
-        if getattr(model.config, name, None) is not None:
-            raise _unfit(model, f"it has {name}")
     with _tried(model), torch.no_grad():
         logits = both_ways(model)
     _refuse_unlike(model, *logits)
@@ -73,5 +68,5 @@ def _unfit(model: Any, why: str) -> RecipeError:
     return RecipeError(
         f"A model of type {model.config.model_type!r} cannot be a backbone here: a prompt is read once for many "
         f"answers, which is right for plain causal attention, and {why.rstrip('.')}. Take a Qwen2, Qwen3, Llama, "
-        "SmolLM2, Mistral or GPT-2 for model.name."
+        "SmolLM2, Mistral, Gemma, Granite or GPT-2 for model.name."
     )

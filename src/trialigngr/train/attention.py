@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,19 +121,20 @@ def attend(
     layout: Layout | BlockMask,
     scaling: float,
     dropout: float = 0.0,
+    softcap: float | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """Return what the T tokens of one pass attend to, [1, T, H, D], as `transformers` asks for it."""
-    if more.get("softcap") is not None or more.get("s_aux") is not None:
-        raise ValueError("its attention has a soft cap or sinks")
+    if more.get("s_aux") is not None:
+        raise ValueError("its attention has sinks")
     # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
     query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, BlockMask):
-        return flex.attend(query, key, value, layout, scaling, dropout), None
+        return flex.attend(query, key, value, layout, scaling, dropout, softcap), None
     groups = query.shape[1] // key.shape[1]
     laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
     header = [part[: layout.header] for part in laid]
-    attention = _plain if query.device.type == "cpu" else _fused
+    attention = partial(_plain, softcap=softcap) if query.device.type == "cpu" or softcap else _fused
     found, start = [], 0
     for number, block in enumerate(layout.blocks):
         stop = start + block.sheets * block.length
@@ -167,9 +169,14 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropou
     return fused(q, k, v, mask.to(q.dtype), dropout_p=dropout, scale=scaling)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
+def _plain(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float, softcap: float | None
+) -> Tensor:
     """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
-    weights = torch.softmax((q * scaling) @ k.transpose(2, 3) + mask, dim=-1, dtype=torch.float32).to(v.dtype)
+    scores = (q * scaling) @ k.transpose(2, 3)
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    weights = torch.softmax(scores + mask, dim=-1, dtype=torch.float32).to(v.dtype)
     return torch.nn.functional.dropout(weights, dropout) @ v
 
 

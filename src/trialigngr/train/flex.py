@@ -57,12 +57,19 @@ def _compiled() -> Any:
     return torch.compile(flex_attention, dynamic=True)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float, dropout: float) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float, dropout: float, softcap: float | None
+) -> Tensor:
     """Return [1, T, H, D] of queries [1, H, T, D] and keys and values of H heads or fewer."""
     if dropout:
         raise RecipeError("train.attention = flex has no dropout of attention weights; use blocks for this backbone.")
     # Compiled, or the scores would be a whole matrix. A CPU has no backward pass of it.
     whole = query.device.type == "cpu" or torch.compiler.is_compiling()
     kernel = flex_attention if whole else _compiled()
-    found: Tensor = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=True)
+    bend = _capped(softcap) if softcap else None
+    found: Tensor = kernel(query, key, value, score_mod=bend, block_mask=mask, scale=scaling, enable_gqa=True)
     return found.transpose(1, 2)
+
+
+def _capped(softcap: float) -> Callable[..., Tensor]:
+    return lambda score, *_: softcap * torch.tanh(score / softcap)

@@ -22,6 +22,7 @@ from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.models.fitness import refuse_narrow, refuse_unfit
 from trialigngr.models.layers import compile_layers
+from trialigngr.models.output import usual_attention
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Pass, Sheet, passes
@@ -137,7 +138,7 @@ class Trainer:
                     saved = time.monotonic()
         if self.workers.first:
             load_best(out, self.backbone.model)
-        self.backbone.model.set_attn_implementation("sdpa")
+        self.backbone.model.set_attn_implementation(usual_attention(self.backbone.model))
         return {**state, "planned_steps": self.steps}
 
     def train_step(self, step: int, task: TaskExamples, sheets: list[Sheet]) -> float:
@@ -228,7 +229,7 @@ class Trainer:
     def _validate(self, state: dict[str, Any], out: Path) -> dict[str, float]:
         model = self.backbone.model
         model.eval()
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(usual_attention(model))
         with torch.compiler.set_stance("force_eager"):  # what decodes has other shapes at every step
             found = self.validate(model)
         if found["NDCG@10"] > state["best"]:

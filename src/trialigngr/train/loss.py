@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from trialigngr.decode.head import level_logits
 from trialigngr.foundation.device import moved
 from trialigngr.models.fitness import GROWN, PROMPT
+from trialigngr.models.output import logits_of
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME, Layout
 from trialigngr.train.flex import block_mask
@@ -79,7 +80,7 @@ def both_ways(model: Any) -> tuple[Tensor, Tensor]:
     own = [model(torch.tensor([row], device=model.device)).logits[0, -1 - len(GROWN) : -1] for row in rows]
     model.set_attn_implementation(NAME)
     (passed,) = passes(header, [sheet], len(PROMPT) + 8)
-    ours_MV = model.get_output_embeddings()(_hidden(model, DevicePass.of(passed, model.device)))
+    ours_MV = logits_of(model, _hidden(model, DevicePass.of(passed, model.device)))
     model.set_attn_implementation(usual)
     model.train(training)
     return ours_MV, torch.cat(own)
@@ -106,7 +107,7 @@ def with_unlikelihood(losses_M: Tensor, passed: DevicePass, weight: float) -> Te
 
 def _losses(model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
     if level_V is None:
-        return cross_entropy(model.get_output_embeddings()(hidden_MD).float(), token_M, reduction="none")
+        return cross_entropy(logits_of(model, hidden_MD).float(), token_M, reduction="none")
     losses_M = hidden_MD.new_zeros(len(token_M), dtype=torch.float32)
     level_M = level_V[token_M]
     for level in level_M.unique():
