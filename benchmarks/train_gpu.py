@@ -22,7 +22,7 @@ from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME
-from trialigngr.train.loss import Attention, DevicePass, target_losses
+from trialigngr.train.loss import Attention, DevicePass, TargetLosses
 
 if TYPE_CHECKING:
     from benchmarks.harness import Check
@@ -93,13 +93,14 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
     model.set_attn_implementation(NAME)
     if way.compiled:
         compile_layers(model, whole=way.attention == "flex")
+    losses = TargetLosses(model, way.compiled)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     parts = [drawn(tokens, model.config.vocab_size, seed) for seed in range(steps + 3)]
     for number, part in enumerate(parts):
         if number == 3:
             start = _now(device)
         with autocast(device, "bf16"):
-            loss = target_losses(model, DevicePass.of(part, device, way.attention)).mean()
+            loss = losses(DevicePass.of(part, device, way.attention)).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -149,15 +150,15 @@ def measure() -> list[Check]:
 
     if not torch.cuda.is_available():
         return []
-    found = table(["Qwen2-0.5B", "4 x 256"], 16_384, 20)
+    found = table(["Qwen2-0.5B", "4 x 256"], 32_768, 12)
     return [at_least(f"model FLOPs utilisation, {name}", used, 0.45) for name, used in found.items() if "0.5B" in name]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=["Qwen2-0.5B", "4 x 256"])
-    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of a pass")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=32_768, help="tokens of a pass")
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--peak", type=float, help="the device's dense bf16 peak, TFLOP/s")
     chosen = parser.parse_args()
     table(chosen.shapes, chosen.tokens, chosen.steps, chosen.peak)

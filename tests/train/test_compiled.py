@@ -20,7 +20,9 @@ from trialigngr.train.attention import NAME
 from trialigngr.train.loss import Attention, DevicePass, target_losses
 
 # torch's tracer looks at gradients that nobody asked for, and no warning passes the tests.
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf", "ignore:TensorFloat32 tensor cores"
+)
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
 from trialigngr.foundation.device import moved
@@ -118,7 +117,7 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    layout: Layout | BlockMask,
+    layout: Layout | flex.FlexLayout,
     scaling: float,
     dropout: float = 0.0,
     softcap: float | None = None,
@@ -129,12 +128,14 @@ def attend(
         raise ValueError("its attention has sinks")
     # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    if isinstance(layout, BlockMask):
+    if isinstance(layout, flex.FlexLayout):
         return flex.attend(query, key, value, layout, scaling, dropout, softcap), None
     groups = query.shape[1] // key.shape[1]
     laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
     header = [part[: layout.header] for part in laid]
-    attention = partial(_plain, softcap=softcap) if query.device.type == "cpu" or softcap else _fused
+    attention = _plain if query.device.type == "cpu" else _fused
+    if softcap:
+        attention = partial(_plain, softcap=softcap)
     found, start = [], 0
     for number, block in enumerate(layout.blocks):
         stop = start + block.sheets * block.length
@@ -170,7 +171,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropou
 
 
 def _plain(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float, softcap: float | None
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float, softcap: float | None = None
 ) -> Tensor:
     """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
     scores = (q * scaling) @ k.transpose(2, 3)

@@ -73,7 +73,10 @@ class Trainer:
         if settings.attention == "flex" and self.device.type != "cuda":
             raise RecipeError("train.attention = flex trains on CUDA alone; use blocks here.")
         self.level_V = None if level_V is None else level_V.to(self.device)
-        self.losses = self._placed(TargetLosses(backbone.model), max(one.settings.max_length for one in drawn.values()))
+        compiled = settings.compile and self.device.type == "cuda"
+        self.losses = self._placed(
+            TargetLosses(backbone.model, compiled), max(one.settings.max_length for one in drawn.values())
+        )
         self.model = self.losses.model
         self.parameters = trainable(self.model)
         self.average = Average(self.parameters, settings.ema)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -17,12 +17,14 @@ from trialigngr.models.fitness import GROWN, PROMPT
 from trialigngr.models.output import logits_of
 from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
 from trialigngr.train.attention import NAME, Layout
-from trialigngr.train.flex import block_mask
+from trialigngr.train.flex import FlexLayout
 
 Softmax = Literal["vocabulary", "level"]
 Attention = Literal["blocks", "flex"]
-LOGITS_AT_ONCE = 1 << 25
-"""More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32."""
+LOGITS_AT_ONCE, LOGITS_AT_ONCE_ON_A_GPU = 1 << 25, 1 << 28
+"""More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32. Each piece
+adds a gradient of the whole output layer, which on a GPU costs more than the piece itself."""
+Entropy = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class DevicePass:
 
     tokens_1T: Tensor
     positions_1T: Tensor
-    layout: Layout | BlockMask
+    layout: Layout | FlexLayout
     predict_place_M: Tensor
     predict_token_M: Tensor
     refused_M: Tensor
@@ -42,23 +44,29 @@ class DevicePass:
         predict = (passed.predict_place_M, passed.predict_token_M, passed.predict_refused_M)
         arrays = (passed.tokens_T[None], passed.positions_T[None], *predict)
         tokens, positions, *predicted = (moved(array, device) for array in arrays)
-        layout = block_mask(passed, device) if attention == "flex" else Layout.of(passed, device)
+        layout = (FlexLayout if attention == "flex" else Layout).of(passed, device)
         return cls(tokens, positions, layout, *predicted)
 
 
-def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
+def entropy(logits_MV: Tensor, token_M: Tensor) -> Tensor:
+    """Return the cross-entropy of each token [M] in fp32."""
+    return cross_entropy(logits_MV.float(), token_M, reduction="none")
+
+
+def target_losses(model: Any, passed: DevicePass, level_V: Tensor | None = None, entropy: Entropy = entropy) -> Tensor:
     """Return the cross-entropy of each target token [M], in fp32, over the full vocabulary.
 
     ``level_V`` (1 … L for the SID tokens of a level, 0 for all others) narrows the vocabulary of a SID token to its
-    level, and that of a word to the words; no other row of the output layer is computed. The model's attention must be
-    `trialigngr.train.attention.NAME`.
+    level, and that of a word to the words; no other row of the output layer is computed. ``entropy`` may be compiled.
+    The model's attention must be `trialigngr.train.attention.NAME`.
     """
     hidden_MD = _hidden(model, passed)
-    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    most = LOGITS_AT_ONCE_ON_A_GPU if hidden_MD.device.type == "cuda" else LOGITS_AT_ONCE
+    at_once = max(1, most // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
-        return _losses(model, hidden_MD, passed.predict_token_M, level_V)
+        return _losses(model, hidden_MD, passed.predict_token_M, level_V, entropy)
     pieces = zip(hidden_MD.split(at_once), passed.predict_token_M.split(at_once), strict=True)
-    return torch.cat([checkpoint(_losses, model, *piece, level_V, use_reentrant=False) for piece in pieces])
+    return torch.cat([checkpoint(_losses, model, *piece, level_V, entropy, use_reentrant=False) for piece in pieces])
 
 
 def _hidden(model: Any, passed: DevicePass) -> Tensor:
@@ -89,13 +97,15 @@ def both_ways(model: Any) -> tuple[Tensor, Tensor]:
 class TargetLosses(nn.Module):
     """`target_losses` of a model as a module: what works on modules (shares of weights) sees all of a pass."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, compiled: bool = False) -> None:
+        """``compiled``: the cross-entropy over the vocabulary, whose logits are then not copied into fp32."""
         super().__init__()
         self.model = model
+        self._entropy: Entropy = torch.compile(entropy, dynamic=True) if compiled else entropy
 
     def forward(self, passed: DevicePass, level_V: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target token [M]."""
-        return target_losses(self.model, passed, level_V)
+        return target_losses(self.model, passed, level_V, self._entropy)
 
 
 def with_unlikelihood(losses_M: Tensor, passed: DevicePass, weight: float) -> Tensor:
@@ -105,9 +115,9 @@ def with_unlikelihood(losses_M: Tensor, passed: DevicePass, weight: float) -> Te
     return torch.where(passed.refused_M, weight * unlikely_M, losses_M)
 
 
-def _losses(model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None) -> Tensor:
+def _losses(model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None, entropy: Entropy) -> Tensor:
     if level_V is None:
-        return cross_entropy(logits_of(model, hidden_MD).float(), token_M, reduction="none")
+        return entropy(logits_of(model, hidden_MD), token_M)
     losses_M = hidden_MD.new_zeros(len(token_M), dtype=torch.float32)
     level_M = level_V[token_M]
     for level in level_M.unique():

@@ -41,7 +41,8 @@ class TrainSettings(Settings):
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
     attention: Attention = "blocks"
     """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
-    for CUDA alone, and not the default until it has been measured there alone (``benchmarks/train_gpu.py``)."""
+    for CUDA alone, which needs a minute to compile: there 2.3 times as many tokens/s for a 0.5B-shaped model, with
+    ``train.compile`` 3.6 times (docs/log.md)."""
     compile: bool = False
     """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex``: it saves memory traffic on a GPU,
     next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not
