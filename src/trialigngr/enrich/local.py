@@ -27,7 +27,7 @@ class Local:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
-        self.name, self.settings = settings.identity(generator)
+        self.name, self.settings = settings.identity(generator, calls)
         self._options, self._size = settings, calls.batch
         self._inputs: Any = None
         if generator == "smollm2":
@@ -110,7 +110,7 @@ def look_at(settings: GeneratorSettings, pictures: bool) -> None:
     else:
         sees = _reader(settings)[0] is not None
     if pictures and not sees:
-        raise _blind(settings.identity(settings.generator)[0])
+        raise _blind(settings.identity(settings.generator, CallSettings())[0])
 
 
 def _blind(name: str) -> GeneratorError:

@@ -71,7 +71,7 @@ class Served:
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         if not settings.model:
             raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
-        self.name, self.settings = settings.identity("openai")
+        self.name, self.settings = settings.identity("openai", calls)
         self._options, self._calls = settings, calls
         self._form, self._structured = form, calls.structured
         self._pace = Pace()

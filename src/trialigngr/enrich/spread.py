@@ -27,9 +27,9 @@ def spread(
     if here:
         # vLLM's engine is a fork, and may hold no lock of an open ledger.
         late = kept and who.generator != "vllm"
-        return OnDemand(start, *who.identity(who.generator)) if late else start()
+        return OnDemand(start, *who.identity(who.generator, calls)) if late else start()
     size = calls.concurrency if who.generator == "vllm" else calls.batch
-    return Spread(start, *who.identity(who.generator), size, ray)
+    return Spread(start, *who.identity(who.generator, calls), size, ray)
 
 
 class OnDemand:
