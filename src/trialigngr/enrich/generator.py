@@ -223,8 +223,16 @@ class Generator(Protocol):
         """All that an answer depends on beside the question."""
         ...
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken."""
+    @property
+    def size(self) -> int:
+        """How many questions are out together, at most; with several workers, at each."""
+        ...
+
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken.
+
+        None among the questions says that the next one is still being made.
+        """
         ...
 
     def close(self) -> None:
@@ -241,7 +249,7 @@ class Batches:
     size: int
     work: Callable[[list[Question]], list[str]]
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield one group a batch."""
         for batch in batches(questions, self.size):
             texts = self.work(batch)
@@ -251,8 +259,8 @@ class Batches:
         """Let go of nothing."""
 
 
-def batches(all_of_them: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield questions, or whatever, ``size`` at a time; the next are drawn when they are asked for."""
-    rest = iter(all_of_them)
+def batches(all_of_them: Iterable[T | None], size: int) -> Iterator[list[T]]:
+    """Yield questions, or whatever is not None, ``size`` at a time; the next are drawn when they are asked for."""
+    rest = (one for one in all_of_them if one is not None)
     while batch := list(islice(rest, size)):
         yield batch

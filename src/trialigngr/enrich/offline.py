@@ -19,7 +19,7 @@ class Offline:
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         start = engine(settings)
         self.name, self.settings = settings.identity("vllm", calls)
-        self._options, self._size = settings, calls.concurrency
+        self._options, self.size = settings, calls.concurrency
         self._form, self._structured = form, calls.structured
         given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
         try:
@@ -30,9 +30,9 @@ class Offline:
                 "calls, as engine."
             ) from None
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield one group a batch, more where the engine refuses a question of it."""
-        for batch in batches(questions, self._size):
+        for batch in batches(questions, self.size):
             yield from self._answered(batch)
 
     def _answered(self, batch: list[Question]) -> Iterator[list[Answer]]:
