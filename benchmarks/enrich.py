@@ -106,7 +106,7 @@ def _resume(root: Path) -> list[Check]:
     folder = root / "resume"
     folder.mkdir()
     inquiry = Mining(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
-    recorded = SETTINGS.identity("openai")[1]
+    recorded = SETTINGS.identity("openai", CallSettings())[1]
     keys = [row.key for row in rows_of(inquiry, recorded, range(ITEMS))]
     said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}],'
     said += ' "lifestyle": "e f"}'

@@ -16,7 +16,7 @@ import polars as pl
 from benchmarks.servers.chat import MODEL
 from trialigngr.catalog.items import COLUMNS, Catalog
 from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 
 SETTINGS = InterestSettings(generator="openai", model=MODEL)
@@ -34,6 +34,12 @@ def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:
     """Mine the interests of so many items into ``folder``; return the facts."""
     folder.mkdir(parents=True, exist_ok=True)
     return write_interests(SETTINGS, titled(items), [None] * items, folder, [], calls, folder / "ledger.sqlite")
+
+
+def right(folder: Path, items: int) -> bool:
+    """Say whether every item has the answer about itself."""
+    said = [(one.names, one.lifestyle) for one in load_interests(folder)]
+    return said == [([f"item {n} collector", f"item {n} restorer"], f"item {n} life") for n in range(items)]
 
 
 def in_a_process(folder: Path, items: int, calls: CallSettings) -> Any:

@@ -1,20 +1,25 @@
-"""What is asked again after a run broke off: never what was answered, though the answer was refused."""
+"""When answers are written down, and what is asked again after a run broke off: nothing that was answered, though the
+answer was refused, and nothing that was never sent counts as that."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.servers.mining import SETTINGS, titled
+from benchmarks.servers.chat import Script, chat_server
+from benchmarks.servers.mining import SETTINGS, settled, titled
 from trialigngr.enrich.asking import Desk, ask_about, rows_of
 from trialigngr.enrich.generator import Answer, CallSettings, Question
 from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.mining import Mining
 from trialigngr.enrich.prompts import AGAIN
+from trialigngr.enrich.served import Served
 
 GOOD = '{"interests": [{"tag": "home barista", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}],'
 GOOD += ' "lifestyle": "slow mornings"}'
@@ -25,13 +30,13 @@ CALLS = CallSettings(concurrency=4)
 class Writer:
     """Answers one question after the other with what it was given, and breaks off when it has nothing left."""
 
-    name, settings = "writer", dict[str, Any]()
+    name, settings, size = "writer", dict[str, Any](), 1
 
     def __init__(self, *answers: Answer) -> None:
         self.left, self.asked = list(answers), list[str]()
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        for question in questions:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+        for question in filter(None, questions):
             self.asked.append(question.text)
             if not self.left:
                 raise RuntimeError("broken off")
@@ -48,21 +53,52 @@ def mined(path: Path, writer: Any, items: int = 2) -> list[str | None]:
 
 
 def test_a_refused_answer_is_not_paid_for_again_after_a_break(tmp_path: Path) -> None:
-    first = Writer(WRONG, RIGHT)
+    first = Writer(WRONG)
     with pytest.raises(RuntimeError, match="broken off"):
         mined(tmp_path / "ledger.sqlite", first)
     correction = AGAIN.replace("{problem}", "the answer is not one JSON object")
-    assert first.asked[2].endswith(correction)  # was asked, and never answered
+    assert first.asked[1].endswith(correction)  # was asked, and never answered
 
-    second = Writer(RIGHT)
+    second = Writer(RIGHT, RIGHT)
     assert mined(tmp_path / "ledger.sqlite", second) == [GOOD, GOOD]
-    assert second.asked == [first.asked[2]]
+    assert second.asked[0] == first.asked[1]
+    assert "item 1" in second.asked[1]
     inquiry = Mining(SETTINGS, titled(1), [None], "writer")
     (row,) = rows_of(inquiry, {}, range(1))
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         (tried,) = ledger.tried([row.key], 1)
     assert tried is not None
     assert (tried.state, tried.problem, tried.calls, tried.again) == ("done", None, 2, 1)
+
+
+def test_what_was_never_sent_is_not_counted_as_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="broken off"):
+        mined(tmp_path / "ledger.sqlite", Writer(RIGHT, RIGHT), 9)
+    assert mined(tmp_path / "ledger.sqlite", Writer(*[RIGHT] * 7), 9) == [GOOD] * 9
+    assert "interests: 1 calls that were in flight when a run was broken off are made again" in capsys.readouterr().err
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.select("SELECT sum(again), count(*) FROM answers") == [(1, 9)]
+
+
+def test_answers_are_on_the_disk_while_the_next_question_is_made(tmp_path: Path) -> None:
+    class Slow(Mining):
+        """Whose questions take until all that were asked before are answered, on the disk."""
+
+        late = 0
+
+        def question(self, number: int) -> Question:
+            until = time.monotonic() + 10
+            while len(settled(tmp_path)) < number and time.monotonic() < until:
+                time.sleep(0.01)
+            self.late += len(settled(tmp_path)) < number
+            return super().question(number)
+
+    with chat_server(Script()) as url, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        calls = CallSettings(url=url)
+        with closing(Served(SETTINGS, calls, "interests")) as served:
+            slow = Slow(SETTINGS, titled(3), [None] * 3, served.name)
+            assert all(ask_about(slow, served, Desk(ledger, calls), 3, "Mining"))
+    assert slow.late == 0
 
 
 def test_what_failed_in_an_earlier_run_is_asked_from_the_start(tmp_path: Path) -> None:

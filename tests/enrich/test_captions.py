@@ -9,7 +9,11 @@ from PIL import Image
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import captions
+from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import CAPTIONERS, CaptionSettings, load_captions, write_captions
+from trialigngr.enrich.costs import cost_of
+from trialigngr.enrich.generator import CallSettings
+from trialigngr.enrich.ledger import Ledger, Settled
 from trialigngr.enrich.measured import MeasuredCaptioner
 from trialigngr.foundation.errors import RecipeError
 
@@ -84,6 +88,19 @@ def test_a_kill_costs_nothing_that_was_finished(
     write_captions(middle, catalog, broken)
     assert load_captions(broken) == load_captions(unbroken)
     assert (broken / captions.FILE).read_bytes() == (unbroken / captions.FILE).read_bytes()
+
+
+def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw, tmp_path: Path) -> None:
+    one = make_catalog({"image_path": draw("a.png", "red")}, {"image_path": draw("b.png", "red")}, {"title": "a"})
+    settings, calls = CaptionSettings(generator="openai", model="m", max_tokens=50), CallSettings(price_out=1e6)
+    inquiry, recorded = captions.Captioning(settings, one, "openai:m"), settings.identity("openai", calls)[1]
+    cost = cost_of(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3)
+    assert (cost.items, cost.to_do, cost.tokens_out, cost.money) == (1, 1, 50, 50.0)
+    with Ledger(tmp_path / "ledger.sqlite") as book:
+        (key,) = {row.key for row in rows_of(inquiry, recorded, range(3))}
+        book.claim([key], inquiry.origin, 1)
+        book.settle([Settled(key, "A disc.", None, False, 1, 300, 9)])
+    assert cost_of(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3).to_do == 0
 
 
 def test_an_unknown_generator(make_catalog: MakeCatalog, tmp_path: Path) -> None:

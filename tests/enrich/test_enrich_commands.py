@@ -129,7 +129,7 @@ def test_the_hours_are_those_of_the_measured_rate(cli: Cli, data: Path, tmp_path
         assert "rate not measured yet" in cli("plan", *run).out
         assert cli("run", *run, "--until", "interests").code == 0
         table = pl.read_parquet(data / "items.parquet")
-        changed = pl.when(pl.col("item_id").is_in(["i3", "i4", "i5"])).then(pl.lit("item 77")).otherwise("title")
+        changed = pl.when(pl.col("item_id").is_in(["i3", "i4", "i5"])).then(pl.col("title") + " x").otherwise("title")
         table.with_columns(changed.alias("title")).write_parquet(data / "items.parquet")
         assert cli("run", *run, "--until", "catalog").code == 0
         with closing(sqlite3.connect(tmp_path / "run" / "ledger.sqlite")) as base, base:

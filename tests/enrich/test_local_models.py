@@ -56,6 +56,17 @@ def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
     assert asked(Local(settings, CallSettings(batch=3)), questions) == asked(Local(settings, ONE_BY_ONE), questions)
 
 
+def test_a_model_that_is_spread_by_a_map_answers_as_on_one_device(chat: str, vision: str) -> None:
+    """The map of a machine without GPUs is one device, the CPU."""
+    questions = [Question(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(3)]
+    seen = [Question(0, ItemText(""), Image.new("RGB", (60, 90), "red"), "see", "describe")]
+    for of, asked_of in ((chat, questions), (vision, seen)):
+        settings = CaptionSettings(model=of, dtype="fp32", device="map", max_tokens=6)
+        alone = settings.model_copy(update={"device": "cpu"})
+        first, second = (asked(Local(one, CallSettings()), asked_of) for one in (settings, alone))
+        assert first == second
+
+
 def test_shipped_sampling_settings_are_not_read(chat: str) -> None:
     how = Local(InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)._how()
     assert not how.do_sample

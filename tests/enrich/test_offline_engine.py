@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +15,14 @@ from PIL import Image
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.chat_protocol import schema_for
-from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
+from trialigngr.enrich.generator import Calls, CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.offline import Offline
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.pipeline.stages import stages
+from trialigngr.recipes.recipe import Recipe
 
 SAID = '{"interests": [{"tag": "tea lover", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}], "lifestyle": "calm"}'  # fmt: skip  # noqa: E501
 
@@ -56,7 +59,14 @@ class LLM:
     made: list[LLM]
 
     def __init__(
-        self, *, model: str, dtype: str, seed: int, limit_mm_per_prompt: dict[str, int], max_model_len: int = 0
+        self,
+        *,
+        model: str,
+        dtype: str,
+        seed: int,
+        limit_mm_per_prompt: dict[str, int],
+        max_model_len: int = 0,
+        tensor_parallel_size: int = 1,
     ) -> None:
         if model == "missing":
             raise OSError("no such model.\nTraceback and more")
@@ -67,9 +77,10 @@ class LLM:
     def chat(
         self, messages: list[list[dict[str, Any]]], *, sampling_params: list[SamplingParams], use_tqdm: bool
     ) -> list[RequestOutput]:
-        if any("too long" in str(one) for one in messages):
-            raise ValueError("The prompt is longer than the model's context.")
         assert len(sampling_params) == len(messages)
+        # Nothing is answered before all are taken: at the first that is not, those before it are let go.
+        if any("too long" in str(one) for one in messages):
+            raise ValueError("The prompt is longer than the model's context.\nSee its settings.")
         self.asked.append((messages, sampling_params))
         return [RequestOutput((1, 2, 3), [Completion(f" {SAID}\n", (1, 2))]) for _ in messages]
 
@@ -106,6 +117,44 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
     assert (facts["generator"], facts["tokens_in"], facts["tokens_out"]) == ("vllm:qwen", 15, 10)
 
 
+def test_a_question_that_is_too_long_fails_alone(
+    engine: type[LLM], make_catalog: Callable[..., Catalog], tmp_path: Path
+) -> None:
+    catalog = make_catalog(*({"title": "too long" if n == 3 else f"item {n}"} for n in range(6)))
+    settings = InterestSettings(generator="vllm", model="qwen", drop_low=False)
+    for _ in range(2):  # once is enough: it would fail again
+        facts = write_interests(settings, catalog, [None] * 6, tmp_path, [], CallSettings(), tmp_path / "ledger.sqlite")
+        assert facts["failed_answers"] == {"vLLM refused the item: The prompt is longer than the model's context": 1}
+    assert [bool(one.tags) for one in load_interests(tmp_path)] == [True, True, True, False, True, True]
+    assert [[len(messages) for messages, _ in made.asked] for made in engine.made] == [[3, 2], []]
+
+
+def test_an_engine_that_refuses_all_is_not_taken_for_items_that_cannot_be_asked(
+    make_catalog: Callable[..., Catalog], tmp_path: Path
+) -> None:
+    catalog = make_catalog(*({"title": f"too long {n}"} for n in range(9)))
+    settings, ledger = InterestSettings(generator="vllm", model="qwen"), tmp_path / "ledger.sqlite"
+    with pytest.raises(GeneratorError, match="The last 4 items all failed, at last by: vLLM refused the item"):
+        write_interests(settings, catalog, [None] * 9, tmp_path, [], CallSettings(give_up_after=4), ledger)
+
+
+def test_arguments_that_may_change_answers_count_among_what_these_depend_on() -> None:
+    """For the ledger's keys, and for whether a stage that stands is what is wanted."""
+
+    def of(generator: str, **engine: str | int) -> tuple[dict[str, Any], str]:
+        calls = Calls(interests=CallSettings(engine=engine))
+        recipe = Recipe(interests=InterestSettings(generator=generator, model="m"), calls=calls)
+        line = {stage.name: stage.fingerprint for stage in stages(recipe, None, Path("none"), 0)}
+        return recipe.interests.identity(generator, recipe.calls.interests)[1], line["interests"]
+
+    plain, short = of("vllm"), of("vllm", tensor_parallel_size=2, max_model_len=512)
+    assert "engine" not in plain[0]
+    assert of("vllm", tensor_parallel_size=2) == plain
+    assert short[0] == plain[0] | {"engine": {"max_model_len": 512}}
+    assert short[1] != plain[1]
+    assert of("openai", max_model_len=512) == of("openai")
+
+
 @pytest.mark.parametrize(
     "name", ["hf_token", "hftoken", "HF_TOKEN", "apikey", "api_key", "api-key", "accesstoken", "dbpassword", "mysecret"]
 )
@@ -135,8 +184,6 @@ def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         Offline(InterestSettings(model="missing"), CallSettings())
     with pytest.raises(GeneratorError, match="needs a hub name"):
         Offline(InterestSettings(), CallSettings())
-    with pytest.raises(GeneratorError, match="longer than the model's context"):
-        list(Offline(InterestSettings(model="m"), CallSettings()).answers([Question(0, ItemText(""), text="too long")]))
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(GeneratorError, match=r"pip install 'trialigngr\[vllm\]'"):
         Offline(InterestSettings(model="m"), CallSettings())

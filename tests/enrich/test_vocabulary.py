@@ -62,6 +62,16 @@ def words(schema: dict[str, Any]) -> Iterator[str]:
             yield "{" + ", ".join(f'"{name}": {one}' for name, one in zip(parts, some, strict=True)) + "}"
 
 
+def test_a_map_is_for_the_language_model_alone(make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(vocabulary, "_miner", lambda device: found.append(device) or Alphabet())
+    monkeypatch.setattr(Alphabet, "asked", [], raising=False)
+    spread = SETTINGS.model_copy(update={"generator": "transformers", "device": "map"})
+    for settings in (spread, SETTINGS.model_copy(update={"device": "cpu"})):
+        Mining(settings, make_catalog({"title": "a"}), [None], "m").question(0)
+    assert found == ["auto", "cpu"]
+
+
 def test_whatever_the_schema_allows_can_be_used() -> None:
     form = schema_for("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
     assert form is not None

@@ -7,17 +7,19 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator as Drawn
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import chain, islice, repeat
+from itertools import chain, islice, repeat, takewhile
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from struct import iter_unpack
 from typing import Any, NamedTuple, Protocol
 
 from trialigngr.enrich.answers import AnswerError
-from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question
+from trialigngr.enrich.generator import LEDGER, Answer, CallSettings, Generator, GeneratorError, Question, batches
 from trialigngr.enrich.ledger import AT_ONCE, Kept, Ledger, Origin, Settled, Spent
 from trialigngr.enrich.prompts import AGAIN
 from trialigngr.foundation.console import log, progress
@@ -25,7 +27,9 @@ from trialigngr.foundation.errors import PictureError
 
 KEY = 16
 CLAIMED = 32
-"""Most rows that are claimed by one write."""
+"""Most questions that are made ahead, and most rows that are claimed by one write."""
+SOON = 0.05
+"""Seconds that a question may take before answers that came are looked at."""
 
 
 def keys_of(origin: Origin, settings: Mapping[str, Any]) -> Callable[[tuple[str, ...]], bytes]:
@@ -165,6 +169,9 @@ class _Open:
     correction: str = ""
 
 
+_Making = tuple[_Open, Future[Question]]
+
+
 @dataclass
 class Asking:
     """One asking of a generator about some rows."""
@@ -177,6 +184,7 @@ class Asking:
     _spent: list[Spent] = field(default_factory=list)
     _taken: list[Row] = field(default_factory=list)
     _failed_in_a_row: list[bytes] = field(default_factory=list)
+    _again: int = 0
 
     def all(self, rows: Rows, what: str, before: int = 0) -> None:
         """Return when every row is done or failed, be it by this process or by another on the same ledger;
@@ -185,46 +193,88 @@ class Asking:
         todo = Rows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
         with progress(what, before + len(rows), done=before + len(rows) - len(todo)) as advance:
             while todo or self._repairs:
-                for group in self.generator.answers(self._feed(todo)):
-                    advance(self._take(group))
+                with closing(self._feed(todo)) as questions:
+                    for group in self.generator.answers(questions):
+                        advance(self._take(group))
                 todo, self._taken = Rows(self._taken), []
                 if todo and not self._repairs:
                     todo = self._waited_for(todo)
         # Failures that no answer followed may well be the server's fault: no such refusal is final.
         self.desk.ledger.reopen(self._failed_in_a_row, runs=0)
 
-    def _feed(self, rows: Iterable[Row]) -> Iterator[Question]:
-        size = min(CLAIMED, self.desk.calls.concurrency)
-        rows = iter(rows)
-        while some := list(islice(rows, size)):
-            states, again = self.desk.ledger.claim(
-                [row.key for row in some], self.inquiry.origin, self.desk.calls.retry_runs
-            )
-            if again:
-                log(
-                    f"{self.inquiry.origin.stage}: {again} calls that were in flight when a run was broken off "
-                    "are made again"
-                )
-            # A refused answer was paid for, though its run broke off: the repair is what comes next.
-            refused = self.desk.ledger.refused([row.key for row in some]) if again else {}
+    def _feed(self, rows: Iterable[Row]) -> Drawn[Question | None, None, None]:
+        """Yield the questions, and None whenever the next one is not made yet.
+
+        They are made beside this thread, a few ahead, as pictures and choices may take long. A row is claimed once its
+        question is there and there is room to ask it: so what was claimed was sent. The ledger stays with this thread.
+        """
+        free, new, repairs = self._free(rows), deque[_Making](), deque[_Making]()
+        beside = ThreadPoolExecutor(1)
+        try:
+            while True:
+                for queue, source in ((repairs, self._repaired()), (new, free)):
+                    for one in islice(source, min(CLAIMED, self.generator.size) - len(queue)):
+                        queue.append((one, beside.submit(self.inquiry.question, one.row.number)))
+                queue = repairs or new
+                if not queue:
+                    return
+                if wait([queue[0][1]], SOON).not_done:
+                    yield None
+                    continue
+                room = self.generator.size - len(self._open) % self.generator.size
+                ready = list(islice(takewhile(lambda making: making[1].done(), queue), room))
+                for _ in ready:
+                    queue.popleft()
+                for making in ready if queue is repairs else self._claimed(ready):
+                    yield from self._opened(*making)
+        finally:
+            beside.shutdown(cancel_futures=True)
+            self._tell(0)
+
+    def _free(self, rows: Iterable[Row]) -> Iterator[_Open]:
+        """Yield the rows to ask about, as far as nobody else is asking now."""
+        for some in batches(rows, CLAIMED):
+            states = self.desk.ledger.states([row.key for row in some], self.desk.calls.retry_runs)
             for row, state in zip(some, states, strict=True):
                 if state == "granted":
-                    yield from self._opened(_Open(row, refused.get(row.key, "")))
+                    yield _Open(row)
                 elif state == "taken":
                     self._taken.append(row)
-            yield from self._repaired()
-        yield from self._repaired()
 
-    def _repaired(self) -> Iterator[Question]:
+    def _repaired(self) -> Iterator[_Open]:
         while self._repairs:
-            yield from self._opened(self._repairs.popleft())
+            yield self._repairs.popleft()
 
-    def _opened(self, one: _Open) -> Iterator[Question]:
-        """Yield the question of a row, unless its picture cannot be used: that is how it ends."""
+    def _claimed(self, ready: Sequence[_Making]) -> list[_Making]:
+        """Claim rows whose questions are made; return those that this process shall ask."""
+        keys = [one.row.key for one, _ in ready]
+        states, again = self.desk.ledger.claim(keys, self.inquiry.origin, self.desk.calls.retry_runs)
+        self._tell(again)
+        # A refused answer was paid for, though its run broke off: the repair is what comes next.
+        refused = self.desk.ledger.refused(keys) if again else {}
+        for (one, _), state in zip(ready, states, strict=True):
+            one.correction = refused.get(one.row.key, "")
+            if state == "taken":
+                self._taken.append(one.row)
+        return [making for making, state in zip(ready, states, strict=True) if state == "granted"]
+
+    def _tell(self, again: int) -> None:
+        """Count calls that are made again, and log them once a claim held none."""
+        self._again += again
+        if self._again and not again:
+            log(
+                f"{self.inquiry.origin.stage}: {self._again} calls that were in flight when a run was broken off "
+                "are made again"
+            )
+            self._again = 0
+
+    def _opened(self, one: _Open, made: Future[Question]) -> Iterator[Question | None]:
+        """Yield the question of a row; None when its picture cannot be used: that is how it ends."""
         try:
-            question = self.inquiry.question(one.row.number)
+            question = made.result()
         except PictureError as error:
             self.desk.ledger.settle([Settled(one.row.key, None, error.reason, True, 0, 0, 0)])
+            yield None
             return
         self._open[one.row.number] = one
         correction = "\n\n" + AGAIN.replace("{problem}", one.correction) if one.correction else ""

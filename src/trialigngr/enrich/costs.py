@@ -21,9 +21,9 @@ SAMPLE = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left to do of one stage. ``measured`` says whether tokens are means of finished calls; if not, the
-    written ones are the most there can be. ``money`` is None where calls are paid for and no price is known, ``hours``
-    before anything was measured."""
+    """What is left to do of one stage; items with one question (about one picture, say) are one. ``measured`` says
+    whether tokens are means of finished calls; if not, the written ones are the most there can be. ``money`` is None
+    where calls are paid for and no price is known, ``hours`` before anything was measured."""
 
     stage: str
     generator: str
@@ -60,13 +60,13 @@ def cost_of(
     total: int,
 ) -> Cost:
     """Return what is left to do of a stage over ``total`` items. Nothing is claimed, and no server is asked."""
-    rows = list(rows_of(inquiry, recorded, range(total)))
+    rows = {row.key: row.number for row in rows_of(inquiry, recorded, range(total))}
     to_do, taken, rate = len(rows), None, None
     if ledger.exists():
         with Ledger(ledger) as book:
-            to_do = sum(state in ("granted", "taken") for state in book.states((r.key for r in rows), calls.retry_runs))
+            to_do = sum(state in ("granted", "taken") for state in book.states(rows, calls.retry_runs))
             taken, rate = _taken(book, inquiry.origin), _rate(book, inquiry.origin)
-    tokens_in, tokens_out = taken or _guessed(inquiry, settings, [row.number for row in rows])
+    tokens_in, tokens_out = taken or _guessed(inquiry, settings, [*rows.values()])
     read, written = round(tokens_in * to_do), round(tokens_out * to_do)
     priced = calls.price_in or calls.price_out or not calls.paid
     money = (read * calls.price_in + written * calls.price_out) / 1e6 if priced else None

@@ -24,6 +24,15 @@ LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
 
+PLACING = {
+    "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "distributed_executor_backend", "download_dir",
+    "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
+    "max_num_batched_tokens", "max_num_seqs", "pipeline_parallel_size", "swap_space", "tensor_parallel_size",
+}  # fmt: skip
+"""Arguments of vLLM's engine that say where and how fast it works: like the size of a batch, they round otherwise at
+most."""
+
+
 class GeneratorError(TriAlignError):
     """A generator that cannot work: no key, no server, no such model."""
 
@@ -50,15 +59,18 @@ class GeneratorSettings(Settings):
     device: str = "auto"
     """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
 
-    def identity(self, generator: str) -> tuple[str, dict[str, Any]]:
+    def identity(self, generator: str, calls: CallSettings) -> tuple[str, dict[str, Any]]:
         """Return the name of a language model behind a generator, and all settings that its answers depend on."""
         told = {"model", "temperature", "max_tokens", "seed", "long_side", "script"}
         own = {"dtype"} if generator != "openai" else set()
-        return LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own)
+        # Named only where there are any, so that answers without them keep their keys.
+        engine = {"engine": calls.telling} if generator == "vllm" and calls.telling else {}
+        return LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own) | engine
 
 
 class CallSettings(Settings):
-    """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
+    """How a generator is called. Nothing here changes an answer, but for arguments of vLLM's `engine`, so nothing made
+    is made again when it changes."""
 
     url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins; without a key, user or password."""
@@ -81,7 +93,8 @@ class CallSettings(Settings):
     batch: int = Field(default=8, ge=1)
     """transformers and smollm2: questions that are answered together."""
     engine: dict[str, str | bool | int | float] = Field(default_factory=dict)
-    """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len."""
+    """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len. Where one changes that says
+    more than where and how fast it works (quantization, max_model_len), the stage is made and all is asked again."""
     price_in: float = Field(default=0.0, ge=0)
     """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
     price_out: float = Field(default=0.0, ge=0)
@@ -124,6 +137,11 @@ class CallSettings(Settings):
                 "the environment variable that vLLM reads (HF_TOKEN)."
             )
         return value
+
+    @property
+    def telling(self) -> dict[str, str | bool | int | float]:
+        """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
+        return {name: value for name, value in self.engine.items() if name not in PLACING}
 
     @property
     def paid(self) -> bool:
@@ -205,8 +223,16 @@ class Generator(Protocol):
         """All that an answer depends on beside the question."""
         ...
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken."""
+    @property
+    def size(self) -> int:
+        """How many questions are out together, at most; with several workers, at each."""
+        ...
+
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken.
+
+        None among the questions says that the next one is still being made.
+        """
         ...
 
     def close(self) -> None:
@@ -223,7 +249,7 @@ class Batches:
     size: int
     work: Callable[[list[Question]], list[str]]
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield one group a batch."""
         for batch in batches(questions, self.size):
             texts = self.work(batch)
@@ -233,8 +259,8 @@ class Batches:
         """Let go of nothing."""
 
 
-def batches(all_of_them: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield questions, or whatever, ``size`` at a time; the next are drawn when they are asked for."""
-    rest = iter(all_of_them)
+def batches(all_of_them: Iterable[T | None], size: int) -> Iterator[list[T]]:
+    """Yield questions, or whatever is not None, ``size`` at a time; the next are drawn when they are asked for."""
+    rest = (one for one in all_of_them if one is not None)
     while batch := list(islice(rest, size)):
         yield batch

@@ -27,8 +27,8 @@ class Local:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
-        self.name, self.settings = settings.identity(generator)
-        self._options, self._size = settings, calls.batch
+        self.name, self.settings = settings.identity(generator, calls)
+        self._options, self.size = settings, calls.batch
         self._inputs: Any = None
         if generator == "smollm2":
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
@@ -53,9 +53,9 @@ class Local:
             pad_token_id=self._tokenizer.pad_token_id, **warm,
         )  # fmt: skip
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield one group a batch; raise `GeneratorError` when a picture is shown to a model that reads text alone."""
-        for batch in batches(questions, self._size):
+        for batch in batches(questions, self.size):
             yield self._answered(batch)
 
     def _answered(self, batch: list[Question]) -> list[Answer]:
@@ -110,7 +110,7 @@ def look_at(settings: GeneratorSettings, pictures: bool) -> None:
     else:
         sees = _reader(settings)[0] is not None
     if pictures and not sees:
-        raise _blind(settings.identity(settings.generator)[0])
+        raise _blind(settings.identity(settings.generator, CallSettings())[0])
 
 
 def _blind(name: str) -> GeneratorError:

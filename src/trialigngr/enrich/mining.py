@@ -58,7 +58,9 @@ class Mining:
     def _vocabulary(self) -> Vocabulary:
         from trialigngr.enrich.vocabulary import Vocabulary
 
-        return Vocabulary(self._item, len(self.catalog), self.settings.choices, self.settings.device)
+        # A map spreads the language model alone; what chooses for it is small.
+        device = "auto" if self.settings.device == "map" else self.settings.device
+        return Vocabulary(self._item, len(self.catalog), self.settings.choices, device)
 
     @property
     def letters(self) -> int:

@@ -18,24 +18,39 @@ class Offline:
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         start = engine(settings)
-        self.name, self.settings = settings.identity("vllm")
-        self._options, self._size = settings, calls.concurrency
+        self.name, self.settings = settings.identity("vllm", calls)
+        self._options, self.size = settings, calls.concurrency
         self._form, self._structured = form, calls.structured
         given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
         try:
             self._engine = start(model=settings.model, **given | calls.engine)
         except (OSError, ValueError, RuntimeError) as error:
-            raise _refusal(f"vLLM cannot start {settings.model!r}", error) from None
+            raise GeneratorError(
+                f"vLLM cannot start {settings.model!r}: {_said(error)}. Arguments of its engine stand in the stage's "
+                "calls, as engine."
+            ) from None
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        """Yield one group a batch; raise `GeneratorError` when the engine takes none of it."""
-        for batch in batches(questions, self._size):
-            messages = [body_for(question, self._options)["messages"] for question in batch]
-            try:
-                ended = self._engine.chat(messages, sampling_params=[*map(self._how, batch)], use_tqdm=False)
-            except ValueError as error:
-                raise _refusal(f"vLLM refused questions to {self._options.model!r}", error) from None
-            yield [_answer(question.number, one) for question, one in zip(batch, ended, strict=True)]
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+        """Yield one group a batch, more where the engine refuses a question of it."""
+        for batch in batches(questions, self.size):
+            yield from self._answered(batch)
+
+    def _answered(self, batch: list[Question]) -> Iterator[list[Answer]]:
+        """Yield the answers to a batch. The engine takes all of it or nothing: a refused one is asked by halves, down
+        to the question that it cannot take."""
+        messages = [body_for(question, self._options)["messages"] for question in batch]
+        try:
+            ended = self._engine.chat(messages, sampling_params=[*map(self._how, batch)], use_tqdm=False)
+        except ValueError as error:
+            if len(batch) == 1:
+                problem = f"vLLM refused the item: {_said(error)[:200]}"
+                yield [Answer(batch[0].number, None, problem, final=True)]
+                return
+            middle = len(batch) // 2
+            yield from self._answered(batch[:middle])
+            yield from self._answered(batch[middle:])
+            return
+        yield [_answer(question.number, one) for question, one in zip(batch, ended, strict=True)]
 
     def _how(self, question: Question) -> Any:
         """Return how a question is answered: held to the schema of its form and its choices."""
@@ -75,6 +90,6 @@ def _answer(number: int, ended: Any) -> Answer:
     )
 
 
-def _refusal(what: str, error: Exception) -> GeneratorError:
-    said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return GeneratorError(f"{what}: {said}. Arguments of its engine stand in the stage's calls, as engine.")
+def _said(error: Exception) -> str:
+    """Return the first line of what the engine says."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
@@ -26,7 +25,8 @@ LONGEST_WAIT = 60.0
 PATIENCE = 1.0
 """Most seconds that a call waits by itself beyond a pause that the server named."""
 SOON = 0.1
-"""Answers that came are taken so many seconds after the last ones, though there are places for more calls."""
+"""Answers that came are taken so many seconds after the last ones, though there are places for more calls; or a little
+later, as whoever makes the questions is waited for."""
 FATAL = {401, 403, 404}
 FINAL = {400, 413, 422}
 PERHAPS_THE_SCHEMA = {400, 422}
@@ -71,8 +71,8 @@ class Served:
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
         if not settings.model:
             raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
-        self.name, self.settings = settings.identity("openai")
-        self._options, self._calls = settings, calls
+        self.name, self.settings = settings.identity("openai", calls)
+        self._options, self._calls, self.size = settings, calls, calls.concurrency
         self._form, self._structured = form, calls.structured
         self._pace = Pace()
         self._client = _client(calls)
@@ -119,19 +119,23 @@ class Served:
                 f"{did_you_mean(model, own)}"
             )
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
         came: SimpleQueue[Answer | Exception] = SimpleQueue()
         flying, taken = 0, time.monotonic()
-        for question in chain(questions, [None]):
+        for question in questions:
             if question is not None:
                 self._send(question, came)
                 flying += 1
-            while flying and (question is None or flying >= self._calls.concurrency or _due(came, taken)):
+            while flying >= self.size or _due(came, taken):
                 group = _all_that_came(came)
                 flying -= len(group)
                 yield group
                 taken = time.monotonic()
+        while flying:
+            group = _all_that_came(came)
+            flying -= len(group)
+            yield group
 
     def _send(self, question: Question, came: SimpleQueue[Answer | Exception]) -> None:
         number, body = question.number, body_for(question, self._options)

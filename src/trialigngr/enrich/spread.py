@@ -24,24 +24,24 @@ def spread(
     if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
         return own if here else Spread(start, own.name, own.settings, own.size, ray)
+    size = calls.concurrency if who.generator in ("openai", "vllm") else calls.batch
     if here:
         # vLLM's engine is a fork, and may hold no lock of an open ledger.
         late = kept and who.generator != "vllm"
-        return OnDemand(start, *who.identity(who.generator)) if late else start()
-    size = calls.concurrency if who.generator == "vllm" else calls.batch
-    return Spread(start, *who.identity(who.generator), size, ray)
+        return OnDemand(start, *who.identity(who.generator, calls), size) if late else start()
+    return Spread(start, *who.identity(who.generator, calls), size, ray)
 
 
 class OnDemand:
     """A generator that is started by its first questions: where all answers are kept, no model is loaded and no server
     is looked for."""
 
-    def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any]) -> None:
-        self.name, self.settings = name, settings
+    def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int) -> None:
+        self.name, self.settings, self.size = name, settings, size
         self._start = start
         self._own: Generator | None = None
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield the answers in groups, in any order."""
         self._own = self._own or self._start()
         return self._own.answers(questions)
@@ -58,12 +58,12 @@ class Spread:
     def __init__(
         self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int, ray: RaySettings
     ) -> None:
-        self.name, self.settings, self._size = name, settings, size
+        self.name, self.settings, self.size = name, settings, size
         self._crew = crew_for(partial(_answering, start), ray)
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
         """Yield the answers to each batch as they come."""
-        for _, group in self._crew.map(batches(questions, self._size)):
+        for _, group in self._crew.map(batches(questions, self.size)):
             yield group
 
     def close(self) -> None:

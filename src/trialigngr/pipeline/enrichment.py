@@ -42,7 +42,7 @@ class Asked:
     def recorded(self) -> dict[str, object]:
         """The settings that its answers depend on."""
         settings = self.inquiry.settings
-        return settings.identity(settings.generator)[1]
+        return settings.identity(settings.generator, self.calls)[1]
 
 
 def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
@@ -67,10 +67,10 @@ def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
         return []
     catalog, found = load_catalog(run / "catalog"), list[Asked]()
     if recipe.captions.generator in MODELS:
-        name, _ = recipe.captions.identity(recipe.captions.generator)
+        name, _ = recipe.captions.identity(recipe.captions.generator, recipe.calls.captions)
         found.append(Asked(Captioning(recipe.captions, catalog, name), recipe.calls.captions))
     if recipe.interests.generator in MODELS:
-        name, _ = recipe.interests.identity(recipe.interests.generator)
+        name, _ = recipe.interests.identity(recipe.interests.generator, recipe.calls.interests)
         captions = _captions(recipe, run, catalog)
         found.append(Asked(Mining(recipe.interests, catalog, captions, name), recipe.calls.interests))
     return found

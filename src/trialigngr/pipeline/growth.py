@@ -115,8 +115,8 @@ def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str
         return prepare_items(recipe.catalog, path, to, calls.fetching(live.out))
 
     line.add_from("catalog", recipe.catalog, {"items": fingerprint}, catalog)
-    line.add_asking("captions", recipe.captions, "catalog", captions)
-    line.add_asking("interests", recipe.interests, "catalog captions", interests)
+    line.add_asking("captions", recipe, "catalog", captions)
+    line.add_asking("interests", recipe, "catalog captions", interests)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)
     parents = line.fingerprints("embeddings") | {"run": run.manifest("sids").fingerprint}
     line.add_from("sids", recipe.sids, parents, lambda to: _append_sids(live, batch, to))

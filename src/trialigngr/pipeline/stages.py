@@ -17,6 +17,7 @@ from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
+from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.models import MODELS
@@ -118,20 +119,14 @@ class Line:
         """Add a stage made from what the fingerprints stand for."""
         self.stages[name] = Stage(name, (own or self.out) / name, settings, parents, build)
 
-    def add_asking(
-        self,
-        name: str,
-        settings: CaptionSettings | InterestSettings,
-        parents: str,
-        build: Build,
-        read: Read | None = None,
-    ) -> None:
-        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change.
+    def add_asking(self, name: str, recipe: Recipe, parents: str, build: Build, read: Read | None = None) -> None:
+        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change, and
+        what changes its answers though it stands in the calls.
 
         ``read`` tells what later stages read of it, where it may be made again.
         """
-        folder = self.out / name
-        marked = with_mark(folder, self.fingerprints(parents) | told(settings))
+        folder, settings = self.out / name, getattr(recipe, name)
+        marked = with_mark(folder, self.fingerprints(parents) | told(settings, getattr(recipe.calls, name)))
         self.stages[name] = Stage(name, folder, settings, marked, build, read)
 
     def fingerprints(self, names: str) -> dict[str, str]:
@@ -139,12 +134,15 @@ class Line:
         return {name: self.stages[name].fingerprint for name in names.split()}
 
 
-def told(settings: CaptionSettings | InterestSettings) -> dict[str, str]:
-    """Return the hashes of what a language model is told by a stage; none where no language model is asked."""
+def told(settings: CaptionSettings | InterestSettings, calls: CallSettings) -> dict[str, str]:
+    """Return the hashes of what a language model is told by a stage, and of its engine's arguments that count; none
+    where no language model is asked."""
     if settings.generator not in MODELS:
         return {}
     choosing = isinstance(settings, InterestSettings) and settings.choose_from != "anything"
-    return read_prompt(settings.prompt).told(choosing)
+    _, recorded = settings.identity(settings.generator, calls)
+    engine = {"engine": _hash(sorted(recorded["engine"].items()))} if "engine" in recorded else {}
+    return read_prompt(settings.prompt).told(choosing) | engine
 
 
 def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Workers = ALONE) -> list[Stage]:
@@ -188,8 +186,8 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
         settings, captions = recipe.interests, parts.captions
         return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
-    line.add_asking("captions", recipe.captions, "catalog", caption, lambda to: _hash(load_captions(to)))
-    line.add_asking("interests", recipe.interests, "catalog captions", mine, lambda to: _hash(load_interests(to)))
+    line.add_asking("captions", recipe, "catalog", caption, lambda to: _hash(load_captions(to)))
+    line.add_asking("interests", recipe, "catalog captions", mine, lambda to: _hash(load_interests(to)))
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
 
 
