@@ -206,7 +206,7 @@ class Asking:
         """Yield the questions, and None whenever the next one is not made yet.
 
         They are made beside this thread, a few ahead, as pictures and choices may take long. A row is claimed once its
-        question is there and there is room to ask it: so what was claimed was sent. The ledger stays with this thread.
+        question is there and there is room to ask it, and is sent at once. The ledger stays with this thread.
         """
         free, new, repairs = self._free(rows), deque[_Making](), deque[_Making]()
         beside = ThreadPoolExecutor(1)

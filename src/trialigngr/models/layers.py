@@ -1,4 +1,4 @@
-"""The layers of any causal language model, and those of their parts that are compiled."""
+"""The layers of any causal language model: which of their parts are compiled, and which attention decodes."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def compile_layers(model: Any, whole: bool = False, backend: str | Callable[...,
         tokenwise = [part for part in layer.children() if "attention" not in type(part).__name__.lower()]
         for part in [layer] if whole else tokenwise:
             part.compile(dynamic=True, backend=backend)
+
+
+def usual_attention(model: Any) -> str:
+    """Return the name of the attention that decodes: torch's fused one, where a model takes it (Gemma 2 does not)."""
+    return "sdpa" if model._supports_sdpa else "eager"

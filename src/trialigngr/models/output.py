@@ -24,8 +24,3 @@ def bent(model: Any, logits: Tensor) -> Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):
         logits = cap * torch.tanh(logits / cap)
     return logits
-
-
-def usual_attention(model: Any) -> str:
-    """Return the name of the attention that decodes: torch's fused one, unless the model's scores are capped."""
-    return "sdpa" if model._supports_sdpa else "eager"

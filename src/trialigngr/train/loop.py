@@ -21,8 +21,7 @@ from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.models.fitness import refuse_narrow, refuse_unfit
-from trialigngr.models.layers import compile_layers
-from trialigngr.models.output import usual_attention
+from trialigngr.models.layers import compile_layers, usual_attention
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, epoch_steps
 from trialigngr.tasks.packing import Pass, Sheet, passes
