@@ -153,14 +153,12 @@ def test_a_continued_history_is_its_own_target(world: World):
     # A SID is never cut, its end included: where not one finds room, that is said.
     uneven = ItemViews({**ids, View.SID: [*ids[View.SID][:-1], [700, 800]]}, usual.views.separator)
     paid = len(examples.header) + 2 * (3 + len(world.chat.close))
-    for length in (paid - 1, paid):
-        tight = settings.model_copy(update={"max_length": length})
-        cut = TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tight)
-        if length == paid:
-            assert cut._shown(0) == [700, 800, 900, *world.chat.close]
-        else:
-            with pytest.raises(RecipeError, match="leaves no room"):
-                _ = cut.budget
+    tight = settings.model_copy(update={"max_length": paid})
+    cut = TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tight)
+    assert cut._shown(0) == [700, 800, 900, *world.chat.close]
+    tighter = settings.model_copy(update={"max_length": paid - 1})
+    with pytest.raises(RecipeError, match="leaves no room"):
+        TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tighter)
     # Only SIDs behind SIDs can be read on.
     other = TaskExamples(TASKS["titles_to_sid"], views, world.histories, world.chat, settings)
     assert other.tail == world.chat.tail
@@ -210,14 +208,14 @@ def test_a_text_longer_than_the_room_is_cut(world: World, name: str):
 def test_no_room_for_an_item_is_a_sentence(world: World):
     world.examples("sids_to_sid", room=3)
     with pytest.raises(RecipeError, match=r"prompt\.max_length = \d+ leaves no room for an item in sids_to_sid"):
-        len(world.examples("sids_to_sid", room=2))
+        world.examples("sids_to_sid", room=2)
 
 
 @pytest.mark.parametrize("name", ["sid_to_title", "sids_to_title", "titles_to_title", "visual_to_title"])
 def test_a_target_longer_than_the_maximum_length_is_a_sentence(world: World, name: str):
     assert max(len(ids or []) for ids in world.examples(name, title_tokens=99).views.ids[View.TITLE]) > 40
     with pytest.raises(RecipeError, match=rf"prompt\.max_length = 40 leaves no room for an item in {name}: .*Give at"):
-        world.examples(name, title_tokens=99, max_length=40).batch(0, 0, 1)
+        world.examples(name, title_tokens=99, max_length=40)
 
 
 def test_one_item_of_history_and_no_overlap(world: World):

@@ -58,7 +58,7 @@ class _Group:
 
 
 class TaskExamples:
-    """The examples of one task over a data set."""
+    """The examples of one task over a data set; `RecipeError` where a prompt is too short for one item."""
 
     def __init__(
         self, task: Task, views: ItemViews, histories: Histories, chat: Chat, settings: PromptSettings
@@ -69,16 +69,14 @@ class TaskExamples:
         self.end = chat.close if not self.continued or views.lengths(task.target) > 1 else []
         header = chat.header(task.system, task.instruction)
         self.header = [*header, *chat.tail] if self.continued else header
+        self.budget = self._budget()
+        """Tokens left for the items of a prompt when header, tail and the longest target are paid for."""
 
     def __len__(self) -> int:
         return int(self._counts.sum())
 
-    @cached_property
-    def budget(self) -> int:
-        """Tokens left for the items of a prompt when header, tail and the longest target are paid for.
-
-        Raises `RecipeError` when not one item finds room (text can be cut, a SID cannot).
-        """
+    def _budget(self) -> int:
+        """Return what `budget` is; raise `RecipeError` when not one item finds room: text can be cut, a SID cannot."""
         paid = len(self.header) + len(self.tail) + self._longest(self.task.target) + len(self.end)
         least = (self._longest(View.SID) if self.task.source is View.SID else 1) + len(self._separator)
         if paid + least > self.settings.max_length:

@@ -1,0 +1,62 @@
+"""``torchrun … trialigngr run``: two processes make the run that one makes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import Done
+from tests.models.test_backbone import pretrained
+from tests.pipeline.test_pretrained_run import words
+
+CHANGES: dict[str, Any] = {
+    "model__lora": {"rank": 2},
+    "model__weights": "bf16",
+    "model__dropout": 0.0,
+    "train__precision": "fp32",
+    "train__max_steps": 6,
+}
+"""LoRA beside frozen bf16 weights; without dropout, of which no two processes draw the same."""
+
+
+def torchrun(*given: str | Path) -> str:
+    """Run ``trialigngr`` in two processes, as the README says, and return what they said."""
+    command = Path(sys.executable).with_name("trialigngr")
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    done = subprocess.run([*start, command, *given], stderr=subprocess.PIPE, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_with_shares_make_the_run_of_one(tmp_path: Path, copied_run: Path, cli: Callable[..., Done]):
+    pytest.importorskip("peft")
+    pretrained(tmp_path / "qwen", "qwen", tied=True, spare=0)
+    changed = words(tmp_path / "qwen", **CHANGES)
+    both = Path(shutil.copytree(copied_run, tmp_path / "both"))
+    said = torchrun("run", "trialigngr-demo", "--out", both, *changed, "--set", "train.shard=true")
+    assert said.count("model: done") == 1
+    assert cli("run", "trialigngr-demo", "--out", copied_run, *changed).code == 0
+    assert losses(both) == pytest.approx(losses(copied_run), rel=1e-4)
+    ours, theirs = (load_file(out / "model" / "model.safetensors") for out in (copied_run, both))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        # AdamW turns the roundings of a gradient near zero into whole steps, so here and there a weight is another.
+        assert (theirs[name] - value).norm() <= 2e-3 * value.norm()
+    facts = [json.loads((out / "model" / "manifest.json").read_text())["facts"] for out in (copied_run, both)]
+    assert facts[0]["trained"] == facts[1]["trained"]
+    assert (both / "recommendations.parquet").exists()
+
+
+def losses(out: Path) -> list[float]:
+    """Return the losses that a run wrote, task by task."""
+    written = (out / "model" / "metrics.jsonl").read_text().splitlines()
+    return [loss for line in written for loss in json.loads(line)["loss"].values()]
