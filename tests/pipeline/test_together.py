@@ -18,7 +18,7 @@ from tests.models.test_backbone import pretrained
 from tests.pipeline.test_pretrained_run import words
 
 CHANGES: dict[str, Any] = {
-    "model__lora": {"rank": 2},
+    "model__lora": {"rank": 2, "dropout": 0.0},
     "model__weights": "bf16",
     "model__dropout": 0.0,
     "train__precision": "fp32",
@@ -45,12 +45,12 @@ def test_two_processes_with_shares_make_the_run_of_one(tmp_path: Path, copied_ru
     said = torchrun("run", "trialigngr-demo", "--out", both, *changed, "--set", "train.shard=true")
     assert said.count("model: done") == 1
     assert cli("run", "trialigngr-demo", "--out", copied_run, *changed).code == 0
-    assert losses(both) == pytest.approx(losses(copied_run), rel=1e-4)
+    assert losses(both) == pytest.approx(losses(copied_run), rel=2e-3)
     ours, theirs = (load_file(out / "model" / "model.safetensors") for out in (copied_run, both))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        # AdamW turns the roundings of a gradient near zero into whole steps, so here and there a weight is another.
-        assert (theirs[name] - value).norm() <= 2e-3 * value.norm()
+        # bf16 tells numbers apart by 1/256 of their size.
+        assert (theirs[name] - value).norm() <= 5e-3 * value.norm()
     facts = [json.loads((out / "model" / "manifest.json").read_text())["facts"] for out in (copied_run, both)]
     assert facts[0]["trained"] == facts[1]["trained"]
     assert (both / "recommendations.parquet").exists()

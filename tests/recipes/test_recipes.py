@@ -14,15 +14,19 @@ from hypothesis import strategies as st
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.recipes.recipe import Recipe, packaged_recipes, read_recipe
-from trialigngr.tasks.task import TASKS
+from trialigngr.tasks.task import TASKS, StageSettings
 
 SIX = ["T1", "T2", "T3", "T4", "T5", "T6"]
 EIGHT = [*SIX, "T7", "T8"]
 WITHOUT_PIXELS = {"captions.generator": "none", "interests.use_captions": False, "embeddings.use_captions": False}
+ITEMS_FIRST = StageSettings(
+    until=0.35, weights={"title_to_sid": 1.0, "sid_to_title": 1.0, "visual_to_sid": 2.0, "visual_to_title": 1.0}
+)
 # What each ablation trains, and what it says of the other stages (the paper's Tables 3, 4 and 5).
 ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.generator": "lexicon"}),
     "collaborative": (EIGHT, {"embeddings.collaborative_weight": 0.7, "embeddings.use_pixels": True}),
+    "items-first": (EIGHT, {"tasks.stages": (ITEMS_FIRST,)}),
     "no-mdim": (EIGHT, {"interests.generator": "none", "embeddings.use_interests": False}),
     "no-translation": (EIGHT[2:], {}),
     "no-visual-tasks": (SIX, {"captions.generator": "measured", "embeddings.use_pixels": True}),
