@@ -39,7 +39,7 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/trialigngr evaluate runs/demo runs/demo-t3-text
 
 test: $(VENV)/.ready
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # What real servers need lies beside .venv, so that no other test leans on it.
 $(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import multiprocessing
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# Set before anything imports the libraries that read them.
+# Set before anything imports the libraries that read them. Models here are tiny, and tests run on every core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -137,11 +139,16 @@ def tiny(**changes: Any) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a finished tiny run. Tests that write to it work on a copy."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    done = trialigngr("run", "trialigngr-demo", "--out", folder, *tiny())
-    assert done.code == 0, done.err
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a finished tiny run, one for all processes that run tests. Tests that write to it work on a copy."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "runs" / "tiny"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "report.html").exists():
+            done = trialigngr("run", "trialigngr-demo", "--out", folder, *tiny())
+            assert done.code == 0, done.err
     return folder
 
 

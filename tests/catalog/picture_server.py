@@ -15,6 +15,9 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+BOMB = gzip.compress(bytes(50_000_000))
+"""Made before anybody waits for it."""
+
 
 def drawn(colour: str, size: tuple[int, int] = (40, 30), form: str = "PNG") -> bytes:
     """Return the bytes of a picture of one colour."""
@@ -132,7 +135,7 @@ def picture_server() -> Iterator[PictureServer]:
             self.close_connection = True
 
         def bomb(self, rest: str) -> None:
-            self.send(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
+            self.send(BOMB, Content_Encoding="gzip")
 
         def busy(self, rest: str) -> None:
             if told.asked[self.path] < 3:
