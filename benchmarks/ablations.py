@@ -62,6 +62,10 @@ def measure() -> list[Check]:
         shuffled = (*INPUTS, NEITHER)
         control = {name: _tested(folder / "shuffled", name, VARIANTS[name], SHUFFLED) for name in shuffled}
         young = {name: _tested(folder / "young", name, layers, YOUNGER) for name, layers in YOUNG.items()}
+        untrue = {
+            name: _tested(folder / "young, shuffled", name, YOUNG[name], (*YOUNGER, *SHUFFLED), SEEDS[:1])
+            for name in (WHOLE, "T1 to T6")
+        }
     checks = []
     for name, without in GAINS:
         gain = _gain(true[name], true[without])
@@ -79,7 +83,9 @@ def measure() -> list[Check]:
     for name in INPUTS:
         gain = _gain(control[name], control[NEITHER])
         checks.append(Check(f"shuffled: {name} − {NEITHER}: {_told(gain)}", gain.value, "not above 0", gain.low <= 0))
-    return checks
+    gain = _gain(untrue[WHOLE], untrue["T1 to T6"])
+    words = f"young shop, shuffled: {WHOLE} − T1 to T6, one seed: {_told(gain)}"
+    return [*checks, Check(words, gain.value, "not above 0", gain.low <= 0)]
 
 
 def _alike(name: str) -> tuple[str, ...]:
