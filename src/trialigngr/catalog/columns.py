@@ -7,8 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.catalog.items import COLUMNS
+from trialigngr.catalog.listed import OPENS, read_list
 from trialigngr.foundation.errors import CatalogError
 
+NO_NAMES = r"^\s*\[\s*(?:\[|-?[\d.][-\d.,\s]*\]\s*$)"
+"""How a list of lists, or a list of numbers, looks that was written as text."""
 ISO_FORMAT = "%Y-%m-%d %H:%M:%S%.f%:z"
 
 
@@ -39,45 +42,69 @@ def identifier(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     return pl.when(text != "").then(text).alias(name)
 
 
+def _shown(text: pl.Expr) -> pl.Expr:
+    """Return stripped text for people and tokenizers, which take no NUL: it becomes U+FFFD."""
+    return filled(text.str.replace_all("\0", "\ufffd", literal=True))
+
+
+def _listed(text: pl.Expr) -> pl.Expr:
+    """Return the lists that were written as text; null where text is no list."""
+    may_be = pl.when(text.str.contains(OPENS)).then(text)
+    return may_be.map_elements(read_list, return_dtype=pl.List(pl.String))
+
+
 def text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """Return stripped text, empty and NaN as null; the parts of a list are joined by a space."""
+    """Return stripped text, empty and NaN as null; the parts of a list, be it written as text, are joined by a space."""
     values = pl.col(name)
     if dtype == pl.List(pl.String):
-        return filled(values.list.join(" ", ignore_nulls=True)).alias(name)
+        return _shown(values.list.join(" ", ignore_nulls=True)).alias(name)
     if dtype.is_float():
         values = values.fill_nan(None)
     elif not (dtype == pl.Null or dtype == pl.List(pl.Null) or dtype.is_integer() or _is_text(dtype)):
         raise _refuse(name, dtype, path, "text")
     if dtype == pl.List(pl.Null):
         return pl.lit(None, pl.String).alias(name)
-    return filled(values.cast(pl.String)).alias(name)
+    whole = values.cast(pl.String)
+    if name.startswith("image_"):
+        return filled(whole).alias(name)
+    if _is_text(dtype):
+        whole = pl.coalesce(_listed(whole).list.join(" ", ignore_nulls=True), whole)
+    return _shown(whole).alias(name)
 
 
-def categories(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """Return lists of stripped, non-empty names, or null. Text is cut at ``|``, or at ``>`` where it has no ``|``."""
+def categories(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+    """Return lists of stripped, non-empty names, or null. Text that is a list is read as one; other text is cut at
+    ``|``, or at ``>`` where it has no ``|``."""
     values = pl.col(name)
     if isinstance(dtype, pl.List) and dtype.inner == pl.String:
         parts = values
-    elif dtype.is_float() or dtype == pl.Null or dtype == pl.List(pl.Null):
+    elif dtype == pl.Null or dtype == pl.List(pl.Null) or (dtype.is_float() and _is_all_nan(values, table)):
         return pl.lit(None, pl.List(pl.String)).alias(name)
     elif _is_text(dtype):
         whole = values.cast(pl.String)
-        parts = (
-            pl.when(whole.str.contains("|", literal=True)).then(whole.str.split("|")).otherwise(whole.str.split(">"))
-        )
+        if (misfit := _first_misfit(table, whole, pl.col("given").str.contains(NO_NAMES).not_())) is not None:
+            raise CatalogError(f"{path}: {name} {misfit[:80]!r} is no list of names; keep one list of names an item.")
+        cut = pl.when(whole.str.contains("|", literal=True)).then(whole.str.split("|")).otherwise(whole.str.split(">"))
+        parts = pl.coalesce(_listed(whole), cut)
     else:
         raise _refuse(name, dtype, path, "a list of names, or text separated by | or >,")
-    kept = parts.list.eval(filled(pl.element()).drop_nulls())
+    kept = parts.list.eval(_shown(pl.element()).drop_nulls())
     return pl.when(kept.list.len() > 0).then(kept).alias(name)
 
 
-def standard(name: str, dtype: pl.DataType | None, path: Path) -> pl.Expr:
+def _is_all_nan(values: pl.Expr, table: pl.LazyFrame) -> bool:
+    return bool(table.select(values.fill_nan(None).is_null().all()).collect().item())
+
+
+def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
     """Return the expression for one of the item columns `COLUMNS`; a column that is not there is all null."""
     if dtype is None:
         return pl.lit(None, COLUMNS[name]).alias(name)
     if name == "item_id":
         return identifier(name, dtype, path)
-    return categories(name, dtype, path) if name == "categories" else text(name, dtype, path)
+    if name == "categories":
+        return categories(name, dtype, table, path)
+    return text(name, dtype, path)
 
 
 def _first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> str | None:

@@ -8,9 +8,9 @@ images/                            what image_path points at
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,9 +19,9 @@ import polars as pl
 
 from trialigngr.catalog import columns as column
 from trialigngr.catalog.items import COLUMNS
+from trialigngr.catalog.scanning import SUFFIXES, check_utf8, reading, scan
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
-SUFFIXES = ("parquet", "csv", "jsonl")
 ORDERS = ("timestamp", "position")
 INTERACTION_COLUMNS = ("user_id", "item_id", *ORDERS, "rating")
 
@@ -58,44 +58,8 @@ def _the_file(root: Path, name: str) -> Path:
     if len(found) > 1:
         raise CatalogError(f"{root} holds {' and '.join(path.name for path in found)}; leave one of them.")
     if found[0].suffix != ".parquet":
-        _check_utf8(found[0])
+        check_utf8(found[0])
     return found[0]
-
-
-def scan(path: Path) -> pl.LazyFrame:
-    """Return a table as it stands, lazily. CSV cells stay text, so that the id 007 does not become 7."""
-    if path.suffix == ".parquet":
-        return pl.scan_parquet(path, glob=False)
-    if path.suffix == ".csv":
-        return pl.scan_csv(path, infer_schema=False, glob=False)
-    return pl.scan_ndjson(path, infer_schema_length=None)
-
-
-def _check_utf8(path: Path) -> None:
-    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
-    with path.open("rb") as file:
-        while True:
-            block = file.read(1 << 20)
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                line += error.object[: error.start].count(b"\n")
-                raise CatalogError(
-                    f"{path} is not UTF-8 (line {line}); convert it, for example with iconv -f latin1 -t utf-8."
-                ) from None
-            if not block:
-                return
-            line += block.count(b"\n")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what polars says about an unreadable file into a `CatalogError` that names the file."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: {reason}.") from None
 
 
 def _names(path: Path) -> list[str]:
@@ -127,8 +91,17 @@ def require(path: Path, table: pl.LazyFrame, *names: str) -> None:
     theirs = next(iter(get_close_matches(names[0], there, n=1)), "THEIR_NAME")
     raise CatalogError(
         f"{path} has no column {wanted}; it has {', '.join(there)}.{did_you_mean(names[0], there)} "
-        f"Map it with --set catalog.columns.{theirs}={names[0]}."
+        f"{_mapping(theirs, names[0])}"
     )
+
+
+def _mapping(theirs: str, ours: str) -> str:
+    """Return the sentence that says how a column is mapped, in a form that a shell and ``--set`` take."""
+    if re.fullmatch(r"[\w-]+", theirs):
+        return f"Map it with --set catalog.columns.{theirs}={ours}."
+    if theirs.isprintable() and not set(theirs) & set("\"=\\"):
+        return "Map it with --set " + shlex.quote(f'catalog.columns."{theirs}"={ours}') + "."
+    return f"Rename the column {theirs!r} to {ours} in the file."
 
 
 def items_file(path: Path) -> Path:
@@ -138,7 +111,7 @@ def items_file(path: Path) -> Path:
     if not path.is_file() or path.suffix[1:] not in SUFFIXES:
         raise CatalogError(f"{path} is neither a folder with an items file nor a .parquet, .csv or .jsonl file.")
     if path.suffix != ".parquet":
-        _check_utf8(path)
+        check_utf8(path)
     return path
 
 
@@ -150,9 +123,9 @@ def read_items(path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     table = renamed(path, columns)
     require(path, table, "item_id")
     schema = table.collect_schema()
-    known = [column.standard(name, schema.get(name), path) for name in COLUMNS]
     attributes = [name for name in schema.names() if name not in COLUMNS]
     with reading(path):
+        known = [column.standard(name, schema.get(name), table, path) for name in COLUMNS]
         return table.select(*known, *attributes).collect()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.folder import ORDERS, DataFolder, reading, scan_interactions
+from trialigngr.catalog.folder import ORDERS, DataFolder, scan_interactions
+from trialigngr.catalog.scanning import reading
 from trialigngr.foundation.errors import CatalogError
 
 Codes = npt.NDArray[np.uint32]

@@ -1,0 +1,157 @@
+"""A table file, lazily and as it stands: every record is a row, or an error names the line."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.separated import BrokenTable, Form, examine, read_mixed, repeated
+from trialigngr.foundation.strict_json import mend_escapes, parse_json
+
+SUFFIXES = ("parquet", "csv", "jsonl")
+BATCH = 100_000
+MAGIC = {
+    b"PAR1": "Parquet; let its name end in .parquet",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"PK\x03\x04": "a ZIP archive or a workbook; save the table as CSV or Parquet",
+    b"ARROW1": "Arrow; save the table as Parquet",
+}
+"""How files begin that are no text → what they are."""
+SETTLED = 2_000_000_000
+"""Nanoseconds without change after which what was seen of a file is remembered: its time tells of the next change."""
+
+
+def scan(path: Path) -> pl.LazyFrame:
+    """Return a table lazily. CSV cells stay text, so that the id 007 does not become 7.
+
+    Raises `CatalogError` for a file that is something else than its name says, for a column that is there twice, and,
+    with the line, for one that is not of the form.
+    """
+    check_kind(path)
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path, glob=False)
+    return _scan_csv(path) if path.suffix == ".csv" else _scan_jsonl(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what polars says about an unreadable file into a `CatalogError` that names the file."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: {reason}.") from None
+
+
+def check_kind(path: Path) -> None:
+    """Raise `CatalogError` for a file that begins like another kind of file than its name says."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
+    if path.suffix == ".parquet":
+        if start[:4] != b"PAR1":
+            told = f"it is {kind}" if kind else "it does not begin as one; if it is text, let its name end in .csv or .jsonl"
+            raise CatalogError(f"{path} cannot be read as parquet: {told}.")
+    elif kind:
+        raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: it is {kind}.")
+
+
+def check_utf8(path: Path) -> None:
+    """Raise `CatalogError` with the first line that is not UTF-8."""
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    with path.open("rb") as file:
+        while True:
+            block = file.read(1 << 20)
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                line += error.object[: error.start].count(b"\n")
+                raise CatalogError(
+                    f"{path} is not UTF-8 (line {line}); convert it, for example with iconv -f latin1 -t utf-8."
+                ) from None
+            if not block:
+                return
+            line += block.count(b"\n")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file; of one that was changed just now it is never the same."""
+    state = path.stat()
+    age = time.time_ns() - state.st_mtime_ns
+    return (state.st_size, state.st_mtime_ns, state.st_ino, 0 if age > SETTLED else time.monotonic_ns())
+
+
+def _scan_csv(path: Path) -> pl.LazyFrame:
+    form = _form_of(path, _state(path))
+    if not any(form.names):
+        raise CatalogError(f"{path} cannot be read as csv: it is empty.")
+    _refuse_repeated(path, form.names)
+    if form.quotes == "mixed":
+        return _read_mixed(path, form).lazy()
+    quote = '"' if form.quotes == "doubled" else None
+    table = pl.scan_csv(path, separator=form.separator, infer_schema=False, glob=False, quote_char=quote)
+    return table.filter(pl.any_horizontal(pl.all().is_not_null())) if form.blank_lines else table
+
+
+@lru_cache(maxsize=4)
+def _form_of(path: Path, state: tuple[int, ...]) -> Form:
+    with path.open("rb") as file:
+        try:
+            return examine(file)
+        except BrokenTable as error:
+            raise CatalogError(f"{path} cannot be read as csv, line {error.line}: {error.why}.") from None
+
+
+def _refuse_repeated(path: Path, names: list[str]) -> None:
+    if twice := repeated(names):
+        raise CatalogError(f"{path} has {names.count(twice[0])} columns {twice[0]!r}; leave one, or rename the others.")
+
+
+def _read_mixed(path: Path, form: Form) -> pl.DataFrame:
+    schema = dict.fromkeys(form.names, pl.String())
+    parts = [pl.DataFrame(schema=schema)]
+    with path.open("rb") as file:
+        rows = read_mixed(file, form)
+        while batch := list(islice(rows, BATCH)):
+            parts.append(pl.DataFrame(batch, schema=schema, orient="row"))
+    empty = pl.all().replace("", None)
+    return pl.concat(parts, rechunk=False).with_columns(empty)
+
+
+def _scan_jsonl(path: Path) -> pl.LazyFrame:
+    if not _has_halves(path, _state(path)):
+        return pl.scan_ndjson(path, infer_schema_length=None)
+    whole = mend_escapes(path.read_text(encoding="utf-8-sig"))
+    return pl.scan_ndjson(io.BytesIO(whole.encode("utf-8")), infer_schema_length=None)
+
+
+@lru_cache(maxsize=4)
+def _has_halves(path: Path, state: tuple[int, ...]) -> bool:
+    """Return whether some text of a JSONL file holds half a character. Raises `CatalogError` with a line that is no
+    JSON object, or that has a key twice."""
+    halves = False
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                body = parse_json(line)
+            except (ValueError, RecursionError) as error:
+                why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+                raise CatalogError(f"{path} cannot be read as jsonl, line {number}: {why}.") from None
+            if not isinstance(body, dict):
+                raise CatalogError(
+                    f"{path} cannot be read as jsonl, line {number}: it holds one JSON object a line, "
+                    f"not a {type(body).__name__}."
+                )
+            halves = halves or mend_escapes(line) is not line
+    return halves

@@ -1,0 +1,269 @@
+"""Tables of text with a separator (CSV, TSV): how one is to be read so that every record stays a row.
+
+Readers guess where a quote is out of place, and a wrong guess makes one row of many lines. Here every quote, and the
+number of fields of every record, is checked first; what can be read in two ways is refused with its line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Places = npt.NDArray[np.int64]
+BLOCK = 1 << 22
+LONGEST = 1 << 24
+"""Bytes of one record at most; a quote that is open for longer was never closed."""
+BOM = b"\xef\xbb\xbf"
+QUOTE, NEWLINE, RETURN = b'"\n\r'
+SEPARATORS = ",;\t|"
+TWICE = 'write a quote within a text twice ("") and put the text in quotes, or give the table as Parquet'
+
+
+class BrokenTable(ValueError):
+    """A line that cannot be read, or that could be read in two ways."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(f"line {line}: {why}")
+        self.line, self.why = line, why
+
+
+class _StrayQuote(Exception):
+    """A quote stands where no CSV writer puts one."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is read. ``quotes``: ``doubled`` as the standard has it, ``none`` where each quote is a letter, or
+    ``mixed`` where texts in quotes stand beside quotes that are letters (`read_mixed`)."""
+
+    separator: str
+    names: list[str]
+    records: int
+    quotes: Literal["doubled", "none", "mixed"]
+    blank_lines: bool
+
+
+@dataclass
+class _Count:
+    """What was seen of a table so far."""
+
+    separator: str
+    names: list[str]
+    lines: int = 0
+    records: int = 0
+    quoted: bool = False
+    blank_lines: bool = False
+    folded: list[int] = field(default_factory=list)
+    """The first line of the first record of several lines, while each such record could be several."""
+    unfolded: bool = False
+
+
+def examine(file: BinaryIO, separators: str = SEPARATORS) -> Form:
+    """Return how a table in UTF-8 is read; the separator is the one that its first line has most of.
+
+    Raises `BrokenTable` for a record with too few or too many fields, and for quotes that could be read in two ways.
+    """
+    try:
+        return _examine_doubled(file, separators)
+    except _StrayQuote:
+        return _examine_loose(file, separators)
+
+
+def _head(file: BinaryIO, separators: str) -> tuple[str, list[str]]:
+    """Return separator and names of the first line that is not blank."""
+    file.seek(0)
+    first = next((line for line in file if line.removeprefix(BOM).strip()), b"").removeprefix(BOM)
+    text = first.decode("utf-8").rstrip("\r\n")
+    bare = re.sub(r'"[^"]*"', "", text)
+    separator = max(separators, key=bare.count)
+    return separator, split_line(text, separator, 1)
+
+
+def _examine_doubled(file: BinaryIO, separators: str) -> Form:
+    """Return the form of a table whose quotes all stand where the standard puts them; raise `_StrayQuote` for others."""
+    try:
+        seen = _Count(*_head(file, separators))
+    except BrokenTable:
+        raise _StrayQuote from None
+    for records in _whole_records(file):
+        _count(records, seen)
+    if seen.folded and not seen.unfolded:
+        raise BrokenTable(
+            seen.folded[0],
+            "a quote opens a text that goes on in the next line, though each line is a whole record by itself; " + TWICE,
+        )
+    return Form(seen.separator, seen.names, seen.records - 1, "doubled" if seen.quoted else "none", seen.blank_lines)
+
+
+def _whole_records(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the file in blocks that end where a line ends outside of quotes."""
+    file.seek(0)
+    rest, start = b"", True
+    while block := file.read(BLOCK):
+        block = rest + (block.removeprefix(BOM) if start else block)
+        start = False
+        ends = _outside(block, _places(block, NEWLINE))
+        cut = int(ends[-1]) + 1 if len(ends) else 0
+        if len(block) - cut > LONGEST:
+            raise _StrayQuote
+        if cut:
+            yield block[:cut]
+        rest = block[cut:]
+    if rest:
+        yield rest if rest.endswith(b"\n") else rest + b"\n"
+
+
+def _places(block: bytes, byte: int) -> Places:
+    return np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == byte)
+
+
+def _outside(block: bytes, places: Places, inside: bool = False) -> Places:
+    """Return the places outside (or inside) of quotes: with an even (odd) number of quotes before them."""
+    if b'"' not in block:
+        return places[:0] if inside else places
+    return places[np.searchsorted(_places(block, QUOTE), places) % 2 == int(inside)]
+
+
+def _count(block: bytes, seen: _Count) -> None:
+    """Add a block of whole records to what was seen; raise `_StrayQuote` or `BrokenTable`."""
+    separator, wanted = ord(seen.separator), len(seen.names) - 1
+    if b'"' in block:
+        _check_quotes(block, separator)
+        seen.quoted = True
+    newlines = _places(block, NEWLINE)
+    ends = _outside(block, newlines)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    found = np.diff(np.searchsorted(_outside(block, _places(block, separator)), ends), prepend=0)
+    data = np.frombuffer(block, dtype=np.uint8)
+    blank = (ends == starts) | ((ends == starts + 1) & (data[starts] == RETURN))
+    ragged = np.flatnonzero((found != wanted) & ~blank)
+    if len(ragged):
+        line = seen.lines + int(np.searchsorted(newlines, starts[ragged[0]])) + 1
+        raise BrokenTable(line, f"it has {found[ragged[0]] + 1} fields where the first line has {wanted + 1}")
+    if len(newlines) > len(ends) and not seen.unfolded:
+        _weigh_folds(block, starts, ends, newlines, seen)
+    seen.lines += len(newlines)
+    seen.records += len(ends) - int(blank.sum())
+    seen.blank_lines |= bool(blank.any())
+
+
+def _check_quotes(block: bytes, separator: int) -> None:
+    """Raise `_StrayQuote` unless quotes open behind, and close before, a separator or the end of a line."""
+    data = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
+    quotes = np.flatnonzero(data == QUOTE)
+    if len(quotes) % 2:
+        raise _StrayQuote
+    before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
+    if not np.isin(before, (separator, NEWLINE, QUOTE)).all():
+        raise _StrayQuote
+    if not np.isin(after, (separator, NEWLINE, RETURN, QUOTE)).all():
+        raise _StrayQuote
+
+
+def _weigh_folds(block: bytes, starts: Places, ends: Places, newlines: Places, seen: _Count) -> None:
+    """Note whether records of several lines are ones: at least one has a line that could be no record by itself."""
+    separator, wanted = seen.separator.encode(), len(seen.names) - 1
+    for place in np.unique(np.searchsorted(ends, _outside(block, newlines, inside=True))):
+        lines = block[starts[place] : ends[place]].split(b"\n")
+        if any(line.count(separator) != wanted for line in lines):
+            seen.unfolded = True
+            return
+        if not seen.folded:
+            seen.folded.append(seen.lines + int(np.searchsorted(newlines, starts[place])) + 1)
+
+
+def _examine_loose(file: BinaryIO, separators: str) -> Form:
+    """Return the form of a table with quotes that are letters. No record of it may have several lines: which quote
+    would open one cannot be known."""
+    separator, names = _head(file, separators)
+    records, quoted, blank_lines = 0, False, False
+    for number, line in _lines(file):
+        if not line:
+            blank_lines = True
+            continue
+        _split_checked(line, separator, number, len(names))
+        quoted |= line.startswith('"') or f'{separator}"' in line
+        records += 1
+    return Form(separator, names, records - 1, "mixed" if quoted else "none", blank_lines)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        text = (line.removeprefix(BOM) if number == 1 else line).removesuffix(b"\n").removesuffix(b"\r")
+        yield number, text.decode("utf-8")
+
+
+def _split_checked(line: str, separator: str, number: int, wanted: int) -> list[str]:
+    fields = split_line(line, separator, number)
+    if len(fields) != wanted:
+        raise BrokenTable(number, f"it has {len(fields)} fields where the first line has {wanted}")
+    return fields
+
+
+def split_line(line: str, separator: str, number: int) -> list[str]:
+    """Return the fields of a record of one line; a quote within a field that does not begin with one is a letter.
+
+    Raises `BrokenTable` for a field that begins with a quote and goes on behind the next one, and for one that has a
+    quote behind a backslash.
+    """
+    if '"' not in line:
+        return line.split(separator)
+    fields, place = [], 0
+    pattern = _FIELD[separator]
+    while True:
+        found = pattern.match(line, place)
+        if found is None:
+            raise BrokenTable(number, _stray(line))
+        quoted, bare = found.groups()
+        if quoted is None and '"' in bare and ('\\"' in bare or bare.startswith('"')):
+            raise BrokenTable(number, _stray(line))
+        fields.append(bare if quoted is None else quoted.replace('""', '"'))
+        if found.end() == len(line):
+            return fields
+        place = found.end() + 1
+
+
+_FIELD = {
+    mark: re.compile(rf'(?:"((?:[^"]|"")*)"|([^{re.escape(mark)}]*))(?={re.escape(mark)}|\Z)', re.DOTALL)
+    for mark in SEPARATORS
+}
+
+
+def _stray(line: str) -> str:
+    if '\\"' in line:
+        return f"a backslash stands before a quote; {TWICE}"
+    return f"a quote opens a text that does not end where a field ends; {TWICE}"
+
+
+def read_mixed(file: BinaryIO, form: Form) -> Iterator[list[str]]:
+    """Yield the records below the first line of a table that `examine` found to be ``mixed``."""
+    rows = (_split_checked(line, form.separator, number, len(form.names)) for number, line in _lines(file) if line)
+    next(rows, None)
+    yield from rows
+
+
+def repeated(names: list[str]) -> list[str]:
+    """Return the names that stand more than once."""
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
+
+
+def read_records(file: BinaryIO, form: Form) -> Iterator[list[str]]:
+    """Yield the records below the first line of any small table."""
+    import csv
+    import io
+
+    if form.quotes == "mixed":
+        yield from read_mixed(file, form)
+        return
+    file.seek(0)
+    options: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if form.quotes == "none" else {}
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = (row for row in csv.reader(text, delimiter=form.separator, **options) if row)
+    next(rows, None)
+    yield from rows
