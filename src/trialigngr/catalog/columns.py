@@ -54,7 +54,7 @@ def _listed(text: pl.Expr) -> pl.Expr:
 
 
 def text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """Return stripped text, empty and NaN as null; the parts of a list, be it written as text, are joined by a space."""
+    """Return stripped text, empty and NaN as null; the parts of a list, also one written as text, joined by a space."""
     values = pl.col(name)
     if dtype == pl.List(pl.String):
         return _shown(values.list.join(" ", ignore_nulls=True)).alias(name)

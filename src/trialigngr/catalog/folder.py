@@ -99,7 +99,7 @@ def _mapping(theirs: str, ours: str) -> str:
     """Return the sentence that says how a column is mapped, in a form that a shell and ``--set`` take."""
     if re.fullmatch(r"[\w-]+", theirs):
         return f"Map it with --set catalog.columns.{theirs}={ours}."
-    if theirs.isprintable() and not set(theirs) & set("\"=\\"):
+    if theirs.isprintable() and not set(theirs) & set('"=\\'):
         return "Map it with --set " + shlex.quote(f'catalog.columns."{theirs}"={ours}') + "."
     return f"Rename the column {theirs!r} to {ours} in the file."
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.foundation.separated import BrokenTable, Form, examine, read_mixed, repeated
+from trialigngr.foundation.separated import BrokenTableError, Form, examine, read_mixed, repeated
 from trialigngr.foundation.strict_json import mend_escapes, parse_json
 
 SUFFIXES = ("parquet", "csv", "jsonl")
@@ -59,7 +59,11 @@ def check_kind(path: Path) -> None:
     kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
     if path.suffix == ".parquet":
         if start[:4] != b"PAR1":
-            told = f"it is {kind}" if kind else "it does not begin as one; if it is text, let its name end in .csv or .jsonl"
+            told = (
+                f"it is {kind}"
+                if kind
+                else "it does not begin as one; if it is text, let its name end in .csv or .jsonl"
+            )
             raise CatalogError(f"{path} cannot be read as parquet: {told}.")
     elif kind:
         raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: it is {kind}.")
@@ -107,7 +111,7 @@ def _form_of(path: Path, state: tuple[int, ...]) -> Form:
     with path.open("rb") as file:
         try:
             return examine(file)
-        except BrokenTable as error:
+        except BrokenTableError as error:
             raise CatalogError(f"{path} cannot be read as csv, line {error.line}: {error.why}.") from None
 
 

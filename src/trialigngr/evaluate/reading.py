@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trialigngr.foundation.errors import TriAlignError
+from trialigngr.foundation.separated import separator_of, split_line
+from trialigngr.foundation.strict_json import parse_json
 
 LARGEST = 10_000_000
 """Bytes of a table at most."""
@@ -55,22 +55,23 @@ def read_rows(path: Path) -> list[Row]:
         return _from_json(text) if path.suffix == ".json" else _from_text(text)
     except RecursionError:
         raise TriAlignError(f"{path} cannot be read as a table: it is nested too deeply.") from None
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise TriAlignError(f"{path} cannot be read as a table: {error}.") from None
 
 
 def _from_text(text: str) -> list[Row]:
     """Return the rows of a Markdown table, or of one with tabs, semicolons or commas between its columns."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         return []
-    if lines[0].lstrip().startswith("|"):
-        inner = [line.strip().removeprefix("|").removesuffix("|") for line in lines if "|" in line]
+    first = lines[0][1]
+    if first.lstrip().startswith("|"):
+        inner = [line.strip().removeprefix("|").removesuffix("|") for _, line in lines if "|" in line]
         cells = [[cell.strip() for cell in line.split("|")] for line in inner]
         cells = [row for row in cells if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
     else:
-        heads = {mark: next(csv.reader(lines[:1], delimiter=mark)) for mark in "\t;,"}
-        cells = list(csv.reader(lines, delimiter=max(heads, key=lambda mark: len(heads[mark]))))
+        mark = separator_of(first, "\t;,")
+        cells = [split_line(line, mark, number) for number, line in lines]
     return [_below(cells[0], row) for row in cells[1:]]
 
 
@@ -85,22 +86,13 @@ def _below(head: Sequence[str], row: Sequence[str]) -> Row:
 
 
 def _from_json(text: str) -> list[Row]:
-    return _as_printed(list(_objects(json.loads(text, parse_int=_whole, object_pairs_hook=_once))))
+    return _as_printed(list(_objects(parse_json(text, constant=float, parse_int=_whole))))
 
 
 def _whole(digits: str) -> int:
     if len(digits) > LONGEST_NUMBER:
         raise ValueError(f"it holds a number of {len(digits):,} digits")
     return int(digits)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"an object has {twice!r} more than once; give each its own name")
-    return found
 
 
 def _objects(body: Any) -> Iterator[Mapping[str, Any]]:

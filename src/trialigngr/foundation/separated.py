@@ -7,9 +7,10 @@ number of fields of every record, is checked first; what can be read in two ways
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ SEPARATORS = ",;\t|"
 TWICE = 'write a quote within a text twice ("") and put the text in quotes, or give the table as Parquet'
 
 
-class BrokenTable(ValueError):
+class BrokenTableError(ValueError):
     """A line that cannot be read, or that could be read in two ways."""
 
     def __init__(self, line: int, why: str) -> None:
@@ -32,7 +33,7 @@ class BrokenTable(ValueError):
         self.line, self.why = line, why
 
 
-class _StrayQuote(Exception):
+class _StrayQuoteError(Exception):
     """A quote stands where no CSV writer puts one."""
 
 
@@ -66,11 +67,11 @@ class _Count:
 def examine(file: BinaryIO, separators: str = SEPARATORS) -> Form:
     """Return how a table in UTF-8 is read; the separator is the one that its first line has most of.
 
-    Raises `BrokenTable` for a record with too few or too many fields, and for quotes that could be read in two ways.
+    Raises `BrokenTableError` for a record with too few or too many fields, and for quotes that could be read in two ways.
     """
     try:
         return _examine_doubled(file, separators)
-    except _StrayQuote:
+    except _StrayQuoteError:
         return _examine_loose(file, separators)
 
 
@@ -79,23 +80,28 @@ def _head(file: BinaryIO, separators: str) -> tuple[str, list[str]]:
     file.seek(0)
     first = next((line for line in file if line.removeprefix(BOM).strip()), b"").removeprefix(BOM)
     text = first.decode("utf-8").rstrip("\r\n")
-    bare = re.sub(r'"[^"]*"', "", text)
-    separator = max(separators, key=bare.count)
+    separator = separator_of(text, separators)
     return separator, split_line(text, separator, 1)
 
 
+def separator_of(line: str, separators: str) -> str:
+    """Return the separator that a line has most of outside of quotes; the first one where it has none."""
+    return max(separators, key=re.sub(r'"[^"]*"', "", line).count)
+
+
 def _examine_doubled(file: BinaryIO, separators: str) -> Form:
-    """Return the form of a table whose quotes all stand where the standard puts them; raise `_StrayQuote` for others."""
+    """Return the form of a table whose quotes all stand where the standard puts them; raise `_StrayQuoteError` for others."""
     try:
         seen = _Count(*_head(file, separators))
-    except BrokenTable:
-        raise _StrayQuote from None
+    except BrokenTableError:
+        raise _StrayQuoteError from None
     for records in _whole_records(file):
         _count(records, seen)
     if seen.folded and not seen.unfolded:
-        raise BrokenTable(
+        raise BrokenTableError(
             seen.folded[0],
-            "a quote opens a text that goes on in the next line, though each line is a whole record by itself; " + TWICE,
+            "a quote opens a text that goes on in the next line, though each line is a whole record by itself; "
+            + TWICE,
         )
     return Form(seen.separator, seen.names, seen.records - 1, "doubled" if seen.quoted else "none", seen.blank_lines)
 
@@ -110,7 +116,7 @@ def _whole_records(file: BinaryIO) -> Iterator[bytes]:
         ends = _outside(block, _places(block, NEWLINE))
         cut = int(ends[-1]) + 1 if len(ends) else 0
         if len(block) - cut > LONGEST:
-            raise _StrayQuote
+            raise _StrayQuoteError
         if cut:
             yield block[:cut]
         rest = block[cut:]
@@ -130,7 +136,7 @@ def _outside(block: bytes, places: Places, inside: bool = False) -> Places:
 
 
 def _count(block: bytes, seen: _Count) -> None:
-    """Add a block of whole records to what was seen; raise `_StrayQuote` or `BrokenTable`."""
+    """Add a block of whole records to what was seen; raise `_StrayQuoteError` or `BrokenTableError`."""
     separator, wanted = ord(seen.separator), len(seen.names) - 1
     if b'"' in block:
         _check_quotes(block, separator)
@@ -144,7 +150,7 @@ def _count(block: bytes, seen: _Count) -> None:
     ragged = np.flatnonzero((found != wanted) & ~blank)
     if len(ragged):
         line = seen.lines + int(np.searchsorted(newlines, starts[ragged[0]])) + 1
-        raise BrokenTable(line, f"it has {found[ragged[0]] + 1} fields where the first line has {wanted + 1}")
+        raise BrokenTableError(line, f"it has {found[ragged[0]] + 1} fields where the first line has {wanted + 1}")
     if len(newlines) > len(ends) and not seen.unfolded:
         _weigh_folds(block, starts, ends, newlines, seen)
     seen.lines += len(newlines)
@@ -153,16 +159,16 @@ def _count(block: bytes, seen: _Count) -> None:
 
 
 def _check_quotes(block: bytes, separator: int) -> None:
-    """Raise `_StrayQuote` unless quotes open behind, and close before, a separator or the end of a line."""
+    """Raise `_StrayQuoteError` unless quotes open behind, and close before, a separator or the end of a line."""
     data = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
     quotes = np.flatnonzero(data == QUOTE)
     if len(quotes) % 2:
-        raise _StrayQuote
+        raise _StrayQuoteError
     before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
     if not np.isin(before, (separator, NEWLINE, QUOTE)).all():
-        raise _StrayQuote
+        raise _StrayQuoteError
     if not np.isin(after, (separator, NEWLINE, RETURN, QUOTE)).all():
-        raise _StrayQuote
+        raise _StrayQuoteError
 
 
 def _weigh_folds(block: bytes, starts: Places, ends: Places, newlines: Places, seen: _Count) -> None:
@@ -202,14 +208,14 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
 def _split_checked(line: str, separator: str, number: int, wanted: int) -> list[str]:
     fields = split_line(line, separator, number)
     if len(fields) != wanted:
-        raise BrokenTable(number, f"it has {len(fields)} fields where the first line has {wanted}")
+        raise BrokenTableError(number, f"it has {len(fields)} fields where the first line has {wanted}")
     return fields
 
 
 def split_line(line: str, separator: str, number: int) -> list[str]:
     """Return the fields of a record of one line; a quote within a field that does not begin with one is a letter.
 
-    Raises `BrokenTable` for a field that begins with a quote and goes on behind the next one, and for one that has a
+    Raises `BrokenTableError` for a field that begins with a quote and goes on behind the next one, and for one that has a
     quote behind a backslash.
     """
     if '"' not in line:
@@ -219,10 +225,10 @@ def split_line(line: str, separator: str, number: int) -> list[str]:
     while True:
         found = pattern.match(line, place)
         if found is None:
-            raise BrokenTable(number, _stray(line))
+            raise BrokenTableError(number, _stray(line))
         quoted, bare = found.groups()
         if quoted is None and '"' in bare and ('\\"' in bare or bare.startswith('"')):
-            raise BrokenTable(number, _stray(line))
+            raise BrokenTableError(number, _stray(line))
         fields.append(bare if quoted is None else quoted.replace('""', '"'))
         if found.end() == len(line):
             return fields
@@ -250,20 +256,4 @@ def read_mixed(file: BinaryIO, form: Form) -> Iterator[list[str]]:
 
 def repeated(names: list[str]) -> list[str]:
     """Return the names that stand more than once."""
-    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
-
-
-def read_records(file: BinaryIO, form: Form) -> Iterator[list[str]]:
-    """Yield the records below the first line of any small table."""
-    import csv
-    import io
-
-    if form.quotes == "mixed":
-        yield from read_mixed(file, form)
-        return
-    file.seek(0)
-    options: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if form.quotes == "none" else {}
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = (row for row in csv.reader(text, delimiter=form.separator, **options) if row)
-    next(rows, None)
-    yield from rows
+    return [name for name, times in Counter(names).items() if times > 1]

@@ -9,13 +9,12 @@ from typing import Any
 
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
 """An escape of JSON: a pair of surrogates, a half of one, or any other."""
-HALF = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPE = 6
 
 
 def mend_text(text: str) -> str:
     """Return text that any file or tokenizer takes: halves of characters, and bytes that were no UTF-8, as U+FFFD."""
-    return HALF.sub("\ufffd", text) if not text.isascii() else text
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def mend_escapes(text: str) -> str:

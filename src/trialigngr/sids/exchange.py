@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trialigngr.foundation.strict_json import parse_json
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.semantic_ids import END, SemanticIds, parse_sid
 
@@ -115,12 +117,18 @@ def read_flashrec(path: Path) -> SemanticIds:
     for key, items in _json_object(path).items():
         try:
             sid = tuple(int(part) for part in key.split(","))
-            names = [str(item[FLASHREC_ITEM]) for item in items] if isinstance(items, list) else [key]
+            names = [_item_name(item[FLASHREC_ITEM]) for item in items] if isinstance(items, list) else [key]
         except (ValueError, TypeError, KeyError) as error:
             raise SidError(f"{path} is no FlashRec catalogue: {key!r} ({error!r}).") from None
         ids += names
         codes += [sid] * len(names)
     return from_codes(ids, codes)
+
+
+def _item_name(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"{FLASHREC_ITEM} is {value!r}, and an id is needed")
+    return str(value)
 
 
 def write_parquet(sids: SemanticIds, path: Path) -> None:
@@ -148,9 +156,14 @@ def read_parquet(path: Path, column: str | None = None) -> SemanticIds:
 def from_codes(
     item_ids: list[str], codes: Sequence[Sequence[int]], sizes: tuple[int, ...] | str | None = None
 ) -> SemanticIds:
-    """Return SIDs of possibly unequal length; ``sizes`` default to the largest code + 1 of each level."""
+    """Return SIDs of possibly unequal length; ``sizes`` default to the largest code + 1 of each level.
+
+    Raises `SidError` where there are none, or for an item that stands twice.
+    """
     if not codes:
         raise SidError("There are no SIDs to read.")
+    if twice := [item_id for item_id, times in Counter(item_ids).items() if times > 1]:
+        raise SidError(f"{len(twice)} item ids occur more than once; first: {twice[:3]}. Leave one SID for each.")
     codes_NL: npt.NDArray[np.int32] = np.full((len(codes), max(map(len, codes))), END, dtype=np.int32)
     for row, sid in enumerate(codes):
         codes_NL[row, : len(sid)] = sid
@@ -161,9 +174,11 @@ def from_codes(
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        body = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise SidError(f"{path} cannot be read as JSON: {error}.") from None
+    except RecursionError:
+        raise SidError(f"{path} cannot be read as JSON: it is nested too deeply.") from None
     if not isinstance(body, dict):
         raise SidError(f"{path} must hold one JSON object, not a {type(body).__name__}.")
     return body

@@ -6,18 +6,21 @@ in the dump's own module.
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from trialigngr.catalog.readers.fields import MissingIdError, identifier, joined, listed
 from trialigngr.catalog.readers.lines import malformed, numbered
+from trialigngr.catalog.readers.markup import plain_text
 from trialigngr.catalog.readers.tables import Tables, spill
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.strict_json import mend_text, parse_json
 
 Record = dict[str, Any]
 REVIEW: dict[str, pl.DataType] = {
@@ -45,14 +48,29 @@ class Dump:
     parse: Callable[[str], Any]
     review: Callable[[Record], tuple[Any, ...]]
     item: Callable[[Record], tuple[Any, ...]]
+    repeats_items: bool = False
+    """Whether the published files are known to name items twice: then the first counts, and the log says how many."""
+
+
+def parse_record(line: str) -> Any:
+    """Return what a line of JSON holds, NaN as null; raise `ValueError` for a key that stands twice."""
+    return parse_json(line, constant=lambda _: None)
 
 
 def read_dump(source: Path, scratch: Path, dump: Dump) -> Tables:
-    """Return a dump's tables. Of items that stand twice in the meta file (2018 has some) the first counts."""
+    """Return a dump's tables."""
     reviews, meta = find(source, dump.endings)
     interactions = spill(_rows(reviews, dump.parse, dump.review), REVIEW, scratch / "reviews")
     items = spill(_rows(meta, dump.parse, dump.item), ITEM, scratch / "items")
-    return Tables(items.unique("item_id", keep="first", maintain_order=True), interactions)
+    return Tables(_first_of_each(items, meta) if dump.repeats_items else items, interactions)
+
+
+def _first_of_each(items: pl.LazyFrame, meta: Path) -> pl.LazyFrame:
+    once = items.unique("item_id", keep="first", maintain_order=True)
+    n = items.select(pl.len() - pl.col("item_id").n_unique()).collect().item()
+    if n:
+        log(f"{meta.name}: {n:,} lines name an item once more; the first line of each item counts")
+    return once
 
 
 def find(source: Path, endings: tuple[str, ...]) -> tuple[Path, Path]:
@@ -88,23 +106,31 @@ def _rows(
             row = to_row(parse(line))
         except KeyError as error:
             raise malformed(path, number, f"no {error.args[0]!r} in the record") from None
-        except (ValueError, TypeError, AttributeError, SyntaxError, OverflowError, RecursionError, MemoryError):
-            raise malformed(path, number, f"not a record of this format: {line[:80]!r}") from None
+        except MissingIdError as error:
+            raise malformed(path, number, str(error)) from None
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            SyntaxError,
+            OverflowError,
+            RecursionError,
+            MemoryError,
+        ) as error:
+            why = f" ({error})" if isinstance(error, ValueError) else ""
+            raise malformed(path, number, f"not a record of this format{why}: {line[:80]!r}") from None
         yield row
 
 
-def clean(text: object) -> str | None:
-    """Return text (a list joined) without HTML entities and with single spaces; None when nothing is left."""
-    whole = " ".join(str(part) for part in text) if isinstance(text, list) else text
-    if not isinstance(whole, str):
-        return None
-    return " ".join(html.unescape(whole).split()) or None
+def clean(value: object) -> str | None:
+    """Return text (a list joined) without HTML and with single spaces; None when nothing is left."""
+    text = joined(value)
+    return None if text is None else " ".join(plain_text(text).split()) or None
 
 
-def names(values: object) -> list[str]:
+def names(value: object) -> list[str]:
     """Return the cleaned texts of a list, empty ones left out."""
-    listed: Iterable[object] = values if isinstance(values, list) else ()
-    return [name for value in listed if (name := clean(value))]
+    return [name for part in listed(value) if (name := clean(part))]
 
 
 def price(value: object) -> float | None:
@@ -120,7 +146,7 @@ def first_text(*values: object) -> str | None:
     for value in values:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and text.strip():
-                return text.strip()
+                return mend_text(text.strip())
     return None
 
 
@@ -136,4 +162,5 @@ def review_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the row of a review of 2014 or 2018, which name the same fields."""
     rating = record.get("overall")
     at = moment(record["unixReviewTime"])
-    return str(record["reviewerID"]), str(record["asin"]), at, None if rating is None else float(rating)
+    user_id, item_id = (identifier(record, name) for name in ("reviewerID", "asin"))
+    return user_id, item_id, at, None if rating is None else float(rating)

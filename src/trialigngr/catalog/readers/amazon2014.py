@@ -7,8 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trialigngr.catalog.readers.amazon import Dump, Record, clean, first_text, names, price, read_dump, review_of
+from trialigngr.catalog.readers.amazon import (
+    Dump,
+    Record,
+    clean,
+    first_text,
+    names,
+    parse_record,
+    price,
+    read_dump,
+    review_of,
+)
+from trialigngr.catalog.readers.fields import identifier
 from trialigngr.catalog.readers.tables import Tables
+from trialigngr.foundation.strict_json import unique_keys
 
 
 def read(source: Path, scratch: Path) -> Tables:
@@ -19,20 +31,25 @@ def read(source: Path, scratch: Path) -> Tables:
 def parse(line: str) -> Any:
     """Return a JSON record, or one written as a Python literal (which is read, never evaluated)."""
     try:
-        return json.loads(line)
+        return parse_record(line)
     except json.JSONDecodeError:
-        return ast.literal_eval(line.strip())
+        literal = ast.parse(line.strip(), mode="eval")
+        for part in ast.walk(literal):
+            if isinstance(part, ast.Dict):
+                unique_keys([(ast.literal_eval(key), None) for key in part.keys if key])
+        return ast.literal_eval(literal)
 
 
 def item(record: Record) -> tuple[Any, ...]:
     """Return the row of an item."""
     paths = record.get("categories") or [[]]
+    nested = isinstance(paths, list) and isinstance(paths[0], list)
     return (
-        str(record["asin"]),
+        identifier(record, "asin"),
         clean(record.get("title")),
         clean(record.get("description")),
         clean(record.get("brand")),
-        names(paths[0]),
+        names(paths[0] if nested else paths),
         first_text(record.get("imUrl")),
         price(record.get("price")),
     )

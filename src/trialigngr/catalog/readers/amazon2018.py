@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from trialigngr.catalog.readers.amazon import Dump, Record, clean, first_text, names, price, read_dump, review_of
+from trialigngr.catalog.readers.amazon import (
+    Dump,
+    Record,
+    clean,
+    first_text,
+    names,
+    parse_record,
+    price,
+    read_dump,
+    review_of,
+)
+from trialigngr.catalog.readers.fields import identifier
 from trialigngr.catalog.readers.tables import Tables
 
 
 def read(source: Path, scratch: Path) -> Tables:
     """Return the tables."""
-    return read_dump(source, scratch, Dump((".json.gz", ".json"), json.loads, review_of, item))
+    return read_dump(source, scratch, Dump((".json.gz", ".json"), parse_record, review_of, item, True))
 
 
 def item(record: Record) -> tuple[Any, ...]:
@@ -21,7 +31,7 @@ def item(record: Record) -> tuple[Any, ...]:
     if title and "getTime" in title:
         title = None  # the crawler of 2018 caught a script of the page instead of some titles
     return (
-        str(record["asin"]),
+        identifier(record, "asin"),
         title,
         clean(record.get("description")),
         clean(record.get("brand")),

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from trialigngr.catalog.readers.amazon import Dump, Record, clean, first_text, moment, names, price, read_dump
+from trialigngr.catalog.readers.amazon import (
+    Dump,
+    Record,
+    clean,
+    first_text,
+    moment,
+    names,
+    parse_record,
+    price,
+    read_dump,
+)
+from trialigngr.catalog.readers.fields import identifier
 from trialigngr.catalog.readers.tables import Tables
 
 
 def read(source: Path, scratch: Path) -> Tables:
     """Return the tables."""
-    return read_dump(source, scratch, Dump((".jsonl.gz", ".jsonl"), json.loads, review, item))
+    return read_dump(source, scratch, Dump((".jsonl.gz", ".jsonl"), parse_record, review, item))
 
 
 def review(record: Record) -> tuple[Any, ...]:
     """Return the row of a review."""
     rating = record.get("rating")
     at = moment(record["timestamp"])
-    return str(record["user_id"]), str(record["parent_asin"]), at, None if rating is None else float(rating)
+    user_id, item_id = (identifier(record, name) for name in ("user_id", "parent_asin"))
+    return user_id, item_id, at, None if rating is None else float(rating)
 
 
 def item(record: Record) -> tuple[Any, ...]:
     """Return the row of an item."""
-    images = [image for image in record.get("images") or [] if isinstance(image, dict)]
     return (
-        str(record["parent_asin"]),
+        identifier(record, "parent_asin"),
         clean(record.get("title")),
         clean(record.get("description")),
         clean(record.get("store")),
         names(record.get("categories")),
-        first_text(*(image.get(size) for image in images[:1] for size in ("hi_res", "large", "thumb"))),
+        _picture(record.get("images")),
         price(record.get("price")),
     )
+
+
+def _picture(images: object) -> str | None:
+    """Return the address of the first picture, the largest there is: of a list of objects, or of an object of lists."""
+    if isinstance(images, dict):
+        images = [
+            {size: first for size, urls in images.items() for first in (urls if isinstance(urls, list) else [urls])[:1]}
+        ]
+    first = [image for image in images if isinstance(image, dict)][:1] if isinstance(images, list) else []
+    return first_text(*(image.get(size) for image in first for size in ("hi_res", "large", "thumb")))

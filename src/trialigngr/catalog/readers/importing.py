@@ -43,12 +43,30 @@ def import_data(format: str, source: Path, out: Path) -> dict[str, int]:
         made.mkdir()
         parts = Path(scratch) / "parts"
         parts.mkdir()
-        counts = _write(READERS[format](source, parts), made)
+        tables = READERS[format](source, parts)
+        _check_ids(tables.items, source)
+        counts = _write(tables, made)
         if out.exists():
             out.rmdir()
         shutil.move(made, out)
     log(f"Imported into {out}: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items()))
     return counts
+
+
+def _check_ids(items: pl.LazyFrame, source: Path) -> None:
+    ids = items.select("item_id").collect()["item_id"]
+    if ids.null_count() or (ids == "").any():
+        raise CatalogError(f"{source}: an item has no id, after the item {_before_empty(ids)!r}.")
+    if twice := ids.filter(ids.is_duplicated()).unique(maintain_order=True).to_list():
+        raise CatalogError(
+            f"{source}: {len(twice):,} items stand more than once in the file of items; first: {twice[:3]}. "
+            "Leave one line of each."
+        )
+
+
+def _before_empty(ids: pl.Series) -> str | None:
+    place = (ids.is_null() | (ids == "")).arg_max() or 0
+    return ids[place - 1] if place else None
 
 
 def _write(tables: Tables, folder: Path) -> dict[str, int]:

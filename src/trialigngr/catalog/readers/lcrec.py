@@ -13,9 +13,11 @@ from typing import Any
 
 import polars as pl
 
+from trialigngr.catalog.readers.fields import MissingIdError, joined, listed, read_id
 from trialigngr.catalog.readers.lines import malformed
 from trialigngr.catalog.readers.tables import Tables, optional_file, spill, the_file
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.strict_json import mend_text, parse_json
 
 LOG: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.Int64()}
 ITEM: dict[str, pl.DataType] = {
@@ -41,11 +43,14 @@ def read(source: Path, scratch: Path) -> Tables:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise CatalogError(f"{path} is not UTF-8.") from None
+        body = parse_json(path.read_text(encoding="utf-8-sig"), constant=lambda _: None)
+    except UnicodeDecodeError as error:
+        raise malformed(path, error.object.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
     except json.JSONDecodeError as error:
         raise malformed(path, error.lineno, f"not JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise CatalogError(f"{path} cannot be read: {why}.") from None
     if not isinstance(body, dict):
         raise CatalogError(f"{path} is not an object from ids to what belongs to them.")
     return body
@@ -55,23 +60,28 @@ def _steps(path: Path) -> Iterator[tuple[str, str, int]]:
     for user_id, items in _load(path).items():
         if not isinstance(items, list):
             raise CatalogError(f"{path}: the history of user {user_id!r} is not a list.")
-        yield from ((user_id, str(item_id), position) for position, item_id in enumerate(items))
+        for position, item_id in enumerate(items):
+            try:
+                yield read_id(user_id, "the user"), read_id(item_id, "an item"), position
+            except MissingIdError as error:
+                raise CatalogError(f"{path}: in the history of user {user_id!r}, {error}.") from None
 
 
 def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[Any, ...]:
     if not isinstance(features, dict):
         raise CatalogError(f"{path}: item {item_id!r} is not an object with title, description, brand and categories.")
-    categories = features.get("categories") or []
-    listed = categories.split(",") if isinstance(categories, str) else categories
-    return (
-        item_id,
-        *(_text(features.get(name)) for name in ("title", "description", "brand")),
-        [name for value in listed if (name := str(value).strip())],
-        "".join(tokens) if tokens else None,
-    )
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, list):
-        value = " ".join(str(part) for part in value)
-    return value.strip() or None if isinstance(value, str) else None
+    categories = features.get("categories")
+    try:
+        names = listed(categories)
+        if names == [categories]:
+            names = names[0].split(",")
+        texts = [joined(features.get(name)) for name in ("title", "description", "brand")]
+        sid = "".join(listed(tokens)) or None
+        return (
+            read_id(item_id, "an item"),
+            *((text.strip() or None) if text else None for text in texts),
+            [mend_text(name).strip() for name in names if name.strip()],
+            sid,
+        )
+    except ValueError as error:
+        raise CatalogError(f"{path}: item {item_id!r} cannot be read: {error}.") from None

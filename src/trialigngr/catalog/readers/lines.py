@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
 
 NOT_IN_TEXT = "\x1f"
-"""A separator that no file has, so that polars gives whole lines (it knows no separators of two characters)."""
+"""A separator that `delimited` refuses in a file, so that polars gives whole lines (it knows none of two letters)."""
 
 
 def malformed(path: Path, line: int, why: str) -> CatalogError:
@@ -64,6 +65,7 @@ def delimited(
     """
     if path.stat().st_size == 0:
         raise CatalogError(f"{path} is empty.")
+    _refuse_unreadable(path)
     lines = pl.scan_csv(
         path,
         separator=NOT_IN_TEXT,
@@ -71,7 +73,6 @@ def delimited(
         quote_char=None,
         infer_schema=False,
         new_columns=["line"],
-        encoding="utf8-lossy",
         row_index_name="number",
         row_index_offset=1,
         truncate_ragged_lines=True,
@@ -86,7 +87,8 @@ def delimited(
             for name, dtype in types.items()
         ),
     )
-    fits = pl.all_horizontal(pl.col("whole"), *(pl.col(name).is_not_null() for name in types))
+    ids = pl.all_horizontal(pl.col(name) != "" for name, dtype in types.items() if dtype == pl.String)
+    fits = pl.all_horizontal(pl.col("whole"), ids, *(pl.col(name).is_not_null() for name in types))
     misfit = table.filter(fits.not_()).select("number", "line", "whole").head(1).collect()
     if misfit.height:
         number, line, whole = misfit.row(0)
@@ -94,3 +96,18 @@ def delimited(
         why = "a field does not fit" if whole else f"not {len(names)} fields"
         raise malformed(path, number, f"{why}: {line[:80]!r}; wanted are {wanted} separated by {separator!r}")
     return table.select(*types)
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Raise `CatalogError` with the first line that is not UTF-8 or that holds `NOT_IN_TEXT`: ids must stay apart."""
+    mark, line = NOT_IN_TEXT.encode(), 1
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                raise malformed(path, line + error.object.count(b"\n", 0, error.start), "not UTF-8") from None
+            if mark in block:
+                raise malformed(path, line + block.count(b"\n", 0, block.index(mark)), "a control character") from None
+            line += block.count(b"\n")

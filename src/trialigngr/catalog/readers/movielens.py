@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import polars as pl
 from trialigngr.catalog.readers.lines import delimited, header, malformed, numbered
 from trialigngr.catalog.readers.tables import Tables
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.separated import BrokenTableError, repeated, split_line
 
 HEADER = "userId,movieId,rating,timestamp"
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]
@@ -64,6 +64,10 @@ def _read_csv(source: Path) -> Tables:
     films = _films([_film(row[0], row[1], row[2].split("|")) for row in _csv_rows(source / "movies.csv")])
     if (source / "links.csv").is_file():
         links = [tuple(value or None for value in row) for row in _csv_rows(source / "links.csv")]
+        if twice := repeated([str(item_id) for item_id, *_ in links]):
+            raise CatalogError(
+                f"{source / 'links.csv'}: film {twice[0]!r} stands more than once; leave one line of it."
+            )
         names = {"item_id": pl.String(), "imdb_id": pl.String(), "tmdb_id": pl.String()}
         films = films.join(
             pl.DataFrame(links, schema=names, orient="row").lazy(), on="item_id", how="left", maintain_order="left"
@@ -75,7 +79,10 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
     lines = _lines(path)
     next(lines, None)
     for number, line in lines:
-        row = next(csv.reader([line]))
+        try:
+            row = split_line(line, ",", number)
+        except BrokenTableError as error:
+            raise malformed(path, number, error.why) from None
         if len(row) != 3:
             raise malformed(path, number, f"not 3 fields: {line[:80]!r}")
         yield row

@@ -8,6 +8,7 @@ import polars as pl
 
 from trialigngr.catalog.readers.lines import delimited, header, malformed, numbered
 from trialigngr.catalog.readers.tables import Tables, optional_file, the_file
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 KINDS = ("token", "token_seq", "float", "float_seq")
@@ -18,6 +19,8 @@ OURS = {
     "categories": ("categories", "category", "class", "genre", "genres"),
 }
 """The names that RecBole's published sets use for our columns."""
+FEEDBACK = ("label", "click", "clicked", "is_click", "is_clicked")
+"""Fields that say whether what was shown was taken; sets such as MIND list what was not with a 0."""
 SPACED = ("class", "genre", "genres")
 """Categories that are a token_seq by the book: separated by spaces."""
 
@@ -29,13 +32,15 @@ def read(source: Path, scratch: Path) -> Tables:
 
 def _fields(path: Path) -> dict[str, str]:
     """Return field name → kind from the header."""
-    fields = {}
+    fields: dict[str, str] = {}
     for field in header(path).split("\t"):
         name, _, kind = field.strip().partition(":")
         if kind not in KINDS:
             raise malformed(
                 path, 1, f"{field!r} is no typed header, such as item_id:token (kinds are {', '.join(KINDS)})"
             )
+        if name in fields:
+            raise malformed(path, 1, f"the field {name!r} stands twice; leave one")
         fields[name] = kind
     return fields
 
@@ -45,25 +50,41 @@ def _interactions(path: Path) -> pl.LazyFrame:
     for name in ("user_id", "item_id"):
         if name not in names:
             raise CatalogError(f"{path} has no field {name!r}; it has {', '.join(names)}.{did_you_mean(name, names)}")
-    kinds: dict[str, pl.DataType] = {"timestamp": pl.Float64(), "rating": pl.Float64()}
+    feedback = next((name for name in FEEDBACK if name in names), None)
+    kinds = dict.fromkeys(("timestamp", "rating", *filter(None, [feedback])), pl.Float64())
     types = {name: kinds.get(name, pl.String()) for name in ("user_id", "item_id", *kinds) if name in names}
+    if unread := [name for name in names if name not in types]:
+        log(f"{path.name}: not read are the fields {', '.join(unread)}")
     table = delimited(path, "\t", names, types, skip_header=True)
+    if feedback:
+        table = _taken(path, table, feedback)
     return table if "timestamp" in names else table.with_row_index("position")
+
+
+def _taken(path: Path, table: pl.LazyFrame, feedback: str) -> pl.LazyFrame:
+    """Return the interactions whose feedback is above 0, which becomes the rating where there is no other."""
+    dropped = table.select((pl.col(feedback) <= 0).sum()).collect().item()
+    if dropped:
+        log(f"{path.name}: dropped {dropped:,} lines with {feedback} 0: shown, and not taken")
+    taken = table.filter(pl.col(feedback) > 0)
+    return taken.drop(feedback) if "rating" in taken.collect_schema() else taken.rename({feedback: "rating"})
 
 
 def _items(path: Path | None) -> pl.LazyFrame:
     if path is None:
         return pl.LazyFrame(schema={"item_id": pl.String})
     kinds = _fields(path)
-    rows = []
+    if "item_id" not in kinds:
+        raise CatalogError(f"{path} has no field 'item_id'; it has {', '.join(kinds)}.")
+    rows, place = [], list(kinds).index("item_id")
     for number, line in list(numbered(path))[1:]:
         row = line.split("\t")
         if len(row) != len(kinds):
             raise malformed(path, number, f"not {len(kinds)} fields: {line[:80]!r}")
+        if not row[place]:
+            raise malformed(path, number, "an item without an id")
         rows.append(row)
     table = pl.DataFrame(rows, schema=dict.fromkeys(kinds, pl.String()), orient="row").lazy()
-    if "item_id" not in kinds:
-        raise CatalogError(f"{path} has no field 'item_id'; it has {', '.join(kinds)}.")
     return table.select(
         _column(name, kind).alias(ours) for (name, kind), ours in zip(kinds.items(), _our_names(kinds), strict=True)
     )
