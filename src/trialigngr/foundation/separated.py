@@ -67,7 +67,7 @@ class _Count:
 def examine(file: BinaryIO, separators: str = SEPARATORS) -> Form:
     """Return how a table in UTF-8 is read; the separator is the one that its first line has most of.
 
-    Raises `BrokenTableError` for a record with too few or too many fields, and for quotes that could be read in two ways.
+    Raises `BrokenTableError` for a record with too few or too many fields, and for quotes that can be read in two ways.
     """
     try:
         return _examine_doubled(file, separators)
@@ -90,7 +90,7 @@ def separator_of(line: str, separators: str) -> str:
 
 
 def _examine_doubled(file: BinaryIO, separators: str) -> Form:
-    """Return the form of a table whose quotes all stand where the standard puts them; raise `_StrayQuoteError` for others."""
+    """Return the form of a table with quotes where the standard puts them; raise `_StrayQuoteError` for any other."""
     try:
         seen = _Count(*_head(file, separators))
     except BrokenTableError:
@@ -113,8 +113,7 @@ def _whole_records(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         block = rest + (block.removeprefix(BOM) if start else block)
         start = False
-        ends = _outside(block, _places(block, NEWLINE))
-        cut = int(ends[-1]) + 1 if len(ends) else 0
+        cut = _last_end(block) + 1
         if len(block) - cut > LONGEST:
             raise _StrayQuoteError
         if cut:
@@ -124,63 +123,80 @@ def _whole_records(file: BinaryIO) -> Iterator[bytes]:
         yield rest if rest.endswith(b"\n") else rest + b"\n"
 
 
-def _places(block: bytes, byte: int) -> Places:
-    return np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == byte)
-
-
-def _outside(block: bytes, places: Places, inside: bool = False) -> Places:
-    """Return the places outside (or inside) of quotes: with an even (odd) number of quotes before them."""
-    if b'"' not in block:
-        return places[:0] if inside else places
-    return places[np.searchsorted(_places(block, QUOTE), places) % 2 == int(inside)]
+def _last_end(block: bytes) -> int:
+    """Return the place of the last line's end outside of quotes, or -1."""
+    place = block.rfind(b"\n")
+    quotes = block.count(b'"', 0, max(place, 0))
+    while place >= 0 and quotes % 2:
+        before = block.rfind(b"\n", 0, place)
+        quotes -= block.count(b'"', max(before, 0), place)
+        place = before
+    return place
 
 
 def _count(block: bytes, seen: _Count) -> None:
     """Add a block of whole records to what was seen; raise `_StrayQuoteError` or `BrokenTableError`."""
-    separator, wanted = ord(seen.separator), len(seen.names) - 1
-    if b'"' in block:
-        _check_quotes(block, separator)
-        seen.quoted = True
-    newlines = _places(block, NEWLINE)
-    ends = _outside(block, newlines)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    found = np.diff(np.searchsorted(_outside(block, _places(block, separator)), ends), prepend=0)
     data = np.frombuffer(block, dtype=np.uint8)
+    marked = (data == ord(seen.separator)) | (data == NEWLINE)
+    if b'"' in block:
+        quotes = data == QUOTE
+        _check_quotes(data, np.flatnonzero(quotes), ord(seen.separator))
+        marked &= ~np.bitwise_xor.accumulate(quotes)
+        seen.quoted = True
+    marks = np.flatnonzero(marked)
+    ends_line, fields = data[marks] == NEWLINE, len(seen.names)
+    records = int(ends_line.sum())
+    if fields == 1 or records * fields != len(marks) or not ends_line[fields - 1 :: fields].all():
+        records -= _count_blank(block, data, marks, seen)
+    lines = block.count(b"\n")
+    if lines > ends_line.sum() and not seen.unfolded:
+        _weigh_folds(block, marks[ends_line], seen)
+    seen.lines += lines
+    seen.records += records
+
+
+def _check_quotes(data: npt.NDArray[np.uint8], quotes: Places, separator: int) -> None:
+    """Raise `_StrayQuoteError` unless quotes open behind, and close before, a separator or the end of a line."""
+    if len(quotes) % 2:
+        raise _StrayQuoteError
+    outside = np.zeros(256, dtype=np.bool_)
+    outside[[separator, NEWLINE, QUOTE]] = True
+    opened = quotes[2 if quotes[0] == 0 else 0 :: 2]
+    if not outside[data[opened - 1]].all():
+        raise _StrayQuoteError
+    outside[RETURN] = True
+    if not outside[data[quotes[1::2] + 1]].all():
+        raise _StrayQuoteError
+
+
+def _count_blank(block: bytes, data: npt.NDArray[np.uint8], marks: Places, seen: _Count) -> int:
+    """Return how many records are blank lines; raise `BrokenTableError` for one that lacks or exceeds fields."""
+    ends_line, wanted = data[marks] == NEWLINE, len(seen.names) - 1
+    ends = marks[ends_line]
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    found = np.diff(np.flatnonzero(ends_line), prepend=-1) - 1
     blank = (ends == starts) | ((ends == starts + 1) & (data[starts] == RETURN))
     ragged = np.flatnonzero((found != wanted) & ~blank)
     if len(ragged):
-        line = seen.lines + int(np.searchsorted(newlines, starts[ragged[0]])) + 1
+        line = seen.lines + block.count(b"\n", 0, int(starts[ragged[0]])) + 1
         raise BrokenTableError(line, f"it has {found[ragged[0]] + 1} fields where the first line has {wanted + 1}")
-    if len(newlines) > len(ends) and not seen.unfolded:
-        _weigh_folds(block, starts, ends, newlines, seen)
-    seen.lines += len(newlines)
-    seen.records += len(ends) - int(blank.sum())
     seen.blank_lines |= bool(blank.any())
+    return int(blank.sum())
 
 
-def _check_quotes(block: bytes, separator: int) -> None:
-    """Raise `_StrayQuoteError` unless quotes open behind, and close before, a separator or the end of a line."""
-    data = np.frombuffer(b"\n" + block + b"\n", dtype=np.uint8)
-    quotes = np.flatnonzero(data == QUOTE)
-    if len(quotes) % 2:
-        raise _StrayQuoteError
-    before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
-    if not np.isin(before, (separator, NEWLINE, QUOTE)).all():
-        raise _StrayQuoteError
-    if not np.isin(after, (separator, NEWLINE, RETURN, QUOTE)).all():
-        raise _StrayQuoteError
-
-
-def _weigh_folds(block: bytes, starts: Places, ends: Places, newlines: Places, seen: _Count) -> None:
+def _weigh_folds(block: bytes, ends: Places, seen: _Count) -> None:
     """Note whether records of several lines are ones: at least one has a line that could be no record by itself."""
     separator, wanted = seen.separator.encode(), len(seen.names) - 1
-    for place in np.unique(np.searchsorted(ends, _outside(block, newlines, inside=True))):
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    newlines = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == NEWLINE)
+    held = np.searchsorted(newlines, ends) - np.searchsorted(newlines, starts)
+    for place in np.flatnonzero(held):
         lines = block[starts[place] : ends[place]].split(b"\n")
         if any(line.count(separator) != wanted for line in lines):
             seen.unfolded = True
             return
         if not seen.folded:
-            seen.folded.append(seen.lines + int(np.searchsorted(newlines, starts[place])) + 1)
+            seen.folded.append(seen.lines + block.count(b"\n", 0, int(starts[place])) + 1)
 
 
 def _examine_loose(file: BinaryIO, separators: str) -> Form:
@@ -215,8 +231,8 @@ def _split_checked(line: str, separator: str, number: int, wanted: int) -> list[
 def split_line(line: str, separator: str, number: int) -> list[str]:
     """Return the fields of a record of one line; a quote within a field that does not begin with one is a letter.
 
-    Raises `BrokenTableError` for a field that begins with a quote and goes on behind the next one, and for one that has a
-    quote behind a backslash.
+    Raises `BrokenTableError` for a field that begins with a quote and goes on behind the next one, and for a quote
+    behind a backslash.
     """
     if '"' not in line:
         return line.split(separator)
