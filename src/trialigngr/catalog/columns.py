@@ -72,18 +72,21 @@ def text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     return _shown(whole).alias(name)
 
 
-def categories(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+def categories(name: str, dtype: pl.DataType, path: Path, table: pl.LazyFrame | None = None) -> pl.Expr:
     """Return lists of stripped, non-empty names, or null. Text that is a list is read as one; other text is cut at
-    ``|``, or at ``>`` where it has no ``|``."""
+    ``|``, or at ``>`` where it has no ``|``.
+
+    Raises `CatalogError` for numbers, and, with the ``table``, for text that is a list of anything but names.
+    """
     values = pl.col(name)
+    if table is not None:
+        _refuse_nameless(name, dtype, table, path)
     if isinstance(dtype, pl.List) and dtype.inner == pl.String:
         parts = values
-    elif dtype == pl.Null or dtype == pl.List(pl.Null) or (dtype.is_float() and _is_all_nan(values, table)):
+    elif dtype.is_float() or dtype == pl.Null or dtype == pl.List(pl.Null):
         return pl.lit(None, pl.List(pl.String)).alias(name)
     elif _is_text(dtype):
         whole = values.cast(pl.String)
-        if (misfit := _first_misfit(table, whole, pl.col("given").str.contains(NO_NAMES).not_())) is not None:
-            raise CatalogError(f"{path}: {name} {misfit[:80]!r} is no list of names; keep one list of names an item.")
         cut = pl.when(whole.str.contains("|", literal=True)).then(whole.str.split("|")).otherwise(whole.str.split(">"))
         parts = pl.coalesce(_listed(whole), cut)
     else:
@@ -92,8 +95,14 @@ def categories(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -
     return pl.when(kept.list.len() > 0).then(kept).alias(name)
 
 
-def _is_all_nan(values: pl.Expr, table: pl.LazyFrame) -> bool:
-    return bool(table.select(values.fill_nan(None).is_null().all()).collect().item())
+def _refuse_nameless(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> None:
+    given, fits = pl.col(name).cast(pl.String), pl.col("given").str.contains(NO_NAMES).not_()
+    if dtype.is_float():  # a column that is NaN throughout tells nothing
+        given, fits = pl.col(name).fill_nan(None), pl.lit(False)
+    elif not _is_text(dtype):
+        return
+    if (misfit := _first_misfit(table, given, fits)) is not None:
+        raise CatalogError(f"{path}: {name} {misfit[:80]!r} is no list of names; give each item one list of names.")
 
 
 def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
@@ -103,7 +112,7 @@ def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Pa
     if name == "item_id":
         return identifier(name, dtype, path)
     if name == "categories":
-        return categories(name, dtype, table, path)
+        return categories(name, dtype, path, table)
     return text(name, dtype, path)
 
 

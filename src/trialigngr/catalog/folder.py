@@ -19,11 +19,16 @@ import polars as pl
 
 from trialigngr.catalog import columns as column
 from trialigngr.catalog.items import COLUMNS
-from trialigngr.catalog.scanning import SUFFIXES, check_utf8, reading, scan
+from trialigngr.catalog.scanning import SUFFIXES, check_utf8, reading
+from trialigngr.catalog.scanning import scan as scan
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 ORDERS = ("timestamp", "position")
 INTERACTION_COLUMNS = ("user_id", "item_id", *ORDERS, "rating")
+
+
+FEEDBACK = ("label", "click", "clicked", "is_click", "is_clicked", "is_like", "like", "liked", "purchased", "feedback")
+"""Columns that often say, with a 0, that what was shown was not taken."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,10 @@ def scan_interactions(folder: DataFolder, with_rating: bool) -> pl.LazyFrame:
     if with_rating:
         wanted.append(column.number("rating", schema["rating"], table, path))
     return table.with_row_index("row").select("row", *wanted)
+
+
+def unread_feedback(folder: DataFolder) -> list[str]:
+    """Return the columns of the interactions that may say what was not taken, and that are not read."""
+    with reading(folder.interactions):
+        names = renamed(folder.interactions, folder.columns).collect_schema().names()
+    return [name for name in names if name.lower() in FEEDBACK]

@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import Field
 
 from trialigngr.catalog.fetching import FetchSettings, PictureSettings
-from trialigngr.catalog.folder import DataFolder, open_folder, read_items
+from trialigngr.catalog.folder import DataFolder, open_folder, read_items, unread_feedback
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
@@ -26,7 +26,7 @@ from trialigngr.catalog.items import Catalog, KeptPictures
 from trialigngr.catalog.kcore import k_core
 from trialigngr.catalog.pictures import LONG_SIDE
 from trialigngr.catalog.placing import place_pictures, placed_paths
-from trialigngr.catalog.split import Cuts, global_temporal, leave_last
+from trialigngr.catalog.split import Cuts, check_testable, global_temporal, leave_last
 from trialigngr.foundation.artifact import file_hash
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log as say
@@ -71,11 +71,14 @@ class Dataset:
     histories: Histories
 
 
-def prepare(settings: CatalogSettings, data: Path, out: Path, fetching: FetchSettings | None = None) -> dict[str, Any]:
+def prepare(
+    settings: CatalogSettings, data: Path, out: Path, fetching: FetchSettings | None = None, *, for_model: bool = False
+) -> dict[str, Any]:
     """Write ``items.parquet``, ``pictures.parquet``, ``histories.parquet`` and ``source.json`` into ``out``; return the
     counts.
 
-    Raises `CatalogError` for a folder that cannot be read as it is; the sentence says what to change.
+    Raises `CatalogError` for a folder that cannot be read as it is, or, ``for_model``, that leaves nothing to choose
+    and test a model on; the sentence says what to change.
     """
     with progress("Preparing the catalogue", total=4) as advance:
         folder = open_folder(data, settings.columns)
@@ -83,10 +86,13 @@ def prepare(settings: CatalogSettings, data: Path, out: Path, fetching: FetchSet
         advance(note="items")
         loaded = load_log(folder, items["item_id"], settings.min_rating)
         _refuse_or_drop(loaded, folder, items["item_id"], settings)
+        _say_unread(folder)
         advance(note="interactions")
         log, dropped = _filtered(loaded, settings, folder)
         advance(note="k-core")
         facts = _write(settings, items, log, data, out)
+        if for_model:
+            check_testable(settings.split, facts["kept"]["users"], facts["split"])
         advance(note="split")
     facts["loaded"] = {"users": loaded.users, "items": item_facts.pop("rows"), "interactions": loaded.interactions}
     facts["dropped"] = {f"interactions_{reason}": n for reason, n in dropped.items()}
@@ -160,6 +166,15 @@ def _refuse_or_drop(loaded: Loaded, folder: DataFolder, item_ids: pl.Series, set
         raise CatalogError(
             f"{n} interactions name items that are not in {folder.items}; first: {first}. "
             "Drop them with --set catalog.unknown_items=drop."
+        )
+
+
+def _say_unread(folder: DataFolder) -> None:
+    """Tell of a column that may say what was shown and not taken: rows are interactions, whatever it holds."""
+    for name in unread_feedback(folder):
+        say(
+            f"catalog: {folder.interactions.name} has a column {name!r}, which is not read: every row counts as taken. "
+            f"Where 0 says otherwise, set catalog.columns.{name}=rating and catalog.min_rating=1"
         )
 
 

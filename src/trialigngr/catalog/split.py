@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trialigngr.catalog.histories import Rows
+from trialigngr.foundation.errors import CatalogError
 
 Cuts = tuple[Rows, Rows]
 """``valid_from`` and ``test_from`` [U], positions within each user's sequence."""
@@ -33,3 +34,28 @@ def global_temporal(users: npt.NDArray[Any], times: npt.NDArray[Any], n_users: i
     moments = in_time[np.minimum(places, len(times) - 1)]
     valid_from, test_from = (np.bincount(users[times < moment], minlength=n_users) for moment in moments)
     return valid_from.astype(np.int64), test_from.astype(np.int64)
+
+
+def check_testable(split: str, users: int, facts: dict[str, int]) -> None:
+    """Raise `CatalogError` that says why no model could be chosen or tested; ``facts`` are the counts of a split."""
+    lacking = [
+        part
+        for part, without in (("valid", facts["users_not_validated"]), ("test", facts["users_not_tested"]))
+        if without == users
+    ]
+    if not lacking:
+        return
+    part = {"valid": "validation", "test": "test"}[lacking[0]]
+    if split == "leave-last":
+        why = "leave-last takes three interactions of a user, and nobody has as many; give longer histories"
+    elif facts[lacking[0]]:
+        why = (
+            f"all {facts[lacking[0]]:,} interactions of that time are the first of their user, so there is no history "
+            "to predict them from; take larger catalog.valid_share and catalog.test_share, or catalog.split=leave-last"
+        )
+    else:
+        why = (
+            "so many interactions share one time that the cuts of global-temporal fall on the same moment; give finer "
+            "timestamps, other catalog.valid_share and catalog.test_share, or catalog.split=leave-last"
+        )
+    raise CatalogError(f"No user has an item for {part}, so no model can be chosen and tested: {why}.")

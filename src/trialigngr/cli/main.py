@@ -83,7 +83,8 @@ def _system_error(error: BaseException) -> int | None:
 def _complaint(error: BaseException, number: int) -> str:
     if number in FULL:
         return f"{FULL[number]}. Free some space and run the same command again; finished stages are kept."
-    path = getattr(error, "filename", None)
+    named = re.search(r"\(os error \d+\)\S*?: *(.+)", str(error))  # Polars has the path in its text alone
+    path = getattr(error, "filename", None) or (named and named[1].strip())
     return f"{os.strerror(number)}{f': {path}' if path else ''}."
 
 

@@ -14,6 +14,7 @@ from trialigngr.decode.recommend import Ranking, Recommender
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError, did_you_mean
+from trialigngr.foundation.strict_json import mend_text
 from trialigngr.pipeline.live import LiveParts
 from trialigngr.pipeline.titles import title_search
 from trialigngr.tasks.examples import TaskExamples
@@ -136,7 +137,7 @@ class Offer:
         task = self._trained_for(wanted, lambda t: (t.scope, t.source, t.target) == (Scope.ITEM, view, View.SID))
         prompt, chat = self.parts.recipe.prompt, self.parts.chat
         limit = prompt.title_tokens if view is View.TITLE else prompt.visual_tokens
-        tokens = chat.encode([one_line(text)])[0][:limit]
+        tokens = chat.encode([one_line(mend_text(text))])[0][:limit]
         if not tokens:
             raise CatalogError("The text is empty; say what is looked for.")
         asked = [*chat.header(task.system, task.instruction), *tokens, *chat.tail]

@@ -156,7 +156,11 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Wor
         root = data
         source = {"data": data_fingerprint(data, recipe.catalog.columns)}
     fetching = recipe.calls.fetching(out)
-    line.add_from("catalog", recipe.catalog, source, lambda to: prepare(recipe.catalog, root, to, fetching))
+
+    def catalog(to: Path) -> Facts:
+        return prepare(recipe.catalog, root, to, fetching, for_model=True)
+
+    line.add_from("catalog", recipe.catalog, source, catalog)
     parts = Parts(recipe, out, seed, workers)
     _add_items(line, recipe, parts)
     _add_sids(line, recipe, parts)
