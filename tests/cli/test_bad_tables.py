@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 import zlib
+from collections.abc import Callable
 
 import polars as pl
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Shop, items, log, write
+from tests.cli.conftest import Row, Shop, items, log, write
 from tests.conftest import tiny
 
 
@@ -34,6 +36,43 @@ def test_the_column_map_that_the_sentence_names_mends_it(shop: Shop) -> None:
     path = shop.data / "interactions.parquet"
     pl.read_parquet(path).rename({"user_id": "reviewer"}).write_parquet(path)
     assert shop.run("--set", "catalog.columns.reviewer=user_id").code == 0
+
+
+@pytest.mark.parametrize("theirs", ["user id", "user.id"])
+def test_the_sentence_mends_columns_with_a_blank_or_a_dot(shop: Shop, theirs: str) -> None:
+    path = shop.data / "interactions.parquet"
+    pl.read_parquet(path).rename({"user_id": theirs}).write_parquet(path)
+    words = shlex.split(shop.refused().partition("Map it with ")[2].rstrip("."))
+    assert shop.run(*words).code == 0
+
+
+def test_a_feedback_column_is_told_and_its_advice_works(shop: Shop) -> None:
+    write(shop.data, items(), [row | {"label": int(row["timestamp"] >= 10)} for row in log()])
+    done = shop.run()
+    assert "has a column 'label', which is not read: every row counts as taken" in done.err
+    assert shop.facts()["kept"]["interactions"] == 36
+    words = ["--set", "catalog.columns.label=rating", "--set", "catalog.min_rating=1"]
+    assert shop.run(*words).code == 0
+    assert shop.facts()["kept"]["interactions"] == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "split", "reason"),
+    [
+        (lambda row: row["timestamp"] < 20, "leave-last", "leave-last takes three interactions of a user"),
+        (lambda row: True, "global-temporal", "the cuts of global-temporal fall on the same moment"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_by_the_catalogue(
+    shop: Shop, change: Callable[[Row], bool], split: str, reason: str
+) -> None:
+    rows = [row for row in log() if change(row)]
+    if split == "global-temporal":
+        rows = [row | {"timestamp": 1 if row["timestamp"] < 30 else 2} for row in rows]
+    write(shop.data, items(), rows)
+    sentence = shop.refused("--set", "catalog.k_core=0", "--set", f"catalog.split={split}")
+    assert "No user has an item for validation" in sentence
+    assert reason in sentence
 
 
 def test_duplicate_item_ids(shop: Shop) -> None:

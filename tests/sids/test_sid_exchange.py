@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
@@ -100,3 +101,24 @@ def test_unknown_formats_and_missing_files(tmp_path: Path) -> None:
         export_sids(SIDS, "csv", tmp_path / "x")
     with pytest.raises(SidError, match="no file"):
         import_sids("lcrec", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("flashrec", '{"1,1,2": [{"pid": "x"}], "1,1,3": [{"pid": "x"}]}', r"more than once; first: \['x'\]"),
+        ("flashrec", '{"1,1": [{"pid": null}]}', "pid is None"),
+        ("flashrec", '{"1,1": [{"pid": "x"}], "1,1": [{"pid": "y"}]}', "'1,1' more than once"),
+        ("lcrec", '{"7": ["<a_1>"], "7": ["<a_2>"]}', "'7' more than once"),
+    ],
+)
+def test_items_that_stand_twice_are_named(name: str, text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(SidError, match=sentence):
+        import_sids(name, tmp_path / "file")
+
+
+def test_items_that_stand_twice_in_a_table_are_named(tmp_path: Path) -> None:
+    pl.DataFrame({"item_id": ["x", "x"], "sid": ["<a_1>", "<a_2>"]}).write_parquet(tmp_path / "file")
+    with pytest.raises(SidError, match=r"first: \['x'\]"):
+        import_sids("parquet", tmp_path / "file")

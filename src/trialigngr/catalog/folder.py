@@ -21,6 +21,7 @@ from trialigngr.catalog import columns as column
 from trialigngr.catalog.items import COLUMNS
 from trialigngr.catalog.scanning import SUFFIXES, check_utf8, reading
 from trialigngr.catalog.scanning import scan as scan
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 ORDERS = ("timestamp", "position")
@@ -152,8 +153,14 @@ def scan_interactions(folder: DataFolder, with_rating: bool) -> pl.LazyFrame:
     return table.with_row_index("row").select("row", *wanted)
 
 
-def unread_feedback(folder: DataFolder) -> list[str]:
-    """Return the columns of the interactions that may say what was not taken, and that are not read."""
-    with reading(folder.interactions):
-        names = renamed(folder.interactions, folder.columns).collect_schema().names()
-    return [name for name in names if name.lower() in FEEDBACK]
+def tell_unread(folder: DataFolder) -> None:
+    """Log the columns that may say what was shown and not taken: each row is an interaction, whatever they hold."""
+    path = folder.interactions
+    with reading(path):
+        names = renamed(path, folder.columns).collect_schema().names()
+    for name in names:
+        if name.lower() in FEEDBACK:
+            log(
+                f"catalog: {path.name} has a column {name!r}, which is not read: every row counts as taken. "
+                f"Where 0 says otherwise, set catalog.columns.{name}=rating and catalog.min_rating=1"
+            )

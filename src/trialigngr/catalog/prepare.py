@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import Field
 
 from trialigngr.catalog.fetching import FetchSettings, PictureSettings
-from trialigngr.catalog.folder import DataFolder, open_folder, read_items, unread_feedback
+from trialigngr.catalog.folder import DataFolder, open_folder, read_items, tell_unread
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
@@ -86,7 +86,7 @@ def prepare(
         advance(note="items")
         loaded = load_log(folder, items["item_id"], settings.min_rating)
         _refuse_or_drop(loaded, folder, items["item_id"], settings)
-        _say_unread(folder)
+        tell_unread(folder)
         advance(note="interactions")
         log, dropped = _filtered(loaded, settings, folder)
         advance(note="k-core")
@@ -166,15 +166,6 @@ def _refuse_or_drop(loaded: Loaded, folder: DataFolder, item_ids: pl.Series, set
         raise CatalogError(
             f"{n} interactions name items that are not in {folder.items}; first: {first}. "
             "Drop them with --set catalog.unknown_items=drop."
-        )
-
-
-def _say_unread(folder: DataFolder) -> None:
-    """Tell of a column that may say what was shown and not taken: rows are interactions, whatever it holds."""
-    for name in unread_feedback(folder):
-        say(
-            f"catalog: {folder.interactions.name} has a column {name!r}, which is not read: every row counts as taken. "
-            f"Where 0 says otherwise, set catalog.columns.{name}=rating and catalog.min_rating=1"
         )
 
 
