@@ -79,8 +79,8 @@ def test_ids_that_are_whole_floats_are_those_whole_numbers(tmp_path: Path) -> No
     ],
 )
 def test_histories_of_lcrec_that_are_none(tmp_path: Path, history: Any, said: str) -> None:
-    (lcrec(tmp_path) / "Shop.inter.json").write_text(json.dumps({"u": history}))
-    refused("lcrec", tmp_path, rf"Shop\.inter\.json: {said}")
+    (lcrec(tmp_path) / "Shop.inter.json").write_text(f'{{"v": [1],\n"u": {json.dumps(history)}}}')
+    refused("lcrec", tmp_path, rf"Shop\.inter\.json, line 2: {said}")
 
 
 @pytest.mark.parametrize("categories", [5, [1, 2], [["a"], ["b"]], {"a": 1}])
@@ -88,7 +88,7 @@ def test_categories_that_are_no_names(tmp_path: Path, categories: Any) -> None:
     amazon(tmp_path, "amazon2023", [review("amazon2023")], [item("amazon2023", categories=categories)])
     refused("amazon2023", tmp_path, r"line 1: not a record of this format \(categories are")
     (lcrec(tmp_path) / "Shop.item.json").write_text(json.dumps({"0": {"categories": categories}}))
-    refused("lcrec", tmp_path, r"Shop\.item\.json: item '0' cannot be read: categories are")
+    refused("lcrec", tmp_path, r"Shop\.item\.json, line 1: item '0' cannot be read: categories are")
     for path in tmp_path.glob("*.json"):
         path.unlink()
     amazon(tmp_path, "amazon2018", [review("amazon2018")], [item("amazon2018", category=categories)])
@@ -249,6 +249,10 @@ def test_half_characters_and_nuls_in_jsonl_are_shown_as_such(tmp_path: Path) -> 
 def test_lines_of_jsonl_that_are_none(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(CatalogError, match=rf"items\.jsonl cannot be read as jsonl, line 3: .*{said}"):
         jsonl(tmp_path, '{"item_id": "a"}', "", line)
+
+
+def test_a_byte_order_mark_before_jsonl(tmp_path: Path) -> None:
+    assert jsonl(tmp_path, '\ufeff{"item_id": "a"}', '{"item_id": "b"}')["item_id"].to_list() == ["a", "b"]
 
 
 @pytest.mark.parametrize("year", YEARS)

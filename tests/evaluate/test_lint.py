@@ -175,3 +175,24 @@ def test_percent_are_a_matter_of_most_figures(tmp_path: Path) -> None:
 )
 def test_decimal_commas(tmp_path: Path, name: str, text: str) -> None:
     assert told(tmp_path, text, name)[0] == ["ours: HR@5 = 0.0500 is above HR@10 = 0.0400"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('m,HR@5,HR@10\n"ours,.1,.2\ntheirs",.3,.1\n', "line 2: a quote opens"),
+        ('m,HR@5,HR@10\nours,.1,.2\n"a" b,.3,.1\n', "line 3: a quote opens"),
+        ('m,HR@5,HR@10\n"a \\"b\\"",.3,.1\n', "line 2: a backslash"),
+    ],
+)
+def test_quotes_swallow_no_row(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(TriAlignError, match=sentence):
+        lint_table(tmp_path / "t.csv")
+
+
+def test_inch_marks_are_letters(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('m,HR@5,HR@10\nten 10",.1,.2\nfive 5",.3,.1\n', encoding="utf-8")
+    rows, found = lint_table(tmp_path / "t.csv")
+    assert rows == 2
+    assert [sentence.partition(":")[0] for sentence in found] == ['five 5"']

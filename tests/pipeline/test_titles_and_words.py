@@ -76,6 +76,13 @@ def test_words_find_items(cli: Cli, run: Run, tiny_run: Path) -> None:
     assert found[0].item_id not in looks.out
 
 
+def test_words_with_half_characters_are_found_as_far_as_they_are_whole(run: Run) -> None:
+    title = run.parts.catalog[3].title or ""
+    mended = run.find(f"{title} \ufffd", 5)
+    assert run.find(f"{title} \ud83d", 5) == mended, "an emoji that was cut"
+    assert run.find(f"{title} \udcff", 5) == mended, "a byte of the command line that is no UTF-8"
+
+
 def test_words_ask_as_training_did(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[int]] = []
     own = type(run.offer.recommender).after

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.foundation.separated import BrokenTableError, Form, examine, read_mixed, repeated
+from trialigngr.foundation.separated import BOM, BrokenTableError, Form, examine, read_mixed, repeated
 from trialigngr.foundation.strict_json import mend_escapes, parse_json
 
 SUFFIXES = ("parquet", "csv", "jsonl")
@@ -132,18 +132,19 @@ def _read_mixed(path: Path, form: Form) -> pl.DataFrame:
 
 
 def _scan_jsonl(path: Path) -> pl.LazyFrame:
-    if not _has_halves(path, _state(path)):
+    if not _must_mend(path, _state(path)):
         return pl.scan_ndjson(path, infer_schema_length=None)
     whole = mend_escapes(path.read_text(encoding="utf-8-sig"))
     return pl.scan_ndjson(io.BytesIO(whole.encode("utf-8")), infer_schema_length=None)
 
 
 @lru_cache(maxsize=4)
-def _has_halves(path: Path, state: tuple[int, ...]) -> bool:
-    """Return whether some text of a JSONL file holds half a character. Raises `CatalogError` with a line that is no
-    JSON object, or that has a key twice."""
-    halves = False
-    with path.open(encoding="utf-8") as file:
+def _must_mend(path: Path, state: tuple[int, ...]) -> bool:
+    """Return whether a JSONL file must be mended: some text holds half a character, or it begins with a byte order
+    mark. Raises `CatalogError` with a line that is no JSON object, or that has a key twice."""
+    with path.open("rb") as start:
+        damaged = start.read(3) == BOM
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -157,5 +158,5 @@ def _has_halves(path: Path, state: tuple[int, ...]) -> bool:
                     f"{path} cannot be read as jsonl, line {number}: it holds one JSON object a line, "
                     f"not a {type(body).__name__}."
                 )
-            halves = halves or mend_escapes(line) is not line
-    return halves
+            damaged = damaged or mend_escapes(line) != line
+    return damaged

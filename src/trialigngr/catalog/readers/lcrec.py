@@ -7,6 +7,7 @@ list of SID tokens; they are kept as the attribute ``sid``, joined to one string
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,14 @@ def _steps(path: Path) -> Iterator[tuple[str, str, int]]:
             try:
                 yield read_id(user_id, "the user"), read_id(item_id, "an item"), position
             except MissingIdError as error:
-                raise CatalogError(f"{path}: in the history of user {user_id!r}, {error}.") from None
+                raise malformed(path, _line_of(path, user_id), f"in the history of user {user_id!r}, {error}") from None
+
+
+def _line_of(path: Path, key: str) -> int:
+    """Return the line in which a key stands, as well as can be told of JSON that is read already."""
+    text = path.read_text(encoding="utf-8-sig")
+    found = re.search(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[Any, ...]:
@@ -84,4 +92,5 @@ def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[
             sid,
         )
     except ValueError as error:
-        raise CatalogError(f"{path}: item {item_id!r} cannot be read: {error}.") from None
+        line = _line_of(path, item_id) if path else 1
+        raise malformed(path or Path(item_id), line, f"item {item_id!r} cannot be read: {error}") from None
