@@ -141,6 +141,8 @@ def test_logs_with_fields_that_are_none(tmp_path: Path, line: str) -> None:
 def test_logs_that_are_not_utf8_keep_their_ids_apart(tmp_path: Path) -> None:
     (tmp_path / "x.inter").write_bytes(b"user_id:token\titem_id:token\nu\ti\ncaf\xe8\ti\ncaf\xe9\ti\n")
     refused("recbole", tmp_path, r"x\.inter, line 3: not UTF-8")
+    (tmp_path / "x.inter").write_bytes(b"user_id:token\titem_id:token\nu\ti\xc3")
+    refused("recbole", tmp_path, r"x\.inter, line 2: not UTF-8")
 
 
 @pytest.mark.parametrize("field", ["label", "click", "is_click"])

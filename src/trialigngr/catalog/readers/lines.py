@@ -103,9 +103,12 @@ def _refuse_unreadable(path: Path) -> None:
     mark, line = NOT_IN_TEXT.encode(), 1
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
-        while block := file.read(1 << 22):
+        ended = False
+        while not ended:
+            block = file.read(1 << 22)
+            ended = not block
             try:
-                decoder.decode(block)
+                decoder.decode(block, final=ended)
             except UnicodeDecodeError as error:
                 raise malformed(path, line + error.object.count(b"\n", 0, error.start), "not UTF-8") from None
             if mark in block:
