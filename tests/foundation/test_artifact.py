@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_killed_between_manifest_and_move(folder: Path, monkeypatch: pytest.Monk
 
     def killed(_partial: Path, _folder: Path) -> None:
         if old_is_gone:
-            artifact.shutil.rmtree(folder)
+            shutil.rmtree(folder)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -127,7 +128,7 @@ def test_a_manifest_of_another_format_version(folder: Path):
     body = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(body | {"version": 99}))
     for use in (lambda: read_manifest(folder), lambda: made(folder, Builder())):
-        with pytest.raises(ArtifactError, match="format version 99, this is version 1"):
+        with pytest.raises(ArtifactError, match="format version 99, this is version 2"):
             use()
     assert (folder / "whole.txt").exists()
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.pipeline.test_growth import new_items
-from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.files import write_text_atomically
 from trialigngr.pipeline import growth, load
 from trialigngr.pipeline.live import WITHDRAWN
 from trialigngr.pipeline.loaded import Run
