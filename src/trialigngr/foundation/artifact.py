@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from stat import S_IMODE
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -112,6 +113,14 @@ def record_files(folder: Path) -> None:
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
     """Return name → size and hash of a stage's files."""
     return {name: {"size": path.stat().st_size, "sha256": content_hash(path)} for name, path in _named(folder)}
+
+
+def _share(partial: Path) -> None:
+    """Give every file of a stage the rights of a new file, as some libraries write for their owner's eyes alone."""
+    rights = S_IMODE((partial / MARK).stat().st_mode)
+    for _, path in _named(partial):
+        if S_IMODE(path.stat().st_mode) != rights:
+            path.chmod(rights)
 
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -263,6 +272,7 @@ def make_stage(
         facts = build(partial)
         facts["seconds"] = round(spent(), 1)
     remove_halves(partial)
+    _share(partial)
     files = _files(partial)
     content = read(partial) if read is not None else _content(files)
     values = settings.model_dump(mode="json")

@@ -53,7 +53,7 @@ def publish(stage: str, name: str, out: Path) -> None:
 def publish_sids(recipe: Recipe, out: Path) -> None:
     """Put the SIDs of what can be recommended at the top: the run's own, those appended, without those withdrawn."""
     live = LiveParts(Parts(recipe, out))
-    live.offered.save(out, **{TOLD: str(len(live.withdrawn))})
+    live.offered.save(out, **({TOLD: str(len(live.withdrawn))} if live.withdrawn else {}))
 
 
 def finish(recipe: Recipe, out: Path, seeds: int) -> None:
