@@ -73,8 +73,8 @@ def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
 
     ``items.parquet``, ``interactions.parquet`` and ``images/`` are a data folder like any other; ``truth.parquet``
     (item_id, category, look, interest, what the picture and the description show, popularity) and ``tastes.parquet``
-    (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew, and stays
-    as it is until the new one is whole. Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
+    (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew; it
+    stays until the new one is whole. Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
     """
     if any(out.glob("items.*")) and not (out / TRUTH).exists():
         raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
