@@ -20,6 +20,7 @@ import polars as pl
 from trialigngr.catalog import columns as column
 from trialigngr.catalog.items import COLUMNS
 from trialigngr.foundation.errors import CatalogError, did_you_mean
+from trialigngr.foundation.tables import scan_json_lines, scan_table
 
 SUFFIXES = ("parquet", "csv", "jsonl")
 ORDERS = ("timestamp", "position")
@@ -65,10 +66,10 @@ def _the_file(root: Path, name: str) -> Path:
 def scan(path: Path) -> pl.LazyFrame:
     """Return a table as it stands, lazily. CSV cells stay text, so that the id 007 does not become 7."""
     if path.suffix == ".parquet":
-        return pl.scan_parquet(path, glob=False)
+        return scan_table(path)
     if path.suffix == ".csv":
-        return pl.scan_csv(path, infer_schema=False, glob=False)
-    return pl.scan_ndjson(path, infer_schema_length=None)
+        return pl.scan_csv(path.absolute(), infer_schema=False, glob=False)
+    return scan_json_lines(path)
 
 
 def _check_utf8(path: Path) -> None:

@@ -99,6 +99,11 @@ def read_manifest(folder: Path) -> Manifest:
     raise ArtifactError(f"{path} is damaged: it cannot be read as a manifest; {again}")
 
 
+def is_finished(folder: Path) -> bool:
+    """Say whether a stage stands; raise `ArtifactError` where a folder stands that has lost its manifest."""
+    return folder.is_dir() and bool(read_manifest(folder))
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a stage's manifest."""
     write_json(folder / MANIFEST, asdict(manifest))

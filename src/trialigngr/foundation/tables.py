@@ -1,7 +1,8 @@
-"""Parquet files by their very names: a path is never a pattern, whatever letters are in it."""
+"""Tables by their very names: a path is never a pattern, whatever letters are in it."""
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ def scan_table(path: Path) -> pl.LazyFrame:
     """Return a Parquet file, lazily."""
     # Absolute, as polars takes a ~ at the beginning for somebody's home; a folder a=b makes no column.
     return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+
+
+def scan_json_lines(path: Path) -> pl.LazyFrame:
+    """Return a file of JSON lines, lazily."""
+    return pl.scan_ndjson(glob.escape(str(path.absolute())), infer_schema_length=None)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
 from trialigngr.enrich.interests import FILE as INTERESTS
 from trialigngr.enrich.ledger import Ledger, Tried
-from trialigngr.foundation.artifact import MANIFEST, check_file
+from trialigngr.foundation.artifact import check_file, is_finished
 from trialigngr.foundation.tables import read_table
 from trialigngr.pipeline.enrichment import Asked, asked_stages
 from trialigngr.recipes.recipe import Recipe
@@ -53,10 +53,10 @@ def picture_lines(run: Path, most: int) -> Iterator[str]:
 
     Addresses of hosts that no setting allows are a choice, not a fault, and often all there are: they get one line.
     """
-    if not (run / "catalog" / MANIFEST).is_file():
+    if not is_finished(run / "catalog"):
         return
     failed = dict(load_catalog(run / "catalog").kept.problems)
-    if (run / "captions" / MANIFEST).is_file():
+    if is_finished(run / "captions"):
         table = read_table(check_file(run / "captions" / CAPTIONS)).filter(pl.col("problem").is_in(list(REASONS)))
         failed |= dict(table.select("item_id", "problem").iter_rows())
     if refused := [item_id for item_id, problem in failed.items() if problem == NOT_ALLOWED]:

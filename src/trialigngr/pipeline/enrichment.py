@@ -19,7 +19,7 @@ from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.miners import check_miner
 from trialigngr.enrich.mining import Mining
 from trialigngr.enrich.models import MODELS
-from trialigngr.foundation.artifact import MANIFEST, check_file
+from trialigngr.foundation.artifact import check_file, is_finished
 from trialigngr.foundation.tables import read_table
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
@@ -62,7 +62,7 @@ def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
 
 def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
     """Return the stages of a run that ask a language model; none before its catalogue stands."""
-    if not (run / "catalog" / MANIFEST).is_file():
+    if not is_finished(run / "catalog"):
         return []
     catalog, found = load_catalog(run / "catalog"), list[Asked]()
     if recipe.captions.generator in MODELS:
@@ -76,7 +76,7 @@ def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
 
 
 def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
-    if (run / "captions" / MANIFEST).is_file():
+    if is_finished(run / "captions"):
         return load_captions(run / "captions")
     written = recipe.captions.generator != "none"
     return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
@@ -95,7 +95,7 @@ def costs(recipe: Recipe, run: Path, ledger: Path | None = None) -> list[Cost]:
 def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
     """Yield a line for each stage that asks a language model."""
     asking = [name for name in ("captions", "interests") if getattr(recipe, name).generator in MODELS]
-    if asking and not (run / "catalog" / MANIFEST).is_file():
+    if asking and not is_finished(run / "catalog"):
         yield f"{' and '.join(asking)}: what they cost is told when the catalogue stands (run with --until catalog)"
     for cost in costs(recipe, run):
         yield f"{cost.stage}: {cost}"
