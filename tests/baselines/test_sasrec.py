@@ -92,5 +92,5 @@ def test_every_step_of_a_long_history_is_a_target_once() -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no SASRec"):
+    with pytest.raises(ArtifactError, match=r"holds no sasrec\.json"):
         SasRec.load(tmp_path)

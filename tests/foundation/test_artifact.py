@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from trialigngr.foundation import artifact
 from trialigngr.foundation.artifact import (
+    check_file,
+    check_stage,
     file_hash,
     fingerprint,
     make_stage,
     read_manifest,
     stage_status,
-    write_text_atomically,
 )
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import HALF, write_text_atomically
+from trialigngr.foundation.stopwatch import spent_before
 
 
 class Colour(Settings):
@@ -108,7 +116,7 @@ def test_killed_between_manifest_and_move(folder: Path, monkeypatch: pytest.Monk
 
     def killed(_partial: Path, _folder: Path) -> None:
         if old_is_gone:
-            artifact.shutil.rmtree(folder)
+            shutil.rmtree(folder)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -127,7 +135,7 @@ def test_a_manifest_of_another_format_version(folder: Path):
     body = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(body | {"version": 99}))
     for use in (lambda: read_manifest(folder), lambda: made(folder, Builder())):
-        with pytest.raises(ArtifactError, match="format version 99, this is version 1"):
+        with pytest.raises(ArtifactError, match="format version 99, this is version 2"):
             use()
     assert (folder / "whole.txt").exists()
 
@@ -174,3 +182,160 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
             write_text_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
+
+
+def built(folder: Path, text: str, contents: dict[str, str] | None = None, **how: Any) -> artifact.Manifest:
+    def build(to: Path) -> dict[str, Any]:
+        (to / "said.txt").write_text(text)
+        (to / "metrics.jsonl").write_text(f"{time.monotonic()}")
+        return {}
+
+    return make_stage(folder, "say", Colour(), {}, build, contents or {}, **how)
+
+
+def test_the_content_is_of_what_came_out_and_not_of_how_it_went(tmp_path: Path):
+    one, same, other = built(tmp_path / "a", "yes"), built(tmp_path / "b", "yes"), built(tmp_path / "c", "no")
+    assert one.content == same.content != other.content
+    assert one.files["metrics.jsonl"] != same.files["metrics.jsonl"]
+    # SHA-256("yes"), by sha256sum
+    wanted = "8a798890fe93817163b10b5f7bd2ca4d25d84c52739a645a889c173eee7d9d3d"
+    assert one.files["said.txt"] == {"size": 3, "sha256": wanted}
+
+
+def test_a_stage_is_made_again_when_its_parent_came_out_otherwise(folder: Path):
+    built(folder, "first", {"wall": "c1"})
+    assert built(folder, "second", {"wall": "c1"}).contents == {"wall": "c1"}
+    assert (folder / "said.txt").read_text() == "first"
+    wanted = read_manifest(folder).fingerprint
+    assert stage_status(folder, wanted, None) == "depends"
+    assert stage_status(folder, wanted, {"wall": "c2"}) == "changed"
+    assert built(folder, "second", {"wall": "c2"}).contents == {"wall": "c2"}
+    assert (folder / "said.txt").read_text() == "second"
+
+
+def test_work_on_what_a_parent_was_is_not_gone_on_with(folder: Path):
+    with pytest.raises(ValueError, match="a bug"):
+        make_stage(folder, "paint", Colour(), {}, Builder(ValueError("a bug")), {"wall": "c1"})
+    second = Builder()
+    make_stage(folder, "paint", Colour(), {}, second, {"wall": "c2"})
+    assert second.found == set()
+
+
+def test_made_again_with_what_later_stages_read(folder: Path):
+    def made_of(text: str, *, again: bool = False) -> str:
+        return built(folder, text, read=lambda to: (to / "said.txt").read_text()[0], again=again).content
+
+    assert made_of("abc") == made_of("axy") == "a"
+    assert (folder / "said.txt").read_text() == "abc", "it stands"
+    assert made_of("axy", again=True) == "a"
+    assert (folder / "said.txt").read_text() == "axy"
+    assert made_of("b", again=True) == "b"
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "has 0 bytes": lambda path: path.write_bytes(b""),
+    "is not what was written": lambda path: path.write_bytes(b"yeS"),
+    "is missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("problem", DAMAGES)
+def test_a_damaged_file_is_told_by_whoever_opens_it(folder: Path, problem: str):
+    built(folder, "yes")
+    assert check_file(folder / "said.txt").read_text() == "yes"
+    DAMAGES[problem](folder / "said.txt")
+    for use in (lambda: check_file(folder / "said.txt"), lambda: check_stage(folder), lambda: built(folder, "yes")):
+        with pytest.raises(ArtifactError, match=rf"{folder} is damaged: said.txt {problem}.*; delete {folder} and run"):
+            use()
+    assert check_stage(folder, but=("said.txt",)).kind == "say"
+
+
+def test_a_file_that_no_stage_wrote_is_opened_as_it_is(folder: Path):
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    assert check_file(folder / "mine.txt") == folder / "mine.txt"
+    with pytest.raises(ArtifactError, match=r"holds no other\.txt"):
+        check_file(folder / "other.txt")
+
+
+@pytest.mark.parametrize("change", [{"facts": {"files": 2}}, {"settings": {}}, {"sha256": "0"}])
+def test_a_changed_manifest_is_told(folder: Path, change: dict[str, Any]):
+    made(folder, Builder())
+    path = folder / "manifest.json"
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(body))
+    assert read_manifest(folder).facts["files"] == 1, "how it is laid out does not count"
+    path.write_text(json.dumps(body | change))
+    with pytest.raises(ArtifactError, match=f"cannot be read as a manifest; delete {folder}"):
+        read_manifest(folder)
+
+
+def test_seconds_of_all_interruptions_count(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr("trialigngr.foundation.stopwatch.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def working(seconds: float, fail: BaseException | None = None) -> Callable[[Path], dict[str, Any]]:
+        def build(to: Path) -> dict[str, Any]:
+            now[0] += seconds
+            return Builder(fail)(to)
+
+        return build
+
+    for seconds in (1000.0, 200.0):
+        with pytest.raises(KeyboardInterrupt):
+            make_stage(folder, "paint", Colour(), {}, working(seconds, KeyboardInterrupt()))
+    assert make_stage(folder, "paint", Colour(), {}, working(34.5)).facts["seconds"] == 1234.5
+
+
+def test_a_kill_loses_little_of_the_time(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("trialigngr.foundation.stopwatch.BEAT", 0.01)
+    seen = [0.0]
+
+    def build(to: Path) -> dict[str, Any]:
+        deadline = time.monotonic() + 20
+        while seen[-1] < 0.2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            seen.append(spent_before(to / ".wanted"))  # what a kill at this moment would leave
+        return {}
+
+    make_stage(folder, "paint", Colour(), {}, build)
+    assert seen[-1] >= 0.2
+
+
+@pytest.mark.parametrize("text", ["", "w", "w\nx", "w\n-5", "w\nnan", "w\ninf", "w\n1e99"])
+def test_no_time_is_told_by(tmp_path: Path, text: str):
+    (tmp_path / "mark").write_text(text)
+    assert spent_before(tmp_path / "mark") == 0.0
+
+
+def test_links_in_a_stage_that_was_begun_are_not_followed(folder: Path, tmp_path: Path):
+    mine, partial = tmp_path / "mine.txt", folder.with_name("stage.partial")
+    mine.write_text("ten years")
+    with pytest.raises(ValueError, match="a bug"):
+        made(folder, Builder(ValueError("a bug")))
+    (partial / "whole.txt").symlink_to(mine)
+    with pytest.raises(ArtifactError, match=r"whole\.txt is a link"):
+        made(folder, Builder())
+    (partial / "whole.txt").unlink()
+    partial.rename(tmp_path / "elsewhere")
+    partial.symlink_to(tmp_path / "elsewhere")
+    made(folder, Builder())
+    assert (tmp_path / "elsewhere" / "half.txt").exists(), "the link went, and not what it led to"
+    assert mine.read_text() == "ten years"
+
+
+def test_files_have_the_rights_of_new_files(folder: Path):
+    def build(to: Path) -> dict[str, Any]:
+        (to / "shy.txt").write_text("x")
+        (to / "shy.txt").chmod(0o600)
+        (to / f".of a kill{HALF}").write_text("x")
+        return {}
+
+    before = os.umask(0o027)
+    try:
+        make_stage(folder, "paint", Colour(), {}, build)
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "manifest.json": 0o640, "shy.txt": 0o640,
+    }  # fmt: skip

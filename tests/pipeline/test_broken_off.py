@@ -41,6 +41,8 @@ def what_stands(stage: Path) -> dict[str, Any]:
         if name == "manifest.json":
             body = json.loads(path.read_text("utf-8"))
             body["facts"].pop("seconds")
+            body["files"].pop("metrics.jsonl", None)
+            del body["sha256"]
             found[name] = body
         elif name == "metrics.jsonl":  # a loss is the mean since the last line, or since the run went on
             lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]

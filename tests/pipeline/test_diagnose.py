@@ -29,7 +29,7 @@ def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
     done = cli("diagnose", copied_run, "--items", 20)
     assert done.code == 0, done.err
     found = body(copied_run)
-    assert set(found) == {"of", "probe", "titles"}
+    assert set(found) == {"of", "probe", "titles", "sha256"}
     assert {"accuracy", "shuffled", "majority"} <= set(found["probe"])
     titles = found["titles"]
     assert titles["items"] == 20

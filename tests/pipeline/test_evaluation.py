@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr.evaluate.lists import TargetLists
 from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
+from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.sealed import write_json
 from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
 from trialigngr.pipeline.diagnose import diagnose
@@ -29,7 +32,7 @@ Cli = Callable[..., Done]
 def another_fingerprint(stage: Path) -> Iterator[None]:
     """Change the fingerprint in a stage's manifest for a while, as if it had been copied from another run."""
     before = (stage / "manifest.json").read_text("utf-8")
-    (stage / "manifest.json").write_text(json.dumps(json.loads(before) | {"fingerprint": "0" * 16}), "utf-8")
+    write_manifest(stage, replace(read_manifest(stage), fingerprint="0" * 16))
     yield
     (stage / "manifest.json").write_text(before, "utf-8")
 
@@ -202,7 +205,7 @@ def test_metrics_that_are_none(tiny_run: Path, cli: Cli, metrics: str, said: str
 def test_a_run_that_was_tested_by_an_earlier_version(copied_run: Path, cli: Cli) -> None:
     old = body(copied_run)
     del old["lists"]
-    (copied_run / "metrics.json").write_text(json.dumps(old), "utf-8")
+    write_json(copied_run / "metrics.json", old)
     (copied_run / "evaluation" / "lists.parquet").unlink()
     done = cli("evaluate", copied_run)
     assert (done.code, f"delete {copied_run}/evaluation and run the recipe again" in done.err) == (2, True)

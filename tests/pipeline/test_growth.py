@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.conftest import Done, tiny
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.fusion import Fusion, unit
 from trialigngr.embed.items import COLLABORATIVE, FUSION, load_embeddings
+from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.pipeline import growth, load
 
 Cli = Callable[..., Done]
@@ -192,9 +193,7 @@ def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, t
 
 def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
-    manifest = copied_run / "sids" / "manifest.json"
-    body = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(body | {"fingerprint": "0" * 16}))
+    write_manifest(copied_run / "sids", replace(read_manifest(copied_run / "sids"), fingerprint="0" * 16))
     live = load(copied_run).live
     assert live.batches == []
     assert len(live.sids) == len(live.as_trained.sids)

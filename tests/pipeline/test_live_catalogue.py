@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from pathlib import Path
@@ -12,9 +11,8 @@ import polars as pl
 import pytest
 
 from tests.pipeline.test_growth import new_items
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.pipeline import growth, load
-from trialigngr.pipeline.live import WITHDRAWN
+from trialigngr.pipeline.live import State, write_withdrawals
 from trialigngr.pipeline.loaded import Run
 
 HISTORY = ["p0003", "p0017"]
@@ -61,7 +59,7 @@ def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: l
         thread.start()
     assert began.wait(300)
     run.recommend(HISTORY, 1, by="title")
-    withdrawn: dict[str, str] = {}
+    withdrawn: dict[str, State] = {}
     for update in range(UPDATES):
         if update in BATCHES:
             path = batches[BATCHES.index(update)]
@@ -70,7 +68,7 @@ def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: l
             item_id = str(random.choice(sorted(versions[-1] | set(withdrawn))))
             if withdrawn.pop(item_id, None) is None:
                 withdrawn[item_id] = "reserved"
-            write_text_atomically(copied_run / WITHDRAWN, json.dumps(withdrawn))
+            write_withdrawals(copied_run, withdrawn)
         assert run.refresh()
         assert {"recommender", "title_recommender"} <= vars(run.offer).keys(), "no request waits for them"
         versions.append(offered(run))

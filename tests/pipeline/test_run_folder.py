@@ -14,6 +14,7 @@ import pytest
 
 import trialigngr
 from tests.conftest import Done, tiny
+from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
 from trialigngr.pipeline import Run, load
 from trialigngr.pipeline.page import page
@@ -54,6 +55,7 @@ def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
     path = copied_run / "model" / "metrics.jsonl"
     between = {"step": 2, "loss": {"sids_to_sid": 7.5}, "rate": 0.1, "tokens": 9, "seconds": 0.1}
     path.write_text(json.dumps(between) + "\n" + path.read_text("utf-8"), encoding="utf-8")
+    record_files(copied_run / "model")
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     curves = page(load(copied_run)).curves
     assert curves.loss["sids_to_sid"][0] == (2, 7.5)
@@ -185,6 +187,7 @@ def test_other_codes_under_the_same_manifest_are_seen(copied_run: Path) -> None:
     load(copied_run).check_model()
     sids = SemanticIds.load(copied_run / "sids")
     SemanticIds(sids.item_ids, sids.codes_NL[::-1].copy(), sids.sizes).save(copied_run / "sids")
+    record_files(copied_run / "sids")
     with pytest.raises(ArtifactError, match="trained on other SIDs"):
         load(copied_run).check_model()
     with pytest.raises(ArtifactError, match="trained on other SIDs"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import Done
 from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.decode.exact import exact_scores
+from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.pipeline import load
 from trialigngr.pipeline.loaded import Run
@@ -124,10 +126,8 @@ def test_words_that_make_no_sense(cli: Cli, tiny_run: Path, words: list[str], se
 
 
 def test_a_model_that_never_learnt_it(copied_run: Path) -> None:
-    path = copied_run / "model" / "manifest.json"
-    body = json.loads(path.read_text())
-    body["facts"]["examples"] = {"sids_to_sid": 1}
-    path.write_text(json.dumps(body))
+    manifest = read_manifest(copied_run / "model")
+    write_manifest(copied_run / "model", replace(manifest, facts=manifest.facts | {"examples": {"sids_to_sid": 1}}))
     run = load(copied_run)
     with pytest.raises(RecipeError, match=r"titles after a history; train one with sids_to_title \(T5\) or titles_to"):
         run.recommend(HISTORY, by="title")

@@ -107,7 +107,7 @@ def kill_at_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: i
         # save_file writes each checkpoint and each best: half a checkpoint, and half a best.
         (checkpoints, "save_file", 10, True),
         (checkpoints, "save_file", 21, True),
-        (checkpoints, "write_text_atomically", 30, False),
+        (checkpoints, "write_json", 30, False),
         # The new checkpoint stands, the old one not yet removed, or removed.
         (checkpoints.shutil, "rmtree", 33, False),
         (checkpoints.shutil, "rmtree", 33, True),

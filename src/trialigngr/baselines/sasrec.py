@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from trialigngr.baselines.ranker import Floats, Rows, ranks
 from trialigngr.baselines.softmax import softmax_loss
 from trialigngr.catalog.histories import Histories, Targets
-from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.device import autocast, pick_device
-from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.files import whole_file, write_text_atomically
 from trialigngr.foundation.seeds import child
 from trialigngr.metrics.ranks import ndcg
 from trialigngr.train.checkpoint import clear, load_best, load_checkpoint, save_best, save_checkpoint
@@ -127,18 +128,17 @@ class SasRec:
 
     def save(self, folder: Path) -> None:
         """Write weights and shape."""
-        save_file(self.network.state_dict(), folder / WEIGHTS)
+        with whole_file(folder / WEIGHTS) as half:
+            save_file(self.network.state_dict(), half)
         shape = {"settings": self.settings.model_dump(mode="json"), "items": self.network.items.num_embeddings}
         write_text_atomically(folder / SHAPE, json.dumps(shape) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> SasRec:
         """Read what `save` wrote; raise `ArtifactError` if it is not there."""
-        if not (folder / SHAPE).is_file():
-            raise ArtifactError(f"{folder} holds no SASRec; run the recipe to train it.")
-        shape = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
+        shape = json.loads(check_file(folder / SHAPE).read_text(encoding="utf-8"))
         found = cls(SasRecSettings(**shape["settings"]), shape["items"])
-        found.network.load_state_dict(load_file(folder / WEIGHTS))
+        found.network.load_state_dict(load_file(check_file(folder / WEIGHTS)))
         return found
 
 

@@ -21,6 +21,7 @@ from trialigngr.catalog.fetching import Fetcher, PictureSettings
 from trialigngr.catalog.image_paths import DATA, is_url
 from trialigngr.catalog.pictures import decode_picture, is_longer
 from trialigngr.foundation.errors import PictureError
+from trialigngr.foundation.files import whole_file
 
 HEAD = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 """What stands before the content of a data URL."""
@@ -68,8 +69,10 @@ class PictureStore:
             return found
         whole = self._own(content).with_suffix(f".{os.getpid()}-{get_ident()}")
         whole.parent.mkdir(parents=True, exist_ok=True)
+        whole.unlink(missing_ok=True)
         try:
-            whole.write_bytes(body)
+            with whole.open("xb") as file:
+                file.write(body)
             decode_picture(whole, self._settings.long_side)
             if is_longer(whole, self._settings.long_side):
                 return self._small(content, whole)
@@ -102,12 +105,9 @@ class PictureStore:
 def _written(path: Path, write: Callable[[Path], object]) -> Path:
     """Return ``path`` after ``write`` has filled it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}-{get_ident()}")
-    try:
-        write(temporary)
-        return temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as half:
+        write(half)
+    return path
 
 
 def _hash(body: bytes) -> str:

@@ -16,8 +16,10 @@ from trialigngr.catalog.fetching import Fetcher, FetchSettings, PictureSettings,
 from trialigngr.catalog.image_paths import ADDRESS, DATA, URL
 from trialigngr.catalog.picture_store import PictureStore
 from trialigngr.catalog.pictures import NOT_ALLOWED, quiet
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.errors import CatalogError, PictureError
+from trialigngr.foundation.tables import read_table, write_table
 
 FILE = "pictures.parquet"
 SCHEMA = {"item_id": pl.String, "file": pl.String, "problem": pl.String}
@@ -39,7 +41,7 @@ def place_pictures(what: PictureSettings, how: FetchSettings, root: Path, out: P
     failed, and takes addresses and data URLs out of ``image_path``; paths there are relative to ``root``. Raises
     `CatalogError` when so many in a row cannot be reached that it must be the network.
     """
-    items = pl.read_parquet(out / "items.parquet")
+    items = read_table(out / "items.parquet")
     # An image_url that is none is left alone: as a path it could lead anywhere.
     sources = items.select(pl.coalesce("image_path", _only("image_url", URL))).to_series()
     with _working(what, how) as (store, pool):
@@ -50,8 +52,8 @@ def place_pictures(what: PictureSettings, how: FetchSettings, root: Path, out: P
         schema=SCHEMA,
         orient="row",
     )
-    table.write_parquet(out / FILE)
-    _without_urls(items).write_parquet(out / "items.parquet")
+    write_table(table, out / FILE)
+    write_table(_without_urls(items), out / "items.parquet")
     failed = dict(Counter(row.problem for row in rows if row.problem).most_common())
     _say(failed, hosts)
     return {"kept": sum(row.file is not None for row in rows), "failed": failed}
@@ -136,9 +138,7 @@ def _say(failed: dict[str, int], hosts: Counter[str]) -> None:
 
 def placed_paths(items: pl.DataFrame, catalog: Path, folder: Path) -> tuple[pl.DataFrame, dict[str, str]]:
     """Return items whose ``image_path`` is that of the kept picture where there is one, and the problems by item id."""
-    if not (catalog / FILE).is_file():
-        return items, {}
-    table = pl.read_parquet(catalog / FILE)
+    table = read_table(check_file(catalog / FILE))
     kept = table.select("item_id", kept=pl.concat_str(pl.lit(f"{folder}{os.sep}"), "file"))
     paths = items.select("item_id", "image_path").join(kept, on="item_id", how="left", maintain_order="left")
     problems = table.drop_nulls("problem").select("item_id", "problem")

@@ -27,11 +27,13 @@ from trialigngr.catalog.kcore import k_core
 from trialigngr.catalog.pictures import LONG_SIDE
 from trialigngr.catalog.placing import place_pictures, placed_paths
 from trialigngr.catalog.split import Cuts, check_testable, global_temporal, leave_last
-from trialigngr.foundation.artifact import file_hash
+from trialigngr.foundation.artifact import check_file, file_hash
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log as say
 from trialigngr.foundation.console import progress
-from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.foundation.files import write_text_atomically
+from trialigngr.foundation.tables import read_table, write_table
 
 
 class CatalogSettings(Settings):
@@ -113,7 +115,7 @@ def prepare_items(
     Raises `CatalogError` as `prepare` does.
     """
     items, facts = _load_items(path, settings)
-    items.write_parquet(out / "items.parquet")
+    write_table(items, out / "items.parquet")
     pictures = _with_pictures(settings, fetching, path.parent, out)
     return {"items": items.height, "pictures_missing": facts["pictures_missing"], "pictures": pictures}
 
@@ -124,17 +126,25 @@ def _with_pictures(settings: CatalogSettings, fetching: FetchSettings | None, ro
     facts = place_pictures(settings.pictures, how, root, out)
     places = {"root": _root_from(out, root), "pictures": _root_from(out, Path(how.folder))}
     body = json.dumps(places | {"long_side": settings.pictures.long_side}) + "\n"
-    (out / "source.json").write_text(body, encoding="utf-8")
+    write_text_atomically(out / "source.json", body)
     return facts
 
 
 def load_catalog(folder: Path) -> Catalog:
     """Return the items that `prepare` or `prepare_items` wrote into ``folder``."""
-    written = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    written = _source(check_file(folder / "source.json"))
     root = Path(os.path.normpath(folder / written["root"]))
     kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
-    items, problems = placed_paths(pl.read_parquet(folder / "items.parquet"), folder, kept)
+    items, problems = placed_paths(read_table(check_file(folder / "items.parquet")), folder, kept)
     return Catalog(items, root, KeptPictures(kept, written.get("long_side", LONG_SIDE), problems))
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """Return what ``source.json`` says; raise `ArtifactError` when it says nothing."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ArtifactError(f"{path} is damaged; delete {path.parent} and run the recipe again.") from None
 
 
 def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -197,7 +207,7 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
     rows = (np.cumsum(kept) - 1)[log.items]
     table = items.filter(pl.Series(kept))
     out.mkdir(parents=True, exist_ok=True)
-    table.write_parquet(out / "items.parquet")
+    write_table(table, out / "items.parquet")
     sequences = pl.DataFrame({"user": numbers, "items": rows}).group_by("user", maintain_order=True).agg("items")
     histories = sequences.select(
         log.user_ids.gather(users).alias("user_id"),
@@ -205,7 +215,7 @@ def _write(settings: CatalogSettings, items: pl.DataFrame, log: Log, data: Path,
         pl.Series("valid_from", valid_from, pl.Int64),
         pl.Series("test_from", test_from, pl.Int64),
     )
-    histories.write_parquet(out / "histories.parquet")
+    write_table(histories, out / "histories.parquet")
     return {
         "kept": {"users": len(users), "items": table.height, "interactions": len(log)},
         "without": {
@@ -259,7 +269,7 @@ def _say(facts: dict[str, Any]) -> None:
 
 def load_dataset(folder: Path) -> Dataset:
     """Return what `prepare` wrote into ``folder``."""
-    table = pl.read_parquet(folder / "histories.parquet")
+    table = read_table(check_file(folder / "histories.parquet"))
     offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
     items, valid_from, test_from = (
         column.to_numpy() for column in (table["items"].explode(), table["valid_from"], table["test_from"])

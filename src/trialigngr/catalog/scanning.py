@@ -16,6 +16,7 @@ import polars as pl
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.separated import BOM, BrokenTableError, Form, examine, read_mixed, repeated
 from trialigngr.foundation.strict_json import mend_escapes, parse_json
+from trialigngr.foundation.tables import scan_json_lines, scan_table
 
 SUFFIXES = ("parquet", "csv", "jsonl")
 BATCH = 100_000
@@ -38,7 +39,7 @@ def scan(path: Path) -> pl.LazyFrame:
     """
     check_kind(path)
     if path.suffix == ".parquet":
-        return pl.scan_parquet(path, glob=False)
+        return scan_table(path)
     return _scan_csv(path) if path.suffix == ".csv" else _scan_jsonl(path)
 
 
@@ -102,7 +103,7 @@ def _scan_csv(path: Path) -> pl.LazyFrame:
     if form.quotes == "mixed":
         return _read_mixed(path, form).lazy()
     quote = '"' if form.quotes == "doubled" else None
-    table = pl.scan_csv(path, separator=form.separator, infer_schema=False, glob=False, quote_char=quote)
+    table = pl.scan_csv(path.absolute(), separator=form.separator, infer_schema=False, glob=False, quote_char=quote)
     return table.filter(pl.any_horizontal(pl.all().is_not_null())) if form.blank_lines else table
 
 
@@ -133,7 +134,7 @@ def _read_mixed(path: Path, form: Form) -> pl.DataFrame:
 
 def _scan_jsonl(path: Path) -> pl.LazyFrame:
     if not _must_mend(path, _state(path)):
-        return pl.scan_ndjson(path, infer_schema_length=None)
+        return scan_json_lines(path)
     whole = mend_escapes(path.read_text(encoding="utf-8-sig"))
     return pl.scan_ndjson(io.BytesIO(whole.encode("utf-8")), infer_schema_length=None)
 

@@ -85,6 +85,9 @@ def plan(
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 def ls(folder: Path) -> None:
     """List the runs in FOLDER with their test HR@10 and NDCG@10 (item level, seen items not masked)."""
+    from trialigngr.foundation.errors import TriAlignError
+    from trialigngr.foundation.sealed import read_json
+
     found = sorted(path.parent for path in folder.glob("*/recipe.toml"))
     if not found:
         click.echo(f"There are no runs in {folder}.")
@@ -93,7 +96,11 @@ def ls(folder: Path) -> None:
         if not metrics.is_file():
             click.echo(f"{run_folder.name:30s} not finished")
             continue
-        body = json.loads(metrics.read_text(encoding="utf-8"))
+        try:
+            body = read_json(metrics, "run the recipe again, and it is written anew.")
+        except TriAlignError as error:
+            click.echo(f"{run_folder.name:30s} {error}")
+            continue
         test, protocol = body["test"], body["protocol"]
         said = "  ".join(
             f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10")

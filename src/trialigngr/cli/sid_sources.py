@@ -13,7 +13,7 @@ import polars as pl
 
 from trialigngr.catalog.columns import categories as category_column
 from trialigngr.catalog.folder import scan
-from trialigngr.foundation.artifact import MANIFEST, file_hash, make_stage, read_manifest
+from trialigngr.foundation.artifact import MANIFEST, check_file, file_hash, make_stage, read_manifest, record_files
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
@@ -69,7 +69,9 @@ def _value(text: str) -> Any:
 
 def embeddings_of(path: Path) -> tuple[list[str], Vectors]:
     """Return item ids and vectors of a file of embeddings, or of a run."""
-    ids, vectors_ND = read_embeddings(path / "embeddings" / "embeddings.safetensors" if path.is_dir() else path)
+    ids, vectors_ND = read_embeddings(
+        check_file(path / "embeddings" / "embeddings.safetensors") if path.is_dir() else path
+    )
     return ids, check_vectors(vectors_ND, lambda row: f"item {ids[row]!r}")
 
 
@@ -197,6 +199,8 @@ def remove_from_folder(folder: Path, item_ids: Sequence[str], free: bool) -> str
         (folder / RETIRED).mkdir(exist_ok=True)
         (gone if before is None else _joined(before, gone)).save(folder / RETIRED)
     stays.save(folder)
+    if (folder / MANIFEST).is_file():
+        record_files(folder)
     return f"{folder}: {len(gone)} items removed, {len(stays)} stay; their SIDs are {'free' if free else 'reserved'}."
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from trialigngr.embed.encoders import Sight
+from trialigngr.foundation.files import whole_file
+from trialigngr.foundation.sealed import SEAL, array_hash
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -38,13 +39,15 @@ class Chunk:
 
 
 def stored_chunk(path: Path) -> Chunk | None:
-    """Return the chunk at ``path``; None when it is not there, or cut short by a full disk."""
+    """Return the chunk at ``path``; None when it is not there, cut short by a full disk, or not as it was stored."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has keys()
             told = json.loads(file.metadata()["told"])
+            if told[SEAL] != _seal(arrays):
+                raise ValueError("not what was stored")
             return Chunk(arrays, [Seen(*one) for one in told["seen"]], Counter(told["failed"]))
     except (SafetensorError, KeyError, ValueError, TypeError):
         path.unlink()
@@ -54,10 +57,14 @@ def stored_chunk(path: Path) -> Chunk | None:
 def store_chunk(path: Path, chunk: Chunk) -> Chunk:
     """Store a chunk whole or not at all, and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    save_file(chunk.arrays, temporary, metadata={"told": json.dumps({"seen": chunk.seen, "failed": chunk.failed})})
-    temporary.replace(path)
+    told = {"seen": chunk.seen, "failed": chunk.failed, SEAL: _seal(chunk.arrays)}
+    with whole_file(path) as half:
+        save_file(chunk.arrays, half, metadata={"told": json.dumps(told)})
     return chunk
+
+
+def _seal(arrays: Arrays) -> str:
+    return array_hash({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def joined(chunks: list[Chunk]) -> Chunk:

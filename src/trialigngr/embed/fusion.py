@@ -12,7 +12,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import whole_file
 from trialigngr.packaged.colours import Floats
 
 TURNED = "whole"
@@ -157,11 +159,13 @@ class Fusion:
         if self.turn is not None:
             arrays |= {TURNED: self.turn.mean_D, f"{TURNED}.directions": np.ascontiguousarray(self.turn.directions_Dd)}
         weights = {name: settling.weight for name, settling in self.settlings.items()}
-        save_file(arrays, path, metadata={"weights": json.dumps(weights)})
+        with whole_file(path) as half:
+            save_file(arrays, half, metadata={"weights": json.dumps(weights)})
 
     @classmethod
     def load(cls, path: Path) -> Fusion:
         """Read a fusion; raise `ArtifactError` for a file that is none."""
+        check_file(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 weights: dict[str, float] = json.loads(file.metadata()["weights"])

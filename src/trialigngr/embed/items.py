@@ -22,10 +22,12 @@ from trialigngr.embed.encoders import Encoder, Sight, start_encoders
 from trialigngr.embed.fusion import Block, Fusion, unit
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import enriched_text
-from trialigngr.foundation.artifact import read_manifest
+from trialigngr.foundation.artifact import check_file, read_manifest
 from trialigngr.foundation.console import log, progress
 from trialigngr.foundation.crew import HERE, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, PictureError
+from trialigngr.foundation.files import whole_file
+from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.packaged.colours import Floats
 from trialigngr.packaged.patterns import Mask
 
@@ -84,9 +86,10 @@ def write_embeddings(
     embeddings_ND, sights = fusion(blocks), {seen.name: seen.sees for seen in whole.seen}
     _tell_of_unseen(settings, catalog, sights)
     _refuse_unfinished(embeddings_ND, "the fused vectors")
-    save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, out / FILE)
+    with whole_file(out / FILE) as half:
+        save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, half)
     fusion.save(out / FUSION)
-    pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA).write_parquet(out / TEXTS)
+    write_table(pl.DataFrame({"item_id": catalog.ids, "text": texts}, schema=TEXTS_SCHEMA), out / TEXTS)
     remove_chunks(out / "chunks")
     return {
         "encoders": list(blocks),
@@ -178,9 +181,7 @@ def _refuse_unfinished(vectors: npt.NDArray[Any], whose: str) -> None:
 
 def load_embeddings(folder: Path) -> Floats:
     """Return the embeddings float32 [N, D] in row order."""
-    if not (folder / FILE).is_file():
-        raise ArtifactError(f"{folder} holds no {FILE}; run the recipe to make it.")
-    embeddings_ND: Floats = load_file(folder / FILE)["embeddings"]
+    embeddings_ND: Floats = load_file(check_file(folder / FILE))["embeddings"]
     _refuse_unfinished(embeddings_ND, f"{folder / FILE}")
     return embeddings_ND
 
@@ -221,5 +222,5 @@ def _with_mean(pictures_NE: Floats) -> Floats:
 
 def load_texts(folder: Path) -> list[str]:
     """Return the enriched texts as they were embedded, in row order."""
-    texts: list[str] = pl.read_parquet(folder / TEXTS, columns=["text"])["text"].to_list()
+    texts: list[str] = read_table(check_file(folder / TEXTS), ["text"])["text"].to_list()
     return texts

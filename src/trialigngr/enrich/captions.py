@@ -24,8 +24,10 @@ from trialigngr.enrich.prompts import Prompt, read_prompt
 from trialigngr.enrich.spread import spread
 from trialigngr.enrich.table import save_table, table_of
 from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.foundation.tables import read_table
 
 FILE = "captions.parquet"
 SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}
@@ -185,5 +187,5 @@ def _write(catalog: Catalog, kept: Iterable[Kept | None], name: str, out: Path) 
 
 def load_captions(folder: Path) -> list[str | None]:
     """Return the captions in row order; None where there is none."""
-    captions: list[str | None] = pl.read_parquet(folder / FILE, columns=["caption"])["caption"].to_list()
+    captions: list[str | None] = read_table(check_file(folder / FILE), ["caption"])["caption"].to_list()
     return captions

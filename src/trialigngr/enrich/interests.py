@@ -14,6 +14,8 @@ from trialigngr.catalog.pictures import count_reasons
 from trialigngr.enrich.answers import Tag
 from trialigngr.enrich.generator import GeneratorSettings
 from trialigngr.enrich.table import save_table, table_of
+from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.tables import read_table
 
 FILE = "interests.parquet"
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -103,7 +105,7 @@ def _counted(words: pl.Series) -> pl.DataFrame:
 
 def load_interests(folder: Path) -> list[Interests]:
     """Return the interests in row order."""
-    table = pl.read_parquet(folder / FILE, columns=["tags", "lifestyle"])
+    table = read_table(check_file(folder / FILE), ["tags", "lifestyle"])
     return [
         Interests(tuple(Tag(tag["tag"], tag["confidence"]) for tag in row["tags"]), row["lifestyle"])
         for row in table.iter_rows(named=True)

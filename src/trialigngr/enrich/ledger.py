@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import open_lock
 
 State = Literal["granted", "done", "failed", "taken"]
 AT_ONCE = 500
@@ -32,7 +34,7 @@ CREATE TABLE IF NOT EXISTS answers (
   key BLOB PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
   state TEXT NOT NULL, owner TEXT NOT NULL, text TEXT, problem TEXT, final INTEGER NOT NULL DEFAULT 0,
   runs INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0,
-  tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0);
+  tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0, mark BLOB);
 CREATE TABLE IF NOT EXISTS sessions (
   owner TEXT PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
   began REAL NOT NULL, last REAL NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
@@ -101,9 +103,22 @@ class Ledger:
             self._lock = self._owner_file(self.owner).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._refuse_foreign()
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
             self._base.executescript(SCHEMA)
+            if "mark" not in self._columns():  # a ledger from before there were any
+                self._base.execute("ALTER TABLE answers ADD COLUMN mark BLOB")
+
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._base.execute("PRAGMA table_info(answers)")}
+
+    def _refuse_foreign(self) -> None:
+        """Raise `ArtifactError` for a database of another program: nothing is written to it."""
+        tables = self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and not {"key", "state", "text"} <= self._columns():
+            self._base.close()
+            raise ArtifactError(f"{self.path} is a database, but no ledger; name another file.")
 
     def __enter__(self) -> Ledger:
         return self
@@ -178,11 +193,11 @@ class Ledger:
                 [(one.problem, one.calls, one.tokens_in, one.tokens_out, one.key) for one in spent],
             )
             self._base.executemany(
-                "UPDATE answers SET state=?, owner=?, text=?, problem=?, final=?, calls=calls+?,"
+                "UPDATE answers SET state=?, owner=?, text=?, mark=?, problem=?, final=?, calls=calls+?,"
                 " tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
                 [
-                    ("failed" if one.text is None else "done", self.owner, one.text, one.problem, one.final,
-                     one.calls, one.tokens_in, one.tokens_out, one.key)
+                    ("failed" if one.text is None else "done", self.owner, one.text, _mark(one.key, one.text),
+                     one.problem, one.final, one.calls, one.tokens_in, one.tokens_out, one.key)
                     for one in ended
                 ],
             )  # fmt: skip
@@ -207,14 +222,22 @@ class Ledger:
         """Yield what is kept of each key, None for one that is not settled."""
         keys = iter(keys)
         while some := list(islice(keys, AT_ONCE)):
-            rows = self._rows(some, "text, problem, state, owner, final, runs")
+            rows = self._rows(some, "text, problem, state, owner, final, runs, mark")
             for key in some:
                 row = rows.get(key)
                 if row is None or row[2] == "asked":
                     yield None
                 else:
+                    self._refuse_damaged(key, row[0], row[6])
                     again = row[2] == "failed" and self._judged(row[2:], retry_runs)[0] == "granted"
                     yield Kept(row[0], row[1], again)
+
+    def _refuse_damaged(self, key: bytes, text: Any, mark: bytes | None) -> None:
+        if mark is not None and mark != _mark(key, text):
+            raise ArtifactError(
+                f"The ledger {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or name "
+                "another file; what it held is asked again."
+            )
 
     def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
         """Yield how each key stands, as `claim` would judge it, without claiming it."""
@@ -273,7 +296,7 @@ class Ledger:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Open and close one after the other: who finds the journal's mode changing is turned away without waiting."""
-        with self.path.with_name(f".{self.path.name}.lock").open("a") as file:
+        with open_lock(self.path.with_name(f".{self.path.name}.lock")) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -303,3 +326,8 @@ class Ledger:
             raise ArtifactError(
                 f"The ledger {self.path} cannot be used ({error}); move it elsewhere, or name another file."
             ) from None
+
+
+def _mark(key: bytes, text: Any) -> bytes | None:
+    """Return what tells whether a text is still the answer about a key; None where there is no text."""
+    return None if text is None else sha256(key + b"\0" + str(text).encode("utf-8", "replace")).digest()[:8]

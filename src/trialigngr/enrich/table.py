@@ -9,6 +9,7 @@ from typing import TypeVar
 import polars as pl
 
 from trialigngr.enrich.generator import batches
+from trialigngr.foundation.tables import write_table
 
 # Python's objects take ten times a table's room, so few rows at a time are that; but each table has room to spare.
 AT_ONCE, GROUP = 4096, 8192
@@ -24,4 +25,4 @@ def table_of(
 
 def save_table(table: pl.DataFrame, path: Path) -> None:
     """Write a table as Parquet."""
-    table.write_parquet(path, row_group_size=GROUP)
+    write_table(table, path, row_group_size=GROUP)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.metrics.lists import of_lists
 
 Rows = npt.NDArray[np.int64]
@@ -25,16 +26,13 @@ class TargetLists:
     def save(self, path: Path) -> None:
         """Write one row a target and a column ``system.way`` of lists."""
         columns = {f"{system}.{way}": rows_MR for system, ways in self.lists.items() for way, rows_MR in ways.items()}
-        pl.DataFrame({name: pl.Series(rows_MR.astype(np.int32)) for name, rows_MR in columns.items()}).write_parquet(
-            path
-        )
+        table = pl.DataFrame({name: pl.Series(rows_MR.astype(np.int32)) for name, rows_MR in columns.items()})
+        write_table(table, path)
 
     @classmethod
     def load(cls, path: Path) -> TargetLists:
         """Read what `save` wrote."""
-        if not path.is_file():
-            raise ArtifactError(f"There is no {path}; delete {path.parent} and run the recipe again.")
-        table = pl.read_parquet(path)
+        table = read_table(check_file(path))
         lists: dict[str, dict[str, Rows]] = {}
         for column in table.columns:
             system, way = column.rsplit(".", 1)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import polars as pl
 
 from trialigngr.catalog.histories import Histories, Targets
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.metrics.intervals import Estimate, bootstrap, paired
 from trialigngr.metrics.ranks import Floats, Ranks, per_target
 
@@ -44,14 +46,12 @@ class TargetRanks:
         for system, ways in self.ranks.items():
             for way, ranks in ways.items():
                 columns[f"{system}.{way}_ahead"], columns[f"{system}.{way}_tied"] = ranks.ahead_M, ranks.tied_M
-        pl.DataFrame(columns).write_parquet(path)
+        write_table(pl.DataFrame(columns), path)
 
     @classmethod
     def load(cls, path: Path) -> TargetRanks:
         """Read what `save` wrote."""
-        if not path.is_file():
-            raise ArtifactError(f"There is no {path}; run the recipe to its end first.")
-        table = pl.read_parquet(path)
+        table = read_table(check_file(path))
         ranks: dict[str, dict[str, Ranks]] = {}
         for column in table.columns:
             if column.endswith("_ahead"):

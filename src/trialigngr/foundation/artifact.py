@@ -2,41 +2,64 @@
 
 A stage works in ``NAME.partial`` and moves the whole into place when it is done, so a kill or a full disk leaves either
 the finished stage or a partial one that the next call goes on with. The fingerprint (kind, version, settings, parents)
-decides whether what lies there is what is wanted.
+says what is wanted, and the content (a hash of what came out) what a stage was made from: both decide whether what lies
+there is what is wanted. The manifest tells size and hash of every file, and `check_file` is how each is opened.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from stat import S_IMODE
+from types import MappingProxyType
 from typing import Any, Literal
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import refuse_links, remove, remove_halves, write_text_atomically
+from trialigngr.foundation.sealed import SEAL, content_hash, seal_of, write_json
+from trialigngr.foundation.stopwatch import timed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-AGAIN = "made again"
-"""Stands among the parents of a stage that was made once more and came out otherwise."""
+APPENDED = "appended"
+"""Folder of a run that holds batches of appended items, each with stages of its own."""
+MARK = ".wanted"
+"""In a partial stage: what it will be, and how long it was worked on."""
+TELLING = ("metrics.jsonl", "README.md")
+"""Files that say how a stage went: what later stages read is the same whatever they say."""
+TRACKED = ("tensorboard", "wandb")
+"""Folders that other programs keep in a stage; nothing reads them."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stage was made from (``settings``, ``parents``: name → fingerprint) and what came out (``facts``)."""
+    """What a stage was made from (``settings``; ``parents``: name → fingerprint; ``contents``: name → content, of
+    parents that are stages) and what came out (``content``: hash of what later stages read; ``files``: name → size and
+    hash; ``facts``)."""
 
     kind: str
     version: int
     fingerprint: str
     settings: dict[str, Any]
     parents: dict[str, str]
+    contents: dict[str, str] = field(default_factory=dict)
+    content: str = ""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """What was wanted and what came out."""
+        return f"{self.fingerprint}-{self.content}"
+
+    def is_made_from(self, name: str, parent: Manifest) -> bool:
+        """Say whether this stage was made from that parent, as it is."""
+        return (self.parents.get(name), self.contents.get(name)) == (parent.fingerprint, parent.content)
 
 
 def fingerprint(kind: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> str:
@@ -56,40 +79,127 @@ def file_hash(path: Path) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest in ``folder``; raise `ArtifactError` if there is none, or one of another format version."""
-    path = folder / MANIFEST
+    path, again = folder / MANIFEST, remedy(folder)
     if not path.is_file():
-        raise ArtifactError(f"{folder} holds no finished stage (no {MANIFEST}); run the recipe to make it.")
+        what = "is damaged: it has" if folder.is_dir() else "holds no finished stage:"
+        raise ArtifactError(f"{folder} {what} no {MANIFEST}; {again if folder.is_dir() else 'run the recipe.'}")
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
+        version = body["version"]
         # The version first: another one may well have other fields.
-        if body["version"] == FORMAT_VERSION:
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{folder} was written in format version {version}, this is version {FORMAT_VERSION}; "
+                "use the release that wrote it, or run into a new folder."
+            )
+        if body.pop(SEAL) == seal_of(body):
             return Manifest(**body)
-    except (ValueError, TypeError, KeyError):
-        raise ArtifactError(f"{path} cannot be read as a manifest; delete {folder} and run again.") from None
-    raise ArtifactError(
-        f"{folder} was written in format version {body['version']}, this is version {FORMAT_VERSION}; "
-        "use the release that wrote it, or run into a new folder."
-    )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass  # told below, as what is not what was written
+    raise ArtifactError(f"{path} is damaged: it cannot be read as a manifest; {again}")
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def is_finished(folder: Path) -> bool:
+    """Say whether a stage stands; raise `ArtifactError` where a folder stands that has lost its manifest."""
+    return folder.is_dir() and bool(read_manifest(folder))
 
 
-Status = Literal["done", "begun", "changed", "to do"]
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a stage's manifest."""
+    write_json(folder / MANIFEST, asdict(manifest))
 
 
-def stage_status(folder: Path, wanted: str) -> Status:
-    """Say how a stage stands: done, begun and interrupted, something else in its place, or nothing there."""
-    if (folder / MANIFEST).exists() and read_manifest(folder).fingerprint == wanted:
-        return "done"
-    if _begun(folder, wanted):
+def record_files(folder: Path) -> None:
+    """Bring the manifest in ``folder`` up to the files that lie there now."""
+    files = _files(folder)
+    write_manifest(folder, replace(read_manifest(folder), files=files, content=_content(files)))
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return name → size and hash of a stage's files."""
+    return {name: {"size": path.stat().st_size, "sha256": content_hash(path)} for name, path in _named(folder)}
+
+
+def _share(partial: Path) -> None:
+    """Give every file of a stage the rights of a new file, as some libraries write for their owner's eyes alone."""
+    rights = S_IMODE((partial / MARK).stat().st_mode)
+    for _, path in _named(partial):
+        if S_IMODE(path.stat().st_mode) != rights:
+            path.chmod(rights)
+
+
+def _named(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] not in TRACKED and str(name) not in (MANIFEST, MARK):
+            yield name.as_posix(), path
+
+
+def _content(files: Mapping[str, Mapping[str, Any]]) -> str:
+    told = [(name, state["sha256"]) for name, state in sorted(files.items()) if name not in TELLING]
+    return sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def check_file(path: Path) -> Path:
+    """Return ``path`` when the file is as it was when its stage was finished; every reader of a stage opens it so.
+
+    A file in a folder without a manifest, which no stage wrote, is returned as it is. Raises `ArtifactError`.
+    """
+    if (path.parent / MANIFEST).is_file():
+        _check(path.parent, read_manifest(path.parent), path.name)
+    elif not path.is_file():
+        raise ArtifactError(f"{path.parent} holds no {path.name}; run the recipe to make it.")
+    return path
+
+
+def check_stage(folder: Path, but: tuple[str, ...] = ()) -> Manifest:
+    """Return the manifest of a stage all of whose files, ``but`` some, are as they were; raise `ArtifactError`."""
+    manifest = read_manifest(folder)
+    for name in manifest.files:
+        if name not in but:
+            _check(folder, manifest, name)
+    return manifest
+
+
+def _check(stage: Path, manifest: Manifest, name: str) -> None:
+    """Raise `ArtifactError` when a file of a stage is not what its manifest says."""
+    path, wanted = stage / name, manifest.files.get(name)
+    if wanted is None:
+        problem = f"its {MANIFEST} knows no {name}"
+    elif not path.is_file():
+        problem = f"{name} is missing"
+    elif (size := path.stat().st_size) != wanted["size"]:
+        problem = f"{name} has {size:,} bytes and not {wanted['size']:,}"
+    elif content_hash(path) != wanted["sha256"]:
+        problem = f"{name} is not what was written"
+    else:
+        return
+    raise ArtifactError(f"{stage} is damaged: {problem}; {remedy(stage)}")
+
+
+def remedy(stage: Path) -> str:
+    """Say what helps when a stage is damaged: it is made again by whoever made it."""
+    appended = stage.absolute().parent.parent.name == APPENDED
+    return f"delete {stage} and {'append its items' if appended else 'run the recipe'} again."
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+Status = Literal["done", "begun", "changed", "to do", "depends"]
+
+
+def stage_status(folder: Path, wanted: str, contents: Mapping[str, str] | None = NOTHING) -> Status:
+    """Say how a stage stands: done, begun and interrupted, something else in its place, or nothing there.
+
+    ``contents`` is what its parents hold; None where that is not known yet, since one of them is to be made: then what
+    stands there ``depends`` on how that comes out.
+    """
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is not None and manifest.fingerprint == wanted:
+        if contents is None:
+            return "depends"
+        if manifest.contents == dict(contents):
+            return "done"
+    if contents is not None and _begun(folder, _made_from(wanted, contents)):
         return "begun"
     return "changed" if folder.exists() else "to do"
 
@@ -98,27 +208,27 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def _begun(folder: Path, wanted: str) -> bool:
-    token = _partial(folder) / ".wanted"
-    return token.exists() and token.read_text(encoding="utf-8") == wanted
+def _made_from(wanted: str, contents: Mapping[str, str]) -> str:
+    """Return what a partial stage is marked with: work on other contents is not gone on with."""
+    return " ".join([wanted, *(f"{name}={content}" for name, content in sorted(contents.items()))])
+
+
+def _begun(folder: Path, mark: str) -> bool:
+    partial = _partial(folder)
+    if partial.is_symlink() or not (partial / MARK).is_file():
+        return False
+    return (partial / MARK).read_text(encoding="utf-8", errors="replace").splitlines()[:1] == [mark]
 
 
 def _settle(partial: Path, folder: Path) -> None:
     """Put ``partial`` in the place of ``folder``; a kill at any moment leaves no stage without its manifest there."""
     replaced = folder.with_name(f"{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove(replaced)
     if folder.exists():
         folder.replace(replaced)
     partial.replace(folder)
-    (folder / ".wanted").unlink(missing_ok=True)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def with_mark(folder: Path, parents: Mapping[str, str]) -> dict[str, str]:
-    """Return the parents of a stage, and among them the mark of what stands there if that was made again from them."""
-    stands = read_manifest(folder).parents if (folder / MANIFEST).is_file() else {}
-    mark = {AGAIN: stands[AGAIN]} if AGAIN in stands else {}
-    return {**parents, **mark} if stands == {**parents, **mark} else dict(parents)
+    (folder / MARK).unlink(missing_ok=True)
+    remove(replaced)
 
 
 def make_stage(
@@ -127,42 +237,53 @@ def make_stage(
     settings: Settings,
     parents: Mapping[str, str],
     build: Callable[[Path], dict[str, Any]],
-    again: Callable[[Path], str] | None = None,
+    contents: Mapping[str, str] = NOTHING,
+    read: Callable[[Path], str] | None = None,
+    again: bool = False,
 ) -> Manifest:
     """Return the manifest of the stage in ``folder``, building it when what lies there is not what is wanted.
 
     ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial``
     keeps what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
-    ``again`` builds it also when it stands already, and tells of a folder what later stages read: when that came out
-    otherwise, so does the fingerprint, and all that was made from the stage is made anew.
+    ``contents`` is what the parents hold that are stages. ``read`` tells of a folder what later stages read of it,
+    where that is less than all of its files. ``again`` builds it also when it stands already.
+
+    Raises `ArtifactError` for a stage that is kept and is damaged.
     """
     wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
-    if again is None and stage_status(folder, wanted) == "done":
+    if not again and stage_status(folder, wanted, contents) == "done":
+        manifest = check_stage(folder)
         log(f"{kind}: unchanged, kept")
-        return read_manifest(folder)
+        return manifest
     if folder.exists() and not (folder / MANIFEST).exists():
-        raise ArtifactError(f"{folder} is in the way: it is no stage of a run (no {MANIFEST}). Move it elsewhere.")
-    partial = _partial(folder)
-    if not _begun(folder, wanted):
+        raise ArtifactError(
+            f"{folder} is in the way: it is no finished stage of a run (no {MANIFEST}). Delete it, or move it "
+            "elsewhere, and run the recipe again."
+        )
+    partial, mark = _partial(folder), _made_from(wanted, contents)
+    if not _begun(folder, mark):
         log(f"{kind} …")
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         partial.mkdir(parents=True)
-        write_text_atomically(partial / ".wanted", wanted)
-    elif (partial / MANIFEST).exists():
-        log(f"{kind}: whole, put into place")
-        _settle(partial, folder)
-        return read_manifest(folder)
+        write_text_atomically(partial / MARK, f"{mark}\n")
     else:
+        refuse_links(partial, but=TRACKED)
+        if (partial / MANIFEST).exists():
+            log(f"{kind}: whole, put into place")
+            _settle(partial, folder)
+            return read_manifest(folder)
         log(f"{kind}: going on with what an interrupted run left")
-    started = time.monotonic()
-    facts = build(partial)
-    facts["seconds"] = round(time.monotonic() - started, 1)
-    parents = dict(parents)
-    if again is not None and (content := again(partial)) != again(folder):
-        parents[AGAIN] = content
-        wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
-    manifest = Manifest(kind, FORMAT_VERSION, wanted, settings.model_dump(mode="json"), parents, facts)
-    write_text_atomically(partial / MANIFEST, json.dumps(asdict(manifest), indent=2, default=str) + "\n")
+    with timed(partial / MARK, mark) as spent:
+        facts = build(partial)
+        facts["seconds"] = round(spent(), 1)
+    remove_halves(partial)
+    _share(partial)
+    files = _files(partial)
+    content = read(partial) if read is not None else _content(files)
+    values = settings.model_dump(mode="json")
+    write_manifest(
+        partial, Manifest(kind, FORMAT_VERSION, wanted, values, dict(parents), dict(contents), content, files, facts)
+    )
     _settle(partial, folder)
     log(f"{kind}: done in {facts['seconds']:.0f} s")
-    return manifest
+    return read_manifest(folder)

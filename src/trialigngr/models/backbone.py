@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from trialigngr.foundation.artifact import MANIFEST, TELLING, check_stage
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.hub import read_tokenizer
@@ -81,7 +82,10 @@ class Backbone:
 
 
 def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
-    """Open a checkpoint; raise `ArtifactError` when its vocabulary does not hold these SID tokens."""
+    """Open a checkpoint; raise `ArtifactError` when its vocabulary does not hold these SID tokens, or when the stage
+    that it is has been damaged."""
+    if (folder / MANIFEST).is_file():
+        check_stage(folder, but=TELLING)
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} holds no model (no config.json); run the recipe to train one.")
     if not sys.stderr.isatty():

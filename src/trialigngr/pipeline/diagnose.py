@@ -17,10 +17,11 @@ from trialigngr.evaluate.paper import DIAGNOSED
 from trialigngr.evaluate.probe import FEWEST, HELD_OUT, HIDDEN, category_probe
 from trialigngr.evaluate.tables import block_text
 from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu, bleu_4
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.foundation.files import write_text_atomically
+from trialigngr.foundation.sealed import write_json
 from trialigngr.foundation.seeds import child
 from trialigngr.pipeline.compare import run_names
 from trialigngr.pipeline.grids import DIAGNOSTICS, Diagnosis, diagnosis_table, diagnostics, enriched_by
@@ -60,7 +61,7 @@ def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
     if items < 2:
         raise RecipeError(f"items = {items}: diagnostics need at least two titles.")
     run.check_model()
-    wanted = {"model": run.manifest("model").fingerprint, "items": items}
+    wanted = {"model": run.manifest("model").identity, "items": items}
     if (found := diagnostics(run)) is not None and found["of"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")
         return found
@@ -69,7 +70,7 @@ def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
         parts = run.parts
         parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
         body = {"of": wanted, "probe": _probe(parts), "titles": _titles(parts, items)}
-        write_text_atomically(run.folder / DIAGNOSTICS, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+        body = write_json(run.folder / DIAGNOSTICS, body, ensure_ascii=False)
         table = diagnosis_table({run.folder.name: Diagnosis(enriched_by(run), body)})
         write_text_atomically(run.folder / "diagnostics.txt", block_text(table) + "\n")
         if (run.folder / "metrics.json").is_file():

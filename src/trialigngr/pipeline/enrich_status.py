@@ -13,7 +13,8 @@ from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
 from trialigngr.enrich.interests import FILE as INTERESTS
 from trialigngr.enrich.ledger import Ledger, Tried
-from trialigngr.foundation.artifact import MANIFEST
+from trialigngr.foundation.artifact import check_file, is_finished
+from trialigngr.foundation.tables import read_table
 from trialigngr.pipeline.enrichment import Asked, asked_stages
 from trialigngr.recipes.recipe import Recipe
 
@@ -52,11 +53,11 @@ def picture_lines(run: Path, most: int) -> Iterator[str]:
 
     Addresses of hosts that no setting allows are a choice, not a fault, and often all there are: they get one line.
     """
-    if not (run / "catalog" / MANIFEST).is_file():
+    if not is_finished(run / "catalog"):
         return
     failed = dict(load_catalog(run / "catalog").kept.problems)
-    if (run / "captions" / MANIFEST).is_file():
-        table = pl.read_parquet(run / "captions" / CAPTIONS).filter(pl.col("problem").is_in(list(REASONS)))
+    if is_finished(run / "captions"):
+        table = read_table(check_file(run / "captions" / CAPTIONS)).filter(pl.col("problem").is_in(list(REASONS)))
         failed |= dict(table.select("item_id", "problem").iter_rows())
     if refused := [item_id for item_id, problem in failed.items() if problem == NOT_ALLOWED]:
         yield f"pictures: {len(refused):,} not fetched, as catalog.pictures.hosts does not name their hosts"
@@ -87,8 +88,8 @@ def shown(run: Path, item_id: str) -> dict[str, str]:
     """Return what a run has of an item in words; raise `CatalogError` for an item that is not known."""
     catalog = load_catalog(run / "catalog")
     row = catalog.row(item_id)
-    captions = pl.read_parquet(run / "captions" / CAPTIONS).row(row, named=True)
-    mined = pl.read_parquet(run / "interests" / INTERESTS).row(row, named=True)
+    captions = read_table(check_file(run / "captions" / CAPTIONS)).row(row, named=True)
+    mined = read_table(check_file(run / "interests" / INTERESTS)).row(row, named=True)
     tags = "; ".join(f"{tag['tag']} ({tag['confidence']})" for tag in mined["tags"])
     return {
         "item": f"{item_id}  {catalog[row].name}",

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.embed.encoders import check_encoders
@@ -21,7 +19,8 @@ from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.miners import check_miner
 from trialigngr.enrich.mining import Mining
 from trialigngr.enrich.models import MODELS
-from trialigngr.foundation.artifact import MANIFEST
+from trialigngr.foundation.artifact import check_file, is_finished
+from trialigngr.foundation.tables import read_table
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 
@@ -52,7 +51,7 @@ def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
     So a mistake in a later stage is told before an earlier one is paid for. ``here`` is False where workers elsewhere
     load the models.
     """
-    open_ = {stage.name for stage in plan if stage.status() != "done" or to_try_again(recipe, stage)}
+    open_ = {stage.name for stage in plan if stage.status() not in ("done", "depends") or to_try_again(recipe, stage)}
     if "captions" in open_:
         check_captioner(recipe.captions, recipe.calls.captions, here)
     if "interests" in open_:
@@ -63,7 +62,7 @@ def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
 
 def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
     """Return the stages of a run that ask a language model; none before its catalogue stands."""
-    if not (run / "catalog" / MANIFEST).is_file():
+    if not is_finished(run / "catalog"):
         return []
     catalog, found = load_catalog(run / "catalog"), list[Asked]()
     if recipe.captions.generator in MODELS:
@@ -77,7 +76,7 @@ def asked_stages(recipe: Recipe, run: Path) -> list[Asked]:
 
 
 def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
-    if (run / "captions" / MANIFEST).is_file():
+    if is_finished(run / "captions"):
         return load_captions(run / "captions")
     written = recipe.captions.generator != "none"
     return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
@@ -96,7 +95,7 @@ def costs(recipe: Recipe, run: Path, ledger: Path | None = None) -> list[Cost]:
 def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
     """Yield a line for each stage that asks a language model."""
     asking = [name for name in ("captions", "interests") if getattr(recipe, name).generator in MODELS]
-    if asking and not (run / "catalog" / MANIFEST).is_file():
+    if asking and not is_finished(run / "catalog"):
         yield f"{' and '.join(asking)}: what they cost is told when the catalogue stands (run with --until catalog)"
     for cost in costs(recipe, run):
         yield f"{cost.stage}: {cost}"
@@ -117,7 +116,7 @@ def to_try_again(recipe: Recipe, stage: Stage) -> int:
     ledger = recipe.calls.ledger_of(run)
     if name not in ASKING or getattr(recipe, name).generator not in MODELS or not ledger.exists():
         return 0
-    problems = pl.read_parquet(stage.folder / ASKING[name])["problem"]
+    problems = read_table(check_file(stage.folder / ASKING[name]), ["problem"])["problem"]
     failed = problems.is_not_null().arg_true().to_list()
     asked = [one for one in asked_stages(recipe, run) if one.inquiry.origin.stage == name] if failed else []
     if not asked:

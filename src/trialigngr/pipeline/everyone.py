@@ -13,9 +13,11 @@ import polars as pl
 
 from trialigngr.catalog.histories import Targets
 from trialigngr.decode.recommend import DecodeSettings, Recommender
-from trialigngr.foundation.artifact import fingerprint
+from trialigngr.foundation.artifact import file_hash, fingerprint
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.files import refuse_links
+from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.offer import Offer, Request
 from trialigngr.pipeline.parts import Rows
@@ -57,25 +59,33 @@ def recommend_all(
     wanted = fingerprint(
         "everyone of k",
         {"k": k, "decode": settings.model_dump(mode="json"), **_asked(request)},
-        {"model": run.manifest("model").fingerprint, **offered},
+        {name: run.manifest(name).identity for name in ("model", "catalog")} | offered,
     )
     chunks = out.parent / f".{out.name}.{wanted}"
+    refuse_links(chunks)
     chunks.mkdir(parents=True, exist_ok=True)
     with progress("recommend", len(users)) as advance:
         for start in range(0, len(users), CHUNK):
-            here, path = users[start : start + CHUNK], chunks / f"{start:09d}.parquet"
-            if not path.exists():
-                _recommended(offer, here, k, request, settings).write_parquet(path.with_suffix(".new"))
-                path.with_suffix(".new").replace(path)
+            here, name = users[start : start + CHUNK], f"{start:09d}"
+            if not _is_there(chunks, name):
+                write_table(_recommended(offer, here, k, request, settings), chunks / "new")
+                (chunks / "new").replace(chunks / f"{name}-{file_hash(chunks / 'new')}.parquet")
             advance(len(here))
-    table = pl.concat([pl.read_parquet(path) for path in sorted(chunks.glob("*.parquet"))])
+    table = pl.concat([read_table(path) for path in sorted(chunks.glob("*.parquet"))])
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
     told = {"beams": str(settings.beams), "normalisation": settings.normalisation}
-    ordered.write_parquet(chunks / "whole.new", metadata=told)
-    (chunks / "whole.new").replace(out)
+    write_table(ordered, out, metadata=told)
     shutil.rmtree(chunks)
     return len(users)
+
+
+def _is_there(chunks: Path, name: str) -> bool:
+    """Say whether a chunk is there as it was written, which its name tells; remove one that is not."""
+    found = [path for path in chunks.glob(f"{name}-*.parquet") if path.stem != f"{name}-{file_hash(path)}"]
+    for path in found:
+        path.unlink()
+    return any(chunks.glob(f"{name}-*.parquet"))
 
 
 def _asked(request: Request) -> dict[str, Any]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,14 +13,17 @@ from trialigngr.evaluate.figures import impossible, rounded, test_figures
 from trialigngr.evaluate.lists import TargetLists
 from trialigngr.evaluate.slices import Slice, slice_figures, slices
 from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
-from trialigngr.foundation.artifact import read_manifest, write_text_atomically
+from trialigngr.foundation.artifact import check_file, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import TriAlignError
-from trialigngr.pipeline.live import LiveParts
+from trialigngr.foundation.files import copy_atomically
+from trialigngr.foundation.sealed import write_json
+from trialigngr.pipeline.live import TOLD, LiveParts
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.page import write_report
 from trialigngr.pipeline.parts import Parts, recommending_task
 from trialigngr.recipes.recipe import Recipe
+from trialigngr.recipes.written import write_recipe_file
 from trialigngr.sids.collisions import sharing
 
 MADE = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
@@ -43,24 +42,18 @@ def write_recipe(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> No
     options += ["--seeds", str(seeds)] if seeds > 1 else []
     words = ["trialigngr", "run", f"{out.name}/recipe.toml", *options, "--out", "ANOTHER_FOLDER"]
     command = "".join(letter if letter.isprintable() else " " for letter in shlex.join(words))
-    write_text_atomically(out / "recipe.toml", f"# Repeats this run: {command}\n{recipe.to_toml()}")
+    write_recipe_file(out / "recipe.toml", f"Repeats this run: {command}", recipe.to_toml())
 
 
 def publish(stage: str, name: str, out: Path) -> None:
     """Put a copy of a stage's file at the top."""
-    temporary = out / f".{name}.{os.getpid()}"
-    try:
-        shutil.copyfile(out / stage / name, temporary)
-        temporary.replace(out / name)
-    finally:
-        temporary.unlink(missing_ok=True)
+    copy_atomically(check_file(out / stage / name), out / name)
 
 
 def publish_sids(recipe: Recipe, out: Path) -> None:
     """Put the SIDs of what can be recommended at the top: the run's own, those appended, without those withdrawn."""
-    with TemporaryDirectory(dir=out, prefix=".sids.") as temporary:
-        LiveParts(Parts(recipe, out)).offered.save(Path(temporary))
-        (Path(temporary) / "sids.parquet").replace(out / "sids.parquet")
+    live = LiveParts(Parts(recipe, out))
+    live.offered.save(out, **({TOLD: str(len(live.withdrawn))} if live.withdrawn else {}))
 
 
 def finish(recipe: Recipe, out: Path, seeds: int) -> None:
@@ -70,7 +63,7 @@ def finish(recipe: Recipe, out: Path, seeds: int) -> None:
         if fault := impossible(figures):
             raise TriAlignError(f"{out}/metrics.json was not written: {where}: {fault}")
     publish("evaluation", "recommendations.parquet", out)
-    write_text_atomically(out / "metrics.json", json.dumps(body, indent=2) + "\n")
+    write_json(out / "metrics.json", body)
     write_report(Run(out))
     headline = body["test"]["HR@10"]
     log(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trialigngr.evaluate.comparison import Block
 from trialigngr.evaluate.paper import DIAGNOSED, DIAGNOSED_SAYS, paper_diagnostics, paper_rows
+from trialigngr.foundation.sealed import read_json
 from trialigngr.pipeline.loaded import Run
 from trialigngr.report.page import Grid
 
@@ -85,8 +85,8 @@ def diagnostics(run: Run) -> dict[str, Any] | None:
     path = run.folder / DIAGNOSTICS
     if not path.is_file():
         return None
-    body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return body if body["of"]["model"] == run.manifest("model").fingerprint else None
+    body = read_json(path, "delete it and diagnose the run again.")
+    return body if body["of"]["model"] == run.manifest("model").identity else None
 
 
 COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +16,13 @@ from trialigngr.embed.items import FUSION, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.costs import Cost
 from trialigngr.enrich.mining import sample_texts, write_interests
-from trialigngr.foundation.artifact import MANIFEST, read_manifest, write_text_atomically
+from trialigngr.foundation.artifact import APPENDED, check_stage, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.sealed import write_json
 from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
 from trialigngr.pipeline.finish import publish_sids
-from trialigngr.pipeline.live import APPENDED, WITHDRAWN, LiveParts, State
+from trialigngr.pipeline.live import BATCH, LiveParts, State, batch_folders, write_withdrawals
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.running import alone
@@ -49,6 +49,7 @@ def append_items(folder: Path, new: Path) -> Facts:
         batch, plan = _planned(run, items_file(new))
         for stage in plan:
             stage.make()
+        write_json(batch / BATCH, {"sids": read_manifest(batch / "sids").identity})
         publish_sids(run.recipe, folder)
     return read_manifest(batch / "sids").facts
 
@@ -73,20 +74,22 @@ def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
     Raises `CatalogError` for items that the run has, and what `check_generators` raises.
     """
     fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
-    live = LiveParts(Parts(run.recipe, run.folder))
     batch = _batch(run.folder, fingerprint)
-    if (batch / "sids" / MANIFEST).is_file() and batch in live.batches:
-        log(f"{path}: appended already, as {batch.name}")
-        return batch, []
+    live = LiveParts(Parts(run.recipe, run.folder), but=batch)
     _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
     plan = _stages(run, live, batch, path, fingerprint)
+    if all(stage.status() == "done" for stage in plan):
+        for stage in plan:
+            check_stage(stage.folder)
+        log(f"{path}: appended already, as {batch.name}")
+        return batch, []
     check_generators(run.recipe, plan, here=True)
     return batch, plan
 
 
 def _batch(folder: Path, fingerprint: str) -> Path:
     """Return the folder of this batch: the one that was begun for it, or the next."""
-    batches = sorted((folder / APPENDED).glob("*"))
+    batches = batch_folders(folder)
     begun = [path for path in batches if path.name.endswith(f"-{fingerprint}")]
     number = int(batches[-1].name.partition("-")[0]) + 1 if batches else 1
     return begun[0] if begun else folder / APPENDED / f"{number:04d}-{fingerprint}"
@@ -114,12 +117,12 @@ def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str
     def catalog(to: Path) -> Facts:
         return prepare_items(recipe.catalog, path, to, calls.fetching(live.out))
 
-    line.add_from("catalog", recipe.catalog, {"items": fingerprint}, catalog)
+    line.add("catalog", recipe.catalog, "", catalog, given={"items": fingerprint})
     line.add_asking("captions", recipe, "catalog", captions)
     line.add_asking("interests", recipe, "catalog captions", interests)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)
-    parents = line.fingerprints("embeddings") | {"run": run.manifest("sids").fingerprint}
-    line.add_from("sids", recipe.sids, parents, lambda to: _append_sids(live, batch, to))
+    grown_from = {"run": run.manifest("sids").identity}
+    line.add("sids", recipe.sids, "embeddings", lambda to: _append_sids(live, batch, to), given=grown_from)
     return list(line.stages.values())
 
 
@@ -164,6 +167,6 @@ def withdraw_items(folder: Path, item_ids: Sequence[str], free: bool) -> int:
         live = LiveParts(Parts(run.recipe, folder))
         state: State = "free" if free else "reserved"
         withdrawn = live.withdrawn | {live.catalog.ids[live.catalog.row(item_id)]: state for item_id in item_ids}
-        write_text_atomically(folder / WITHDRAWN, json.dumps(withdrawn, indent=1) + "\n")
+        write_withdrawals(folder, withdrawn)
         publish_sids(run.recipe, folder)
     return len(live.catalog) - len(withdrawn)

@@ -5,8 +5,8 @@ Training, test and report look at `Parts` alone, so that what was measured stays
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +15,26 @@ from typing import Literal, TypeVar
 import numpy as np
 import polars as pl
 
+from trialigngr.catalog.attributes import stack_items
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import Dataset, load_catalog
 from trialigngr.enrich.captions import load_captions
 from trialigngr.enrich.interests import Interests, load_interests
-from trialigngr.foundation.artifact import MANIFEST, read_manifest
+from trialigngr.foundation.artifact import APPENDED, MANIFEST, read_manifest
 from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.sealed import read_json, write_json
+from trialigngr.foundation.tables import read_told
 from trialigngr.models.backbone import Backbone
 from trialigngr.pipeline.parts import Parts, Rows
 from trialigngr.sids.semantic_ids import SemanticIds
 
-APPENDED = "appended"
-"""Folder of the batches of appended items; each holds stages of its own, as a run does."""
+BATCH = "batch.json"
+"""In the folder of a batch whose items were given SIDs."""
 WITHDRAWN = "withdrawn.json"
-"""Withdrawn item id → whether its SID is ``reserved`` or ``free``."""
+"""Under ``withdrawn``: item id → whether its SID is ``reserved`` or ``free``."""
+TOLD = "withdrawn"
+"""In the metadata of the ``sids.parquet`` at the top: how many items were withdrawn when it was written."""
 State = Literal["reserved", "free"]
 T = TypeVar("T")
 
@@ -36,9 +42,10 @@ T = TypeVar("T")
 class LiveParts(Parts):
     """Own items stand first and keep their rows; appended ones follow batch by batch. SIDs of a row never change."""
 
-    def __init__(self, as_trained: Parts) -> None:
+    def __init__(self, as_trained: Parts, but: Path | None = None) -> None:
+        """``but`` is a batch that is left out, whatever its state."""
         super().__init__(as_trained.recipe, as_trained.out)
-        self.as_trained = as_trained
+        self.as_trained, self._but = as_trained, but
 
     @property
     def backbone(self) -> Backbone:
@@ -52,18 +59,24 @@ class LiveParts(Parts):
             batches, withdrawn = self._finished(), self._withdrawals()
             if self._finished() == batches:
                 break
-        wanted = read_manifest(self.out / "sids").fingerprint
+        wanted = read_manifest(self.out / "sids").identity
         fitting = [path for path in batches if read_manifest(path / "sids").parents["run"] == wanted]
         if left := len(batches) - len(fitting):
             log(f"{self.out}: {left} batches of items were appended to earlier SIDs and are left out; append them anew")
         return fitting, withdrawn
 
     def _finished(self) -> list[Path]:
-        return [path for path in sorted(self.out.glob(f"{APPENDED}/*")) if (path / "sids" / MANIFEST).is_file()]
+        return [path for path in batch_folders(self.out) if path != self._but and _is_finished(path)]
 
     def _withdrawals(self) -> dict[str, State]:
-        path = self.out / WITHDRAWN
-        found: dict[str, State] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        path, top = self.out / WITHDRAWN, self.out / "sids.parquet"
+        if not path.exists() and not (top.is_file() and int(read_told(top).get(TOLD, "0"))):
+            return {}
+        found: dict[str, State] = read_json(
+            path,
+            f"put it back, or delete it and {top}: then all items are offered, until you withdraw some anew "
+            f"(trialigngr sids remove {self.out} ITEM…).",
+        )["withdrawn"]
         return found
 
     @property
@@ -73,7 +86,7 @@ class LiveParts(Parts):
 
     def refreshed(self) -> LiveParts:
         """Return what is on offer now, with all that did not change kept; self when nothing has changed."""
-        now = LiveParts(self.as_trained)
+        now = LiveParts(self.as_trained, self._but)
         if now._moment == self._moment:
             return self
         if now.batches == self.batches:
@@ -92,7 +105,7 @@ class LiveParts(Parts):
         own = self.as_trained.dataset
         more = [load_catalog(batch / "catalog") for batch in self.batches]
         tables = [own.catalog.table, *(_absolute(catalog) for catalog in more)]
-        return Dataset(replace(own.catalog, table=pl.concat(tables, how="diagonal_relaxed")), own.histories)
+        return Dataset(replace(own.catalog, table=stack_items(tables)), own.histories)
 
     @cached_property
     def captions(self) -> list[str | None]:
@@ -129,6 +142,28 @@ class LiveParts(Parts):
         stays[self.withdrawn_rows] = False
         ids = [self.sids.item_ids[row] for row in np.flatnonzero(stays)]
         return SemanticIds(ids, self.sids.codes_NL[stays], self.sids.sizes)
+
+
+def batch_folders(run: Path) -> list[Path]:
+    """Return the folders of appended batches, finished or not, in order."""
+    named = re.compile(r"\d+-[0-9a-f]{16}")
+    return sorted(path for path in (run / APPENDED).glob("*") if named.fullmatch(path.name) and path.is_dir())
+
+
+def _is_finished(batch: Path) -> bool:
+    if (batch / "sids" / MANIFEST).is_file():
+        return True
+    if (batch / BATCH).exists():
+        raise ArtifactError(
+            f"{batch} is damaged: its items had SIDs, and sids/{MANIFEST} is missing; delete {batch / 'sids'} and "
+            f"append its items again. (Or delete {batch}: then they are gone.)"
+        )
+    return False
+
+
+def write_withdrawals(run: Path, withdrawn: Mapping[str, State]) -> None:
+    """Write which items of a run are withdrawn."""
+    write_json(run / WITHDRAWN, {"withdrawn": dict(withdrawn)}, indent=1)
 
 
 def _absolute(catalog: Catalog) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,27 +9,42 @@ from threading import Lock
 from typing import Any
 
 from trialigngr.decode.recommend import Recommender
-from trialigngr.foundation.artifact import Manifest, read_manifest
+from trialigngr.foundation.artifact import MANIFEST, Manifest, read_manifest
+from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.sealed import read_json
 from trialigngr.pipeline.live import LiveParts
 from trialigngr.pipeline.offer import Offer, Recommendation, Request
 from trialigngr.pipeline.parts import Parts
-from trialigngr.pipeline.stages import ModelSettings
+from trialigngr.pipeline.stages import EvaluationSettings, ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
+from trialigngr.recipes.written import is_as_written
 from trialigngr.tasks.task import View
+
+OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
+"""What a model was trained on, when it was not what stands beside it."""
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run, be it one that has lost its recipe."""
+    return any((folder / name).is_file() for name in ("recipe.toml", f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
 
 
 class Run:
     """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / "recipe.toml").is_file():
+        self.folder, path = folder, folder / "recipe.toml"
+        if not path.is_file():
+            what = "has lost its" if is_run(folder) else "is not a run (it has no"
             raise ArtifactError(
-                f"{folder} is not a run (it has no recipe.toml); make one with `trialigngr run RECIPE --out {folder}`."
+                f"{folder} {what} recipe.toml{'' if is_run(folder) else ')'}; "
+                f"make one with `trialigngr run RECIPE --out {folder}`."
             )
-        self.recipe: Recipe = read_recipe(str(folder / "recipe.toml"))
+        self.recipe: Recipe = read_recipe(str(path))
+        if not is_as_written(path):
+            log(f"{path} is not as the run wrote it: where it differs, this run was made by other settings.")
         self.parts = Parts(self.recipe, folder)
         self._offer = Offer(LiveParts(self.parts), self._ready)
         self._refreshing = Lock()
@@ -45,7 +59,7 @@ class Run:
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise ArtifactError(f"{self.folder} has no metrics.json; run the recipe to its end first.")
-        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        body = read_json(path, "run the recipe again, and it is written anew.")
         if "lists" not in body:
             raise ArtifactError(
                 f"{path} was written by an earlier version; delete {self.folder}/evaluation and run the recipe again."
@@ -79,7 +93,7 @@ class Run:
 
     def check_model(self) -> None:
         """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
-        self._check_sids()
+        self._check_parents()
         if self.manifest("model").settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
             raise ArtifactError(
                 f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
@@ -87,20 +101,25 @@ class Run:
 
     def check_figures(self) -> None:
         """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
-        self._check_sids()
-        if self.manifest("evaluation").parents["model"] != self.manifest("model").fingerprint:
+        self._check_parents()
+        evaluation, model = self.manifest("evaluation"), self.manifest("model")
+        if not evaluation.is_made_from("model", model):
             raise ArtifactError(
                 f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
             )
-
-    def _check_sids(self) -> None:
-        model = self.manifest("model")
-        # A fingerprint tells of what SIDs were made from; the digest (of runs since 2026-11-28) of what they are.
-        own = self.parts.sids.digest
-        if model.parents["sids"] != self.manifest("sids").fingerprint or model.facts.get("sids", own) != own:
+        if evaluation.settings != EvaluationSettings.of(self.recipe).model_dump(mode="json"):
             raise ArtifactError(
-                f"The model in {self.folder} was trained on other SIDs than stand beside it; run the recipe again."
+                f"The figures in {self.folder} were made by other settings than its recipe.toml has; run it again."
             )
+
+    def _check_parents(self) -> None:
+        model = self.manifest("model")
+        for name in ("sids", *model.contents):
+            if not model.is_made_from(name, self.manifest(name)):
+                raise ArtifactError(
+                    f"The model in {self.folder} was trained on {OTHERS[name]} than stand"
+                    f"{'s' if name == 'catalog' else ''} beside it; run the recipe again."
+                )
 
     def _ready(self) -> None:
         """Put the model where it computes, if it is of this run."""

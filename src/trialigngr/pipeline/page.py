@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trialigngr import __version__
-from trialigngr.foundation.artifact import Manifest, read_manifest
+from trialigngr.foundation.artifact import Manifest, check_file, read_manifest
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.pipeline.grids import SHOWN, diagnostic_grids, result_grids
 from trialigngr.pipeline.loaded import Run
@@ -48,7 +48,8 @@ def write_report(run: Run) -> Path:
 
 
 def page(run: Run) -> Page:
-    """Return the whole page of a finished run."""
+    """Return the whole page of a finished run; raise `ArtifactError` when its stages are not of one run."""
+    run.check_figures()
     metrics = run.metrics
     return Page(
         title=f"{run.folder.name}: recommendations with Semantic IDs",
@@ -181,9 +182,8 @@ def _differences(metrics: Mapping[str, Any]) -> tuple[Difference, ...]:
 
 
 def _curves(run: Run) -> Curves:
-    lines = [
-        json.loads(line) for line in (run.folder / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    journal = check_file(run.folder / "model" / "metrics.jsonl")
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     loss = {
         task: tuple((line["step"], line["loss"][task]) for line in lines if task in line["loss"])
         for task in TASKS

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 
 from trialigngr.embed.items import load_texts
+from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.tables import read_table
 from trialigngr.pipeline.loaded import Run
 from trialigngr.report.page import Interest, Person, Recommended, Story, Tile
 
@@ -21,7 +23,7 @@ def tile(run: Run, row: int) -> Tile:
 def people(run: Run) -> tuple[Person, ...]:
     """Return some test users, without their ids: what they had taken, what was recommended, what they took next."""
     parts = run.parts
-    lists = pl.read_parquet(run.folder / "recommendations.parquet")
+    lists = read_table(check_file(run.folder / "evaluation" / "recommendations.parquet"))
     targets = parts.sample("test", PEOPLE)
     wanted = parts.histories.target_items(targets)
     found: list[Person] = []

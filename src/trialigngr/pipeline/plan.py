@@ -15,7 +15,8 @@ from trialigngr.recipes.recipe import Recipe
 def plan_lines(
     recipe: Recipe, data: Path | None, out: Path, seeds: int, rate: float | None = None, devices: int = 1
 ) -> Iterator[str]:
-    """Yield a line a stage: done, begun, changed or to do, and where it stands; then what training will take.
+    """Yield a line a stage: done, begun, changed, to do or depends (on stages before it), and what it costs; then what
+    training will take.
 
     ``rate`` is tokens/s, from a short run on the machine that is meant; ``devices`` are those that train together.
     """
@@ -35,6 +36,8 @@ def plan_lines(
 def _cost(stage: Stage, recipe: Recipe) -> str:
     if stage.status() == "done":
         return f"took {read_manifest(stage.folder).facts['seconds']:.0f} s"
+    if stage.status() == "depends":
+        return "stays if what it is made from comes out as it was"
     settings = recipe.train
     told = {
         "captions": f"by {recipe.captions.generator}, once a picture",

@@ -18,6 +18,7 @@ from trialigngr.evaluate.lists import TargetLists, padded
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
+from trialigngr.foundation.tables import write_table
 from trialigngr.metrics.ranks import Ranks
 from trialigngr.pipeline.parts import Parts, Rows
 
@@ -66,7 +67,7 @@ def _rank(parts: Parts, recommender: Recommender, targets: Targets, name: str, o
     TargetRanks.of(parts.histories, targets, parts.catalog.ids, every).save(out / f"{name}.parquet")
     if name == "test":
         most = parts.recipe.evaluate.recommendations
-        recommendations(parts, plain, targets, most).write_parquet(out / "recommendations.parquet")
+        write_table(recommendations(parts, plain, targets, most), out / "recommendations.parquet")
     return TargetLists(listed)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trialigngr.enrich.costs import Cost
+from trialigngr.foundation.artifact import APPENDED
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.files import open_lock, remove_halves
 from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
-from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline.loaded import Run, is_run
 from trialigngr.pipeline.parts import recommending_task
 from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.pipeline.training import help_train
@@ -86,14 +88,12 @@ def _wanted(plan: list[Stage], until: str | None) -> list[Stage]:
 
 
 def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: Workers) -> None:
-    def planned() -> list[list[Stage]]:
-        return [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
-
-    wanted = _wanted(planned()[0], until)
+    plans = [stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
+    wanted = _wanted(plans[0], until)
     names = [stage.name for stage in wanted]
     with alone(folder):
         check_generators(recipe, wanted, here=not recipe.ray.address)
-        plans = _tried_again(recipe, planned, names)
+        _try_again(recipe, wanted)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
         write_recipe(recipe, source, folder, seeds)
@@ -104,17 +104,13 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
             finish(recipe, folder, seeds)
 
 
-def _tried_again(recipe: Recipe, planned: Callable[[], list[list[Stage]]], names: Sequence[str]) -> list[list[Stage]]:
-    """Return the plans after finished stages asked again about items that failed and may be tried once more.
-
-    Each changes what those after it are made from, so they are planned anew.
-    """
-    for name in (name for name in ASKING if name in names):
-        (stage,) = (stage for stage in planned()[0] if stage.name == name)
-        if stage.status() == "done" and (failed := to_try_again(recipe, stage)):
-            log(f"{name}: {failed} items that failed before are tried again")
-            stage.make_again()
-    return planned()
+def _try_again(recipe: Recipe, wanted: Sequence[Stage]) -> None:
+    """Let finished stages ask again about items that failed and may be tried once more; what changes by that is made
+    anew after them."""
+    for stage in wanted:
+        if stage.name in ASKING and stage.status() == "done" and (failed := to_try_again(recipe, stage)):
+            log(f"{stage.name}: {failed} items that failed before are tried again")
+            stage.make(again=True)
 
 
 def _make(plans: list[list[Stage]], until: str | None) -> None:
@@ -133,11 +129,13 @@ def alone(out: Path) -> Iterator[None]:
     """Make the run folder and keep a second process out of it while this one writes to it."""
     _refuse_foreign(out)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
+    with open_lock(out / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.") from None
+        _refuse_ways_out(out)
+        remove_halves(out, "*")
         yield
 
 
@@ -145,5 +143,14 @@ def _refuse_foreign(out: Path) -> None:
     """Refuse a file, and a folder that holds something else than a run: stages replace folders of their names."""
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out} is a file; the run needs a folder of its own.")
-    if out.is_dir() and not (out / "recipe.toml").is_file() and any(path.name[0] != "." for path in out.iterdir()):
+    if out.is_dir() and not is_run(out) and any(path.name[0] != "." for path in out.iterdir()):
         raise ArtifactError(f"{out} is not empty and not a run (it has no recipe.toml); give a new folder.")
+
+
+def _refuse_ways_out(out: Path) -> None:
+    """Refuse links where folders are made by name and filled: what is written there would lie elsewhere."""
+    for folder in (out / "seeds", out / APPENDED, out / "pictures"):
+        below = folder.iterdir() if folder.is_dir() and folder.name != "pictures" else ()
+        for path in (folder, *below):
+            if path.is_symlink():
+                raise ArtifactError(f"{path} is a link, and what is written there would lie elsewhere; remove it.")

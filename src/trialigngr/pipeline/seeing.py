@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 
 from trialigngr.enrich.captions import FILE as CAPTIONS
 from trialigngr.enrich.interests import FILE as INTERESTS
 from trialigngr.enrich.statistics import Counts, Written, figures
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.seeds import child
+from trialigngr.foundation.tables import scan_table
 from trialigngr.pipeline.parts import Parts
 from trialigngr.report.page import Described, Interest, Seen, Tile
 
@@ -33,7 +34,7 @@ def seen(parts: Parts) -> Seen:
 def _described(parts: Parts, row: int) -> Described:
     item, interests = parts.catalog[row], parts.interests[row]
     problems = [
-        pl.scan_parquet(parts.out / stage / name).slice(row, 1).select("problem").collect().item()
+        scan_table(check_file(parts.out / stage / name)).slice(row, 1).select("problem").collect().item()
         for stage, name in (("captions", CAPTIONS), ("interests", INTERESTS))
     ]
     return Described(

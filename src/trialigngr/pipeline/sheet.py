@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.seeds import child
 from trialigngr.pipeline.parts import Parts
 from trialigngr.recipes.recipe import read_recipe

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from trialigngr.baselines.co_occurrence import CoOccurrenceSettings
@@ -23,7 +24,7 @@ from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.evaluate.figures import EvaluateSettings
-from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, stage_status, with_mark
+from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, read_manifest, stage_status
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import BackboneSettings
@@ -40,6 +41,7 @@ from trialigngr.train.workers import Workers
 Facts = dict[str, Any]
 Build = Callable[[Path], Facts]
 Read = Callable[[Path], str]
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class ModelSettings(Settings):
@@ -72,10 +74,16 @@ class EvaluationSettings(Settings):
     evaluate: EvaluateSettings
     co_occurrence: CoOccurrenceSettings
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> EvaluationSettings:
+        """Return what a recipe says of the test."""
+        return cls(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: ``folder`` is where it stands, ``parents`` the stages (or data) whose fingerprints it depends on."""
+    """One stage: ``folder`` is where it stands, ``parents`` the fingerprints of what it is made from (stages, data,
+    what language models are told), ``above`` those of them that are stages."""
 
     name: str
     folder: Path
@@ -84,6 +92,7 @@ class Stage:
     build: Build = field(repr=False)
     read: Read | None = field(default=None, repr=False)
     """Of a stage that asks language models: what later stages read of it, as a hash."""
+    above: tuple[Stage, ...] = field(default=(), repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,16 +100,21 @@ class Stage:
         return fingerprint(self.name, self.settings.model_dump(mode="json"), self.parents)
 
     def status(self) -> Status:
-        """Say whether the stage is ``done``, ``begun``, ``changed`` (something else stands there) or ``to do``."""
-        return stage_status(self.folder, self.fingerprint)
+        """Say whether the stage is ``done``, ``begun``, ``changed`` (something else stands there) or ``to do``; or
+        that it ``depends`` on how stages come out that are to be made before it."""
+        known = all(stage.status() == "done" for stage in self.above)
+        return stage_status(self.folder, self.fingerprint, self._contents() if known else None)
 
-    def make(self) -> Manifest:
-        """Build the stage unless what stands there is what is wanted."""
-        return make_stage(self.folder, self.name, self.settings, self.parents, self.build)
+    def make(self, *, again: bool = False) -> Manifest:
+        """Build the stage unless what stands there is what is wanted, made from what those above now hold.
 
-    def make_again(self) -> Manifest:
-        """Build the stage though it stands. Only when later stages now read something else are they made anew."""
-        return make_stage(self.folder, self.name, self.settings, self.parents, self.build, self.read)
+        ``again`` builds it though it stands. Only when later stages then read something else are they made anew.
+        """
+        parents, contents = self.parents, self._contents()
+        return make_stage(self.folder, self.name, self.settings, parents, self.build, contents, self.read, again)
+
+    def _contents(self) -> dict[str, str]:
+        return {stage.name: read_manifest(stage.folder).content for stage in self.above}
 
 
 class Line:
@@ -109,29 +123,36 @@ class Line:
     def __init__(self, out: Path) -> None:
         self.out, self.stages = out, dict[str, Stage]()
 
-    def add(self, name: str, settings: Settings, parents: str, build: Build, own: Path | None = None) -> None:
-        """Add a stage with the named parents; ``own`` is where it stands when that is not the top of the run."""
-        self.add_from(name, settings, self.fingerprints(parents), build, own)
-
-    def add_from(
-        self, name: str, settings: Settings, parents: dict[str, str], build: Build, own: Path | None = None
+    def add(
+        self,
+        name: str,
+        settings: Settings,
+        parents: str,
+        build: Build,
+        own: Path | None = None,
+        given: Mapping[str, str] = NOTHING,
+        read: Read | None = None,
     ) -> None:
-        """Add a stage made from what the fingerprints stand for."""
-        self.stages[name] = Stage(name, (own or self.out) / name, settings, parents, build)
+        """Add a stage with the named parents, and what is ``given`` from outside as fingerprints.
 
-    def add_asking(self, name: str, recipe: Recipe, parents: str, build: Build, read: Read | None = None) -> None:
-        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change, and
-        what changes its answers though it stands in the calls.
-
-        ``read`` tells what later stages read of it, where it may be made again.
+        ``own`` is where it stands when that is not the top of the run, ``read`` tells what later stages read of it.
         """
-        folder, settings = self.out / name, getattr(recipe, name)
-        marked = with_mark(folder, self.fingerprints(parents) | told(settings, getattr(recipe.calls, name)))
-        self.stages[name] = Stage(name, folder, settings, marked, build, read)
+        above = tuple(self.stages[parent] for parent in parents.split())
+        made_from = {stage.name: stage.fingerprint for stage in above} | dict(given)
+        self.stages[name] = Stage(name, (own or self.out) / name, settings, made_from, build, read, above)
 
-    def fingerprints(self, names: str) -> dict[str, str]:
-        """Return name → fingerprint of stages."""
-        return {name: self.stages[name].fingerprint for name in names.split()}
+    def add_asking(self, name: str, recipe: Recipe, parents: str, build: Build) -> None:
+        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change, and
+        what changes its answers though it stands in the calls."""
+        settings = getattr(recipe, name)
+        self.add(name, settings, parents, build, None, told(settings, getattr(recipe.calls, name)), READ[name])
+
+
+READ: dict[str, Read] = {
+    "captions": lambda folder: _hash(load_captions(folder)),
+    "interests": lambda folder: _hash(load_interests(folder)),
+}
+"""Stages that may ask language models → what later stages read of them: not why there is no answer about an item."""
 
 
 def told(settings: CaptionSettings | InterestSettings, calls: CallSettings) -> dict[str, str]:
@@ -151,24 +172,23 @@ def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Wor
     if data is None:
         root = out / "shop"
         line.add("shop", recipe.shop, "", lambda to: draw_shop(to, recipe.shop))
-        source = line.fingerprints("shop")
+        parents, given = "shop", {}
     else:
         root = data
-        source = {"data": data_fingerprint(data, recipe.catalog.columns)}
+        parents, given = "", {"data": data_fingerprint(data, recipe.catalog.columns)}
     fetching = recipe.calls.fetching(out)
 
     def catalog(to: Path) -> Facts:
         return prepare(recipe.catalog, root, to, fetching, for_model=True)
 
-    line.add_from("catalog", recipe.catalog, source, catalog)
+    line.add("catalog", recipe.catalog, parents, catalog, given=given)
     parts = Parts(recipe, out, seed, workers)
     _add_items(line, recipe, parts)
     _add_sids(line, recipe, parts)
     model = ModelSettings.of(recipe, seed)
     line.add("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.own)
-    tested = EvaluationSettings(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)
     compared = "model sasrec" if "sasrec" in recipe.evaluate.baselines else "model"
-    line.add("evaluation", tested, compared, lambda to: rank_targets(parts, to), parts.own)
+    line.add("evaluation", EvaluationSettings.of(recipe), compared, lambda to: rank_targets(parts, to), parts.own)
     return list(line.stages.values())
 
 
@@ -190,8 +210,8 @@ def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
         settings, captions = recipe.interests, parts.captions
         return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
-    line.add_asking("captions", recipe, "catalog", caption, lambda to: _hash(load_captions(to)))
-    line.add_asking("interests", recipe, "catalog captions", mine, lambda to: _hash(load_interests(to)))
+    line.add_asking("captions", recipe, "catalog", caption)
+    line.add_asking("interests", recipe, "catalog captions", mine)
     line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError
+from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.ranks import per_target
 from trialigngr.models.backbone import Backbone, build_backbone, parameter_counts
 from trialigngr.pipeline.card import card

@@ -15,9 +15,10 @@ import numpy as np
 from trialigngr.baselines.co_occurrence import CoOccurrence
 from trialigngr.baselines.ranker import ranks
 from trialigngr.enrich.costs import Cost
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.foundation.files import write_text_atomically
+from trialigngr.foundation.sealed import SEAL, read_json, write_json
 from trialigngr.foundation.seeds import child
 from trialigngr.metrics.ranks import ndcg
 from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
@@ -198,7 +199,7 @@ def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path,
         if trial.score is None:  # not kept: what failed may be mended
             return trial
         known[target.fingerprint] = asdict(trial)
-        write_text_atomically(out / TRIALS, json.dumps(known, indent=1) + "\n")
+        write_json(out / TRIALS, known)
     else:
         log("  known from before, kept")
     return Trial(**known[target.fingerprint] | {"changes": tried})
@@ -217,14 +218,17 @@ def _target(name: str, recipe: Recipe, plan: Mapping[str, Stage], folder: Path) 
         found = ndcg(ranks(ranker, parts.histories, targets, unseen=False), 10)
         return {"valid_ndcg_10": round(float(found.mean()), 6)}
 
-    parents = {"catalog": plan["catalog"].fingerprint}
-    return Stage(name, folder / name, recipe.co_occurrence, parents, fit)
+    above = plan["catalog"]
+    parents = {above.name: above.fingerprint}
+    return Stage(name, folder / name, recipe.co_occurrence, parents, fit, above=(above,))
 
 
 def _known(out: Path) -> dict[str, Any]:
     path = out / TRIALS
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    if not path.exists():
+        return {}
+    found = read_json(path, "delete it and search again; what was trained for it is trained again.")
+    return {name: trial for name, trial in found.items() if name != SEAL}
 
 
 def _made(tried: tuple[str, ...], recipe: Recipe, plan: dict[str, Stage], target: Stage) -> Trial:

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report import charts, flow, words
 from trialigngr.report.page import MetricTable, Page, System

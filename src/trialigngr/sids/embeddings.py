@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.tables import read_table
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.levels import Vectors
 
@@ -57,13 +59,13 @@ def _read_safetensors(path: Path) -> tuple[list[str] | None, Vectors]:
     if "embeddings" not in tensors and len(tensors) != 1:
         raise SidError(f"{path} holds {', '.join(sorted(tensors))}; name the table of embeddings 'embeddings'.")
     beside = path.with_name("texts.parquet")
-    ids = pl.read_parquet(beside, columns=[ID])[ID].to_list() if beside.is_file() else None
+    ids = read_table(check_file(beside), [ID])[ID].to_list() if beside.is_file() else None
     return ids, tensors.get("embeddings", next(iter(tensors.values())))
 
 
 def _read_parquet(path: Path) -> tuple[list[str] | None, Vectors]:
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path.absolute(), glob=False)
     except pl.exceptions.ComputeError as error:
         raise SidError(f"{path} cannot be read as Parquet: {error}.") from None
     ids = table[ID].cast(pl.String).to_list() if ID in table.columns else None

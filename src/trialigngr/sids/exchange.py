@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trialigngr.foundation.strict_json import parse_json
+from trialigngr.foundation.tables import read_told, write_table
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.semantic_ids import END, SemanticIds, parse_sid
 
@@ -135,12 +136,12 @@ def write_parquet(sids: SemanticIds, path: Path) -> None:
     """Write ``item_id`` and ``sid`` (``<a_1><b_2><c_3>``)."""
     texts = [sids.text(row) for row in range(len(sids))]
     table = pl.DataFrame({"item_id": sids.item_ids, "sid": texts}, schema={"item_id": pl.String, "sid": pl.String})
-    table.write_parquet(path, metadata={"sizes": " ".join(map(str, sids.sizes))})
+    write_table(table, path, metadata={"sizes": " ".join(map(str, sids.sizes))})
 
 
 def read_parquet(path: Path, column: str | None = None) -> SemanticIds:
     """Read SIDs as text from ``column``, or from the only column that is ``sid`` or ends in ``_sid``."""
-    table = pl.read_parquet(path)
+    table = pl.read_parquet(path.absolute(), glob=False)
     found = [column] if column else [name for name in table.columns if name == "sid" or name.endswith("_sid")]
     if len(found) != 1 or found[0] not in table.columns or "item_id" not in table.columns:
         raise SidError(f"{path} needs item_id and one column of SIDs as text; it has {', '.join(table.columns)}.")
@@ -149,7 +150,7 @@ def read_parquet(path: Path, column: str | None = None) -> SemanticIds:
         codes = [parse_sid(text) for text in rows[found[0]].cast(pl.String).to_list()]
     except ValueError as error:
         raise SidError(f"{path}: {error}") from None
-    sizes = pl.read_parquet_metadata(path).get("sizes")
+    sizes = read_told(path).get("sizes")
     return from_codes(rows["item_id"].cast(pl.String).to_list(), codes, sizes and tuple(map(int, sizes.split())))
 
 

@@ -94,9 +94,11 @@ class SemanticIds:
             rows.setdefault(tuple(code for code in codes if code != END), []).append(row)
         return rows
 
-    def save(self, folder: Path) -> None:
-        """Write ``sids.parquet``: item_id, sid (as written), codes; the sizes stand in the file's metadata."""
+    def save(self, folder: Path, **told: str) -> None:
+        """Write ``sids.parquet``: item_id, sid (as written), codes; the sizes and ``told`` stand in its metadata."""
         import polars as pl  # here, because decoding needs codes and a trie but no tables
+
+        from trialigngr.foundation.tables import write_table
 
         table = pl.DataFrame(
             {
@@ -105,17 +107,16 @@ class SemanticIds:
                 "codes": pl.Series(self.codes_NL.tolist(), dtype=pl.List(pl.Int32)),
             }
         )
-        table.write_parquet(folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.sizes))})
+        write_table(table, folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.sizes)), **told})
 
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:
         """Read what `save` wrote; raise `ArtifactError` if it is not there, or something else."""
-        import polars as pl
+        from trialigngr.foundation.artifact import check_file
+        from trialigngr.foundation.tables import read_table, read_told
 
-        path = folder / "sids.parquet"
-        if not path.is_file():
-            raise ArtifactError(f"{folder} holds no sids.parquet; run the recipe up to its SIDs first.")
-        table, told = pl.read_parquet(path), pl.read_parquet_metadata(path)
+        path = check_file(folder / "sids.parquet")
+        table, told = read_table(path), read_told(path)
         if "sizes" not in told:
             raise ArtifactError(f"{path} was not written as SIDs (it does not tell its codebooks' sizes).")
         sizes = tuple(int(size) for size in told["sizes"].split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,13 +10,14 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trialigngr.foundation.artifact import write_text_atomically
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import remove, whole_file
+from trialigngr.foundation.sealed import SEAL, array_hash, read_json, write_json
 from trialigngr.train.shards import like, whole
 
 _BEST = "best.safetensors"
@@ -31,17 +31,42 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def save_best(folder: Path, model: nn.Module) -> None:
     """Write the trained parameters as the best so far, atomically."""
-    temporary = folder / f"{_BEST}.partial"
-    save_file({name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}, temporary)
-    _sync(temporary)
-    temporary.replace(folder / _BEST)
+    with whole_file(folder / _BEST) as half:
+        _save({name: parameter.detach() for name, parameter in trainable(model).items()}, half)
+        _sync(half)
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors, and in the file's metadata their hash."""
+    here = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(here, path, metadata={SEAL: _seal(here)})
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Return what `_save` wrote; raise `SafetensorError` or `ValueError` when it is not as it was written."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        told = (file.metadata() or {}).get(SEAL)
+    if told != _seal(tensors):
+        raise ValueError(f"{path} is not as it was written")
+    return tensors
+
+
+def _seal(tensors: Mapping[str, Tensor]) -> str:
+    return array_hash({name: tensor.reshape(-1).view(torch.uint8).numpy() for name, tensor in tensors.items()})
 
 
 def load_best(folder: Path, model: nn.Module) -> None:
-    """Put the best parameters so far into the model; leave it as it is when there are none."""
+    """Put the best parameters so far into the model; leave it as it is when there are none.
+
+    Raises `ArtifactError` when they are not as they were written.
+    """
     if not (folder / _BEST).exists():
         return
-    tensors = load_file(folder / _BEST)
+    try:
+        tensors = _load(folder / _BEST)
+    except (ValueError, SafetensorError):
+        raise ArtifactError(f"{folder / _BEST} is damaged; delete {folder} and run the recipe again.") from None
     with torch.no_grad():
         for name, parameter in trainable(model).items():
             parameter.copy_(tensors[name])
@@ -53,7 +78,7 @@ def clear(folder: Path) -> None:
     The best weights go last: a checkpoint without them would be gone on with to other weights.
     """
     for checkpoint in folder.glob("checkpoint*"):
-        shutil.rmtree(checkpoint)
+        remove(checkpoint)
     for best in folder.glob(f"{_BEST}*"):
         best.unlink()
 
@@ -77,8 +102,8 @@ def save_checkpoint(
     partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{state['step']:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(tensors, partial / "state.safetensors")
-    write_text_atomically(partial / "state.json", json.dumps(state))
+    _save(tensors, partial / "state.safetensors")
+    write_json(partial / "state.json", state, indent=None)
     for path in (partial / "state.safetensors", partial / "state.json", partial):
         _sync(path)
     shutil.rmtree(final, ignore_errors=True)  # one that was not whole
@@ -110,7 +135,7 @@ def _collected(
     for name, value in found.items():
         tensor = whole(value)
         if keep:
-            tensors[name] = tensor.contiguous()
+            tensors[name] = tensor
     return tensors
 
 
@@ -123,14 +148,14 @@ def load_checkpoint(
     """
     for checkpoint in sorted(folder.glob("checkpoint-*"), reverse=True):
         try:
-            state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(checkpoint / "state.safetensors")
-        except (OSError, ValueError, SafetensorError):
+            state = read_json(checkpoint / "state.json", "it is left aside.")
+            tensors = _load(checkpoint / "state.safetensors")
+        except (OSError, ValueError, SafetensorError, ArtifactError):
             log(f"  {checkpoint.name} is not whole and is left aside")
             continue
         _refuse_other(checkpoint, tensors, trainable(model))
         _restore(tensors, model, optimizer, average)
-        return state
+        return {name: value for name, value in state.items() if name != SEAL}
     return None
 
 

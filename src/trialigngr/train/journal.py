@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from trialigngr.foundation.artifact import write_text_atomically
+from trialigngr.foundation.files import write_text_atomically
 
 
 class Journal:

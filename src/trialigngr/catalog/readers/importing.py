@@ -12,6 +12,7 @@ from trialigngr.catalog.readers import amazon2014, amazon2018, amazon2023, lcrec
 from trialigngr.catalog.readers.tables import Reader, Tables
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
+from trialigngr.foundation.tables import scan_table
 
 READERS: dict[str, Reader] = {
     "amazon2014": amazon2014.read,
@@ -71,11 +72,11 @@ def _before_empty(ids: pl.Series) -> str | None:
 
 def _write(tables: Tables, folder: Path) -> dict[str, int]:
     tables.interactions.sink_parquet(folder / "interactions.parquet")
-    interactions = pl.scan_parquet(folder / "interactions.parquet")
+    interactions = scan_table(folder / "interactions.parquet")
     named = interactions.select("item_id").unique(maintain_order=True)
     bare = named.join(tables.items, on="item_id", how="anti", maintain_order="left")
     pl.concat([tables.items, bare], how="diagonal").sink_parquet(folder / "items.parquet")
     users, n = interactions.select(pl.col("user_id").n_unique(), pl.len().alias("n")).collect().row(0)
     unnamed = bare.select(pl.len()).collect().item()
-    items = pl.scan_parquet(folder / "items.parquet").select(pl.len()).collect().item()
+    items = scan_table(folder / "items.parquet").select(pl.len()).collect().item()
     return {"users": users, "items": items, "items_known_by_id_only": unnamed, "interactions": n}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.tables import scan_table, write_table
 
 BATCH = 100_000
 
@@ -37,8 +38,8 @@ def spill(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, pl.DataType], fo
     rest, parts = iter(rows), [pl.LazyFrame(schema=dict(schema))]
     while batch := list(islice(rest, BATCH)):
         path = folder / f"{len(parts):06}.parquet"
-        pl.DataFrame(batch, schema=dict(schema), orient="row").write_parquet(path)
-        parts.append(pl.scan_parquet(path, glob=False))
+        write_table(pl.DataFrame(batch, schema=dict(schema), orient="row"), path)
+        parts.append(scan_table(path))
     return pl.concat(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from trialigngr.catalog.shop.words import describe
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import track
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.files import HALF, remove
 from trialigngr.foundation.seeds import child
+from trialigngr.foundation.tables import write_table
 
 TRUTH = "truth.parquet"
 LOG = "interactions.parquet"
@@ -72,30 +73,44 @@ def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
 
     ``items.parquet``, ``interactions.parquet`` and ``images/`` are a data folder like any other; ``truth.parquet``
     (item_id, category, look, interest, what the picture and the description show, popularity) and ``tastes.parquet``
-    (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew.
-    Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
+    (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew; it
+    stays until the new one is whole. Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
     """
-    _clear(out)
+    if any(out.glob("items.*")) and not (out / TRUTH).exists():
+        raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
+    was_there, half = out.exists(), out / HALF
+    remove(half)
+    try:
+        facts = _draw(half, settings)
+        _put_into_place(half, out)
+    finally:
+        remove(half)
+        if not was_there and out.exists() and not any(out.iterdir()):
+            out.rmdir()
+    return facts
+
+
+def _draw(out: Path, settings: ShopSettings) -> dict[str, Any]:
+    (out / "images").mkdir(parents=True)
     stock = make_stock(settings)
-    truth_table(stock).write_parquet(out / TRUTH)
-    items_table(stock, settings).write_parquet(out / "items.parquet")
+    write_table(truth_table(stock), out / TRUTH)
+    write_table(items_table(stock, settings), out / "items.parquet")
     for row, item_id in enumerate(track(stock.ids, "drawing the shop")):
         picture = draw_picture(stock.products[row], int(stock.shown[row]), _rng(settings, "picture", row))
         picture.save(out / _image_path(item_id))
     interactions, tastes = make_log(stock, settings)
-    tastes.write_parquet(out / "tastes.parquet")
-    interactions.write_parquet(out / LOG)
+    write_table(tastes, out / "tastes.parquet")
+    write_table(interactions, out / LOG)
     return {"items": settings.items, "shoppers": settings.shoppers, "interactions": interactions.height}
 
 
-def _clear(out: Path) -> None:
-    """Make room, the log first: a shop whose drawing is broken off must not be taken for a whole one."""
-    if any(out.glob("items.*")) and not (out / TRUTH).exists():
-        raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
-    if (out / TRUTH).exists():
-        (out / LOG).unlink(missing_ok=True)
-        shutil.rmtree(out / "images", ignore_errors=True)
-    (out / "images").mkdir(parents=True, exist_ok=True)
+def _put_into_place(half: Path, out: Path) -> None:
+    """Put what was drawn into ``out``: first what says that it is a drawn shop, and last the log, so that what a kill
+    leaves is not taken for a whole one."""
+    remove(out / LOG)
+    for path in sorted(half.iterdir(), key=lambda path: (path.name == LOG, path.name != TRUTH)):
+        remove(out / path.name)
+        path.replace(out / path.name)
 
 
 def draw_picture(product: Product, look: int, rng: np.random.Generator) -> Image.Image:

@@ -61,6 +61,8 @@ class Quantizer:
         """Write a safetensors file whose header holds method, settings and space as JSON."""
         from safetensors.numpy import save_file
 
+        from trialigngr.foundation.files import whole_file
+
         header = {
             "format": FORMAT,
             "method": self.method,
@@ -71,9 +73,9 @@ class Quantizer:
         }
         tensors = self.levels.tensors() | {f"space.{name}": tensor for name, tensor in self.space.tensors().items()}
         text = json.dumps(header)  # under one name: safetensors writes several in random order
-        save_file(
-            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path, metadata={HEADER: text}
-        )
+        whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        with whole_file(path) as half:
+            save_file(whole, half, metadata={HEADER: text})
 
     @classmethod
     def load(cls, path: Path) -> Quantizer:
@@ -92,8 +94,11 @@ class Quantizer:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Vectors]]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    from trialigngr.foundation.artifact import MANIFEST, check_file
+
+    if not path.is_file() and not (path.parent / MANIFEST).is_file():
         raise SidError(f"There is no quantizer at {path}; fit one first (trialigngr sids fit).")
+    check_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
