@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import os
 import struct
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from trialigngr.catalog.pictures import (
     BUDGET,
@@ -305,3 +307,14 @@ def test_an_error_holds_no_pixels(tmp_path: Path) -> None:
     assert caught.value.__context__ is None
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     assert not [one for frame in frames for one in frame.f_locals.values() if isinstance(one, Image.Image)]
+
+
+def test_a_picture_is_gone_with_its_last_user(tmp_path: Path) -> None:
+    noisy("RGBA").save(tmp_path / "a.webp")
+    gc.collect()
+    gc.disable()
+    try:
+        open_picture(tmp_path / "a.webp")
+        assert not [one for one in gc.get_objects() if isinstance(one, WebPImageFile)]
+    finally:
+        gc.enable()

@@ -50,7 +50,10 @@ def _load_marked(image: ImageFile, mark: int) -> set[tuple[int, int, int]]:
                 image.im.putpixel(place, mark if image.im.bands == 1 else (mark,) * image.im.bands)
 
     setattr(image, "load_prepare", prepare_marked)  # noqa: B010 - the decoders' own hook
-    image.load()
+    try:
+        image.load()
+    finally:
+        delattr(image, "load_prepare")  # it holds the picture, which would outlive its last user
     return {(*place, band) for place in places for band, value in enumerate(_values(image, place)) if value == mark}
 
 
