@@ -25,7 +25,7 @@ BYTES_A_PIXEL, HEAD = 16, 64 * 1024 * 1024
 BUDGET = MemoryBudget(BYTES_A_PIXEL * MAX_PIXELS + 2 * MAX_BYTES + HEAD)
 """What all threads of this process decode in together: one of the largest pictures, or many small ones."""
 LARGE = HEAD + BUDGET.most // 16
-"""After a picture that took more, its memory is given back to the system: the C library would keep it for its thread."""
+"""After a picture that took more, memory is given back to the system: the C library would keep it for the thread."""
 BAND = 1 << 20
 """Pixels that are brought to RGB at a time."""
 LONG_SIDE = 1024
@@ -97,7 +97,7 @@ def decode_picture(path: Path, long_side: int) -> Image.Image:
 
 
 def _decoded(path: Path, long_side: int) -> Image.Image | PictureError:
-    """Return the picture, or a new error: one that was raised in a decoder would hold its pixels as long as it lives."""
+    """Return the picture, or a new error: one that was raised in a decoder holds its pixels as long as it lives."""
     try:
         with _opened(path) as image:
             image.draft("RGB", (long_side, long_side))
@@ -208,13 +208,19 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """Return what scales parts of the picture to 8 bits a channel: what is white is known from the whole of it."""
-    full = 65535.0 if image.mode != "F" else 255.0 if image.getextrema()[1] > 1 else 1.0
+    full = 65535.0 if image.mode != "F" else 255.0 if _brightest(image) > 1 else 1.0
 
     def scale(band: Image.Image) -> Image.Image:
         values_HW = np.nan_to_num(np.asarray(band, np.float64))
         return Image.fromarray((values_HW / full * 255).clip(0, 255).astype(np.uint8), "L").convert("RGB")
 
     return scale
+
+
+def _brightest(image: Image.Image) -> float:
+    """Return the highest value of a picture of one channel."""
+    highest = image.getextrema()[1]
+    return highest if isinstance(highest, (int, float)) else max(highest)
 
 
 def count_reasons(problems: Iterable[str | None]) -> dict[str, int]:

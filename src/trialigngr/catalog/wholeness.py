@@ -103,7 +103,7 @@ def _has_all_scans(segments: list[tuple[int, int, bytes]]) -> bool:
         return True
     whole: set[tuple[int, bool]] = set()
     for _, _, content in (one for one in segments if one[0] == SCAN):
-        first, last, bits = content[-3:]
+        _, last, bits = content[-3:]
         if not bits & 15:
             whole |= {(one, last > 0) for one in content[1:-3:2] if last in (0, 63)}
     return {(one, fine) for one in header[6::3] for fine in (False, True)} <= whole

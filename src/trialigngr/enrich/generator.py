@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from PIL import Image
 from pydantic import Field, field_validator
@@ -31,6 +33,17 @@ PLACING = {
 }  # fmt: skip
 """Arguments of vLLM's engine that say where and how fast it works: like the size of a batch, they round otherwise at
 most."""
+
+
+KEY_NAMES = "_API_KEY"
+"""How the variables end whose values are sent to servers."""
+_allowed: set[str] = set()
+
+
+def allow_key_variables(*names: str) -> None:
+    """Let these environment variables be read as keys too. Only whoever runs this may say so: a recipe may be of
+    somebody else, who would have the value of any variable sent to a server of his."""
+    _allowed.update(names)
 
 
 class GeneratorError(TriAlignError):
@@ -75,8 +88,8 @@ class CallSettings(Settings):
     url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins; without a key, user or password."""
     key_variable: str = ""
-    """openai: the environment variable (LIKE_THIS) that holds the key, which is never written down; empty where none is
-    wanted."""
+    """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
+    where none is wanted. One of another name is read if --allow-key-variable names it."""
     concurrency: int = Field(default=32, ge=1, le=4096)
     """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
     timeout: float = Field(default=120.0, gt=0)
@@ -149,9 +162,27 @@ class CallSettings(Settings):
         return bool(self.price_in or self.price_out or self.key_variable)
 
     @property
+    def away(self) -> bool:
+        """Whether the server is, as far as its url tells, another machine than this."""
+        try:
+            host = urlsplit(self.url).hostname or ""
+            return host != "localhost" and not ip_address(host).is_loopback
+        except ValueError:
+            return True
+
+    @property
     def key(self) -> str:
-        """The key, from the environment; empty where none is wanted, or none is there."""
-        return os.environ.get(self.key_variable, "").strip() if self.key_variable else ""
+        """The key, from the environment; empty where none is wanted, or none is there.
+
+        Raises `GeneratorError` for a variable that nobody here said to be a key.
+        """
+        name = self.key_variable
+        if name and not name.endswith(KEY_NAMES) and name not in _allowed:
+            raise GeneratorError(
+                f"key_variable = {name} is not read, as it does not end in {KEY_NAMES}, and its value would be sent to "
+                f"{self.url}. If that is what you want, say --allow-key-variable {name}."
+            )
+        return os.environ.get(name, "").strip() if name else ""
 
 
 class Calls(Settings):

@@ -61,13 +61,13 @@ def append_costs(folder: Path, new: Path) -> list[Cost]:
     if not may_cost(run.recipe):
         return []
     with alone(folder):
-        batch, plan = _planned(run, items_file(new))
+        batch, plan = _planned(run, items_file(new), ask=False)
         for stage in plan[:1]:
             stage.make()
-        return costs(run.recipe, batch, run.recipe.calls.ledger_of(folder)) if plan else []
+        return costs(run.recipe, batch, plan, run.recipe.calls.ledger_of(folder)) if plan else []
 
 
-def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
+def _planned(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
     """Return the folder of a batch of items and its stages, the catalogue first; none when it is appended already.
 
     Raises `CatalogError` for items that the run has, and what `check_generators` raises.
@@ -80,7 +80,7 @@ def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
         return batch, []
     _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
     plan = _stages(run, live, batch, path, fingerprint)
-    check_generators(run.recipe, plan, here=True)
+    check_generators(run.recipe, plan, here=True, ask=ask)
     return batch, plan
 
 
