@@ -59,8 +59,11 @@ def listening(told: Hostile) -> Iterator[Hostile]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Ready(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+    server = Ready(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     told.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

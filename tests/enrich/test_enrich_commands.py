@@ -352,7 +352,7 @@ def test_a_variable_that_is_no_key_is_named_by_whoever_runs(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME_SECRET", "secret-123")
-    monkeypatch.setattr("trialigngr.enrich.generator._allowed", set())
+    monkeypatch.setattr("trialigngr.enrich.secrets._allowed", set())
     with listening(Hostile(completion())) as told:
         own = {"calls.interests.key_variable": "HOME_SECRET"}
         run = [*words(told.url, data, tmp_path / "run", **own), "--until", "interests", "--yes"]

@@ -16,10 +16,11 @@ import pytest
 
 from benchmarks.servers.mining import mine
 from tests.enrich.hostile import GOOD, Hostile, completion, listening
-from trialigngr.enrich.generator import CallSettings, GeneratorError, allow_key_variables
+from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.pace import asked_wait, duration
-from trialigngr.enrich.secrets import without_key
+from trialigngr.enrich.secrets import allow_key_variables, without_key
+from trialigngr.foundation.errors import RecipeError
 
 KEY = "sk-Proj_9a/Zq+Lm=71"
 
@@ -144,10 +145,10 @@ def test_words_that_hold_no_key_stay() -> None:
 def test_only_a_variable_for_keys_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME_SECRET", KEY)
     told = Hostile(completion())
-    with pytest.raises(GeneratorError, match=r"HOME_SECRET is not read.* say --allow-key-variable HOME_SECRET\."):
+    with pytest.raises(RecipeError, match=r"HOME_SECRET is not read.* say --allow-key-variable HOME_SECRET\."):
         asked(told, tmp_path, key_variable="HOME_SECRET")
     assert told.asked == []
-    monkeypatch.setattr("trialigngr.enrich.generator._allowed", set())
+    monkeypatch.setattr("trialigngr.enrich.secrets._allowed", set())
     allow_key_variables("HOME_SECRET")
     asked(told, tmp_path, key_variable="HOME_SECRET")
     assert {headers["authorization"] for _, headers in told.asked} == {f"Bearer {KEY}"}

@@ -18,7 +18,7 @@ yes_option = click.option(
 
 def _allow(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
     if names:
-        from trialigngr.enrich.generator import allow_key_variables
+        from trialigngr.enrich.secrets import allow_key_variables
 
         allow_key_variables(*names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 from pydantic import Field, field_validator
 
 from trialigngr.catalog.fetching import FetchSettings
+from trialigngr.enrich.secrets import read_key
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
@@ -33,17 +33,6 @@ PLACING = {
 }  # fmt: skip
 """Arguments of vLLM's engine that say where and how fast it works: like the size of a batch, they round otherwise at
 most."""
-
-
-KEY_NAMES = "_API_KEY"
-"""How the variables end whose values are sent to servers."""
-_allowed: set[str] = set()
-
-
-def allow_key_variables(*names: str) -> None:
-    """Let these environment variables be read as keys too. Only whoever runs this may say so: a recipe may be of
-    somebody else, who would have the value of any variable sent to a server of his."""
-    _allowed.update(names)
 
 
 class GeneratorError(TriAlignError):
@@ -151,6 +140,20 @@ class CallSettings(Settings):
             )
         return value
 
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _brings_no_code(cls, value: object) -> object:
+        given = value if isinstance(value, dict) else {}
+        bringing = [name for name in given if re.search(r"^trust_|_cls$|_plugin$|_processors?$", str(name))]
+        if "." in str(given.get("distributed_executor_backend", "")):
+            bringing.append("distributed_executor_backend")
+        if bringing:
+            raise RecipeError(
+                f"engine.{bringing[0]} in calls lets vLLM run code that a model or a recipe names, which is never done "
+                "here; leave it out."
+            )
+        return value
+
     @property
     def telling(self) -> dict[str, str | bool | int | float]:
         """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
@@ -172,17 +175,8 @@ class CallSettings(Settings):
 
     @property
     def key(self) -> str:
-        """The key, from the environment; empty where none is wanted, or none is there.
-
-        Raises `GeneratorError` for a variable that nobody here said to be a key.
-        """
-        name = self.key_variable
-        if name and not name.endswith(KEY_NAMES) and name not in _allowed:
-            raise GeneratorError(
-                f"key_variable = {name} is not read, as it does not end in {KEY_NAMES}, and its value would be sent to "
-                f"{self.url}. If that is what you want, say --allow-key-variable {name}."
-            )
-        return os.environ.get(name, "").strip() if name else ""
+        """The key, from the environment; empty where none is wanted, or none is there."""
+        return read_key(self.key_variable, self.url) if self.key_variable else ""
 
 
 class Calls(Settings):

@@ -1,15 +1,38 @@
-"""`without_key`: words of others without our key, which they were told and may repeat in many ways."""
+"""Keys: which environment variables are read, and words of others, who were told a key, without it."""
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator
 from functools import lru_cache
 
+from trialigngr.foundation.errors import RecipeError
+
+NAMES = "_API_KEY"
+"""How the variables end whose values are sent to servers."""
+_allowed: set[str] = set()
 SHORT = 8
 """Letters of a key that is none: such a one ("none", "EMPTY") is taken out where it stands as a word alone."""
 INSTEAD = "…"
+
+
+def allow_key_variables(*names: str) -> None:
+    """Let these environment variables be read as keys too. Only whoever runs this may say so: a recipe may be of
+    somebody else, who would have the value of any variable sent to a server of his."""
+    _allowed.update(names)
+
+
+def read_key(variable: str, url: str) -> str:
+    """Return the key in an environment variable, empty when there is none; raise `RecipeError` for a variable that
+    nobody here said to hold a key. ``url`` is where it will be sent."""
+    if not variable.endswith(NAMES) and variable not in _allowed:
+        raise RecipeError(
+            f"key_variable = {variable} is not read, as it does not end in {NAMES}, and its value would be sent to "
+            f"{url}. If that is what you want, say --allow-key-variable {variable}."
+        )
+    return os.environ.get(variable, "").strip()
 
 
 def without_key(words: str, key: str) -> str:
