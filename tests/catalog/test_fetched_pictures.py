@@ -115,6 +115,24 @@ def test_which_addresses_are_open_to_everybody() -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1", "feff:ffff::1", "fe80::1%eth0", "::8.8.8.8", "::127.0.0.1", "::ffff:0:127.0.0.1",
+        "::ffff:0:8.8.8.8", "64:ff9b:1::808:808", "2001:0:808:808::f7f7:f7f7", "2001:db8::1", "3fff::1", "5f00::1",
+        "100::1", "100:0:0:1::1", "2001:2::1", "2001:20::1", "2002:a00:1::", "2002:7f00:1::", "192.0.0.9",
+        "192.0.0.170", "192.88.99.1", "198.18.0.1", "203.0.113.9", "240.0.0.1", "255.255.255.255", "100.64.0.1",
+    ],
+)  # fmt: skip
+def test_addresses_of_special_use_are_closed(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2a00:1450:4001::1", "2001:4860:4860::8888", "2002:808:808::1"])
+def test_addresses_of_everybody_are_open(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
     ("named", "url", "fits"),
     [
         ("cdn.shop.com", "https://cdn.shop.com/a.jpg", True),

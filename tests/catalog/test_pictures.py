@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import gc
+import io
 import os
 import struct
+import traceback
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
-from trialigngr.catalog.pictures import LONG_SIDE, MAX_BYTES, count_reasons, open_picture
+from trialigngr.catalog.pictures import (
+    BUDGET,
+    BYTES_A_PIXEL,
+    HEAD,
+    LONG_SIDE,
+    MAX_BYTES,
+    MAX_PIXELS,
+    MAX_SIDE,
+    count_reasons,
+    decode_picture,
+    open_picture,
+    quiet,
+)
 from trialigngr.foundation.errors import PictureError
+from trialigngr.foundation.memory import MemoryBudget
 
 
 def reason(path: Path) -> str:
@@ -25,13 +44,9 @@ def reason(path: Path) -> str:
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
@@ -144,3 +159,162 @@ def test_damage_never_escapes_as_another_error(tmp_path_factory: pytest.TempPath
 
 def test_reasons_are_counted() -> None:
     assert count_reasons([None, "broken", "missing", "broken"]) == {"broken": 2, "missing": 1}
+
+
+def noisy(mode: str = "RGB") -> Image.Image:
+    values = np.random.default_rng(3).integers(0, 256, (100, 60, 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def png_of(picture: Image.Image, rows: int) -> bytes:
+    """Return a PNG without a fault but that its pixels end after some rows."""
+    held = io.BytesIO()
+    picture.save(held, "PNG")
+    whole, place, out, pixels = held.getvalue(), 8, held.getvalue()[:8], b""
+    while place < len(whole):
+        length = int.from_bytes(whole[place : place + 4])
+        kind, body = whole[place + 4 : place + 8], whole[place + 8 : place + 8 + length]
+        place += 12 + length
+        if kind == b"IDAT":
+            pixels += body
+            continue
+        if kind == b"IEND":
+            raw = zlib.decompress(pixels)
+            out += png_chunk(b"IDAT", zlib.compress(raw[: len(raw) * rows // picture.height]))
+        out += png_chunk(kind, body)
+    return out
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_a_png_whose_rows_end_early_is_broken(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "short.png"
+    for picture in (noisy(mode), Image.new("RGB", (60, 100), "black").convert(mode)):
+        for rows in (10, 99):
+            path.write_bytes(png_of(picture, rows))
+            assert reason(path) == "broken"
+        path.write_bytes(png_of(picture, 100))
+        assert open_picture(path).size == (60, 100)
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("clear", [{}, {"transparency": 5}])
+def test_a_gif_whose_rows_end_early_is_broken(tmp_path: Path, interlace: int, clear: dict[str, int]) -> None:
+    path = tmp_path / "short.gif"
+    noisy().crop((0, 0, 60, 30)).convert("P").save(path, interlace=interlace, **clear)
+    assert open_picture(path).size == (60, 30)
+    body = bytearray(path.read_bytes())
+    frame = body.index(b"\x2c\0\0\0\0")
+    body[8:10] = body[frame + 7 : frame + 9] = struct.pack("<H", 100)
+    path.write_bytes(bytes(body))
+    assert reason(path) == "broken"
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_ends_early_but_properly_is_broken(tmp_path: Path, mode: str, how: dict[str, int]) -> None:
+    path = tmp_path / "short.jpg"
+    noisy(mode).save(path, **how)
+    whole = path.read_bytes()
+    assert open_picture(path).size == (60, 100)
+    for share in (0.3, 0.6):
+        path.write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
+        assert reason(path) == "broken"
+
+
+@pytest.mark.parametrize("level", [85, 127, 128, 171])
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.jpg", "a.webp", "a.bmp", "a.tif", "a.avif"])
+def test_a_picture_of_one_grey_is_whole(tmp_path: Path, name: str, level: int) -> None:
+    Image.new("RGB", (60, 40), (level, level, level)).save(tmp_path / name)
+    assert open_picture(tmp_path / name).size == (60, 40)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.webp", "a.bmp", "a.tif", "a.avif", "a.mpo"])
+def test_a_changed_byte_is_a_broken_picture_or_none(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    noisy().crop((0, 0, 24, 24)).save(path, **({"save_all": True} if name.endswith("mpo") else {}))
+    whole, rng = path.read_bytes(), np.random.default_rng(4)
+    for place in rng.integers(0, len(whole), 60).tolist() + list(range(60)):
+        path.write_bytes(whole[:place] + bytes([int(rng.integers(256))]) + whole[place + 1 :])
+        with suppress(PictureError):
+            assert open_picture(path).mode == "RGB"
+
+
+def test_a_decoder_s_own_error_is_a_broken_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OddError(Exception):
+        pass
+
+    def fail(*_: object) -> None:
+        raise OddError
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load_end", fail)
+    assert reason(tmp_path / "a.png") == "broken"
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)])
+def test_a_side_has_its_limit(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("1", size).save(tmp_path / "long.png")
+    assert reason(tmp_path / "long.png") == "too many pixels"
+
+
+def test_bands_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = Image.fromarray(np.random.default_rng(5).integers(0, 1 << 16, (50, 40), dtype=np.uint16))
+    made = {"deep.png": deep, "rgba.png": noisy("RGBA"), "la.png": noisy("LA"), "p.png": noisy("P")}
+    made |= {"float.tif": Image.fromarray(np.random.default_rng(6).random((50, 40), dtype=np.float32))}
+    for name, picture in made.items():
+        picture.save(tmp_path / name)
+    whole = {name: open_picture(tmp_path / name).tobytes() for name in made}
+    monkeypatch.setattr("trialigngr.catalog.pictures.BAND", 130)
+    assert {name: open_picture(tmp_path / name).tobytes() for name in made} == whole
+    values_HW = np.asarray(deep, np.float64)
+    assert whole["deep.png"] == np.repeat((values_HW / 65535 * 255).astype(np.uint8)[..., None], 3, -1).tobytes()
+
+
+def test_threads_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pictures fit at one time, whatever the number of threads; and all are opened."""
+    most = 2 * (BYTES_A_PIXEL * 600 * 500 + HEAD) + 50_000
+    budget, seen = MemoryBudget(most), []
+
+    class Watched(MemoryBudget):
+        @contextmanager
+        def holding(self, size: int) -> Iterator[None]:
+            with budget.holding(size):
+                seen.append(budget.used)
+                yield
+
+    monkeypatch.setattr("trialigngr.catalog.pictures.BUDGET", Watched(0))
+    Image.new("RGB", (600, 500), "red").save(tmp_path / "a.png")
+    with quiet(), ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: decode_picture(tmp_path / "a.png", 1024), range(24)))
+    assert {one.size for one in opened} == {(600, 500)}
+    assert most / 3 < max(seen) <= most
+    assert budget.used == 0
+
+
+def test_the_largest_picture_fits_the_budget() -> None:
+    assert BYTES_A_PIXEL * MAX_PIXELS + 2 * MAX_BYTES + HEAD <= BUDGET.most < 1.3e9
+
+
+def test_an_error_holds_no_pixels(tmp_path: Path) -> None:
+    """Hundreds of errors wait to be counted; each would keep the frames of its decoder, and what they hold."""
+    (tmp_path / "short.png").write_bytes(png_of(noisy(), 10))
+    with pytest.raises(PictureError) as caught:
+        open_picture(tmp_path / "short.png")
+    assert caught.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert not [one for frame in frames for one in frame.f_locals.values() if isinstance(one, Image.Image)]
+
+
+def test_a_picture_is_gone_with_its_last_user(tmp_path: Path) -> None:
+    noisy("RGBA").save(tmp_path / "a.webp")
+    gc.collect()
+    gc.disable()
+    try:
+        open_picture(tmp_path / "a.webp")
+        assert not [one for one in gc.get_objects() if isinstance(one, WebPImageFile)]
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +14,8 @@ from PIL import Image
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from tests.conftest import Done, tiny
+from tests.enrich.hostile import Hostile, completion, listening
+from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.artifact import read_manifest
 
@@ -90,9 +93,9 @@ def test_somebody_at_a_terminal_is_asked(cli: Cli, data: Path, tmp_path: Path, m
 def test_a_key_without_a_price_is_asked_about(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MY_KEY", "secret-123")
+    monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
-        own = {"calls.interests.key_variable": "MY_KEY"}
+        own = {"calls.interests.key_variable": "MY_API_KEY"}
         run = [*words(url, data, tmp_path / "run", **own), "--until", "interests"]
         done = cli("run", *run)
         assert done.code == 2
@@ -172,7 +175,7 @@ def test_what_cannot_work_later_is_told_before_an_earlier_stage_is_paid(
     with chat_server(Script()) as url:
         good = {"captions.generator": "openai", "captions.model": MODEL, "calls.captions.url": url}
         wrong: dict[str, tuple[dict[str, object], str]] = {
-            "key": ({"calls.interests.key_variable": "NO_KEY_HERE"}, "NO_KEY_HERE holds no key"),
+            "key": ({"calls.interests.key_variable": "NO_API_KEY"}, "NO_API_KEY holds no key"),
             "url": ({"calls.interests.url": "http://127.0.0.1:9/v1"}, "cannot be reached"),
             "model": ({"interests.model": "tiny-chart"}, f"Did you mean '{MODEL}'?"),
             "prompt": ({"interests.prompt": "gone.toml"}, "There is no prompt file gone.toml"),
@@ -224,9 +227,9 @@ def stats_of(run: Path) -> dict[str, object]:
 def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MY_KEY", "secret-123")
+    monkeypatch.setenv("MY_API_KEY", "secret-123")
     faults = ["told the key" if n % 3 == 0 else "" for n in range(ITEMS)]
-    out, own = tmp_path / "run", {"calls.interests.key_variable": "MY_KEY"}
+    out, own = tmp_path / "run", {"calls.interests.key_variable": "MY_API_KEY"}
     with chat_server(Script(key="secret-123", in_turn=True, turns=2, faults=faults)) as url:
         done = cli("run", *words(url, data, out, **own), *tiny(train__max_steps=4), "--yes")
         assert done.code == 0, done.err
@@ -236,7 +239,7 @@ def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
     assert all(b"secret-123" not in path.read_bytes() for path in out.rglob("*") if path.is_file())
     page = (out / "report.html").read_text("utf-8")
     assert url not in page
-    assert "MY_KEY" not in page
+    assert "MY_API_KEY" not in page
     assert MODEL in page
 
 
@@ -320,3 +323,54 @@ def test_an_answer_that_came_by_another_run_is_taken_up_without_a_call(cli: Cli,
             assert cli("run", *run, "--until", "interests").code == 0
         assert sum(stats(url)["calls"].values()) == ITEMS + 1
     assert "item 7 collector" in cli("enrich", "show", tmp_path / "first", "i7").out
+
+
+def test_another_machine_is_asked_nothing_before_somebody_agrees(
+    cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for its list of models, which the key would go with; and whether or not it is paid."""
+    monkeypatch.setenv("MY_API_KEY", "secret-123")
+    monkeypatch.setattr(CallSettings, "away", property(lambda calls: True))
+    with listening(Hostile(completion())) as told:
+        for name, own in {"paid": {"calls.interests.key_variable": "MY_API_KEY"}, "free": {}}.items():
+            run = [*words(told.url, data, tmp_path / name, **own), "--until", "interests"]
+            done = cli("run", *run)
+            assert (done.code, done.err.count("Error: ")) == (2, 1)
+            with_key = " with the key in MY_API_KEY" if own else ""
+            assert f"ask {told.url}{with_key}; say --yes to go on." in done.err
+            assert told.asked == []
+            # Nor where the ledger, which may be a stranger's too, leaves nothing to do.
+            assert cli("run", *run, "--yes").code == 0
+            assert len(told.asked) > ITEMS
+            shutil.rmtree(tmp_path / name / "interests")
+            told.asked.clear()
+            assert cli("run", *run).code == 2
+            assert told.asked == []
+
+
+def test_a_variable_that_is_no_key_is_named_by_whoever_runs(
+    cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME_SECRET", "secret-123")
+    monkeypatch.setattr("trialigngr.enrich.secrets._allowed", set())
+    with listening(Hostile(completion())) as told:
+        own = {"calls.interests.key_variable": "HOME_SECRET"}
+        run = [*words(told.url, data, tmp_path / "run", **own), "--until", "interests", "--yes"]
+        done = cli("run", *run)
+        assert done.code == 2
+        assert "say --allow-key-variable HOME_SECRET." in done.err
+        assert told.asked == []
+        assert cli("run", *run, "--allow-key-variable", "HOME_SECRET").code == 0
+        assert {headers["authorization"] for _, headers in told.asked} == {"Bearer secret-123"}
+
+
+@pytest.mark.parametrize(
+    ("url", "away"),
+    [
+        ("http://localhost:8000/v1", False), ("http://127.0.0.1/v1", False), ("http://127.9.9.9/v1", False),
+        ("http://[::1]:8/v1", False), ("https://api.shop.com/v1", True), ("http://localhost.shop.com/v1", True),
+        ("http://10.0.0.7:8000/v1", True), ("http://[::ffff:9.9.9.9]/v1", True), ("http:///v1", True), ("none", True),
+    ],
+)  # fmt: skip
+def test_which_servers_are_other_machines(url: str, away: bool) -> None:
+    assert CallSettings(url=url).away is away

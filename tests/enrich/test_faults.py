@@ -165,18 +165,18 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
     assert "cannot be reached" in refused("http://127.0.0.1:9/v1", tmp_path)
     assert "must begin with http" in refused("localhost:8000", tmp_path)
     assert "status 404" in refused(sound.removesuffix("/v1"), tmp_path)
-    assert "NO_KEY_HERE holds no key" in refused(sound, tmp_path, key_variable="NO_KEY_HERE")
-    monkeypatch.setenv("MY_KEY", "secret-123")
+    assert "NO_API_KEY holds no key" in refused(sound, tmp_path, key_variable="NO_API_KEY")
+    monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="another")) as url:
-        said = refused(url, tmp_path, key_variable="MY_KEY")
-        assert "refuses the key in MY_KEY (status 401)" in said
+        said = refused(url, tmp_path, key_variable="MY_API_KEY")
+        assert "refuses the key in MY_API_KEY (status 401)" in said
         assert "secret" not in said
         assert "set key_variable" in refused(url, tmp_path)
-        monkeypatch.setenv("MY_KEY", "another\n")
-        mine(tmp_path / "with it", 1, CallSettings(url=url, key_variable="MY_KEY"))
+        monkeypatch.setenv("MY_API_KEY", "another\n")
+        mine(tmp_path / "with it", 1, CallSettings(url=url, key_variable="MY_API_KEY"))
     with chat_server(Script(models='{"data": [{"id": "secret-123"}]}')) as url:
-        monkeypatch.setenv("MY_KEY", "secret-123")
-        assert "it has …." in refused(url, tmp_path, key_variable="MY_KEY")
+        monkeypatch.setenv("MY_API_KEY", "secret-123")
+        assert "it has …." in refused(url, tmp_path, key_variable="MY_API_KEY")
     with chat_server(Script(models="<html>hello</html>")) as url:
         assert "does not speak OpenAI's protocol: the answer is no JSON" in refused(url, tmp_path)
     monkeypatch.setattr("benchmarks.servers.mining.SETTINGS", SETTINGS.model_copy(update={"model": "tiny-chart"}))
@@ -184,11 +184,11 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
 
 
 def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "secret-123")
+    monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
-        facts = mine(tmp_path, 3, CallSettings(url=url, key_variable="MY_KEY"))
-        monkeypatch.setenv("MY_KEY", "secret\n123")
-        assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", key_variable="MY_KEY")
+        facts = mine(tmp_path, 3, CallSettings(url=url, key_variable="MY_API_KEY"))
+        monkeypatch.setenv("MY_API_KEY", "secret\n123")
+        assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", key_variable="MY_API_KEY")
     assert right(tmp_path, 3)
     assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (3, 600, 120)
     assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -67,7 +67,9 @@ class LLM:
         limit_mm_per_prompt: dict[str, int],
         max_model_len: int = 0,
         tensor_parallel_size: int = 1,
+        trust_remote_code: bool = True,
     ) -> None:
+        assert not trust_remote_code
         if model == "missing":
             raise OSError("no such model.\nTraceback and more")
         assert dtype in ("bfloat16", "float16", "float32")

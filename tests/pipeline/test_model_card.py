@@ -18,7 +18,7 @@ FACTS: dict[str, Any] = {
 }  # fmt: skip
 PRIVATE = (
     "calls.captions.url=http://secret.corp:8000/v1",
-    "calls.interests.key_variable=SECRET_KEY",
+    "calls.interests.key_variable=SECRET_API_KEY",
     "calls.ledger=/mnt/secret/ledger.sqlite",
     "captions.model=/mnt/secret/qwen-vl",
     "captions.prompt=secret/caption.toml",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +14,14 @@ PORTS = {"http": 80, "https": 443}
 SHOWN = 200
 """Characters of an address in a message: a catalogue may have made it of any length."""
 _NAT64 = IPv6Network("64:ff9b::/96")
+CLOSED = tuple(map(ip_network, (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
+    "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20",
+    "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+)))  # fmt: skip
+"""Networks of special use (IANA's registries, and what they called site-local)."""
 
 
 class Place(NamedTuple):
@@ -86,11 +94,13 @@ def addresses_of(place: Place, private: bool) -> list[str]:
 
 def is_public(address: str) -> bool:
     """Say whether an address is open to everybody; of an IPv6 address that wraps an IPv4 one, that one counts."""
-    ip = ip_address(address)
+    ip = ip_address(address.partition("%")[0])
     inner = _inner(ip) if isinstance(ip, IPv6Address) else None
     if inner is not None:
         return is_public(str(inner))
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+    # What Python counts as global changed with its releases, and some of these are among it still.
+    special = any(ip in network for network in CLOSED if network.version == ip.version)
+    return ip.is_global and not (special or ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 def _inner(ip: IPv6Address) -> IPv4Address | None:

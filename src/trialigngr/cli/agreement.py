@@ -1,4 +1,4 @@
-"""`agree`: the question that stands before language models are paid for."""
+"""`agree`: the question that stands before language models are paid for, or sent anything."""
 
 from __future__ import annotations
 
@@ -11,11 +11,33 @@ import click
 if TYPE_CHECKING:
     from trialigngr.enrich.costs import Cost
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask before language models are paid for.")
+yes_option = click.option(
+    "--yes", is_flag=True, help="Do not ask before language models are paid for, or another machine's are asked."
+)
+
+
+def _allow(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
+    if names:
+        from trialigngr.enrich.secrets import allow_key_variables
+
+        allow_key_variables(*names)
+
+
+key_option = click.option(
+    "--allow-key-variable",
+    metavar="NAME",
+    multiple=True,
+    expose_value=False,
+    callback=_allow,
+    help="Let a recipe's key_variable be NAME, which does not end in _API_KEY; its value is sent to the recipe's url.",
+)
 
 
 def agree(costs: Iterable[Cost]) -> None:
-    """Tell what will cost money, or may, and ask whether to go on; where nobody can answer, raise `RecipeError`."""
+    """Tell what will cost money, or may, or is sent to another machine, and ask whether to go on.
+
+    Raises `RecipeError` where nobody can answer.
+    """
     from trialigngr.foundation.errors import RecipeError
 
     due = [cost for cost in costs if cost.due]
@@ -32,4 +54,6 @@ def _told(due: list[Cost]) -> str:
     unpriced = sum(cost.to_do for cost in due if cost.money is None)
     said = [f"cost about {money:,.2f}"] if money else []
     said += [f"make about {unpriced:,} calls for which no price is known"] if unpriced else []
+    servers = dict.fromkeys(cost.server for cost in due if cost.server)
+    said += [f"ask {' and '.join(servers)}"] if servers else []
     return " and ".join(said)

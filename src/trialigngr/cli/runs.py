@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trialigngr.cli.agreement import agree, yes_option
+from trialigngr.cli.agreement import agree, key_option, yes_option
 
 _recipe = click.argument("recipe")
 _data = click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
@@ -29,6 +29,7 @@ FREE = ("shop", "catalog")
 @_seeds
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
 @yes_option
+@key_option
 @click.option(
     "--ray", metavar="ADDRESS", help="Enrich, embed and assign SIDs on a Ray cluster: auto, local, HOST:PORT."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trialigngr.cli.agreement import agree, yes_option
+from trialigngr.cli.agreement import agree, key_option, yes_option
 
 _path = click.Path(path_type=Path)
 _out = click.option("--out", type=_path, required=True, help="Folder to write.")
@@ -122,6 +122,7 @@ def depth(
 @click.option("--out", type=_path, help="Folder for the grown SIDs; a run grows in place.")
 @click.option("--old", type=_path, help="Embeddings of the old items, for the drift (a run has them).")
 @yes_option
+@key_option
 def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: bool) -> None:
     """Give new items SIDs under the codebooks of FOLDER. No SID that is there changes.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trialigngr.cli.agreement import agree, yes_option
+from trialigngr.cli.agreement import agree, key_option, yes_option
 
 
 @click.command()
@@ -41,6 +41,7 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
 @click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
 @click.option("--seed", default=0, show_default=True, help="Of the order.")
 @yes_option
+@key_option
 def tune(
     recipe: str,
     data: Path | None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
-from trialigngr.foundation.hub import read_tokenizer
+from trialigngr.foundation.hub import read_config, read_tokenizer, reason_of
 from trialigngr.packaged import looks
 from trialigngr.packaged.colours import Floats
 
@@ -173,19 +175,24 @@ def _look(encoder: str, setting: str, model: str) -> None:
     if encoder == "packaged":
         return
     from sentence_transformers.util import is_sentence_transformer_model
-    from transformers import AutoConfig
 
     if not model:
         raise RecipeError(f"The encoder {encoder} needs embeddings.{setting}: a hub name or a local folder.")
-    if encoder == "sentence-transformers" and is_sentence_transformer_model(model):
-        return
     try:
-        AutoConfig.from_pretrained(model)
+        if encoder == "sentence-transformers" and is_sentence_transformer_model(model):
+            return _refuse_code(Path(model) / "modules.json")
+        read_config(model)
         if encoder == "gme":
             read_tokenizer(model)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise RecipeError(f"embeddings.{setting} = {model!r} cannot be loaded: {first}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"embeddings.{setting} = {model!r} cannot be loaded: {reason_of(error)}.") from None
+
+
+def _refuse_code(modules: Path) -> None:
+    """Raise `ValueError` when a folder's model is made of classes that it brings itself; a hub's is not looked at."""
+    named = json.loads(modules.read_text(encoding="utf-8")) if modules.is_file() else []
+    if not all(str(one["type"]).startswith("sentence_transformers.") for one in named):
+        raise ValueError("its modules would need trust_remote_code")
 
 
 def _named(known: dict[str, Start], setting: str, name: str) -> Start:

@@ -19,6 +19,7 @@ from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.hub import reason_of
 from trialigngr.packaged.colours import Floats
 from trialigngr.packaged.qwen_vl import SLOT, QwenInputs
 
@@ -40,8 +41,7 @@ class Gme:
             self._inputs = QwenInputs(settings.model, tokens, "right")
             self._model = _loaded(settings).to(pick_device(settings.device)).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            first = str(error).splitlines()[0]
-            raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {first}") from None
+            raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {reason_of(error)}.") from None
         self.dimension: int = self._model.config.text_config.hidden_size
         head = f"<|im_start|>system\n{settings.instruction}<|im_end|>\n<|im_start|>user\n"
         self._head, self._seeing = self._inputs.trusted(head), self._inputs.trusted(head + SLOT)
@@ -94,7 +94,7 @@ def _loaded(settings: EmbedSettings) -> Any:
     from transformers import Qwen2VLForConditionalGeneration
 
     whole, found = Qwen2VLForConditionalGeneration.from_pretrained(
-        settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True
+        settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True, trust_remote_code=False
     )
     missing = [name for name in found["missing_keys"] if not name.startswith("lm_head")]
     if missing or found["mismatched_keys"]:

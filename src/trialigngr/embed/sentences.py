@@ -14,6 +14,7 @@ from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.hub import reason_of
 from trialigngr.packaged.colours import Floats
 
 
@@ -84,5 +85,5 @@ def _loaded(settings: EmbedSettings, setting: str, name: str) -> Any:
         )
     try:
         return SentenceTransformer(name, device=str(pick_device(settings.device)), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"embeddings.{setting} = {name!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise RecipeError(f"embeddings.{setting} = {name!r} cannot be loaded: {reason_of(error)}.") from None

@@ -83,16 +83,17 @@ def start_captioner(settings: CaptionSettings, calls: CallSettings) -> Generator
     return Batches(captioner.name, {}, CHUNK, describe)
 
 
-def check_captioner(settings: CaptionSettings, calls: CallSettings, here: bool) -> None:
+def check_captioner(settings: CaptionSettings, calls: CallSettings, here: bool, ask: bool = True) -> None:
     """Raise a sentence when captions cannot be written as the settings say; nothing is paid, no weights are loaded.
 
-    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at.
+    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
+    False as long as no server may be asked.
     """
     if settings.generator not in MODELS:
         return _refuse_unknown(settings)
     form = read_prompt(settings.prompt).answer
     if here or settings.generator == "openai":
-        look(settings, calls, form, pictures=True)
+        look(settings, calls, form, pictures=True, ask=ask)
 
 
 def _refuse_unknown(settings: CaptionSettings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from trialigngr.enrich.answers import whole_sentences
+from trialigngr.enrich.answers import MOST_CHARACTERS, whole_sentences
 from trialigngr.enrich.generator import Answer, Choices, GeneratorSettings, Question
 from trialigngr.enrich.prompts import Form
 
@@ -20,6 +20,8 @@ TEXT = {"type": "string"}
 CONFIDENCE = {"enum": ["high", "medium", "low"], "type": "string"}
 FEWEST, MOST = 2, 4
 """Interests of an item."""
+MOST_TOKENS = 10**8
+"""A server that says it read or wrote more for one answer is not believed."""
 
 
 class MalformedError(ValueError):
@@ -104,7 +106,9 @@ def answer_from(number: int, raw: bytes) -> Answer:
     text = message.get("content")
     if not isinstance(text, str) or not text.strip():
         raise MalformedError("the answer is empty", read, written)
-    text = whole_sentences(text.strip()) if choice.get("finish_reason") == "length" else text.strip()
+    # What is longer is refused for its length, whatever stands behind.
+    text = well_formed(text.strip()[: MOST_CHARACTERS + 1])
+    text = whole_sentences(text) if choice.get("finish_reason") == "length" else text
     return Answer(number, text, tokens_in=read, tokens_out=written)
 
 
@@ -113,7 +117,12 @@ def listed_models(raw: bytes) -> list[str]:
     rows = _object(raw).get("data")
     if not isinstance(rows, list):
         raise MalformedError("its list of models has no data")
-    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    return [well_formed(row["id"]) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+
+def well_formed(text: str) -> str:
+    """Return the text with U+FFFD for each half of a letter, which JSON can name and nothing can write."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -129,4 +138,10 @@ def _object(raw: bytes) -> dict[str, Any]:
 def _tokens(usage: object) -> tuple[int, int]:
     given = usage if isinstance(usage, dict) else {}
     read, written = (given.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return read if isinstance(read, int) else 0, written if isinstance(written, int) else 0
+    return _count(read), _count(written)
+
+
+def _count(given: object) -> int:
+    """Return a number of tokens; 0 for what can be none."""
+    whole = isinstance(given, int) or (isinstance(given, float) and given.is_integer())
+    return int(given) if whole and 0 <= given <= MOST_TOKENS else 0  # type: ignore[call-overload,operator]

@@ -23,7 +23,8 @@ SAMPLE = 200
 class Cost:
     """What is left to do of one stage; items with one question (about one picture, say) are one. ``measured`` says
     whether tokens are means of finished calls; if not, the written ones are the most there can be. ``money`` is None
-    where calls are paid for and no price is known, ``hours`` before anything was measured."""
+    where calls are paid for and no price is known, ``hours`` before anything was measured. ``server`` is where another
+    machine is asked, and with what; ``done`` says that the stage is, so that it is asked no more than for ``to_do``."""
 
     stage: str
     generator: str
@@ -34,19 +35,22 @@ class Cost:
     measured: bool
     money: float | None
     hours: float | None
+    server: str = ""
+    done: bool = False
 
     @property
     def due(self) -> bool:
-        """Whether what is left will cost money, or may."""
-        return self.to_do > 0 and self.money != 0
+        """Whether what is left will cost money, or may, or is sent to another machine."""
+        return (self.to_do > 0 and self.money != 0) or (bool(self.server) and not (self.done and self.to_do == 0))
 
     def __str__(self) -> str:
         prices = f"calls.{self.stage}.price_in and calls.{self.stage}.price_out"
         money = f"no price known (set {prices}, for a million tokens)" if self.money is None else f"{self.money:,.2f}"
+        at = f" at {self.server}" if self.server else ""
         about = "about" if self.measured else "at most"
         hours = f"{self.hours:.1f} h at the rate of the last run" if self.hours is not None else "rate not measured yet"
         return (
-            f"{self.to_do:,} of {self.items:,} to do by {self.generator}: {about} {self.tokens_in:,} tokens in and "
+            f"{self.to_do:,} of {self.items:,} to do by {self.generator}{at}: {about} {self.tokens_in:,} tokens in and "
             f"{self.tokens_out:,} out, money {money}, {hours}"
         )
 
@@ -71,9 +75,10 @@ def cost_of(
     priced = calls.price_in or calls.price_out or not calls.paid
     money = (read * calls.price_in + written * calls.price_out) / 1e6 if priced else None
     hours = to_do / rate / 3600 if rate else None
-    return Cost(
-        inquiry.origin.stage, inquiry.origin.generator, len(rows), to_do, read, written, taken is not None, money, hours
-    )
+    key = f" with the key in {calls.key_variable}" if calls.key_variable else ""
+    server = f"{calls.url}{key}" if settings.generator == "openai" and calls.away else ""
+    name, measured = inquiry.origin.generator, taken is not None
+    return Cost(inquiry.origin.stage, name, len(rows), to_do, read, written, measured, money, hours, server)
 
 
 def _taken(book: Ledger, origin: Origin) -> tuple[float, float] | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from PIL import Image
 from pydantic import Field, field_validator
 
 from trialigngr.catalog.fetching import FetchSettings
+from trialigngr.enrich.secrets import read_key
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
@@ -75,8 +77,8 @@ class CallSettings(Settings):
     url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins; without a key, user or password."""
     key_variable: str = ""
-    """openai: the environment variable (LIKE_THIS) that holds the key, which is never written down; empty where none is
-    wanted."""
+    """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
+    where none is wanted. One of another name is read if --allow-key-variable names it."""
     concurrency: int = Field(default=32, ge=1, le=4096)
     """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
     timeout: float = Field(default=120.0, gt=0)
@@ -138,6 +140,20 @@ class CallSettings(Settings):
             )
         return value
 
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _brings_no_code(cls, value: object) -> object:
+        given = value if isinstance(value, dict) else {}
+        bringing = [name for name in given if re.search(r"^trust_|_cls$|_plugin$|_processors?$", str(name))]
+        if "." in str(given.get("distributed_executor_backend", "")):
+            bringing.append("distributed_executor_backend")
+        if bringing:
+            raise RecipeError(
+                f"engine.{bringing[0]} in calls lets vLLM run code that a model or a recipe names, which is never done "
+                "here; leave it out."
+            )
+        return value
+
     @property
     def telling(self) -> dict[str, str | bool | int | float]:
         """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
@@ -149,9 +165,18 @@ class CallSettings(Settings):
         return bool(self.price_in or self.price_out or self.key_variable)
 
     @property
+    def away(self) -> bool:
+        """Whether the server is, as far as its url tells, another machine than this."""
+        try:
+            host = urlsplit(self.url).hostname or ""
+            return host != "localhost" and not ip_address(host).is_loopback
+        except ValueError:
+            return True
+
+    @property
     def key(self) -> str:
         """The key, from the environment; empty where none is wanted, or none is there."""
-        return os.environ.get(self.key_variable, "").strip() if self.key_variable else ""
+        return read_key(self.key_variable, self.url) if self.key_variable else ""
 
 
 class Calls(Settings):

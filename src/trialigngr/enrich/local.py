@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from trialigngr.enrich.answers import whole_sentences
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question, batches
 from trialigngr.foundation.device import pick_device
-from trialigngr.foundation.hub import read_tokenizer
+from trialigngr.foundation.hub import read_config, read_tokenizer, reason_of
 from trialigngr.packaged import smollm2
 from trialigngr.packaged.qwen_vl import PATCH, QwenInputs
 
@@ -147,13 +147,11 @@ def _reader(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
 
     Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
     """
-    from transformers import AutoConfig
-
     name, inputs = settings.model, None
     if not name:
         raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
     try:
-        if AutoConfig.from_pretrained(name).model_type in VISION:
+        if read_config(name).model_type in VISION:
             most = (settings.long_side // PATCH + 1) ** 2
             inputs = QwenInputs(name, (LEAST_TOKENS, most), "left")
         tokenizer = inputs.tokenizer if inputs else read_tokenizer(name, padding_side="left")
@@ -174,7 +172,11 @@ def _loaded(settings: GeneratorSettings, sees: bool) -> Any:
     spread = {"device_map": "auto"} if settings.device == "map" else {}
     try:
         model, found = kind.from_pretrained(
-            settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True, **spread
+            settings.model,
+            dtype=DTYPES[settings.dtype],
+            output_loading_info=True,
+            trust_remote_code=False,
+            **spread,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(settings.model, error) from None
@@ -187,7 +189,7 @@ def _loaded(settings: GeneratorSettings, sees: bool) -> Any:
 
 
 def _not_loaded(name: str, error: Exception) -> GeneratorError:
-    return GeneratorError(f"The model {name!r} cannot be loaded: {str(error).splitlines()[0]}")
+    return GeneratorError(f"The model {name!r} cannot be loaded: {reason_of(error)}.")
 
 
 def _at_most(picture: Image.Image, side: int) -> Image.Image:

@@ -68,16 +68,17 @@ def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: C
     return Batches(miner.name, {"usual": usual}, CHUNK, mine)
 
 
-def check_miner(settings: InterestSettings, calls: CallSettings, here: bool) -> None:
+def check_miner(settings: InterestSettings, calls: CallSettings, here: bool, ask: bool = True) -> None:
     """Raise a sentence when interests cannot be mined as the settings say; nothing is paid, no weights are loaded.
 
-    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at.
+    ``here`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
+    False as long as no server may be asked.
     """
     if settings.generator not in MODELS:
         return _refuse_unfit(settings)
     form = _form(settings)
     if here or settings.generator == "openai":
-        look(settings, calls, form, pictures=False)
+        look(settings, calls, form, pictures=False, ask=ask)
 
 
 def _refuse_unfit(settings: InterestSettings) -> None:

@@ -32,16 +32,20 @@ def _offline(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Ge
     return Offline(settings, calls, form)
 
 
-def look(settings: GeneratorSettings, calls: CallSettings, form: Form, pictures: bool) -> None:
+def look(settings: GeneratorSettings, calls: CallSettings, form: Form, pictures: bool, ask: bool) -> None:
     """Raise a sentence when the language model of the settings cannot answer; nothing is paid, no weights are loaded.
 
-    ``pictures`` says whether it will be shown any.
+    ``pictures`` says whether it will be shown any, ``ask`` whether a server may be asked for its models.
     """
     match settings.generator:
         case "openai":
+            from trialigngr.enrich.client import refuse_unusable
             from trialigngr.enrich.served import Served
 
-            Served(settings, calls, form).close()
+            if ask:
+                Served(settings, calls, form).close()
+            else:
+                refuse_unusable(settings, calls)
         case "transformers" | "smollm2":
             from trialigngr.enrich.local import look_at
 

@@ -23,7 +23,7 @@ class Offline:
         self._form, self._structured = form, calls.structured
         given = {"dtype": DTYPES[settings.dtype], "seed": settings.seed, "limit_mm_per_prompt": {"image": 1}}
         try:
-            self._engine = start(model=settings.model, **given | calls.engine)
+            self._engine = start(model=settings.model, **given | calls.engine, trust_remote_code=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise GeneratorError(
                 f"vLLM cannot start {settings.model!r}: {_said(error)}. Arguments of its engine stand in the stage's "

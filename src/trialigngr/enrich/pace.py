@@ -13,6 +13,8 @@ ASKED_WAIT = 600.0
 """Most seconds that a server's wish for a pause is granted."""
 SPREAD = 0.25
 """Those who waited go on one by one, over this part of the pause: all at once, most would be refused again."""
+LONGEST = 100
+"""Letters of a header that are read."""
 _LIMITS = ("", "-requests", "-tokens")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -48,13 +50,13 @@ def asked_wait(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a refusal asks to wait for: ``retry-after-ms``, ``retry-after``, or a limit's reset."""
     if (milliseconds := duration(headers.get("retry-after-ms", "") + "ms")) is not None:
         return milliseconds
-    after = headers.get("retry-after", "")
+    after = headers.get("retry-after", "")[: LONGEST + 1]
     if (seconds := duration(after)) is not None:
         return seconds
     try:
         return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        pass
+    except (TypeError, ValueError, IndexError, OverflowError, OSError):
+        pass  # no date, or one that no clock knows
     return max((one for limit in _LIMITS if (one := _reset(headers, limit)) is not None), default=None)
 
 
@@ -66,6 +68,8 @@ def _reset(headers: Mapping[str, str], limit: str) -> float | None:
 def duration(text: str) -> float | None:
     """Return the seconds of ``3``, ``1.5``, ``20ms``, ``6m0s``; None for anything else."""
     text = text.strip()
+    if len(text) > LONGEST:
+        return None
     parts = _PART.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
@@ -12,14 +11,22 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
-from trialigngr.enrich.chat_protocol import MalformedError, answer_from, body_for, listed_models, schema_for
+from trialigngr.enrich.answers import MOST_CHARACTERS
+from trialigngr.enrich.chat_protocol import (
+    MalformedError,
+    answer_from,
+    body_for,
+    listed_models,
+    schema_for,
+    well_formed,
+)
+from trialigngr.enrich.client import client_for, refuse_unusable
 from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, GeneratorSettings, Question
 from trialigngr.enrich.pace import ASKED_WAIT, Pace, asked_wait
 from trialigngr.enrich.prompts import Form
+from trialigngr.enrich.secrets import without_key
 from trialigngr.foundation.errors import did_you_mean
 
-MOST_BYTES = 4 * 1024 * 1024
-"""An answer with more is not read to its end."""
 LONGEST_WAIT = 60.0
 """Seconds between two tries, unless the server asks for more."""
 PATIENCE = 1.0
@@ -27,6 +34,8 @@ PATIENCE = 1.0
 SOON = 0.1
 """Answers that came are taken so many seconds after the last ones, though there are places for more calls; or a little
 later, as whoever makes the questions is waited for."""
+NAME, NAMES = 100, 1000
+"""Letters of a model's name that are repeated, and names that are looked at for one that is near."""
 FATAL = {401, 403, 404}
 FINAL = {400, 413, 422}
 PERHAPS_THE_SCHEMA = {400, 422}
@@ -69,13 +78,12 @@ class Served:
     """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: Form = "text") -> None:
-        if not settings.model:
-            raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
+        refuse_unusable(settings, calls)
         self.name, self.settings = settings.identity("openai", calls)
         self._options, self._calls, self.size = settings, calls, calls.concurrency
         self._form, self._structured = form, calls.structured
         self._pace = Pace()
-        self._client = _client(calls)
+        self._client = client_for(calls)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -109,11 +117,11 @@ class Served:
         try:
             async with asyncio.timeout(min(calls.timeout, 30)):
                 async with self._client.models.with_streaming_response.list() as response:
-                    known = listed_models(await _limited(response))
-        except _faults() as error:
+                    known = listed_models(await response.read())
+        except Exception as error:  # noqa: BLE001 - clients meet odd answers with whatever they stumble over
             raise _unusable(error, calls, model) from None
         if known and model not in known:
-            own = [_without_key(name, calls) for name in known]
+            own = [without_key(name, calls.key)[:NAME] for name in known[:NAMES]]
             raise GeneratorError(
                 f"The server at {calls.url} has no model {model!r}; it has {', '.join(own[:5])}."
                 f"{did_you_mean(model, own)}"
@@ -192,7 +200,9 @@ class Served:
             return self._refused(number, error)
         except openai.APITimeoutError:
             raise TimeoutError from None
-        except _faults() as error:
+        except GeneratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - clients meet odd answers with whatever they stumble over
             raise _AgainError(f"the connection failed ({type(error).__name__})") from None
 
     async def _call(self, number: int, body: dict[str, Any], course: _Course) -> Answer:
@@ -201,62 +211,19 @@ class Served:
         create = self._client.chat.completions.with_streaming_response.create
         async with create(model=body["model"], messages=[], extra_body=body) as response:
             self._pace.heed(response.headers)
-            return answer_from(number, await _limited(response))
+            answer = answer_from(number, await response.read())
+            return replace(answer, text=answer.text and without_key(answer.text, self._calls.key))
 
     def _refused(self, number: int, error: Any) -> Answer:
         """Say what an HTTP status means: again, never for this item, or never at all."""
         status = error.status_code
-        if status in FATAL:
+        if status in FATAL or 300 <= status < 400:
             raise _unusable(error, self._calls, self._options.model)
         if status in FINAL:
-            problem = f"the server refused the item with status {status}: {_said(error, self._calls)}"
+            problem = f"the server refused the item with status {status}: {_said(error, self._calls)}".rstrip(": ")
             return Answer(number, None, problem, final=True)
         wait = asked_wait(error.response.headers) if status in (429, 503) else None
         raise _AgainError(f"the server answered with status {status}", wait)
-
-
-def _client(calls: CallSettings) -> Any:
-    try:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-    except ImportError:
-        raise GeneratorError("The generator openai needs its client: pip install 'trialigngr[openai]'.") from None
-    import httpx2
-
-    if calls.key_variable and not calls.key:
-        raise GeneratorError(
-            f"The environment variable {calls.key_variable} holds no key for {calls.url}; set it, or set key_variable "
-            "to another name ('' where no key is wanted)."
-        )
-    if not re.fullmatch(r"[!-~]*", calls.key):
-        raise GeneratorError(f"The key in {calls.key_variable} holds letters that no key can hold; set it anew.")
-    if not calls.url.startswith(("http://", "https://")):
-        raise GeneratorError(f"The server's url {calls.url!r} must begin with http:// or https://.")
-    # A connection a call: on one that is used again, an answer that a server or a proxy sent twice is taken for that of
-    # the next item, and so on for all that follow it.
-    limits = httpx2.Limits(max_connections=calls.concurrency, max_keepalive_connections=0)
-    return AsyncOpenAI(
-        api_key=calls.key or "none", base_url=calls.url, timeout=calls.timeout, max_retries=0,
-        http_client=DefaultAsyncHttpxClient(limits=limits),
-    )  # fmt: skip
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """Return what is raised when a connection cannot be made or breaks."""
-    import httpx2
-    import openai
-
-    return (openai.APIError, httpx2.HTTPError, TimeoutError, ValueError)
-
-
-async def _limited(response: Any) -> bytes:
-    """Return the body; raise `MalformedError` when it has more than `MOST_BYTES`."""
-    parts, size = [], 0
-    async for part in response.iter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BYTES:
-            raise MalformedError(f"the answer has more than {MOST_BYTES:,} bytes")
-    return b"".join(parts)
 
 
 def _due(came: SimpleQueue[Answer | Exception], taken: float) -> bool:
@@ -282,12 +249,9 @@ def _said(error: Any, calls: CallSettings) -> str:
     """Return the server's own words, cut; they may hold anything, but never our key."""
     body = error.body
     words = body.get("message") if isinstance(body, dict) else None
-    return _without_key(" ".join(str(words or error.response.reason_phrase or "").split()), calls)[:200]
-
-
-def _without_key(words: str, calls: CallSettings) -> str:
-    """Return words of others without our key, which they may have been told."""
-    return words.replace(calls.key, "…") if calls.key else words
+    told = words if isinstance(words, str) and words else error.response.reason_phrase
+    said = " ".join(told[:MOST_CHARACTERS].split())
+    return well_formed(without_key(said, calls.key))[:200]
 
 
 def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorError:
@@ -301,9 +265,15 @@ def _unusable(error: Exception, calls: CallSettings, model: str) -> GeneratorErr
             f"The server at {calls.url} knows no such address or no model {model!r} (status 404); the url usually ends "
             "in /v1. With check = false a server without a list of models can be used."
         )
+    if status is not None and 300 <= status < 400:
+        return GeneratorError(
+            f"The server at {calls.url} sends calls on to another address (status {status}), and they carry the key; "
+            "set the url in calls to where its API is."
+        )
     if status is not None:
         return GeneratorError(f"The server at {calls.url} answered with status {status}: {_said(error, calls)}.")
     if isinstance(error, MalformedError):
         return GeneratorError(f"The server at {calls.url} does not speak OpenAI's protocol: {error}.")
-    reason = _without_key(str(error.__cause__ or error), calls) or type(error).__name__
+    reason = well_formed(without_key(str(error.__cause__ or error)[:MOST_CHARACTERS], calls.key))[:200]
+    reason = reason or type(error).__name__
     return GeneratorError(f"The server at {calls.url} cannot be reached ({reason}); is it running, is the url right?")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy.typing as npt
 import torch
@@ -36,22 +34,6 @@ def moved(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Return an array as a tensor on the device; to a GPU it travels while this process goes on."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    try:
-        return cast(Callable[[int], int], ctypes.CDLL("libc.so.6").malloc_trim)
-    except (OSError, AttributeError):
-        return None  # another C library, with habits of its own
-
-
-def return_freed_memory() -> None:
-    """Give pages that hold nothing back to the system, where the C library is glibc: it keeps what tensors of ever
-    other shapes leave between them."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
 
 
 @cache

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
@@ -19,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from trialigngr.foundation.artifact import MANIFEST, TELLING, check_stage
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.foundation.hub import read_tokenizer
+from trialigngr.foundation.hub import read_tokenizer, reason_of
 from trialigngr.foundation.seeds import child
 from trialigngr.models.lora import LoraSettings, add_lora
 from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
@@ -90,19 +92,27 @@ def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
         raise ArtifactError(f"{folder} holds no model (no config.json); run the recipe to train one.")
     if not sys.stderr.isatty():
         disable_progress_bar()
-    try:
+    with _opening(folder):
         tokenizer = read_tokenizer(folder)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ArtifactError(f"The model in {folder} cannot be opened: {first}. Run the recipe again.") from None
     vocabulary = tokenizer.get_vocab()
     if missing := [token for token in sid_tokens if token not in vocabulary]:
         raise ArtifactError(
             f"The model in {folder} does not know {len(missing)} SID tokens, for example {missing[0]}: "
             "model and SIDs are of different runs. Run the recipe again to train on these SIDs."
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with _opening(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     return Backbone(model, tokenizer, [vocabulary[token] for token in sid_tokens])
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a checkpoint as an `ArtifactError`."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = reason_of(error)
+        raise ArtifactError(f"The model in {folder} cannot be opened: {reason}. Run the recipe again.") from None
 
 
 def build_backbone(
@@ -177,11 +187,10 @@ def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbo
             model, tokenizer = smollm2.load_smollm2(dtype)
         else:
             tokenizer = read_tokenizer(name)
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise RecipeError(
-            f"model.name = {name!r} cannot be loaded ({reason}); give a hub name or a folder of a causal LM."
+            f"model.name = {name!r} cannot be loaded ({reason_of(error)}); give a hub name or a folder of a causal LM."
         ) from None
     before = len(tokenizer)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)

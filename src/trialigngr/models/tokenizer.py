@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import Qwen2Tokenizer
 
@@ -25,6 +25,10 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ message['content'] }}\n\n{% endif %}{% endfor %}{% if add_generation_prompt %}Answer: {% endif %}"
 )
 
+LONGEST = 256
+"""Bytes of a word from which the BPE learns in one piece. Of longer ones it learns part by part: the time that a word
+takes grows with the square of its length, and a title may be one word of a megabyte."""
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
     """Return a byte-level BPE of at most ``vocabulary`` words, with the compact chat template and its role tokens.
@@ -33,7 +37,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
     """
     pattern = Qwen2Tokenizer().backend_tokenizer
     bpe = Tokenizer(BPE())
-    bpe.normalizer, bpe.pre_tokenizer = pattern.normalizer, pattern.pre_tokenizer
+    cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{LONGEST}}}"), "isolated")
+    bpe.normalizer, bpe.pre_tokenizer = pattern.normalizer, pre_tokenizers.Sequence([pattern.pre_tokenizer, cut])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=max(vocabulary, 256), initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator(texts, trainer)

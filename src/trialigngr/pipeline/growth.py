@@ -62,13 +62,13 @@ def append_costs(folder: Path, new: Path) -> list[Cost]:
     if not may_cost(run.recipe):
         return []
     with alone(folder):
-        batch, plan = _planned(run, items_file(new))
+        batch, plan = _planned(run, items_file(new), ask=False)
         for stage in plan[:1]:
             stage.make()
-        return costs(run.recipe, batch, run.recipe.calls.ledger_of(folder)) if plan else []
+        return costs(run.recipe, batch, plan, run.recipe.calls.ledger_of(folder)) if plan else []
 
 
-def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
+def _planned(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
     """Return the folder of a batch of items and its stages, the catalogue first; none when it is appended already.
 
     Raises `CatalogError` for items that the run has, and what `check_generators` raises.
@@ -83,7 +83,7 @@ def _planned(run: Run, path: Path) -> tuple[Path, list[Stage]]:
             check_stage(stage.folder)
         log(f"{path}: appended already, as {batch.name}")
         return batch, []
-    check_generators(run.recipe, plan, here=True)
+    check_generators(run.recipe, plan, here=True, ask=ask)
     return batch, plan
 
 

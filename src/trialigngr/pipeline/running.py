@@ -71,10 +71,10 @@ def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -
     if not may_cost(recipe):
         return []
     wanted = _wanted(stages(recipe, data, out, 0), until)
-    check_generators(recipe, wanted, here=not recipe.ray.address)
+    check_generators(recipe, wanted, here=not recipe.ray.address, ask=False)
     run(recipe, data, out, until="catalog")
     names = {stage.name for stage in wanted}
-    return [cost for cost in costs(recipe, out) if cost.stage in names]
+    return [cost for cost in costs(recipe, out, wanted) if cost.stage in names]
 
 
 def _wanted(plan: list[Stage], until: str | None) -> list[Stage]:

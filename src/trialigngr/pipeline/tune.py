@@ -125,7 +125,7 @@ def search_costs(search: Search, data: Path | None, out: Path) -> list[Cost]:
                 if not tried:
                     raise
                 continue  # is told when this trial's turn comes
-            found |= {plan[cost.stage].fingerprint: cost for cost in costs(recipe, out / "run")}
+            found |= {plan[cost.stage].fingerprint: cost for cost in costs(recipe, out / "run", plan.values())}
     return list(found.values())
 
 

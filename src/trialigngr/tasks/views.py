@@ -11,6 +11,8 @@ from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.task import View
 
 Ids = list[int]
+LETTERS = 256
+"""More than any token has."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def encode_views(
         View.SID: [[vocabulary[token] for token in sids.tokens(row)] for row in range(len(sids))],
     }
     for view, column in texts.items():
-        encoded = chat.encode([one_line(text or "") for text in column])
+        # No token is as long as this: what lies behind as many of them would be encoded only to be cut off.
+        encoded = chat.encode([one_line(text or "")[: limits[view] * LETTERS] for text in column])
         ids[view] = [tokens[: limits[view]] or None for tokens in encoded]
     newline = chat.encode(["\n"])[0]
     return ItemViews(ids, {View.SID: [], View.TITLE: newline, View.VISUAL: newline})

