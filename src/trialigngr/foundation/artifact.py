@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> Manifest:
     path, again = folder / MANIFEST, remedy(folder)
     if not path.is_file():
         what = "is damaged: it has" if folder.is_dir() else "holds no finished stage:"
-        raise ArtifactError(f"{folder} {what} no {MANIFEST}; {again if folder.is_dir() else 'run the recipe.'}")
+        raise ArtifactError(f"{folder} {what} no {MANIFEST}; {again if folder.is_dir() else f'{_again(folder)}.'}")
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         version = body["version"]
@@ -148,7 +148,7 @@ def check_file(path: Path) -> Path:
     if (path.parent / MANIFEST).is_file():
         _check(path.parent, read_manifest(path.parent), path.name)
     elif not path.is_file():
-        raise ArtifactError(f"{path.parent} holds no {path.name}; run the recipe to make it.")
+        raise ArtifactError(f"{path.parent} holds no {path.name}; {_again(path.parent)}.")
     return path
 
 
@@ -179,8 +179,12 @@ def _check(stage: Path, manifest: Manifest, name: str) -> None:
 
 def remedy(stage: Path) -> str:
     """Say what helps when a stage is damaged: it is made again by whoever made it."""
+    return f"delete {stage} and {_again(stage)}."
+
+
+def _again(stage: Path) -> str:
     appended = stage.absolute().parent.parent.name == APPENDED
-    return f"delete {stage} and {'append its items' if appended else 'run the recipe'} again."
+    return f"{'append its items' if appended else 'run the recipe'} again"
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})

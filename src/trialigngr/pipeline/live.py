@@ -70,7 +70,7 @@ class LiveParts(Parts):
 
     def _withdrawals(self) -> dict[str, State]:
         path, top = self.out / WITHDRAWN, self.out / "sids.parquet"
-        if not path.exists() and not (top.is_file() and int(read_told(top).get(TOLD, "0"))):
+        if not path.exists() and not _tells_of_withdrawals(top):
             return {}
         found: dict[str, State] = read_json(
             path,
@@ -159,6 +159,14 @@ def _is_finished(batch: Path) -> bool:
             f"append its items again. (Or delete {batch}: then they are gone.)"
         )
     return False
+
+
+def _tells_of_withdrawals(top: Path) -> bool:
+    """Say whether the SIDs at the top of a run were written when items had been withdrawn."""
+    try:
+        return top.is_file() and TOLD in read_told(top)
+    except ArtifactError:
+        return False  # it tells nothing, and is written anew
 
 
 def write_withdrawals(run: Path, withdrawn: Mapping[str, State]) -> None:
