@@ -23,11 +23,16 @@ help:
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
 
 # The environment is made anew when a lock changes; the project is put into it again when pyproject.toml changes.
-# The locks are whole, so nothing else is looked for; a CUDA build of torch says itself that it needs more than a CPU's.
+# The locks are whole, so nothing else is looked for. torch comes first and in two steps, the build that pip finds and then
+# its hash: asked for both at once, pip passes by a CPU build in a folder for that of an index, with gigabytes of CUDA.
 $(VENV)/.locked: requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "trialigngr needs Python 3.11 or newer, and '$(PYTHON)' is not; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip download --quiet --no-deps --dest $(VENV)/torch $$(grep -o '^torch==[^ ]*' requirements.lock)
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > $(VENV)/torch/hashes.txt
+	$(INSTALL) --no-index --find-links $(VENV)/torch -r $(VENV)/torch/hashes.txt
+	@rm -r $(VENV)/torch
 	$(INSTALL) -r requirements.lock
 	@if $(PY) -m pip check | grep -q '^torch .* requires'; then $(INSTALL) -r requirements-cuda.lock; fi
 	@touch $@

@@ -112,7 +112,7 @@ def add_hashes(path: Path, hashes: Hashes) -> None:
 
 
 def main() -> None:
-    """Resolve, then replace the locks; hashes that stand there stay with their version (another index may have them)."""
+    """Resolve, then replace the locks; hashes that stand there stay with their version: another index has them."""
     before = read_hashes(LOCK.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

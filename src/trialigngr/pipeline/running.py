@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from typing import SupportsIndex
 
 from trialigngr.enrich.costs import Cost
+from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
 from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
@@ -21,12 +24,12 @@ from trialigngr.train.workers import Workers, together
 
 
 def run(
-    recipe: str | Recipe,
-    data: str | Path | None,
-    out: str | Path,
+    recipe: str | PathLike[str] | Recipe,
+    data: str | PathLike[str] | None,
+    out: str | PathLike[str],
     *,
-    changes: tuple[str, ...] = (),
-    seeds: int = 1,
+    changes: Iterable[str] = (),
+    seeds: SupportsIndex = 1,
     until: str | None = None,
 ) -> Run:
     """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
@@ -35,8 +38,9 @@ def run(
     name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
     mended. Under torchrun, the first process makes the run and the others help to train its models.
     """
-    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
-    folder, source = Path(out), None if data is None else Path(data)
+    chosen, seeds = _chosen(recipe, changes), read_whole(seeds, "seeds")
+    folder, source = read_path(out, "out"), None if data is None else read_path(data, "data")
+    until = None if until is None else read_text(until, "until")
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
     _refuse_hopeless(chosen)
@@ -47,6 +51,15 @@ def run(
         else:
             help_train(chosen, folder, workers)
     return Run(folder)
+
+
+def _chosen(recipe: str | PathLike[str] | Recipe, changes: Iterable[str]) -> Recipe:
+    changed = read_texts(changes, "changes", "train.max_steps=20")
+    if not isinstance(recipe, Recipe):
+        return read_recipe(str(read_path(recipe, "recipe")), changed)
+    if changed:
+        raise ArgumentError("changes are laid over a recipe that is named; change the Recipe itself.")
+    return recipe
 
 
 def _refuse_hopeless(recipe: Recipe) -> None:
