@@ -27,6 +27,7 @@ HEADER = """\
 # Written by `make lock` (scripts/lock.py) with Python {python}; do not edit by hand. pip refuses other files.
 # torch has no local tag (+cpu, +cu…): pip takes the build it finds; what a CUDA build needs besides stands in
 # requirements-cuda.lock. Its hashes are those of the index, and of the CPU builds that it was locked with.
+# By hand: pip install --no-deps --require-hashes -r requirements.lock
 """
 CUDA_HEADER = """\
 # What the CUDA build of torch in requirements.lock needs besides; `make` installs it where pip took that build.

@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import SupportsIndex, TypeAlias
+from typing import SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from trialigngr.foundation.errors import ArgumentError
 
 Id: TypeAlias = str | SupportsIndex
 """An id as text, or a whole number (of Python, NumPy and the like), which stands for its digits."""
+T = TypeVar("T")
 
 
 def read_id(given: Id, what: str) -> str:
@@ -36,13 +37,10 @@ def read_ids(given: Iterable[Id], what: str, *, ordered: bool = False) -> list[s
 
 def read_texts(given: Iterable[str], what: str, example: str) -> tuple[str, ...]:
     """Return texts in their order; raise `ArgumentError` for a single one, and for what is none."""
-    texts = tuple(_listed(given, what, f"texts such as {example!r}", True))
-    for one in texts:
-        read_text(one, what)
-    return texts
+    return tuple(read_text(one, what) for one in _listed(given, what, f"texts such as {example!r}", True))
 
 
-def _listed(given: Iterable[object], what: str, of: str, ordered: bool) -> list[object]:
+def _listed(given: Iterable[T], what: str, of: str, ordered: bool) -> list[T]:
     if isinstance(given, str | bytes | bytearray):
         raise ArgumentError(f"{what} is the text {given!r}; give a list of {of}, such as [{given!r}].")
     if isinstance(given, set | frozenset) and ordered:

@@ -22,7 +22,6 @@ from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 from trialigngr.tasks.views import ItemViews, one_line
 
-
 _FOUND_BY = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}
 
 
@@ -117,9 +116,10 @@ class Offer:
 
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
         """
-        k, text, wanted = read_k(k), read_text(text, "text"), _FOUND_BY.get(view)
-        if wanted is None:
+        k, text = read_k(k), read_text(text, "text")
+        if view not in tuple(_FOUND_BY):
             raise ArgumentError(f"view = {view!r}: items are found by {' or '.join(map(repr, map(str, _FOUND_BY)))}.")
+        wanted = _FOUND_BY[view]
         task = self._trained_for(wanted, lambda t: (t.scope, t.source, t.target) == (Scope.ITEM, view, View.SID))
         prompt, chat = self.parts.recipe.prompt, self.parts.chat
         limit = prompt.title_tokens if view is View.TITLE else prompt.visual_tokens
