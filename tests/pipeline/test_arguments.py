@@ -64,7 +64,7 @@ def test_lists_of_any_kind_are_the_same_request(run: Run) -> None:
     denied = ids(best)[:2]
     for kind in (tuple, np.array, iter):
         assert run.recommend(kind(HISTORY), 5) == best
-    for kind in (tuple, set, frozenset, np.array, iter, lambda names: {name: 0 for name in names}.keys()):
+    for kind in (tuple, set, frozenset, np.array, iter, lambda names: dict.fromkeys(names).keys()):
         assert run.recommend(HISTORY, 3, deny=kind(denied)) == run.recommend(HISTORY, 3, deny=denied)
         assert set(ids(run.recommend(HISTORY, 3, only=kind(denied)))) == set(denied)
 
@@ -83,7 +83,7 @@ def test_k_is_a_whole_number(run: Run, tmp_path: Path, k: Any) -> None:
         lambda: run.recommend_user(run.parts.histories.user_ids[0], k),
         lambda: everyone.recommend_all(run, tmp_path / "out.parquet", k),
     ):
-        with pytest.raises(ArgumentError, match="k is .*give a whole number"):
+        with pytest.raises(ArgumentError, match=r"k is .*give a whole number"):
             ask()
     assert run.recommend(HISTORY, np.int64(3)) == run.recommend(HISTORY, 3)
 
@@ -140,7 +140,7 @@ def test_signatures_say_what_may_be_asked() -> None:
 
 @pytest.mark.parametrize("folder", [3, None, ["runs"], b"runs"], ids=repr)
 def test_a_run_is_opened_by_its_path(folder: Any) -> None:
-    with pytest.raises(ArgumentError, match="folder is .*give a path"):
+    with pytest.raises(ArgumentError, match=r"folder is .*give a path"):
         trialigngr.load(folder)
 
 

@@ -21,8 +21,7 @@ _run = click.argument("run", type=click.Path(path_type=Path))
     "--history",
     multiple=True,
     metavar="ID,ID,…",
-    help="Item ids, oldest first. Give it once an id, or a JSON list, where ids hold commas or outer blanks; so --deny, "
-    "--only.",
+    help="Item ids, oldest first. Where ids hold commas or outer blanks: once an id, or a JSON list; so too --deny, --only.",
 )
 @click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")
@@ -98,8 +97,6 @@ def recommend(
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)
-
-
 
 
 @click.command()
