@@ -128,7 +128,8 @@ def test_embeddings_are_real_numbers(kind: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["rqkmeans", "rqkmeans_balanced", "opq"])
 def test_within_the_bounds_the_scale_changes_nothing(method: str, largest: float) -> None:
     settings = SidSettings(quantizer=method, sizes=(8, 8), held_out=0)
-    power = 2.0 ** np.floor(np.log2(largest / np.abs(VECTORS).max()))
+    rounded = np.floor if largest > 1 else np.ceil
+    power = 2.0 ** rounded(np.log2(largest / np.abs(VECTORS).max()))
     scaled_ND = check_vectors((VECTORS * power).astype(np.float32))
     (own,), (scaled,) = fit(settings, VECTORS), fit(settings, scaled_ND)
     assert (scaled.encode(scaled_ND) == own.encode(VECTORS)).mean() > 0.98

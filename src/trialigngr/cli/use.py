@@ -21,7 +21,7 @@ _run = click.argument("run", type=click.Path(path_type=Path))
     "--history",
     multiple=True,
     metavar="ID,ID,…",
-    help="Item ids, oldest first. Where ids hold commas or outer blanks: once an id, or a JSON list; so too --deny, --only.",
+    help="Item ids, oldest first. Ids that hold commas or outer blanks: once an id, or a JSON list; so --deny, --only.",
 )
 @click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")

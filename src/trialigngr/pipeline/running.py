@@ -13,6 +13,7 @@ from trialigngr.enrich.costs import Cost
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
+from trialigngr.pipeline.backbones import check_backbone
 from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run
@@ -82,7 +83,7 @@ def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -
     if not may_cost(recipe):
         return []
     wanted = _wanted(stages(recipe, data, out, 0), until)
-    check_generators(recipe, wanted, here=not recipe.ray.address)
+    _check(recipe, wanted)
     run(recipe, data, out, until="catalog")
     names = {stage.name for stage in wanted}
     return [cost for cost in costs(recipe, out) if cost.stage in names]
@@ -105,7 +106,7 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
     wanted = _wanted(planned()[0], until)
     names = [stage.name for stage in wanted]
     with alone(folder):
-        check_generators(recipe, wanted, here=not recipe.ray.address)
+        _check(recipe, wanted)
         plans = _tried_again(recipe, planned, names)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
@@ -115,6 +116,13 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
             publish_sids(recipe, folder)
         if len(wanted) == len(plans[0]):
             finish(recipe, folder, seeds)
+
+
+def _check(recipe: Recipe, wanted: Sequence[Stage]) -> None:
+    """Raise a sentence when one of the stages that are still to be made cannot work."""
+    check_generators(recipe, wanted, here=not recipe.ray.address)
+    if any(stage.name == "model" and stage.status() != "done" for stage in wanted):
+        check_backbone(recipe)
 
 
 def _tried_again(recipe: Recipe, planned: Callable[[], list[list[Stage]]], names: Sequence[str]) -> list[list[Stage]]:
