@@ -4,6 +4,7 @@ VENV := .venv
 SERVERS := .servers
 RAY := .ray
 PY := $(VENV)/bin/python
+INSTALL = $(PY) -m pip install --quiet --no-compile --no-deps --require-hashes
 MAKEFLAGS += --no-print-directory
 # Weights come in packages; nothing is fetched from a hub, and forked workers do not warn about tokenizers' threads.
 export HF_HUB_OFFLINE := 1
@@ -21,12 +22,19 @@ help:
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
 
-# The environment is made anew when the lock changes; the project is put into it again when pyproject.toml changes.
-$(VENV)/.locked: requirements.lock
+# The environment is made anew when a lock changes; the project is put into it again when pyproject.toml changes.
+# The locks are whole, so nothing else is looked for. torch comes first and in two steps, the build that pip finds and then
+# its hash: asked for both at once, pip passes by a CPU build in a folder for that of an index, with gigabytes of CUDA.
+$(VENV)/.locked: requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "trialigngr needs Python 3.11 or newer, and '$(PYTHON)' is not; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --no-compile -r requirements.lock
+	$(PY) -m pip download --quiet --no-deps --dest $(VENV)/torch $$(grep -o '^torch==[^ ]*' requirements.lock)
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > $(VENV)/torch/hashes.txt
+	$(INSTALL) --no-index --find-links $(VENV)/torch -r $(VENV)/torch/hashes.txt
+	@rm -r $(VENV)/torch
+	$(INSTALL) -r requirements.lock
+	@if $(PY) -m pip check | grep -q '^torch .* requires'; then $(INSTALL) -r requirements-cuda.lock; fi
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
@@ -44,7 +52,7 @@ test: $(VENV)/.ready
 # What real servers need lies beside .venv, so that no other test leans on it.
 $(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt
 	rm -rf $(SERVERS)
-	$(PY) -m pip install --quiet --no-compile --no-deps --target $(SERVERS) -r tests/servers/requirements.txt
+	$(INSTALL) --target $(SERVERS) -r tests/servers/requirements.txt
 	@touch $@
 
 test-servers: $(SERVERS)/.ready
@@ -53,7 +61,7 @@ test-servers: $(SERVERS)/.ready
 # Ray lies beside .venv too: .venv holds what every test may lean on.
 $(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
 	rm -rf $(RAY)
-	$(PY) -m pip install --quiet --no-compile --no-deps --target $(RAY) -r tests/pipeline/ray.txt
+	$(INSTALL) --target $(RAY) -r tests/pipeline/ray.txt
 	@touch $@
 
 test-ray: $(RAY)/.ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,13 @@ def test_help_loads_nothing_heavy():
     loaded = loaded_by("from trialigngr.cli.main import main; main()", "--help")
     assert "click" in loaded
     assert not SLOW_TO_HELP & loaded
+
+
+def test_python_runs_the_package_as_the_command(root: Path):
+    command = [sys.executable, "-m", "trialigngr", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(root / "src")})
+    assert done.returncode == 2
+    assert "Usage: trialigngr" in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -102,22 +110,48 @@ def test_every_import_is_declared(root: Path):
     assert {(module, file) for module, file in foreign if module not in provided} == set()
 
 
+PINNED = ("requirements.lock", "requirements-cuda.lock", "tests/servers/requirements.txt", "tests/pipeline/ray.txt")
+
+
+def pins(path: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return name → version and hashes of a file whose every line is a comment or part of an exact pin with hashes."""
+    text = re.sub(r"^#.*\n", "", path.read_text("utf-8"), flags=re.MULTILINE).replace(" \\\n", "")
+    found = [
+        re.fullmatch(r"([\w.-]+)==([\w.]+)((?: +--hash=sha256:[0-9a-f]{64})+)", line) for line in text.splitlines()
+    ]
+    assert None not in found, path
+    return {canonicalize_name(pin[1]): (pin[2], pin[3].split()) for pin in found if pin}
+
+
 @pytest.mark.parametrize("extra", ["", "dev"])
 def test_the_lock_holds_every_declared_dependency(root: Path, extra: str):
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     declared = project["optional-dependencies"][extra] if extra else project["dependencies"]
-    lines = (root / "requirements.lock").read_text("utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    locked = {canonicalize_name(pin.name): str(next(iter(pin.specifier)).version) for pin in pins}
+    locked = pins(root / "requirements.lock")
     for requirement in map(Requirement, declared):
-        version = locked.get(canonicalize_name(requirement.name))
+        version, _ = locked.get(canonicalize_name(requirement.name), (None, []))
         assert version is not None, f"{requirement.name} is not locked; run make lock"
         assert requirement.specifier.contains(version), f"the lock has {requirement.name} {version}; run make lock"
 
 
-def test_the_lock_is_exact(root: Path):
-    lines = (root / "requirements.lock").read_text("utf-8").splitlines()
-    assert all(line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+@pytest.mark.parametrize("name", PINNED)
+def test_every_lock_is_exact_and_knows_the_hashes(root: Path, name: str):
+    locked = pins(root / name)
+    assert locked
+    assert all(len(set(hashes)) == len(hashes) for _, hashes in locked.values())
+
+
+def test_what_cuda_needs_is_no_part_of_the_lock(root: Path):
+    whole, more = (pins(root / f"requirements{name}.lock") for name in ("", "-cuda"))
+    assert not set(whole) & set(more)
+    assert "nvidia-cublas" in more
+
+
+def test_make_installs_nothing_without_a_hash_but_the_project(root: Path):
+    makefile = (root / "Makefile").read_text("utf-8")
+    assert "--require-hashes" in re.search(r"^INSTALL = (.*)", makefile, re.MULTILINE)[1]
+    others = [line for line in makefile.splitlines() if "pip install" in line and not line.startswith("INSTALL")]
+    assert [line.split()[-1] for line in others] == ["."]
 
 
 def test_contributing_names_places_that_exist(root: Path):

@@ -70,7 +70,9 @@ def test_a_folder_that_is_no_shop_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["items.csv"]
 
 
-def test_a_drawing_that_breaks_off_leaves_what_stood_there_and_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drawing_that_breaks_off_leaves_what_stood_there_and_no_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw_shop(tmp_path, SMALL)
     whole = digests(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,10 +15,12 @@ from safetensors.numpy import save_file
 from trialigngr.cli.main import trialigngr
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.sids.assign import SidSettings, assign_sids
+from trialigngr.sids.assign import SidSettings, assign_sids, fit
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans
+from trialigngr.sids.quantizers.levels import Level
+from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors
 from trialigngr.sids.semantic_ids import SemanticIds
 
 RNG = np.random.default_rng(0)
@@ -88,6 +91,57 @@ def test_embeddings_that_are_not_finite_are_refused_by_item(broken: float, tmp_p
     with pytest.raises(SidError, match=r"2 embeddings hold NaN or infinity, the first is that of item 'item 7'"):
         assign_sids(SMALL, vectors_ND, IDS, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("huge", [1.1e12, -1e20, 3e38, np.float64(1e300)])
+def test_embeddings_whose_squares_are_no_floats_are_refused_by_item(huge: float, tmp_path: Path) -> None:
+    vectors_ND = VECTORS.astype(np.float64)
+    vectors_ND[[7, 9], 3] = huge
+    for kind in (np.float64, np.float32) if abs(huge) < 1e38 else (np.float64,):
+        with pytest.raises(
+            SidError, match=r"2 embeddings hold numbers beyond ±1e\+12, the first is that of item 'item 7'"
+        ):
+            assign_sids(SMALL, vectors_ND.astype(kind), IDS, tmp_path)
+    beside = ["letter", "macrec"]
+    for settings in [SMALL.model_copy(update={"quantizer": name}) for name in beside]:
+        with pytest.raises(SidError, match="2 embeddings hold numbers beyond"):
+            assign_sids(settings, VECTORS, IDS, tmp_path, vectors_ND)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tiny", [9e-10, 1e-30, 1e-45, 1e-100])
+def test_embeddings_whose_squares_vanish_are_refused(tiny: float, tmp_path: Path) -> None:
+    vectors_ND = VECTORS.astype(np.float64) / np.abs(VECTORS).max() * tiny
+    with pytest.raises(
+        SidError, match=r"The largest number of all embeddings is .*, below 1e-09; scale all of them up"
+    ):
+        assign_sids(SMALL, vectors_ND, IDS, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.bool_, np.object_, "m8[s]"])
+def test_embeddings_are_real_numbers(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(SidError, match="Embeddings must be real numbers, not"):
+        assign_sids(SMALL, VECTORS.astype(np.int64).astype(kind), IDS, tmp_path)
+
+
+@pytest.mark.parametrize("largest", [1e12, 1e-9])
+@pytest.mark.parametrize("method", ["rqkmeans", "rqkmeans_balanced", "opq"])
+def test_within_the_bounds_the_scale_changes_nothing(method: str, largest: float) -> None:
+    settings = SidSettings(quantizer=method, sizes=(8, 8), held_out=0)
+    rounded = np.floor if largest > 1 else np.ceil
+    power = 2.0 ** rounded(np.log2(largest / np.abs(VECTORS).max()))
+    scaled_ND = check_vectors((VECTORS * power).astype(np.float32))
+    (own,), (scaled,) = fit(settings, VECTORS), fit(settings, scaled_ND)
+    assert (scaled.encode(scaled_ND) == own.encode(VECTORS)).mean() > 0.98
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 1e20])
+def test_no_such_number_comes_as_far_as_faiss(broken: float) -> None:
+    vectors_ND = VECTORS.copy()
+    vectors_ND[3, 3] = broken
+    for use in (lambda: kmeans(vectors_ND, 8, KMeansSettings(), 0), lambda: Level(VECTORS[:8]).nearest(vectors_ND)):
+        with pytest.raises(SidError, match="hold NaN or numbers beyond"):
+            use()
 
 
 def test_zero_vectors_are_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,20 @@ from typing import Any, Literal
 
 import click
 
+from trialigngr.cli.item_ids import read_item_ids
+
 _run = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.command()
 @_run
 @click.option("--user", help="A user of the log: recommend after everything they took.")
-@click.option("--history", metavar="ID,ID,…", help="Item ids, oldest first.")
+@click.option(
+    "--history",
+    multiple=True,
+    metavar="ID,ID,…",
+    help="Item ids, oldest first. Ids that hold commas or outer blanks: once an id, or a JSON list; so --deny, --only.",
+)
 @click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")
 @click.option("--text", help="Words such as a title's: find items by them (T1).")
@@ -29,15 +36,15 @@ _run = click.argument("run", type=click.Path(path_type=Path))
 )
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
-@click.option("--deny", metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
-@click.option("--only", metavar="ID,ID,…", help="Items of which alone some may come back.")
+@click.option("--deny", multiple=True, metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
+@click.option("--only", multiple=True, metavar="ID,ID,…", help="Items of which alone some may come back.")
 @click.option("--category", help="Recommend items of this category alone.")
 @click.option("--skip-unknown", is_flag=True, help="Leave items out of the history that the run does not know.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def recommend(
     run: Path,
     user: str | None,
-    history: str | None,
+    history: tuple[str, ...],
     all_users: bool,
     out: Path | None,
     text: str | None,
@@ -45,8 +52,8 @@ def recommend(
     by: Literal["sid", "title"],
     k: int,
     seen: bool,
-    deny: str | None,
-    only: str | None,
+    deny: tuple[str, ...],
+    only: tuple[str, ...],
     category: str | None,
     skip_unknown: bool,
     as_json: bool,
@@ -56,12 +63,17 @@ def recommend(
     from trialigngr.tasks.task import View
 
     words = text if text is not None else look
-    if sum(given is not None for given in (user, history, text, look)) + all_users != 1:
+    if sum(given is not None for given in (user, history or None, text, look)) + all_users != 1:
         raise click.UsageError("Give one of --user, --history, --text, --look and --all-users.")
     if all_users != (out is not None):
         raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
-    allowed: dict[str, Any] = {"deny": _ids(deny), "only": None if only is None else _ids(only), "category": category}
+    known = opened.live.catalog.rows
+    allowed: dict[str, Any] = {
+        "deny": read_item_ids(deny, known),
+        "only": read_item_ids(only, known) if only else None,
+        "category": category,
+    }
     if out is not None:
         if skip_unknown or by != "sid":
             raise click.UsageError("--skip-unknown and --by title are for one user or history.")
@@ -75,7 +87,7 @@ def recommend(
         view = View.TITLE if text is not None else View.VISUAL
         found = opened.find(words, k, view, **allowed)
     else:
-        ids = opened.history_of(user) if user is not None else _ids(history)
+        ids = opened.history_of(user) if user is not None else read_item_ids(history, known)
         found = opened.recommend(ids, k, unseen=not seen, skip_unknown=skip_unknown, by=by, **allowed)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
@@ -85,10 +97,6 @@ def recommend(
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)
-
-
-def _ids(text: str | None) -> list[str]:
-    return [item_id.strip() for item_id in (text or "").split(",") if item_id.strip()]
 
 
 @click.command()
@@ -109,7 +117,8 @@ def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: boo
     from trialigngr.evaluate.tables import FORMATS
     from trialigngr.pipeline.compare import comparison
 
-    click.echo(FORMATS[form](comparison(runs, _ids(metrics) or METRICS, sliced=slices)))
+    wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]
+    click.echo(FORMATS[form](comparison(runs, wanted or METRICS, sliced=slices)))
 
 
 compare = click.Command("compare", callback=evaluate.callback, params=evaluate.params, help="The same as evaluate.")

@@ -30,6 +30,10 @@ class ArtifactError(TriAlignError):
     """A run folder, or a stage in it, that cannot be used."""
 
 
+class ArgumentError(TriAlignError):
+    """A call from Python with something it cannot take."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"``, or an empty string when nothing known is near."""
     near = get_close_matches(word, list(known), n=1)

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from trialigngr.foundation.artifact import MANIFEST, TELLING, check_stage
@@ -126,10 +126,7 @@ def build_backbone(
 
     ``codebooks`` [K, Z] level by level are for ``sid_rows = codebook``.
     """
-    if settings.weights == "bf16" and not settings.lora.rank:
-        raise RecipeError(
-            "model.weights = bf16 is for frozen weights: small steps are lost in it. Set model.lora.rank, or use fp32."
-        )
+    refuse_settings(settings)
     torch.manual_seed(child(seed, "backbone"))
     backbone = (
         _from_scratch(settings, sid_tokens, texts) if settings.name == "scratch" else _pretrained(settings, sid_tokens)
@@ -147,7 +144,14 @@ def build_backbone(
     return backbone
 
 
-def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
+def refuse_settings(settings: BackboneSettings) -> None:
+    """Raise `RecipeError` for settings that no model can have."""
+    if settings.weights == "bf16" and not settings.lora.rank:
+        raise RecipeError(
+            "model.weights = bf16 is for frozen weights: small steps are lost in it. Set model.lora.rank, or use fp32."
+        )
+    if settings.name != "scratch":
+        return
     if settings.width % (2 * settings.heads):
         raise RecipeError(
             f"model.width = {settings.width} cannot be shared by {settings.heads} heads; "
@@ -155,6 +159,9 @@ def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: 
         )
     if settings.kv_heads and settings.heads % settings.kv_heads:
         raise RecipeError(f"model.kv_heads = {settings.kv_heads} does not divide the {settings.heads} heads.")
+
+
+def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
     model = Qwen2ForCausalLM(scratch_config(settings, len(tokenizer), tokenizer))
@@ -182,20 +189,38 @@ def scratch_config(settings: BackboneSettings, words: int, tokenizer: Any = None
 
 def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbone:
     name, dtype = settings.name, torch.bfloat16 if settings.weights == "bf16" else torch.float32
-    try:
+    with _loading(name):
         if name == smollm2.NAME:
             model, tokenizer = smollm2.load_smollm2(dtype)
         else:
             tokenizer = read_tokenizer(name)
             model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RecipeError(
-            f"model.name = {name!r} cannot be loaded ({reason_of(error)}); give a hub name or a folder of a causal LM."
-        ) from None
     before = len(tokenizer)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
     near_the_mean(model, before, len(tokenizer))
     return Backbone(model, tokenizer, sid_ids)
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"model.name = {name!r} cannot be loaded ({reason_of(error)}); give a hub name or a folder of a causal LM."
+        ) from None
+
+
+def read_shape(name: str) -> tuple[Any, Any]:
+    """Return the configuration and the tokenizer of a model of a hub or a folder; no weights are read.
+
+    Raises `RecipeError` when they cannot be.
+    """
+    with _loading(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ValueError(f"a model of type {config.model_type!r} is no causal LM")
+        return config, read_tokenizer(name)
 
 
 def add_dropout(model: Any, rate: float) -> None:

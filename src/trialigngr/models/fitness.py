@@ -37,19 +37,37 @@ def refuse_unfit(model: Any, both_ways: Callable[[Any], tuple[Tensor, Tensor]]) 
 
 def refuse_narrow(model: Any, tokens: int) -> None:
     """Raise `RecipeError` for a model that does not look back over so many tokens."""
+    refuse_narrow_shape(model.config, tokens)
+
+
+def refuse_narrow_shape(config: Any, tokens: int) -> None:
+    """Raise `RecipeError` for the configuration of a model that does not look back over so many tokens."""
     for name in WINDOWS:
-        window = getattr(model.config, name, None)
+        window = getattr(config, name, None)
         if isinstance(window, int) and 0 < window < tokens:
             raise _unfit(
-                model, f"its {name} of {window} is shorter than the {tokens} tokens of a prompt and its answer"
+                config, f"its {name} of {window} is shorter than the {tokens} tokens of a prompt and its answer"
             )
+    if (positions := positions_of(config)) and positions < tokens:
+        raise RecipeError(
+            f"A model of type {config.model_type!r} with {positions} positions cannot read the {tokens} tokens that a "
+            f"prompt and its answer may take; take another for model.name, or --set prompt.max_length={positions}."
+        )
+
+
+def positions_of(config: Any) -> int | None:
+    """Return how many tokens a model has positions for; None where it turns them (rotary) and so has no last one."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None):
+        return None
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _refuse_unlike(model: Any, ours_XV: Tensor, own_XV: Tensor) -> None:
     ours, own = (one - one.mean(-1, keepdim=True) for one in (ours_XV.cpu().double(), own_XV.cpu().double()))
     furthest = FURTHEST if own_XV.element_size() > 2 else FURTHEST_HALF
     if not float((ours - own).norm()) <= furthest * float(own.norm()):
-        raise _unfit(model, "a try on a few tokens gave other logits than its own")
+        raise _unfit(model.config, "a try on a few tokens gave other logits than its own")
 
 
 @contextmanager
@@ -61,12 +79,12 @@ def _tried(model: Any) -> Iterator[None]:
         raise
     except (AttributeError, TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise _unfit(model, f"a try on a few tokens failed: {first}") from None
+        raise _unfit(model.config, f"a try on a few tokens failed: {first}") from None
 
 
-def _unfit(model: Any, why: str) -> RecipeError:
+def _unfit(config: Any, why: str) -> RecipeError:
     return RecipeError(
-        f"A model of type {model.config.model_type!r} cannot be a backbone here: a prompt is read once for many "
+        f"A model of type {config.model_type!r} cannot be a backbone here: a prompt is read once for many "
         f"answers, which is right for plain causal attention, and {why.rstrip('.')}. Take a Qwen2, Qwen3, Llama, "
         "SmolLM2, Mistral, Gemma, Granite or GPT-2 for model.name."
     )

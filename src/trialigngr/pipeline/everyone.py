@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import polars as pl
 
 from trialigngr.catalog.histories import Targets
 from trialigngr.decode.recommend import DecodeSettings, Recommender
+from trialigngr.foundation.arguments import Id, read_path
 from trialigngr.foundation.artifact import file_hash, fingerprint
 from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import refuse_links
 from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.pipeline.loaded import Run
-from trialigngr.pipeline.offer import Offer, Request
+from trialigngr.pipeline.offer import Offer
 from trialigngr.pipeline.parts import Rows
 from trialigngr.pipeline.ranking import recommendations
+from trialigngr.pipeline.request import Request, read_k
 
 CHUNK = 2048
 """Users decoded between two files."""
@@ -31,12 +34,12 @@ COLUMNS = {"user_id": pl.String, "rank": pl.Int64, "item_id": pl.String, "score"
 
 def recommend_all(
     run: Run,
-    out: Path,
-    k: int = 10,
+    out: str | PathLike[str],
+    k: SupportsIndex = 10,
     *,
     unseen: bool = True,
-    deny: Sequence[str] = (),
-    only: Sequence[str] | None = None,
+    deny: Iterable[Id] = (),
+    only: Iterable[Id] | None = None,
     category: str | None = None,
 ) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
@@ -46,11 +49,11 @@ def recommend_all(
     survive a kill in a folder beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a name
     that is not Parquet's, and for an unknown item or category.
     """
-    if k < 1:
-        raise CatalogError(f"k = {k}: ask for at least one item.")
+    out, k = read_path(out, "out"), read_k(k)
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
-    offer, request = run.offer, Request(unseen, deny, only, category)
+    offer = run.offer
+    request = Request.of(unseen=unseen, deny=deny, only=only, category=category)
     offer.filters([], request)  # an unknown name is refused before anything is written
     histories, settings = offer.parts.histories, run.recipe.decode.model_copy(update={"beams": offer.beams_for(k)})
     users = np.argsort(-histories.lengths, kind="stable")

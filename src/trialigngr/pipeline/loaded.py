@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, SupportsIndex
 
 from trialigngr.decode.recommend import Recommender
+from trialigngr.foundation.arguments import Id, read_id, read_path
 from trialigngr.foundation.artifact import MANIFEST, Manifest, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json
 from trialigngr.pipeline.live import LiveParts
-from trialigngr.pipeline.offer import Offer, Recommendation, Request
+from trialigngr.pipeline.offer import Offer, Recommendation
 from trialigngr.pipeline.parts import Parts
+from trialigngr.pipeline.request import By, Request
 from trialigngr.pipeline.stages import EvaluationSettings, ModelSettings
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.recipes.written import is_as_written
@@ -126,31 +129,66 @@ class Run:
         self.check_model()
         self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
 
-    def recommend(self, history: Sequence[str], k: int = 10, **asked: Any) -> list[Recommendation]:
-        """Return the best k items after a history of item ids, oldest first; ``asked`` are the fields of `Request`.
+    def recommend(
+        self,
+        history: Iterable[Id],
+        k: SupportsIndex = 10,
+        *,
+        unseen: bool = True,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+        by: By = "sid",
+        skip_unknown: bool = False,
+    ) -> list[Recommendation]:
+        """Return the best k items after a history of item ids, oldest first; the others are explained in `Request`.
 
-        If k items are allowed, k come back. An empty history gets the most popular items. Raises `CatalogError` for an
-        unknown item (``skip_unknown`` leaves it out of the history instead), an unknown category, or k < 1.
+        If k items are allowed, k come back. An empty history gets the most popular items. A whole number stands for the
+        id of its digits. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves it out of the history
+        instead), an unknown category, or k < 1, and `ArgumentError` for what is no list of ids, no flag and the like.
         """
-        return self.offer.recommend(history, k, Request(**asked))
+        asked = Request.of(unseen=unseen, deny=deny, only=only, category=category, by=by, skip_unknown=skip_unknown)
+        return self.offer.recommend(history, k, asked)
 
-    def find(self, text: str, k: int = 10, view: View = View.TITLE, **asked: Any) -> list[Recommendation]:
+    def find(
+        self,
+        text: str,
+        k: SupportsIndex = 10,
+        view: View = View.TITLE,
+        *,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+    ) -> list[Recommendation]:
         """Return the k items that a title (T1), or with ``View.VISUAL`` a visual description (T7), means most likely.
 
-        Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
+        Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text, and as
+        `recommend` does.
         """
-        return self.offer.find(text, k, view, Request(**asked))
+        return self.offer.find(text, k, view, Request.of(deny=deny, only=only, category=category))
 
-    def recommend_user(self, user_id: str, k: int = 10, *, unseen: bool = True) -> list[Recommendation]:
-        """Return the best k items for a user of the log, after everything they took."""
-        return self.recommend(self.history_of(user_id), k, unseen=unseen)
+    def recommend_user(
+        self,
+        user_id: Id,
+        k: SupportsIndex = 10,
+        *,
+        unseen: bool = True,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+        by: By = "sid",
+    ) -> list[Recommendation]:
+        """Return the best k items for a user of the log, after everything they took; see `recommend`."""
+        taken = self.history_of(user_id)
+        return self.recommend(taken, k, unseen=unseen, deny=deny, only=only, category=category, by=by)
 
-    def history_of(self, user_id: str) -> list[str]:
+    def history_of(self, user_id: Id) -> list[str]:
         """Return the ids of everything a user of the log took, oldest first; an unknown one raises `CatalogError`."""
         histories = self.live.histories
-        return [self.live.catalog.ids[row] for row in histories.sequence(histories.user(user_id))]
+        user = histories.user(read_id(user_id, "user_id"))
+        return [self.live.catalog.ids[row] for row in histories.sequence(user)]
 
 
-def load(folder: str | Path) -> Run:
+def load(folder: str | PathLike[str]) -> Run:
     """Open a run folder; ``load("runs/demo").recommend(["p0007", "p0031"], k=5)``."""
-    return Run(Path(folder))
+    return Run(read_path(folder, "folder"))

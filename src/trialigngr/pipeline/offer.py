@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Literal
+from typing import SupportsIndex
 
 import numpy as np
 
 from trialigngr.decode.filters import Filter, Rows
 from trialigngr.decode.recommend import Ranking, Recommender
+from trialigngr.foundation.arguments import Id, read_ids, read_text
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import CatalogError, RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, CatalogError, RecipeError, did_you_mean
 from trialigngr.foundation.strict_json import mend_text
 from trialigngr.pipeline.live import LiveParts
+from trialigngr.pipeline.request import Request, read_k
 from trialigngr.pipeline.titles import title_search
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 from trialigngr.tasks.views import ItemViews, one_line
 
-By = Literal["sid", "title"]
+_FOUND_BY = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,6 @@ class Recommendation:
     item_id: str
     title: str
     score: float | None
-
-
-@dataclass(frozen=True)
-class Request:
-    """What may come back, and how it is found.
-
-    ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
-    than what is named comes back, with a ``category`` nothing that does not bear it. ``by`` says whether the model
-    writes SIDs (T3, T4) or titles (T5, T6).
-    """
-
-    unseen: bool = True
-    deny: Sequence[str] = ()
-    only: Sequence[str] | None = None
-    category: str | None = None
-    skip_unknown: bool = False
-    by: By = "sid"
 
 
 class Offer:
@@ -109,15 +94,15 @@ class Offer:
                 rows.setdefault(name, []).append(row)
         return {name: np.unique(own) for name, own in rows.items()}
 
-    def recommend(self, history: Sequence[str], k: int, request: Request) -> list[Recommendation]:
+    def recommend(self, history: Iterable[Id], k: SupportsIndex, request: Request) -> list[Recommendation]:
         """Return the best k items after a history of item ids, oldest first. If k items are allowed, k come back.
 
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
         it out of the history instead), an unknown category, or k < 1.
         """
-        _at_least_one(k)
-        catalog = self.parts.catalog
-        known = [item_id for item_id in history if not request.skip_unknown or item_id in catalog.rows]
+        k, catalog = read_k(k), self.parts.catalog
+        taken = read_ids(history, "history", ordered=True)
+        known = [item_id for item_id in taken if not request.skip_unknown or item_id in catalog.rows]
         rows = np.array([catalog.row(item_id) for item_id in known], dtype=np.int64)
         (allowed,) = self.filters([rows], request)
         if not len(rows):
@@ -127,13 +112,15 @@ class Offer:
         self.beams_for(k)
         return self._told(own.recommend(rows[-self.parts.recipe.prompt.history_cap :], k, allowed))
 
-    def find(self, text: str, k: int, view: View, request: Request) -> list[Recommendation]:
+    def find(self, text: str, k: SupportsIndex, view: View, request: Request) -> list[Recommendation]:
         """Return the k items that a title (T1), or a visual description (T7), means most likely.
 
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
         """
-        _at_least_one(k)
-        wanted = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}[view]
+        k, text = read_k(k), read_text(text, "text")
+        if view not in tuple(_FOUND_BY):
+            raise ArgumentError(f"view = {view!r}: items are found by {' or '.join(map(repr, map(str, _FOUND_BY)))}.")
+        wanted = _FOUND_BY[view]
         task = self._trained_for(wanted, lambda t: (t.scope, t.source, t.target) == (Scope.ITEM, view, View.SID))
         prompt, chat = self.parts.recipe.prompt, self.parts.chat
         limit = prompt.title_tokens if view is View.TITLE else prompt.visual_tokens
@@ -192,8 +179,3 @@ class Offer:
     def _item(self, row: int, score: float | None) -> Recommendation:
         item = self.parts.catalog[row]
         return Recommendation(item.item_id, item.name, score)
-
-
-def _at_least_one(k: int) -> None:
-    if k < 1:
-        raise CatalogError(f"k = {k}: ask for at least one item.")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from typing import SupportsIndex
 
 from trialigngr.enrich.costs import Cost
+from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.artifact import APPENDED
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
 from trialigngr.foundation.files import open_lock, remove_halves
+from trialigngr.pipeline.backbones import check_backbone
 from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
 from trialigngr.pipeline.loaded import Run, is_run
@@ -23,12 +27,12 @@ from trialigngr.train.workers import Workers, together
 
 
 def run(
-    recipe: str | Recipe,
-    data: str | Path | None,
-    out: str | Path,
+    recipe: str | PathLike[str] | Recipe,
+    data: str | PathLike[str] | None,
+    out: str | PathLike[str],
     *,
-    changes: tuple[str, ...] = (),
-    seeds: int = 1,
+    changes: Iterable[str] = (),
+    seeds: SupportsIndex = 1,
     until: str | None = None,
 ) -> Run:
     """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
@@ -37,8 +41,9 @@ def run(
     name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
     mended. Under torchrun, the first process makes the run and the others help to train its models.
     """
-    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
-    folder, source = Path(out), None if data is None else Path(data)
+    chosen, seeds = _chosen(recipe, changes), read_whole(seeds, "seeds")
+    folder, source = read_path(out, "out"), None if data is None else read_path(data, "data")
+    until = None if until is None else read_text(until, "until")
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
     _refuse_hopeless(chosen)
@@ -49,6 +54,15 @@ def run(
         else:
             help_train(chosen, folder, workers)
     return Run(folder)
+
+
+def _chosen(recipe: str | PathLike[str] | Recipe, changes: Iterable[str]) -> Recipe:
+    changed = read_texts(changes, "changes", "train.max_steps=20")
+    if not isinstance(recipe, Recipe):
+        return read_recipe(str(read_path(recipe, "recipe")), changed)
+    if changed:
+        raise ArgumentError("changes are laid over a recipe that is named; change the Recipe itself.")
+    return recipe
 
 
 def _refuse_hopeless(recipe: Recipe) -> None:
@@ -71,7 +85,7 @@ def run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -
     if not may_cost(recipe):
         return []
     wanted = _wanted(stages(recipe, data, out, 0), until)
-    check_generators(recipe, wanted, here=not recipe.ray.address, ask=False)
+    _check(recipe, wanted, ask=False)
     run(recipe, data, out, until="catalog")
     names = {stage.name for stage in wanted}
     return [cost for cost in costs(recipe, out, wanted) if cost.stage in names]
@@ -92,7 +106,7 @@ def _run(recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: s
     wanted = _wanted(plans[0], until)
     names = [stage.name for stage in wanted]
     with alone(folder):
-        check_generators(recipe, wanted, here=not recipe.ray.address)
+        _check(recipe, wanted)
         _try_again(recipe, wanted)
         if any(stage.status() != "done" for plan in plans for stage in plan):
             withdraw(folder)
@@ -111,6 +125,14 @@ def _try_again(recipe: Recipe, wanted: Sequence[Stage]) -> None:
         if stage.name in ASKING and stage.status() == "done" and (failed := to_try_again(recipe, stage)):
             log(f"{stage.name}: {failed} items that failed before are tried again")
             stage.make(again=True)
+
+
+def _check(recipe: Recipe, wanted: Sequence[Stage], ask: bool = True) -> None:
+    """Raise a sentence when one of the stages that are still to be made cannot work; without ``ask`` no server hears
+    of it."""
+    check_generators(recipe, wanted, here=not recipe.ray.address, ask=ask)
+    if any(stage.name == "model" and stage.status() != "done" for stage in wanted):
+        check_backbone(recipe)
 
 
 def _make(plans: list[list[Stage]], until: str | None) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Paths, Vectors
+from trialigngr.sids.quantizers.levels import Codes, Level, Levels, Paths, Vectors, refuse_overflow
 
 FIRST_DIMENSIONS = (16, 32, 64, 128)
 """Principal dimensions in which a k-means begins, one after the other."""
@@ -92,7 +92,7 @@ def _lloyd(
         min_points_per_centroid=1,
         max_points_per_centroid=settings.points_per_code,
     )
-    clusters.train(np.ascontiguousarray(vectors_ND), init_centroids=start_KD)
+    clusters.train(np.ascontiguousarray(refuse_overflow(vectors_ND)), init_centroids=start_KD)
     return np.asarray(clusters.centroids, dtype=np.float32)
 
 

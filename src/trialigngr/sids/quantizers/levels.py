@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.sids.errors import SidError
+
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 ROWS_AT_ONCE = 1 << 16
@@ -16,6 +18,20 @@ ROWS_AT_ONCE = 1 << 16
 def blocks(n_rows: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
     """Return slices that cover ``n_rows`` rows, ``size`` at a time, so that memory does not grow with N."""
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+BEYOND = 1e15
+"""From here on squared distances leave the range of float32, and faiss ends the process instead of saying so."""
+
+
+def refuse_overflow(vectors_ND: Vectors) -> Vectors:
+    """Return vectors whose squared distances are numbers; raise `SidError` for others."""
+    if vectors_ND.size and not max(float(vectors_ND.max()), -float(vectors_ND.min())) < BEYOND:
+        raise SidError(
+            f"Vectors to be quantised hold NaN or numbers beyond ±{BEYOND:g}; if a network was trained for it, it has "
+            "diverged: set a smaller learning_rate."
+        )
+    return vectors_ND
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class Level:
         """Return the costs and codes of the ``count`` cheapest codes of each row, cheapest first [N, count]."""
         import faiss
 
-        rows_ND, codes_KD = np.ascontiguousarray(residual_ND), self.vectors_KD
+        rows_ND, codes_KD = np.ascontiguousarray(refuse_overflow(residual_ND)), self.vectors_KD
         if self.prices_K is not None:  # one more coordinate, 0 in every row: its square is the price
             rows_ND = np.pad(rows_ND, ((0, 0), (0, 1)))
             codes_KD = np.column_stack([codes_KD, np.sqrt(self.prices_K - self.prices_K.min())])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trialigngr.foundation.console import log
 from trialigngr.sids.errors import SidError
@@ -17,6 +18,10 @@ from trialigngr.sids.quantizers.spaces import SPACES, Space
 
 FORMAT = "trialigngr-quantizer-1"
 HEADER = "trialigngr"
+LARGEST = 1e12
+"""What a number of an embedding may be at most, either way: squares, summed over rows and dimensions, fit float32."""
+SMALLEST = 1e-9
+"""What the largest number of all embeddings must be at least: squares of differences do not vanish."""
 
 
 @dataclass(frozen=True)
@@ -113,24 +118,31 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Vectors]]:
 
 
 def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda row: f"row {row}") -> Vectors:
-    """Return the vectors as float32 [N, D]; raise `SidError` if they are no N ≥ 1 finite vectors."""
+    """Return the vectors as float32 [N, D]; raise `SidError` if they are no N ≥ 1 finite vectors within `LARGEST`, or
+    all of them within `SMALLEST`: where squares leave the range of float32, distances say nothing."""
     if vectors_ND.ndim != 2 or not vectors_ND.shape[0] or not vectors_ND.shape[1]:
         raise SidError(f"Embeddings must be a table of N ≥ 1 rows and D ≥ 1 columns, not of shape {vectors_ND.shape}.")
-    checked_ND = np.asanyarray(vectors_ND, dtype=np.float32, order="C")  # a memory-mapped float32 file stays on disk
-    zero = broken = 0
-    for rows in blocks(len(checked_ND)):
-        finite_N = np.isfinite(checked_ND[rows]).all(1)
-        if not broken and not finite_N.all():
-            first = name_of(rows.start + int(finite_N.argmin()))
-        broken += int((~finite_N).sum())
-        zero += int((~checked_ND[rows].any(1)).sum())
-    if broken:
+    if vectors_ND.dtype.kind not in "iuf":
+        raise SidError(f"Embeddings must be real numbers, not {vectors_ND.dtype}.")
+    # The largest value of each row, of which NaN is one.
+    tops_N = np.concatenate(
+        [np.abs(np.asarray(vectors_ND[rows], np.float64)).max(1) for rows in blocks(len(vectors_ND), 4096)]
+    )
+    _refuse_rows(~np.isfinite(tops_N), "hold NaN or infinity", "embed them again or drop them", name_of)
+    _refuse_rows(tops_N > LARGEST, f"hold numbers beyond ±{LARGEST:g}", "scale all embeddings down", name_of)
+    if 0 < tops_N.max() < SMALLEST:
         raise SidError(
-            f"{broken} embeddings hold NaN or infinity, the first is that of {first}; embed them again or drop them."
+            f"The largest number of all embeddings is {tops_N.max():.2g}, below {SMALLEST:g}; scale all of them up."
         )
-    if zero:
-        log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; before the collision policy they share a SID")
-    return checked_ND
+    if zero := int((tops_N == 0).sum()):
+        log(f"sids: {zero} of {len(tops_N)} embeddings are all zero; before the collision policy they share a SID")
+    return np.asanyarray(vectors_ND, dtype=np.float32, order="C")  # a memory-mapped float32 file stays on disk
+
+
+def _refuse_rows(broken_N: npt.NDArray[np.bool_], what: str, remedy: str, name_of: Callable[[int], str]) -> None:
+    if broken_N.any():
+        first = name_of(int(broken_N.argmax()))
+        raise SidError(f"{broken_N.sum()} embeddings {what}, the first is that of {first}; {remedy}.")
 
 
 def fitting_sizes(sizes: tuple[int, ...], n_items: int) -> tuple[int, ...]:
