@@ -154,7 +154,10 @@ def _ended_early(body: bytes, draw: random.Random) -> bytes:
             continue
         if kind == b"IEND":
             pixels = zlib.decompress(rows)
-            out.append(_chunk(b"IDAT", zlib.compress(pixels[: draw.randrange(len(pixels) // 10, len(pixels) - 400)])))
+            pixels = pixels[: len(pixels) // HEIGHT * draw.randrange(1, HEIGHT)]
+            packer = zlib.compressobj()
+            end = draw.choice((zlib.Z_FINISH, zlib.Z_SYNC_FLUSH))
+            out.append(_chunk(b"IDAT", packer.compress(pixels) + packer.flush(end)))
         out.append(_chunk(kind, inside))
     return b"".join(out)
 
