@@ -50,11 +50,18 @@ class Said:
         return self.err.rpartition("Error: ")[2].strip()
 
 
-def call(*words: str | Path) -> Said:
+class _Terminal(io.StringIO):
+    """What takes itself for a terminal: there, nothing is stripped of what is said."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def call(*words: str | Path, terminal: bool = False) -> Said:
     """Run ``trialigngr WORDS`` in this process, as the entry point does. What is a bug is raised."""
     from trialigngr.cli.main import main
 
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (_Terminal(), _Terminal()) if terminal else (io.StringIO(), io.StringIO())
     code, before = 0, sys.argv
     sys.argv = ["trialigngr", *map(str, words)]
     try:
