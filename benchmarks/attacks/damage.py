@@ -1,7 +1,7 @@
 """Every file of a finished run, damaged in five ways: what commands make of it, and whether the advice they give works.
 
-A command may give what it gives on the sound run, or refuse in a sentence that names the file or its folder. ``run`` may
-also mend the damage. What is advised ("delete FOLDER and run again") has to bring all of it back.
+A command may give what it gives on the sound run, or refuse in a sentence that names the file or its folder. ``run``
+may also mend the damage. What is advised ("delete FOLDER and run again") has to bring all of it back.
 """
 
 from __future__ import annotations

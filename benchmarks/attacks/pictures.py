@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -228,17 +229,31 @@ def _large(folder: Path) -> tuple[int, int]:
     return int((pictures / "peak").read_text("utf-8")), int((pictures / "opened").read_text("utf-8"))
 
 
+LARGE_KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("RGB", "PNG", {}),
+    ("RGBA", "PNG", {}),
+    ("P", "PNG", {"transparency": 1}),
+    ("I;16", "PNG", {}),
+    ("LA", "PNG", {}),
+    ("1", "PNG", {}),
+    ("RGB", "JPEG", {"progressive": True}),
+    ("CMYK", "JPEG", {}),
+    ("RGBA", "WEBP", {"lossless": True, "method": 0}),
+    ("RGB", "WEBP", {"method": 0}),
+    ("P", "GIF", {}),
+    ("RGBA", "TIFF", {"compression": "tiff_lzw"}),
+    ("F", "TIFF", {"compression": "tiff_deflate"}),
+    ("I;16", "TIFF", {"compression": "tiff_deflate"}),
+    ("1", "BMP", {}),
+    ("RGB", "AVIF", {"speed": 10}),
+)
+"""Mode, format and options: every way in which a picture is opened."""
+
+
 def draw_large(case: tuple[int, Path]) -> Outcome:
-    """Draw the n-th large picture: every mode that opens by another way, in files of a few hundred kilobytes."""
+    """Draw the n-th large picture into a file of a few hundred kilobytes."""
     number, folder = case
-    kinds: list[tuple[str, str, dict[str, object]]] = [
-        *(("RGB", "PNG", {}), ("RGBA", "PNG", {}), ("P", "PNG", {"transparency": 1}), ("I;16", "PNG", {})),
-        *(("LA", "PNG", {}), ("1", "PNG", {}), ("RGB", "JPEG", {"progressive": True}), ("CMYK", "JPEG", {})),
-        *(("RGBA", "WEBP", {"lossless": True, "method": 0}), ("RGB", "WEBP", {"method": 0}), ("P", "GIF", {})),
-        *(("RGBA", "TIFF", {"compression": "tiff_lzw"}), ("F", "TIFF", {"compression": "tiff_deflate"})),
-        *(("I;16", "TIFF", {"compression": "tiff_deflate"}), ("1", "BMP", {}), ("RGB", "AVIF", {"speed": 10})),
-    ]
-    mode, form, options = kinds[number]
+    mode, form, options = LARGE_KINDS[number]
     folder.mkdir(exist_ok=True, parents=True)
     Image.new(mode, LARGE).save(folder / f"{number:02}.{form.lower()}", form, **options)
     return Outcome("drawn", f"{mode} {form}")

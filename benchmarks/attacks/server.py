@@ -73,6 +73,10 @@ def _with_usage(usage: str) -> Say:
     return lambda interests: Reply(json.dumps(_chat(_saying("", interests), usage="?")).replace('"?"', usage).encode())
 
 
+def _tokens(number: str) -> str:
+    return f'{{"prompt_tokens": {number}, "completion_tokens": {number}}}'
+
+
 def _text(text: str) -> Say:
     return lambda interests: Reply(json.dumps(_chat(_saying(text, interests))).encode())
 
@@ -108,7 +112,7 @@ def replies() -> dict[str, Say]:
     """Return the forty-eight answers by name."""
     numbers = ("1e30", "1" + "0" * 30, "1" + "0" * 5000, "-7", "NaN", "Infinity", '"12"', "[1]", "null", "true", "1.5")
     return {
-        **{f"usage {number[:6]} ({len(number)})": _with_usage(f'{{"prompt_tokens": {number}, "completion_tokens": {number}}}')
+        **{f"usage {number[:6]} ({len(number)})": _with_usage(_tokens(number))
            for number in (*numbers, str(2**63), str(2**64 - 1))},
         "usage is a list": _with_usage("[1, 2]"),
         "usage is a text": _with_usage('"much"'),
@@ -227,7 +231,7 @@ def words(run: Path, url: str) -> list[str]:
         "url": url, "key_variable": VARIABLE, "tries": 2, "first_wait": 0.01, "timeout": 3, "concurrency": 8,
         "give_up_after": 4, "retry_runs": 1,
     }  # fmt: skip
-    settings = {"shop.items": 16, "shop.shoppers": 20, "catalog.k_core": 0}
+    settings: dict[str, Any] = {"shop.items": 16, "shop.shoppers": 20, "catalog.k_core": 0}
     for stage in ("captions", "interests"):
         settings |= {f"{stage}.generator": "openai", f"{stage}.model": MODEL}
         settings |= {f"calls.{stage}.{name}": value for name, value in calls.items()}

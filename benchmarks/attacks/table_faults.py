@@ -1,4 +1,4 @@
-"""What is wrong with a table, or only odd about it: values, lines, files; each with all that a reader may make of it."""
+"""What is wrong with a table, or only odd about it: values, lines, files; each with all that may be made of it."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ def _same(field: str, *values: str, kinds: tuple[str, ...] = ("csv", "plain", *J
     return [Value(field, one, tuple({one, " ".join(one.split())}), kinds, True) for one in values]
 
 
+NOT_OBJECT = ("csv", "plain", "json", "literal")
+INFINITY, NAN = float("inf"), float("nan")
 LONG = "long " * 20_000 + "title"
 VALUES = (
-    *_same("title", 'Great 12" pan', '"The One"', "a, b; c", "it's", "None", "null", "NaN", "N/A", "true", "007", "1e5"),
-    *_same("title", "שלום 👩‍🚀 é", "=1+1", 'a \\"b\\" c', "x\\", LONG, "[1, 2]", "{", "a\x1fb", "#", "\\N", "-"),
+    *_same("title", 'Great 12" pan', '"The One"', "a, b; c", "it's", "None", "null", "NaN", "N/A", "true", "007"),
+    *_same("title", "שלום 👩‍🚀 é", "=1+1", 'a \\"b\\" c', "x\\", LONG, "1e5", "[1, 2]", "{", "a\x1fb", "#", "\\N", "-"),
     *_same("title", "a\tb", "two\nlines", "two\n\nlines", kinds=("csv", *JSON)),
-    *(Value("title", one, (one, "a b", "ab"), ("csv", "plain", *JSON)) for one in ("a\u2028b", "a\x85b", "a\x0cb", "a\x1cb")),
+    *(Value("title", f"a{one}b", (f"a{one}b", "a b", "ab")) for one in "\u2028\x85\x0c\x1c"),
     Value("title", "two\rparts", ("two\rparts", "two parts"), ("csv", *JSON)),
     Value("title", "a\0b", ("a\0b", "a\ufffdb", "a b", "ab")),
     Value("title", "cut \ud83d", ("cut \ufffd",), JSON, True),
@@ -77,16 +79,16 @@ VALUES = (
     Value("item_id", "half \ud83d", ("half \ufffd",), JSON),
     Value("item_id", "a\0b", ("a\0b", "a\ufffdb")),
     Value("item_id", ""),
-    *(Value("item_id", one, (), ("json", "literal")) for one in (None, True, ["i04"], {"id": "i04"}, 1e400, float("nan"))),
+    *(Value("item_id", one, (), ("json", "literal")) for one in (None, True, ["i04"], {"id": "i04"}, INFINITY, NAN)),
     Value("item_id", 4, ("4",), ("json", "literal")),
     Value("item_id", 4.0, ("4", "4.0"), ("json", "literal")),
     *_same("user_id", "007", "None", "null", "ü"),
     Value("user_id", "a\x1fb", ("a\x1fb",), lawful=True),
     Value("user_id", "half \ud83d", ("half \ufffd",), JSON),
     Value("user_id", ""),
-    *(Value("user_id", one, (), ("json", "literal")) for one in (None, False, ["u0"], {"id": 1}, float("nan"))),
-    *(Value("timestamp", one, (), ("csv", "plain", "json", "literal")) for one in ("x", "", "NaN", "inf", "12:30", "1e400")),
-    *(Value("timestamp", one, (), ("json", "literal")) for one in (None, [1], {"$date": 1}, float("nan"), 10**30)),
+    *(Value("user_id", one, (), ("json", "literal")) for one in (None, False, ["u0"], {"id": 1}, NAN)),
+    *(Value("timestamp", one, (), NOT_OBJECT) for one in ("x", "", "NaN", "inf", "12:30", "1e400")),
+    *(Value("timestamp", one, (), ("json", "literal")) for one in (None, [1], {"$date": 1}, NAN, 10**30)),
     Value("timestamp", "-5", (-5,)),
     Value("timestamp", "99999999999999999999", (10**20,)),
 )  # fmt: skip
