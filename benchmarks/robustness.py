@@ -1,9 +1,8 @@
 """Nothing silent, nothing lost: damaged runs, mutated pictures and tables, a hostile server, kills.
 
-Twenty minutes on two cores; the attacks are those of `benchmarks.attacks`. What a case came to is kept in
-``runs/robustness/CODE`` (``TRIALIGNGR_BENCH_FOLDER`` names another folder than ``runs/robustness``), and no case is tried
-again by the same code: CODE is a hash of the package and of the attacks. ``TRIALIGNGR_BENCH_PARTS=tables,kills`` runs
-some parts alone.
+Twenty minutes on two cores; the attacks are those of `benchmarks.attacks`. What a case came to is kept in a folder of
+``runs/robustness`` (or of ``TRIALIGNGR_BENCH_FOLDER``) that is named by a hash of the package and of the attacks, so no
+case is tried twice on the same code. ``TRIALIGNGR_BENCH_PARTS=tables,kills`` runs some parts alone.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.attacks import damage, kills, pictures, server, tables
+from benchmarks.attacks import damage, kills, pictures, replies, server, tables
 from benchmarks.attacks.cases import Outcome, count_ends, read_outcomes, try_cases
-from benchmarks.attacks.table_faults import all_cases
+from benchmarks.attacks.tables import all_cases
 from tests.conftest import start_forkserver
 
 TRACEBACKS = {"traceback", "abort", "hang", "odd exit"}
@@ -80,13 +80,15 @@ def test_tables() -> None:
 
 
 def test_server(tmp_path: Path) -> None:
-    assert len(server.replies()) == 48
+    assert len(replies.replies()) == 48
     server._make(tmp_path / "catalogue")
     assert server.meet(("usage null (4)", tmp_path / "catalogue")) == Outcome("went on")
     assert server.meet(("HTML", tmp_path / "catalogue")).end == "ended with a sentence"
 
 
-@pytest.mark.parametrize("text", [server.KEY, server.BASE64, server.BEARER64, "k=sk-Ab1%2FcD2%2BeF3%3DgH4-iJ5%3FkL6"])
+@pytest.mark.parametrize(
+    "text", [replies.KEY, replies.BASE64, replies.BEARER64, "k=sk-Ab1%2FcD2%2BeF3%3DgH4-iJ5%3FkL6"]
+)
 def test_a_key_is_found_in_every_guise(text: str) -> None:
     assert server.holds_key(f"no {text} here")
     assert not server.holds_key(f"no {text[:-6]} here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ITEMS, USERS, STEPS = 12, 8, 5
+ROW = 4
+"""The record that is mutated, counted from 0."""
 Record = dict[str, Any]
 Reading = tuple[tuple[Any, ...], tuple[Any, ...]]
 """Items (id, title, categories) by id; users and what they took in order, by user."""
@@ -201,3 +204,39 @@ FORMS = (
         lambda row: "",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files as they are written. ``readings`` are all that may be taken, none: it must be refused; None: any may.
+
+    ``file`` is to be named by a refusal, and one of ``places`` where it is not empty. ``lawful``: it must be taken.
+    """
+
+    name: str
+    importer: str
+    files: dict[str, bytes | None]
+    readings: tuple[Reading, ...] | None
+    file: str
+    places: tuple[str, ...] = ()
+    lawful: bool = False
+
+
+def pack(name: str, body: bytes) -> bytes:
+    """Return a file's bytes, gzipped where its name says so."""
+    return gzip.compress(body, mtime=0) if name.endswith(".gz") else body
+
+
+def write_files(form: Form, tables: Tables) -> dict[str, bytes | None]:
+    """Return both files of a form by name."""
+    return {name: write_lines(name, lines) for name, lines in form.lines(tables).items()}
+
+
+def write_lines(name: str, lines: list[str], end: str = "\n") -> bytes:
+    """Return the bytes of a file; half an emoji is written as it is."""
+    return pack(name, "".join(line + end for line in lines).encode("utf-8", "surrogatepass"))
+
+
+def line_places(line: int) -> tuple[str, ...]:
+    """Return patterns of what a refusal may call a line."""
+    return tuple(rf"\b{word}s? {line}\b" for word in ("line", "row", "record"))

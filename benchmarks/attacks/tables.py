@@ -10,8 +10,10 @@ import polars as pl
 
 from benchmarks.attacks.cases import Outcome, count_ends, try_cases
 from benchmarks.attacks.small_run import Said, call
-from benchmarks.attacks.table_faults import Case, all_cases
-from benchmarks.attacks.table_forms import Reading
+from benchmarks.attacks.table_files import odd_parquet, wrong_files
+from benchmarks.attacks.table_forms import FORMS, Case, Form, Reading, make_tables
+from benchmarks.attacks.table_lines import odd_lines
+from benchmarks.attacks.table_values import case_of, odd_values
 from benchmarks.harness import Check, at_least, below
 from trialigngr.catalog.prepare import load_dataset
 
@@ -35,6 +37,16 @@ def measure(folder: Path) -> list[Check]:
         below("… refused without file and line", ends["vague"], 1),
         below("… refused though nothing is wrong with them", ends["refused, and right"], 1),
     ]
+
+
+def all_cases() -> list[Case]:
+    """Return every case of every form, in a fixed order."""
+    found = [case for form in FORMS for case in (_sound(form), *odd_values(form), *odd_lines(form), *wrong_files(form))]
+    return [*found, *odd_parquet()]
+
+
+def _sound(form: Form) -> Case:
+    return case_of(form, "sound", make_tables(), [make_tables()], form.items_file, lawful=True)
 
 
 def meet(case: Case) -> Outcome:
