@@ -39,7 +39,7 @@ def behave(how: str) -> Outcome:
 
 def test_what_ends_a_process_is_counted_and_the_others_go_on(tmp_path: Path) -> None:
     cases = {how: how for how in ("a", "abort", "b", "raise", "hang", "c")}
-    found = try_cases(behave, cases, tmp_path / "kept.jsonl", 1.5)
+    found = try_cases(behave, cases, tmp_path / "kept.jsonl", 3)
     ends = {"a": "fine", "b": "fine", "c": "fine", "abort": "abort", "raise": "traceback", "hang": "hang"}
     assert {name: outcome.end for name, outcome in found.items()} == ends
     assert list(found) == list(cases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import time
 import traceback
 from collections import Counter
@@ -117,6 +118,7 @@ class _Worker:
             self._process = context.Process(target=_serve, args=(self._attempt, theirs, self._said), daemon=True)
             self._process.start()
             theirs.close()
+            self._pipe.recv()  # its start does not count
         began = time.monotonic()
         self._pipe.send(case)
         try:
@@ -142,8 +144,10 @@ class _Worker:
 
 def _serve(attempt: Attempt, pipe: Any, said: Path) -> None:
     """Try what comes through the pipe; what libraries print goes into a file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in (1, 2):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    pipe.send("ready")
     while True:
         try:
             case = pipe.recv()
