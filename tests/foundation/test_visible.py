@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
-import polars as pl
-
 from tests.conftest import Done
 from trialigngr.foundation.console import log
 from trialigngr.foundation.visible import VisibleText, visible, visible_lines
@@ -48,7 +46,7 @@ def test_a_log_line_is_one_line() -> None:
 
 def test_names_and_errors_are_printed_without_commands(cli: Cli, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
-    table.write_text(f'system,HR@5,HR@10\n"{WRITABLE.replace(chr(13), "")}",0.5,0.4\n', "utf-8")
+    table.write_text(f'system,HR@5,HR@10\n"{WRITABLE.replace(chr(13), "")}",0.5,1.4\n', "utf-8")
     done = cli("lint-table", table)
     assert done.code == 1
     assert r"\u001b]0;owned\u0007" in done.out
