@@ -39,10 +39,11 @@ def agree(costs: Iterable[Cost]) -> None:
     Raises `RecipeError` where nobody can answer.
     """
     from trialigngr.foundation.errors import RecipeError
+    from trialigngr.foundation.visible import visible
 
     due = [cost for cost in costs if cost.due]
     for cost in due:
-        click.echo(f"{cost.stage}: {cost}", err=True)
+        click.echo(visible(f"{cost.stage}: {cost}"), err=True)
     if due and not sys.stdin.isatty():
         raise RecipeError(f"This will {_told(due)}; say --yes to go on.")
     if due:

@@ -7,6 +7,8 @@ import importlib
 import os
 import re
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TextIO, cast
 
 import click
 
@@ -91,14 +93,17 @@ def _complaint(error: BaseException, number: int) -> str:
 def main() -> None:
     """Run the command line: 0 when all went well, 2 after a user's mistake (a sentence, no traceback), 130 after ^C."""
     from trialigngr.foundation.errors import TriAlignError
+    from trialigngr.foundation.visible import VisibleText, visible
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        trialigngr(prog_name="trialigngr", standalone_mode=False)
+        with redirect_stdout(cast(TextIO, VisibleText(sys.stdout))):
+            trialigngr(prog_name="trialigngr", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with redirect_stderr(cast(TextIO, VisibleText(sys.stderr))):
+            error.show()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -106,11 +111,11 @@ def main() -> None:
         click.echo("Stopped. Run the same command again to go on.", err=True)
         sys.exit(130)
     except TriAlignError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {visible(str(error))}", err=True)
         sys.exit(2)
     except Exception as error:
         number = _system_error(error)
         if number is None:
             raise
-        click.echo(f"Error: {_complaint(error, number)}", err=True)
+        click.echo(f"Error: {visible(_complaint(error, number))}", err=True)
         sys.exit(2)

@@ -9,14 +9,16 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from trialigngr.foundation.visible import visible
+
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
 
 def log(message: str) -> None:
-    """Print one line on stderr. Text from data is shown as it is, never as markup."""
-    err.print(message, markup=False)
+    """Print one line on stderr. Text from data is never markup, and commands no terminal (`visible`)."""
+    err.print(visible(message), markup=False)
 
 
 class Advance(Protocol):
