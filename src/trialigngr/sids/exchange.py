@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
@@ -111,7 +112,8 @@ def read_grid(path: Path) -> SemanticIds:
     import torch
 
     try:
-        tensor = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # of what is refused just below
+            tensor = torch.load(path, weights_only=True, map_location="cpu")
     except _NO_TENSOR:
         raise SidError(
             f"{path} holds no tensor that can be read safely; write the table alone with torch.save(tensor, path)."
