@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trialigngr.catalog.columns import categories as category_column
-from trialigngr.catalog.folder import scan
+from trialigngr.catalog.columns import identifier
+from trialigngr.catalog.folder import items_file, scan
+from trialigngr.catalog.scanning import reading
 from trialigngr.foundation.artifact import MANIFEST, check_file, file_hash, make_stage, read_manifest, record_files
 from trialigngr.foundation.config import parse_settings
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
 from trialigngr.sids.collisions import Policy
@@ -24,8 +29,8 @@ from trialigngr.sids.exchange import import_sids, read_parquet
 from trialigngr.sids.growth import append, remove
 from trialigngr.sids.quality import Beside, categories_of
 from trialigngr.sids.quantizers.levels import Vectors
-from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors
-from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.semantic_ids import END, SemanticIds
 
 RETIRED = "retired"
 """Folder, beside ``sids.parquet``, of the SIDs of removed items that are not free yet."""
@@ -69,10 +74,7 @@ def _value(text: str) -> Any:
 
 def embeddings_of(path: Path) -> tuple[list[str], Vectors]:
     """Return item ids and vectors of a file of embeddings, or of a run."""
-    ids, vectors_ND = read_embeddings(
-        check_file(path / "embeddings" / "embeddings.safetensors") if path.is_dir() else path
-    )
-    return ids, check_vectors(vectors_ND, lambda row: f"item {ids[row]!r}")
+    return read_embeddings(check_file(path / "embeddings" / "embeddings.safetensors") if path.is_dir() else path)
 
 
 def fit_folder(settings: SidSettings, embeddings: Path, out: Path, beside: Path | None) -> None:
@@ -95,36 +97,54 @@ def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
     if files.codes_only:
         return sids, Beside()
     if is_run(source):
-        return sids, _beside_run(source, _beside_files(sids, files))
+        return sids, _beside_run(source, _beside_files(sids, files), files.embeddings)
     return sids, _beside_folder(folder, sids, files)
 
 
 def _beside_files(sids: SemanticIds, files: Files) -> Beside:
-    targets = None
-    if files.targets is not None:
-        rows = {item_id: row for row, item_id in enumerate(sids.item_ids)}
-        targets = np.array([rows[name] for name in _ids(files.targets) if name in rows], dtype=np.int64)
     return Beside(
         embeddings_ND=None if files.embeddings is None else _in_order(files.embeddings, sids.item_ids),
         categories=None if files.items is None else _categories(files.items, sids.item_ids),
-        targets=targets if targets is not None and len(targets) else None,
+        targets=None if files.targets is None else _targets(files.targets, sids.item_ids),
     )
 
 
 def _beside_folder(folder: Path, sids: SemanticIds, files: Files) -> Beside:
     given = _beside_files(sids, files)
-    quantizer = Quantizer.load(folder / QUANTIZER) if (folder / QUANTIZER).is_file() else None
+    quantizer = _quantizer_of(folder, sids) if (folder / QUANTIZER).is_file() else None
+    _refuse_width(quantizer, given.embeddings_ND, files.embeddings)
     facts = read_manifest(folder).facts if (folder / MANIFEST).is_file() else {}
     unseen = facts.get("fidelity_held_out_by_depth") or None
     return Beside(quantizer, given.embeddings_ND, given.categories, given.targets, unseen)
 
 
-def _beside_run(source: Path, given: Beside) -> Beside:
+def _quantizer_of(folder: Path, sids: SemanticIds) -> Quantizer:
+    """Return the quantizer of a folder; raise `SidError` when the SIDs there are not of its codebooks."""
+    quantizer = Quantizer.load(folder / QUANTIZER)
+    sizes, own_NL = quantizer.sizes, sids.codes_NL[:, : len(quantizer.sizes)]
+    if own_NL.shape[1] < len(sizes) or (own_NL == END).any() or (own_NL >= np.array(sizes)).any():
+        raise SidError(
+            f"{folder / QUANTIZER} has codebooks of {' × '.join(map(str, sizes))}, and the SIDs beside it have other "
+            "codes; put the two files of one fit into the folder."
+        )
+    return quantizer
+
+
+def _refuse_width(quantizer: Quantizer | None, vectors_ND: Vectors | None, path: Path | None) -> None:
+    if quantizer is not None and vectors_ND is not None and vectors_ND.shape[1] != quantizer.width:
+        raise SidError(
+            f"{path} holds vectors of {vectors_ND.shape[1]} dimensions, and the quantizer was fitted on "
+            f"{quantizer.width}; give the embeddings that it was fitted on."
+        )
+
+
+def _beside_run(source: Path, given: Beside, path: Path | None) -> Beside:
     """Fill what no file gave from the run."""
     from trialigngr.pipeline.loaded import Run
     from trialigngr.pipeline.sid_quality import beside
 
     own = beside(Run(source).parts)
+    _refuse_width(own.quantizer, given.embeddings_ND, path)
     return replace(
         own,
         embeddings_ND=own.embeddings_ND if given.embeddings_ND is None else given.embeddings_ND,
@@ -146,11 +166,14 @@ def draw_source(opened: tuple[SemanticIds, Beside], path: Path) -> None:
 
 def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:
     """Write the grown SIDs and the quantizer into ``out``; return what happened, in a few sentences."""
-    sids, quantizer = SemanticIds.load(folder), Quantizer.load(folder / QUANTIZER)
+    sids = SemanticIds.load(folder)
+    quantizer = _quantizer_of(folder, sids)
     policy: Policy = read_manifest(folder).settings["collisions"] if (folder / MANIFEST).is_file() else "nearest_free"
     retired = SemanticIds.load(folder / RETIRED) if (folder / RETIRED).is_dir() else None
     ids, new_MD = embeddings_of(new)
+    _refuse_width(quantizer, new_MD, new)
     old_ND = None if old is None else _in_order(old, sids.item_ids)
+    _refuse_width(quantizer, old_ND, old)
     grown = append(sids, quantizer, ids, new_MD, policy, None if retired is None else retired.codes_NL, old_ND)
     out.mkdir(parents=True, exist_ok=True)
     quantizer.save(out / QUANTIZER)
@@ -222,18 +245,51 @@ def _in_order(path: Path, item_ids: Sequence[str]) -> Vectors:
 
 
 def _categories(path: Path, item_ids: Sequence[str]) -> list[str | None]:
-    table = scan(path)
-    schema = table.collect_schema()
-    if "item_id" not in schema or "categories" not in schema:
-        raise SidError(f"{path} needs the columns item_id and categories; it has {', '.join(schema)}.")
-    paths = table.select(pl.col("item_id").cast(pl.String), category_column("categories", schema["categories"], path))
-    known = {item_id: tuple(names or ()) for item_id, names in paths.collect().iter_rows()}
+    """Return one category an item; raise `SidError` when the file has none, or an item twice."""
+    table = _table(path, "item_id", "categories")
+    ids = table["item_id"].to_list()
+    known = {item_id: tuple(names or ()) for item_id, names in zip(ids, table["categories"].to_list(), strict=True)}
+    if len(known) < len(ids):
+        twice = next(item_id for item_id, times in Counter(ids).items() if times > 1)
+        raise SidError(f"{path} names item {twice!r} more than once; leave one row for each.")
+    _refuse_strangers(path, known, item_ids)
     return categories_of([known.get(item_id, ()) for item_id in item_ids])
 
 
-def _ids(path: Path) -> list[str]:
-    table = scan(path)
-    if "item_id" not in table.collect_schema():
-        raise SidError(f"{path} needs the column item_id, one row a target.")
-    ids: list[str] = table.select(pl.col("item_id").cast(pl.String)).collect()["item_id"].to_list()
-    return ids
+def _targets(path: Path, item_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the rows of the items that are targets; those that have no SID are left out, which is said."""
+    rows = {item_id: row for row, item_id in enumerate(item_ids)}
+    named = _table(path, "item_id")["item_id"].to_list()
+    _refuse_strangers(path, named, item_ids)
+    found = [rows[name] for name in named if name in rows]
+    if len(found) < len(named):
+        log(f"{path}: {len(named) - len(found)} of {len(named)} targets have no SID and are left out")
+    return np.array(found, dtype=np.int64)
+
+
+def _refuse_strangers(path: Path, named: Collection[str], item_ids: Sequence[str]) -> None:
+    if set(named).isdisjoint(item_ids):
+        example = next(iter(named), None)
+        raise SidError(f"{path} names none of the {len(item_ids)} items with a SID; its first item is {example!r}.")
+
+
+def _table(path: Path, *names: str) -> pl.DataFrame:
+    """Return these columns of a table file, in our types; raise a sentence where they are not there or hold no such
+    thing."""
+    path = items_file(path)
+    with reading(path):
+        table = scan(path)
+        schema = table.collect_schema()
+        if missing := [name for name in names if name not in schema]:
+            raise SidError(
+                f"{path} needs the columns {' and '.join(names)}; it has {', '.join(schema) or 'none'}. Name a column "
+                f"{missing[0]} in it."
+            )
+        numbers = "categories" in names and schema["categories"].is_float()
+        if numbers and table.select(pl.col("categories").is_not_nan().any()).collect().item():
+            raise SidError(f"{path}: column 'categories' is of numbers; a list of names is needed.")
+        wanted = {"item_id": identifier, "categories": category_column}
+        found = table.select(wanted[name](name, schema[name], path) for name in names).collect()
+    if found["item_id"].has_nulls():
+        raise SidError(f"{path}, row {found['item_id'].is_null().arg_max()}: item_id is empty; give every item an id.")
+    return found

@@ -126,7 +126,10 @@ def _checked(embeddings_ND: Vectors, item_ids: Sequence[str]) -> Vectors:
         raise SidError(
             f"{len(item_ids)} item ids but {len(embeddings_ND)} embeddings; they must name the same items in one order."
         )
-    return check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
+    checked_ND = check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
+    if zero := sum(int((~checked_ND[rows].any(1)).sum()) for rows in blocks(len(checked_ND))):
+        log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; before the collision policy they share a SID")
+    return checked_ND
 
 
 def _write(

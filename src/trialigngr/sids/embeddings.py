@@ -3,49 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import polars as pl
 
 from trialigngr.foundation.artifact import check_file
-from trialigngr.foundation.tables import read_table
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.quantizer import check_vectors
+from trialigngr.sids.tables import read_ids, read_parquet_table
 
 ID = "item_id"
+OTHERS = {b"PK\x03\x04": "it is an archive (.npz); save its one array with numpy.save", b"\x93NUMPY": ""}
+"""How files begin that end in .npy → what is wrong with them."""
 
 
 def read_embeddings(path: Path) -> tuple[list[str], Vectors]:
-    """Return item ids and vectors [N, D]; where the file names no items they are called "0", "1", ….
+    """Return item ids and vectors float32 [N, D]; where the file names no items they are called "0", "1", ….
 
     ``.npy``: an array [N, D], memory-mapped. ``.safetensors``: the tensor ``embeddings``, or the only one; ids from
     ``texts.parquet`` beside it, as a run has them. ``.parquet``: ``item_id`` and one list column, or numeric columns.
-    Raises `SidError` if the file is none of these.
+    Raises `SidError` if the file is none of these, or holds vectors that no quantizer takes (`check_vectors`).
     """
     readers = {".npy": _read_npy, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise SidError(f"{path}: embeddings are read from {', '.join(readers)}.")
     if not path.is_file():
         raise SidError(f"There is no file {path}.")
-    ids, vectors_ND = readers[path.suffix](path)
+    named, vectors_ND = readers[path.suffix](path)
     if vectors_ND.ndim != 2:
         raise SidError(f"{path} holds an array of shape {vectors_ND.shape}; embeddings are a table, one row an item.")
-    ids = [str(row) for row in range(len(vectors_ND))] if ids is None else ids
+    ids = [str(row) for row in range(len(vectors_ND))] if named is None else named
     if len(ids) != len(vectors_ND):
         raise SidError(f"{path}: {len(ids)} item ids stand beside {len(vectors_ND)} embeddings.")
     if len(set(ids)) != len(ids):
         raise SidError(f"{path} names an item twice: {next(name for name in ids if ids.count(name) > 1)!r}.")
-    return ids, vectors_ND
+    try:
+        return ids, check_vectors(vectors_ND, lambda row: f"item {ids[row]!r}")
+    except SidError as error:
+        raise SidError(f"{path}: {error}") from None
 
 
 def _read_npy(path: Path) -> tuple[None, Vectors]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    wrong = next((wrong for magic, wrong in OTHERS.items() if start.startswith(magic)), "it does not begin as one")
+    if wrong:
+        raise SidError(f"{path} cannot be read as a numpy array: {wrong}.")
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise SidError(f"{path} cannot be read as a numpy array: {error}.") from None
-    if not np.issubdtype(loaded.dtype, np.number):
-        raise SidError(f"{path} holds {loaded.dtype}, not numbers.")
-    return None, loaded
+        return None, np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, TokenError, SyntaxError, OverflowError, MemoryError) as error:
+        if "Python objects" in str(error):
+            raise SidError(
+                f"{path} holds Python objects, which are never read: they could run code. Save numbers, such as "
+                "array.astype('float32')."
+            ) from None
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise SidError(f"{path} cannot be read as a numpy array: {reason}.") from None
 
 
 def _read_safetensors(path: Path) -> tuple[list[str] | None, Vectors]:
@@ -54,29 +69,47 @@ def _read_safetensors(path: Path) -> tuple[list[str] | None, Vectors]:
 
     try:
         tensors = load_file(path)
-    except (SafetensorError, TypeError) as error:
-        raise SidError(f"{path} cannot be read: {error}. (bfloat16 is not; save as float32 or float16.)") from None
+    except SafetensorError as error:
+        raise SidError(f"{path} cannot be read as safetensors: {str(error).rstrip('.')}.") from None
+    except (TypeError, AttributeError, KeyError) as error:  # types that NumPy does not have
+        raise SidError(f"{path} holds another type ({error}); save the tensor as float32 or float16.") from None
     if "embeddings" not in tensors and len(tensors) != 1:
-        raise SidError(f"{path} holds {', '.join(sorted(tensors))}; name the table of embeddings 'embeddings'.")
+        held = ", ".join(sorted(tensors)) or "no tensor"
+        raise SidError(f"{path} holds {held}; name the table of embeddings 'embeddings'.")
     beside = path.with_name("texts.parquet")
-    ids = read_table(check_file(beside), [ID])[ID].to_list() if beside.is_file() else None
+    ids = read_ids(beside, read_parquet_table(check_file(beside))) if beside.is_file() else None
     return ids, tensors.get("embeddings", next(iter(tensors.values())))
 
 
 def _read_parquet(path: Path) -> tuple[list[str] | None, Vectors]:
-    try:
-        table = pl.read_parquet(path.absolute(), glob=False)
-    except pl.exceptions.ComputeError as error:
-        raise SidError(f"{path} cannot be read as Parquet: {error}.") from None
-    ids = table[ID].cast(pl.String).to_list() if ID in table.columns else None
-    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
+    table = read_parquet_table(path)
+    ids = read_ids(path, table) if ID in table.columns else None
+    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array) and name != ID]
     if len(lists) > 1:
         raise SidError(f"{path} has several columns of lists ({', '.join(lists)}); keep the one with the embeddings.")
-    if not lists:
-        numbers = table.select(pl.selectors.numeric().exclude(ID))
-        return ids, numbers.to_numpy().astype(np.float32)
-    lengths = table[lists[0]].cast(pl.List(pl.Float32)).list.len().unique().to_list()
-    if len(lengths) != 1 or lengths[0] is None:
-        raise SidError(f"{path}: rows of {lists[0]!r} have different lengths ({lengths[:5]}), or none.")
-    flat = table[lists[0]].cast(pl.List(pl.Float32)).explode().to_numpy()
-    return ids, flat.astype(np.float32).reshape(table.height, lengths[0])
+    if lists:
+        return ids, _listed(path, table, lists[0])
+    numbers = table.select(pl.selectors.numeric().exclude(ID))
+    if not numbers.width:
+        raise SidError(
+            f"{path} has no column of numbers, and no column of lists of numbers; it has {', '.join(table.columns)}."
+        )
+    return ids, numbers.to_numpy().astype(np.float32)
+
+
+def _listed(path: Path, table: pl.DataFrame, name: str) -> Vectors:
+    """Return a column of lists as a table; raise `SidError` with the first row that does not fit."""
+    kind = table.schema[name]
+    inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
+    if not inner.is_numeric():
+        raise SidError(f"{path}: column {name!r} holds {kind}; lists of numbers are needed.")
+    lists = table[name].cast(pl.List(pl.Float32))
+    lengths = lists.list.len().to_list()
+    width = next((length for length in lengths if length), 0)
+    if not width:
+        raise SidError(f"{path}: column {name!r} holds no vector.")
+    for row, length in enumerate(lengths):
+        if length != width:
+            held = f"{path}, row {row}: {name!r} holds {length or 'no'} numbers, where others hold {width}"
+            raise SidError(f"{held}; each row needs as many.")
+    return lists.explode().to_numpy().astype(np.float32).reshape(table.height, width)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import struct
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.strict_json import parse_json
 from trialigngr.foundation.tables import read_told, write_table
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.semantic_ids import END, SemanticIds, parse_sid
+from trialigngr.sids.semantic_ids import END, LARGEST, SemanticIds, parse_sid, read_sizes
+from trialigngr.sids.tables import read_ids, read_parquet_table
 
 FLASHREC_ITEM = "pid"
+_KEY = re.compile(r"\s*\d{1,18}\s*(,\s*\d{1,18}\s*)*", re.ASCII)
 
 
 def export_sids(sids: SemanticIds, name: str, path: Path) -> None:
@@ -71,11 +80,25 @@ def write_lcrec(sids: SemanticIds, path: Path) -> None:
 def read_lcrec(path: Path) -> SemanticIds:
     """Read ``index.json``; upper-case tokens (MACRec's pictures) are read as lower-case ones."""
     body = _json_object(path)
+    codes = [_parse_tokens(path, item_id, tokens) for item_id, tokens in body.items()]
+    return _sids_of(path, list(body), codes)
+
+
+def _parse_tokens(path: Path, item_id: str, tokens: Any) -> tuple[int, ...]:
+    listed = [tokens] if isinstance(tokens, str) else tokens
+    if not isinstance(listed, list) or not all(isinstance(token, str) for token in listed):
+        raise SidError(
+            f'{path} is no index.json: item {item_id!r} has {_cut(tokens)}; it needs a list such as ["<a_1>", "<b_2>"].'
+        )
     try:
-        codes = [parse_sid("".join(tokens).lower()) for tokens in body.values()]
-    except (TypeError, ValueError) as error:
-        raise SidError(f"{path} is no index.json: {error}") from None
-    return from_codes(list(body), codes)
+        return parse_sid("".join(listed).lower())
+    except ValueError as error:
+        raise SidError(f"{path} is no index.json: item {item_id!r}: {error}") from None
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def write_grid(sids: SemanticIds, path: Path) -> None:
@@ -89,17 +112,27 @@ def write_grid(sids: SemanticIds, path: Path) -> None:
 
 def read_grid(path: Path) -> SemanticIds:
     """Read a tensor [levels, items]; nothing but tensors is unpickled. Items are called "0", "1", …."""
-    import pickle
-
     import torch
 
     try:
-        tensor = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise SidError(f"{path} holds no tensor that can be read safely: {str(error).splitlines()[0]}") from None
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2 or tensor.is_floating_point():
+        with warnings.catch_warnings(action="ignore"):  # of what is refused just below
+            tensor = torch.load(path, weights_only=True, map_location="cpu")
+    except _NO_TENSOR:
+        raise SidError(
+            f"{path} holds no tensor that can be read safely; write the table alone with torch.save(tensor, path)."
+        ) from None
+    whole = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    plain = isinstance(tensor, torch.Tensor) and not tensor.is_nested and tensor.layout == torch.strided
+    if not plain or tensor.device.type != "cpu" or tensor.dtype not in whole or tensor.ndim != 2:
         raise SidError(f"{path} holds no table of whole numbers [levels, items].")
-    return from_codes([str(row) for row in range(tensor.shape[1])], tensor.T.tolist())
+    return _sids_of(path, [str(row) for row in range(tensor.shape[1])], tensor.T.tolist())
+
+
+_NO_TENSOR = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError),
+    *(AttributeError, AssertionError, OverflowError, OSError),
+)
+"""What torch raises on a file that is something else."""
 
 
 def write_flashrec(sids: SemanticIds, path: Path) -> None:
@@ -116,6 +149,10 @@ def read_flashrec(path: Path) -> SemanticIds:
     ids: list[str] = []
     codes: list[tuple[int, ...]] = []
     for key, items in _json_object(path).items():
+        if not _KEY.fullmatch(key) or not (isinstance(items, list) or type(items) is int):
+            raise SidError(
+                f'{path} is no FlashRec catalogue: {_cut(key)} has {_cut(items)}; "a,b,c" → list of items is needed.'
+            )
         try:
             sid = tuple(int(part) for part in key.split(","))
             names = [_item_name(item[FLASHREC_ITEM]) for item in items] if isinstance(items, list) else [key]
@@ -123,7 +160,7 @@ def read_flashrec(path: Path) -> SemanticIds:
             raise SidError(f"{path} is no FlashRec catalogue: {key!r} ({error!r}).") from None
         ids += names
         codes += [sid] * len(names)
-    return from_codes(ids, codes)
+    return _sids_of(path, ids, codes)
 
 
 def _item_name(value: Any) -> str:
@@ -141,21 +178,56 @@ def write_parquet(sids: SemanticIds, path: Path) -> None:
 
 def read_parquet(path: Path, column: str | None = None) -> SemanticIds:
     """Read SIDs as text from ``column``, or from the only column that is ``sid`` or ends in ``_sid``."""
-    table = pl.read_parquet(path.absolute(), glob=False)
-    found = [column] if column else [name for name in table.columns if name == "sid" or name.endswith("_sid")]
-    if len(found) != 1 or found[0] not in table.columns or "item_id" not in table.columns:
-        raise SidError(f"{path} needs item_id and one column of SIDs as text; it has {', '.join(table.columns)}.")
-    rows = table.select("item_id", found[0]).drop_nulls()
+    table = read_parquet_table(path)
+    name = _sid_column(path, table.columns, column)
+    if table.schema[name] not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        raise SidError(
+            f"{path}: column {name!r} holds {table.schema[name]}; SIDs as text are needed, such as <a_195><b_112><c_7>."
+        )
+    ids, texts = read_ids(path, table), table[name].cast(pl.String).to_list()
+    named = [(item_id, text) for item_id, text in zip(ids, texts, strict=True) if text is not None]
+    if len(named) < len(ids):
+        log(f"{path}: {len(ids) - len(named)} of {len(ids)} items have no SID and are left out")
+    codes = [_parse_text(path, item_id, text) for item_id, text in named]
+    return _sids_of(path, [item_id for item_id, _ in named], codes, _sizes(path))
+
+
+def _sid_column(path: Path, columns: Sequence[str], column: str | None) -> str:
+    found = [column] if column else [name for name in columns if name == "sid" or name.endswith("_sid")]
+    if len(found) != 1 or found[0] not in columns or "item_id" not in columns:
+        more = "; name one with --column" if len(found) > 1 else ""
+        raise SidError(
+            f"{path} needs item_id and one column of SIDs as text; it has {', '.join(columns) or 'no column'}{more}."
+        )
+    return found[0]
+
+
+def _parse_text(path: Path, item_id: str, text: str) -> tuple[int, ...]:
     try:
-        codes = [parse_sid(text) for text in rows[found[0]].cast(pl.String).to_list()]
+        return parse_sid(text)
     except ValueError as error:
+        raise SidError(f"{path}: item {item_id!r}: {error}") from None
+
+
+def _sizes(path: Path) -> tuple[int, ...] | None:
+    told = read_told(path).get("sizes")
+    try:
+        return read_sizes(told) if told else None
+    except ValueError:
+        raise SidError(f"{path}: the codebooks' sizes in its metadata are {_cut(told)}; drop them there.") from None
+
+
+def _sids_of(
+    path: Path, item_ids: list[str], codes: Sequence[Sequence[int]], sizes: tuple[int, ...] | None = None
+) -> SemanticIds:
+    try:
+        return from_codes(item_ids, codes, sizes)
+    except TriAlignError as error:
         raise SidError(f"{path}: {error}") from None
-    sizes = read_told(path).get("sizes")
-    return from_codes(rows["item_id"].cast(pl.String).to_list(), codes, sizes and tuple(map(int, sizes.split())))
 
 
 def from_codes(
-    item_ids: list[str], codes: Sequence[Sequence[int]], sizes: tuple[int, ...] | str | None = None
+    item_ids: list[str], codes: Sequence[Sequence[int]], sizes: tuple[int, ...] | None = None
 ) -> SemanticIds:
     """Return SIDs of possibly unequal length; ``sizes`` default to the largest code + 1 of each level.
 
@@ -165,12 +237,20 @@ def from_codes(
         raise SidError("There are no SIDs to read.")
     if twice := [item_id for item_id, times in Counter(item_ids).items() if times > 1]:
         raise SidError(f"{len(twice)} item ids occur more than once; first: {twice[:3]}. Leave one SID for each.")
+    for item_id, sid in zip(item_ids, codes, strict=True):
+        _check_codes(item_id, sid)
     codes_NL: npt.NDArray[np.int32] = np.full((len(codes), max(map(len, codes))), END, dtype=np.int32)
     for row, sid in enumerate(codes):
         codes_NL[row, : len(sid)] = sid
-    return SemanticIds(
-        item_ids, codes_NL, tuple((codes_NL.max(0) + 1).tolist()) if not sizes else tuple(map(int, sizes))
-    )
+    return SemanticIds(item_ids, codes_NL, sizes or tuple((codes_NL.max(0) + 1).tolist()))
+
+
+def _check_codes(item_id: str, sid: Sequence[int]) -> None:
+    if not 0 < len(sid) <= len(ascii_lowercase):
+        raise SidError(f"item {item_id!r} has {len(sid)} codes; a SID has 1 to {len(ascii_lowercase)}.")
+    if min(sid) < 0 or max(sid) >= LARGEST:
+        wrong = next(code for code in sid if not 0 <= code < LARGEST)
+        raise SidError(f"item {item_id!r} has the code {wrong}; codes are whole numbers from 0 to {LARGEST - 1:,}.")
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -18,8 +18,11 @@ from trialigngr.foundation.errors import ArtifactError
 END = -1
 """The code of a level that an item does not have (SIDs of unequal length end early)."""
 
+LARGEST = 1 << 24
+"""Codes of a codebook at most: tables of a codebook's size must fit into memory."""
+
 Codes = npt.NDArray[np.int32]
-_TOKEN = re.compile(r"<([a-z])_(\d+)>")
+_TOKEN = re.compile(r"<([a-z])_(\d{1,18})>")
 
 
 def token(level: int, code: int) -> str:
@@ -38,8 +41,17 @@ def parse_sid(text: str) -> tuple[int, ...]:
     codes = tuple(int(code) for _, code in found)
     written = "".join(token(level, code) for level, code in enumerate(codes[: len(ascii_lowercase)]))
     if not found or written != text:
-        raise ValueError(f"{text!r} is not a Semantic ID such as '<a_195><b_112><c_7>'.")
+        shown = text if len(text) <= 60 else f"{text[:59]}…"
+        raise ValueError(f"{shown!r} is not a Semantic ID such as '<a_195><b_112><c_7>'.")
     return codes
+
+
+def read_sizes(text: str) -> tuple[int, ...]:
+    """Return codebook sizes as a file tells them, ``"256 256 256"``; raise `ValueError` for something else."""
+    sizes = tuple(map(int, text.split()))
+    if not sizes or min(sizes) < 1 or max(sizes) > LARGEST:
+        raise ValueError(f"{text!r} are no sizes of codebooks")
+    return sizes
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,8 @@ class SemanticIds:
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:
         """Read what `save` wrote; raise `ArtifactError` if it is not there, or something else."""
+        import polars as pl
+
         from trialigngr.foundation.artifact import check_file
         from trialigngr.foundation.tables import read_table, read_told
 
@@ -119,6 +133,14 @@ class SemanticIds:
         table, told = read_table(path), read_told(path)
         if "sizes" not in told:
             raise ArtifactError(f"{path} was not written as SIDs (it does not tell its codebooks' sizes).")
-        sizes = tuple(int(size) for size in told["sizes"].split())
-        codes_NL = np.array(table["codes"].to_list(), dtype=np.int32).reshape(table.height, len(sizes))
-        return cls(table["item_id"].to_list(), codes_NL, sizes)
+        try:
+            sizes = read_sizes(told["sizes"])
+            ids = table["item_id"].cast(pl.String, strict=True).to_list()
+            codes_NL = np.array(table["codes"].to_list(), dtype=np.int32).reshape(table.height, len(sizes))
+            if None in ids or len(set(ids)) < len(ids) or table.schema["codes"] != pl.List(pl.Int32):
+                raise ValueError("an item has no id, or stands twice, or the codes are no lists of Int32")
+            return cls(ids, codes_NL, sizes)
+        except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError, ArtifactError) as error:
+            raise ArtifactError(
+                f"{path} holds no SIDs as they are written here: {str(error).splitlines()[0]}"
+            ) from None

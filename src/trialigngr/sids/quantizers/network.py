@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.levels import Vectors, blocks
 
 
@@ -91,11 +92,18 @@ def principal_directions(centred_ND: Tensor, count: int) -> Tensor:
 
 
 def build(weights: dict[str, Vectors]) -> Autoencoder:
-    """Return the network whose weights these are; its widths are read off them."""
+    """Return the network whose weights these are; its widths are read off them.
+
+    Raises `SidError` when they are not those of one network.
+    """
     depth = sum(name.startswith("encoder.") and name.endswith(".weight") for name in weights)
-    layers = [weights[f"encoder.{2 * index}.weight"] for index in range(depth)]
-    network = Autoencoder(layers[0].shape[1], [len(layer) for layer in layers[:-1]], len(layers[-1]))
-    network.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in weights.items()})
+    try:
+        layers = [weights[f"encoder.{2 * index}.weight"] for index in range(depth)]
+        network = Autoencoder(layers[0].shape[1], [len(layer) for layer in layers[:-1]], len(layers[-1]))
+        network.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in weights.items()})
+    except (LookupError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":.")
+        raise SidError(f"The quantizer's network does not fit together ({reason}); fit it again.") from None
     return network.eval()
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.foundation.console import log
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.levels import Codes, Levels, Vectors, blocks
+from trialigngr.sids.quantizers.levels import Codes, Levels, Vectors, blocks, refuse_overflow
 from trialigngr.sids.quantizers.spaces import SPACES, Space
 
 FORMAT = "trialigngr-quantizer-1"
@@ -87,13 +86,37 @@ class Quantizer:
         """Read what `save` wrote; raise `SidError` if the file is missing or something else."""
         header, tensors = _read(path)
         space = {name.removeprefix("space."): tensor for name, tensor in tensors.items() if name.startswith("space.")}
-        return cls(
-            header["method"],
-            header["settings"],
-            header["width"],
-            SPACES[header["space"]].from_tensors(space),
-            Levels.from_tensors(tensors, header["beam"]),
-        )
+        try:
+            found = cls(
+                str(header["method"]),
+                dict(header["settings"]),
+                int(header["width"]),
+                SPACES[header["space"]].from_tensors(space),
+                Levels.from_tensors(tensors, int(header["beam"])),
+            )
+            found._check_shapes()
+        except (LookupError, ValueError, TypeError, SidError) as error:
+            reason = str(error).rstrip(".")
+            raise SidError(f"{path} holds no quantizer that fits together ({reason}); fit it again.") from None
+        return found
+
+    def _check_shapes(self) -> None:
+        """Raise `ValueError` for codebooks that do not lie in one space, and for a space that is not of this width."""
+        if not len(self.levels) or self.levels.beam < 1 or self.width < 1:
+            raise ValueError("it has no codebook, no beam or no width")
+        widths = {refuse_overflow(level.vectors_KD).shape[1:] for level in self.levels}
+        if len(widths) != 1 or len(width := widths.pop()) != 1 or not min(self.sizes):
+            raise ValueError("its codebooks have other shapes")
+        if any(level.prices_K is not None and level.prices_K.shape != (level.size,) for level in self.levels):
+            raise ValueError("its prices are not one a code")
+        for name, tensor in self.space.tensors().items():
+            refuse_overflow(tensor)
+            expected = {"mean": (self.width,), "mean_D": (self.width,)}
+            expected |= dict.fromkeys(("rotation", "linear_DZ"), (self.width, *width))
+            if tensor.shape != expected.get(name, tensor.shape):
+                raise ValueError(f"{name} is of shape {tensor.shape}")
+        if self.space.kind == "plain" and width != (self.width,):
+            raise ValueError(f"codes of {width[0]} dimensions for vectors of {self.width}")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Vectors]]:
@@ -108,9 +131,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Vectors]]:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise SidError(f"{path} cannot be read as a quantizer: {error}.") from None
-    if header.get("format") != FORMAT:
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SidError(f"{path} cannot be read as a quantizer: {str(error).splitlines()[0].rstrip('.')}.") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise SidError(
             f"{path} is no quantizer of this format version ({FORMAT}); fit again or use the release that wrote it."
         )
@@ -134,8 +157,6 @@ def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda ro
         raise SidError(
             f"The largest number of all embeddings is {tops_N.max():.2g}, below {SMALLEST:g}; scale all of them up."
         )
-    if zero := int((tops_N == 0).sum()):
-        log(f"sids: {zero} of {len(tops_N)} embeddings are all zero; before the collision policy they share a SID")
     return np.asanyarray(vectors_ND, dtype=np.float32, order="C")  # a memory-mapped float32 file stays on disk
 
 
