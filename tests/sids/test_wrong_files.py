@@ -360,3 +360,33 @@ def test_a_folder_of_sids_that_holds_something_else(change: Any, fitted: Path, t
     change(pl.read_parquet(own)).write_parquet(tmp_path / "sids.parquet", metadata={"sizes": "4 4 4"})
     with pytest.raises(TriAlignError, match="holds no SIDs as they are written here"):
         SemanticIds.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["depth", "e.npy", "--levels", 0], "0 is not in the range 1<=x<=26"),
+        (["depth", "e.npy", "--png", "curve.xyz"], "curve.xyz must end in .png, .svg or .pdf"),
+        (["report", "sids", "--tsne", "folder"], "folder must end in .png"),
+        (["fit", "e.npy", "--out", "x", "--set", "seed.x=1"], "seed is a setting, not a table of settings"),
+        (
+            ["fit", "e.npy", "--out", "x", "--set", "rqvae.learning_rate=1e30", "--quantizer", "rqvae"],
+            "it has diverged",
+        ),
+        (["fit", "e.npy", "--out", "x", "--sizes", "4,,4"], "sizes.1 = ''"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_options_that_make_no_sense(
+    words: list[Any], sentence: str, fitted: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(fitted.parent)
+    done = cli("sids", *words)
+    assert done.code == 2
+    assert sentence in done.err
+
+
+def test_a_folder_from_which_all_was_removed(fitted: Path, tmp_path: Path, cli: Cli):
+    empty = Path(shutil.copytree(fitted, tmp_path / "empty"))
+    assert cli("sids", "remove", empty, *IDS).code == 0
+    assert "empty holds no SID" in the_sentence(cli("sids", "report", empty))

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
-from trialigngr.catalog.columns import categories as category_column
-from trialigngr.catalog.columns import identifier
-from trialigngr.catalog.folder import items_file, scan
-from trialigngr.catalog.scanning import reading
+from trialigngr.cli.sid_tables import read_categories, read_targets
 from trialigngr.foundation.artifact import MANIFEST, check_file, file_hash, make_stage, read_manifest, record_files
 from trialigngr.foundation.config import parse_settings
-from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
 from trialigngr.sids.collisions import Policy
@@ -27,7 +20,7 @@ from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.exchange import import_sids, read_parquet
 from trialigngr.sids.growth import append, remove
-from trialigngr.sids.quality import Beside, categories_of
+from trialigngr.sids.quality import Beside
 from trialigngr.sids.quantizers.levels import Vectors
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import END, SemanticIds
@@ -61,6 +54,8 @@ def sid_settings(quantizer: str, sizes: str | None, changes: Sequence[str]) -> S
         inner = tree
         for parent in parents:
             inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"--set {change!r}: {parent} is a setting, not a table of settings.")
         inner[last] = _value(value)
     return parse_settings(SidSettings, tree, "sids")
 
@@ -86,7 +81,17 @@ def fit_folder(settings: SidSettings, embeddings: Path, out: Path, beside: Path 
 
 
 def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
-    """Return the SIDs at ``source`` and what its run, its folder or the given files know beside them."""
+    """Return the SIDs at ``source`` and what its run, its folder or the given files know beside them.
+
+    Raises `SidError` where there are none.
+    """
+    sids, known = _opened(source, files)
+    if not len(sids):
+        raise SidError(f"{source} holds no SID; there is nothing to tell of.")
+    return sids, known
+
+
+def _opened(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
     if not source.exists():
         raise SidError(f"There is no {source}.")
     if source.is_file():
@@ -104,8 +109,8 @@ def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
 def _beside_files(sids: SemanticIds, files: Files) -> Beside:
     return Beside(
         embeddings_ND=None if files.embeddings is None else _in_order(files.embeddings, sids.item_ids),
-        categories=None if files.items is None else _categories(files.items, sids.item_ids),
-        targets=None if files.targets is None else _targets(files.targets, sids.item_ids),
+        categories=None if files.items is None else read_categories(files.items, sids.item_ids),
+        targets=None if files.targets is None else read_targets(files.targets, sids.item_ids),
     )
 
 
@@ -242,54 +247,3 @@ def _in_order(path: Path, item_ids: Sequence[str]) -> Vectors:
     if missing:
         raise SidError(f"{path} has no vector for {len(missing)} of {len(item_ids)} items; first: {missing[:3]}.")
     return vectors_ND[[rows[item_id] for item_id in item_ids]]
-
-
-def _categories(path: Path, item_ids: Sequence[str]) -> list[str | None]:
-    """Return one category an item; raise `SidError` when the file has none, or an item twice."""
-    table = _table(path, "item_id", "categories")
-    ids = table["item_id"].to_list()
-    known = {item_id: tuple(names or ()) for item_id, names in zip(ids, table["categories"].to_list(), strict=True)}
-    if len(known) < len(ids):
-        twice = next(item_id for item_id, times in Counter(ids).items() if times > 1)
-        raise SidError(f"{path} names item {twice!r} more than once; leave one row for each.")
-    _refuse_strangers(path, known, item_ids)
-    return categories_of([known.get(item_id, ()) for item_id in item_ids])
-
-
-def _targets(path: Path, item_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the rows of the items that are targets; those that have no SID are left out, which is said."""
-    rows = {item_id: row for row, item_id in enumerate(item_ids)}
-    named = _table(path, "item_id")["item_id"].to_list()
-    _refuse_strangers(path, named, item_ids)
-    found = [rows[name] for name in named if name in rows]
-    if len(found) < len(named):
-        log(f"{path}: {len(named) - len(found)} of {len(named)} targets have no SID and are left out")
-    return np.array(found, dtype=np.int64)
-
-
-def _refuse_strangers(path: Path, named: Collection[str], item_ids: Sequence[str]) -> None:
-    if set(named).isdisjoint(item_ids):
-        example = next(iter(named), None)
-        raise SidError(f"{path} names none of the {len(item_ids)} items with a SID; its first item is {example!r}.")
-
-
-def _table(path: Path, *names: str) -> pl.DataFrame:
-    """Return these columns of a table file, in our types; raise a sentence where they are not there or hold no such
-    thing."""
-    path = items_file(path)
-    with reading(path):
-        table = scan(path)
-        schema = table.collect_schema()
-        if missing := [name for name in names if name not in schema]:
-            raise SidError(
-                f"{path} needs the columns {' and '.join(names)}; it has {', '.join(schema) or 'none'}. Name a column "
-                f"{missing[0]} in it."
-            )
-        numbers = "categories" in names and schema["categories"].is_float()
-        if numbers and table.select(pl.col("categories").is_not_nan().any()).collect().item():
-            raise SidError(f"{path}: column 'categories' is of numbers; a list of names is needed.")
-        wanted = {"item_id": identifier, "categories": category_column}
-        found = table.select(wanted[name](name, schema[name], path) for name in names).collect()
-    if found["item_id"].has_nulls():
-        raise SidError(f"{path}, row {found['item_id'].is_null().arg_max()}: item_id is empty; give every item an id.")
-    return found

@@ -8,6 +8,13 @@ import click
 
 from trialigngr.cli.agreement import agree, key_option, yes_option
 
+
+def _refuse_no_picture(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
+        raise click.BadParameter(f"{path} must end in .png, .svg or .pdf.")
+    return path
+
+
 _path = click.Path(path_type=Path)
 _out = click.option("--out", type=_path, required=True, help="Folder to write.")
 _quantizer = click.option("--quantizer", default="rqkmeans", show_default=True, help="Method; see docs/sids.md.")
@@ -59,7 +66,12 @@ def fit(
 @click.option("--items", type=_path, help="Table with item_id and categories, for purity.")
 @click.option("--targets", type=_path, help="Table with the item_id of every test target.")
 @click.option("--column", help="Column with the SIDs, where a Parquet file has several.")
-@click.option("--tsne", type=_path, help="Draw the first SIDS by t-SNE, coloured by category, into this .png.")
+@click.option(
+    "--tsne",
+    type=_path,
+    callback=_refuse_no_picture,
+    help="Draw the first SIDS by t-SNE, coloured by category, into this .png.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(
     sources: tuple[Path, ...],
@@ -91,8 +103,8 @@ def report(
 @_quantizer
 @_sizes
 @_set
-@click.option("--levels", default=8, show_default=True, help="How many.")
-@click.option("--png", type=_path, help="Draw the curve into this file.")
+@click.option("--levels", type=click.IntRange(1, 26), default=8, show_default=True, help="How many.")
+@click.option("--png", type=_path, callback=_refuse_no_picture, help="Draw the curve into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def depth(
     embeddings: Path,
