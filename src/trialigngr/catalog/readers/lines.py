@@ -67,7 +67,7 @@ def delimited(
         raise CatalogError(f"{path} is empty.")
     _refuse_unreadable(path)
     lines = pl.scan_csv(
-        path,
+        path.absolute(),
         separator=NOT_IN_TEXT,
         has_header=False,
         quote_char=None,
