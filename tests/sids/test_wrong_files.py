@@ -370,7 +370,7 @@ def test_a_folder_of_sids_that_holds_something_else(change: Any, fitted: Path, t
         (["report", "sids", "--tsne", "folder"], "folder must end in .png"),
         (["fit", "e.npy", "--out", "x", "--set", "seed.x=1"], "seed is a setting, not a table of settings"),
         (
-            ["fit", "e.npy", "--out", "x", "--set", "rqvae.learning_rate=1e30", "--quantizer", "rqvae"],
+            ["fit", "e.npy", "--out", "x", "--set", "rqvae={learning_rate=1e30, epochs=2}", "--quantizer", "rqvae"],
             "it has diverged",
         ),
         (["fit", "e.npy", "--out", "x", "--sizes", "4,,4"], "sizes.1 = ''"),

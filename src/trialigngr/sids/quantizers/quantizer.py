@@ -147,10 +147,7 @@ def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda ro
         raise SidError(f"Embeddings must be a table of N ≥ 1 rows and D ≥ 1 columns, not of shape {vectors_ND.shape}.")
     if vectors_ND.dtype.kind not in "iuf":
         raise SidError(f"Embeddings must be real numbers, not {vectors_ND.dtype}.")
-    # The largest value of each row, of which NaN is one.
-    tops_N = np.concatenate(
-        [np.abs(np.asarray(vectors_ND[rows], np.float64)).max(1) for rows in blocks(len(vectors_ND), 4096)]
-    )
+    tops_N = np.concatenate([_tops(vectors_ND[rows]) for rows in blocks(len(vectors_ND), 4096)])
     _refuse_rows(~np.isfinite(tops_N), "hold NaN or infinity", "embed them again or drop them", name_of)
     _refuse_rows(tops_N > LARGEST, f"hold numbers beyond ±{LARGEST:g}", "scale all embeddings down", name_of)
     if 0 < tops_N.max() < SMALLEST:
@@ -158,6 +155,12 @@ def check_vectors(vectors_ND: Vectors, name_of: Callable[[int], str] = lambda ro
             f"The largest number of all embeddings is {tops_N.max():.2g}, below {SMALLEST:g}; scale all of them up."
         )
     return np.asanyarray(vectors_ND, dtype=np.float32, order="C")  # a memory-mapped float32 file stays on disk
+
+
+def _tops(vectors_BD: Vectors) -> npt.NDArray[np.float64]:
+    """Return the largest number of each row, either way; NaN where it holds NaN."""
+    rows_BD = vectors_BD if vectors_BD.dtype.kind == "f" else vectors_BD.astype(np.float64)
+    return np.maximum(rows_BD.max(1), -rows_BD.min(1)).astype(np.float64)
 
 
 def _refuse_rows(broken_N: npt.NDArray[np.bool_], what: str, remedy: str, name_of: Callable[[int], str]) -> None:
