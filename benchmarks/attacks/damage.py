@@ -1,4 +1,4 @@
-"""Every file of a finished run, damaged in five ways: what commands make of it, and whether the advice they give works.
+"""Every file of a finished run, damaged in six ways: what commands make of it, and whether the advice they give works.
 
 A command may give what it gives on the sound run, or refuse in a sentence that names the file or its folder. ``run``
 may also mend the damage. What is advised ("delete FOLDER and run again") has to bring all of it back.
@@ -50,6 +50,7 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "delete": lambda body, draw: None,
     "empty": lambda body, draw: b"",
     "cut": lambda body, draw: body[: len(body) // 2],
+    "zeros": lambda body, draw: body[: len(body) // 2] + bytes(len(body) - len(body) // 2),
     "one byte": _one_byte,
     "garbage": lambda body, draw: draw.randbytes(max(len(body), 64)),
 }

@@ -61,7 +61,6 @@ def make_unbroken(run: Path) -> Outcome:
 
 def break_off(chain: Chain) -> Outcome:
     """Kill a run in each place, go on after each kill, and return whether it ends as the unbroken one."""
-    shutil.rmtree(chain.run, ignore_errors=True)
     draw, seconds = random.Random(f"{SEED} {chain.number}"), _seconds(chain.unbroken)
     killed = []
     for place in chain.places:
@@ -75,7 +74,7 @@ def break_off(chain: Chain) -> Outcome:
     said = f"{len(killed)} kills ({', '.join(killed)})"
     if code := _end(_start(chain.run)):
         return Outcome("does not go on", f"{said}; exit code {code}: {_said(chain.run)}")
-    found = differing(chain.run, chain.unbroken)
+    found = differing(chain.run, chain.unbroken, STAGES)
     left = {path.name for path in chain.run.iterdir()} ^ {path.name for path in chain.unbroken.iterdir()}
     found += [f"{name} (left, or missing)" for name in sorted(left)]
     return Outcome("other bytes", f"{said}: {', '.join(found)}") if found else Outcome("same bytes", said)

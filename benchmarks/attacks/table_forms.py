@@ -210,7 +210,8 @@ FORMS = (
 class Case:
     """Files as they are written. ``readings`` are all that may be taken, none: it must be refused; None: any may.
 
-    ``file`` is to be named by a refusal, and one of ``places`` where it is not empty. ``lawful``: it must be taken.
+    A refusal has to name ``file`` (one of several, with | between them), and one of ``places`` where there are any.
+    ``lawful``: it must be taken.
     """
 
     name: str

@@ -31,9 +31,17 @@ def odd_lines(form: Form) -> Iterator[Case]:
             base = (make_tables().reading(form.categories),)
             yield Case(
                 f"{form.name}: {file}: {name}", form.importer, files, base if may else (), file,
-                () if form.kind == "object" else tuple(place for line in places for place in line_places(line)),
+                _named(form, name, places),
                 may == "must",
             )  # fmt: skip
+
+
+def _named(form: Form, name: str, lines: tuple[int, ...]) -> tuple[str, ...]:
+    """Return what a refusal may name beside the file: a line, or the item that stands twice."""
+    if form.kind == "object":
+        return ()
+    item = (repr(make_tables().items[ROW]["item_id"]),) if name == "item twice" else ()
+    return (*item, *(place for line in lines for place in line_places(line)))
 
 
 Edit = tuple[str, list[str] | bytes, str, tuple[int, ...], str]
@@ -55,7 +63,7 @@ def _edited(form: Form, file: str) -> Iterator[Edit]:
     if form.kind in ("csv", "plain"):
         yield from _fields_edited(form, file, lines, at)
     if form.kind in ("json", "literal"):
-        yield from _json_edited(lines, at)
+        yield from _json_edited(form, lines, at)
     if form.kind == "object":
         doubled = lines[0].replace("{", "{" + lines[0][1:].split(": ")[0] + ": {}, ", 1)
         yield "key twice", [doubled], "\n", (1,), ""
@@ -100,7 +108,7 @@ def _fields_edited(form: Form, file: str, lines: list[str], at: int) -> Iterator
             "",
         )
     if form.kind == "csv":
-        yield "semicolons", [line.replace(",", ";") for line in lines], "\n", (), ""
+        yield "semicolons", [line.replace(",", ";") for line in lines], "\n", (), "may"
     if form.name == "csv" and file == form.log_file:
         for name, one, two in (("stray quotes", 'Great 12" pan', 'The 10" one'), ("quote opened", '"Great', "Good")):
             odd = [line.replace("Good", {at: one, at + 9: two}.get(n, "Good")) for n, line in enumerate(lines)]
@@ -119,11 +127,11 @@ def _fields_edited(form: Form, file: str, lines: list[str], at: int) -> Iterator
             )
 
 
-def _json_edited(lines: list[str], at: int) -> Iterator[Edit]:
+def _json_edited(form: Form, lines: list[str], at: int) -> Iterator[Edit]:
     here = (at + 1,)
     whole = lines[at]
     listed = '"categories": ["Home", "Kitchen"]'
-    if listed in whole:
+    if form.name == "jsonl" and listed in whole:
         for text in ("Home|Kitchen", "['Home', 'Kitchen']", '["Home", "Kitchen"]'):
             line = whole.replace(listed, f'"categories": {json.dumps(text)}')
             yield f"categories as {text}", [*lines[:at], line, *lines[at + 1 :]], "\n", here, "may"
