@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.cli.conftest import the_sentence
 from tests.conftest import Done
+from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
@@ -282,6 +283,7 @@ def test_embeddings_of_another_width(fitted: Path, tmp_path: Path, cli: Cli):
 def test_a_quantizer_of_other_sids(fitted: Path, tmp_path: Path, cli: Cli):
     other = Path(shutil.copytree(fitted, tmp_path / "other"))
     SemanticIds(IDS, SemanticIds.load(fitted).codes_NL + np.int32(1), (5, 5, 5)).save(other)
+    record_files(other)
     told = the_sentence(cli("sids", "report", other))
     assert "has codebooks of 4 × 4 × 4, and the SIDs beside it have other codes" in told
 

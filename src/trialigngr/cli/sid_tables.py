@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,10 @@ def _table(path: Path, *names: str) -> pl.DataFrame:
         numbers = "categories" in names and schema["categories"].is_float()
         if numbers and table.select(pl.col("categories").is_not_nan().any()).collect().item():
             raise SidError(f"{path}: column 'categories' is of numbers; a list of names is needed.")
-        wanted = {"item_id": identifier, "categories": category_column}
+        wanted: dict[str, Callable[..., pl.Expr]] = {
+            "item_id": identifier,
+            "categories": partial(category_column, table=table),
+        }
         found = table.select(wanted[name](name, schema[name], path) for name in names).collect()
     if found["item_id"].has_nulls():
         raise SidError(f"{path}, row {found['item_id'].is_null().arg_max()}: item_id is empty; give every item an id.")
