@@ -51,9 +51,9 @@ def copy_atomically(source: Path, path: Path) -> None:
 
 def remove_halves(folder: Path, pattern: str = "**/*") -> None:
     """Remove what a kill left of files in ``folder`` and below it that were being written."""
-    for path in folder.glob(pattern):
+    for path in list(folder.glob(pattern)):
         if path.name.startswith(".") and path.name.endswith(HALF):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def remove(path: Path) -> None:
