@@ -311,7 +311,7 @@ def test_an_error_holds_no_pixels(tmp_path: Path) -> None:
 
 def test_a_picture_is_gone_with_its_last_user(tmp_path: Path) -> None:
     def alive() -> int:
-        return sum(isinstance(one, WebPImageFile) for one in gc.get_objects())
+        return sum(type(one) is WebPImageFile for one in gc.get_objects())
 
     noisy("RGBA").save(tmp_path / "a.webp")
     gc.collect()
