@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.attacks.cases import Outcome, count_ends, try_cases
 from benchmarks.attacks.small_run import (
+    NEW_ITEMS,
     STAGES,
     Said,
     call,
@@ -34,9 +35,9 @@ GOOD = {"same", "refused", "mended", "works"}
 READING = ("recommend", "recommend for a user", "evaluate", "plan")
 COMMANDS = (*READING, "run")
 BEFORE_A_RUN = ("delete", "cut", "one byte")
-"""Damages that `run` meets, as it takes seconds; the commands that only read meet all."""
-NOT_MADE_BY_A_RUN = ("withdrawn.json", "appended/")
-"""What a run cannot make again: after the remedy something is missing, and the rest works."""
+"""Damages that `run` meets, as it takes seconds, and of a run's own files; the commands that only read meet all."""
+NOT_MADE_AGAIN = "withdrawn.json"
+"""What nothing can make again: after the remedy the withdrawn item is back, and the rest works."""
 
 
 def _one_byte(body: bytes, draw: random.Random) -> bytes:
@@ -111,6 +112,8 @@ def words_of(command: str, run: Path) -> list[str]:
             return [*after, "--user", "u00003"]
         case "evaluate":
             return ["evaluate", str(run), "--slices"]
+        case "append":
+            return ["sids", "append", str(run), str(run.with_name(NEW_ITEMS))]
         case "plan":
             return ["plan", *run_words(run)[1:]]
     return run_words(run)
@@ -127,7 +130,7 @@ def damages(run: Path) -> Iterator[Damage]:
     """Yield every case: file, damage, command."""
     for file in files_of(run):
         for how in DAMAGES:
-            commands = COMMANDS if how in BEFORE_A_RUN else READING
+            commands = COMMANDS if how in BEFORE_A_RUN and not file.startswith("appended/") else READING
             yield from (Damage(run, file, how, command) for command in commands)
 
 
@@ -208,10 +211,11 @@ def remedies(met: list[tuple[Damage, Outcome]]) -> dict[str, Damage]:
             continue
         deleted = tuple(name.rstrip(".,;:") for name in re.findall(r"[Dd]elete (RUN\S*)", outcome.said))
         again = bool(deleted) or re.search(r"run (it |the recipe )?again|trialigngr run", outcome.said) is not None
+        append = re.search(r"append .*again|again .*append", outcome.said) is not None
         gone = any(f"RUN/{case.file}/".startswith(f"{name}/") for name in deleted)
         what = " and ".join(deleted) or ("run again" if again else "no advice")
         name = f"{what}{'' if gone else f' ({case.file}, {case.how})'}"
-        command = "run" if again else "none"
+        command = "append" if append else "run" if again else "none"
         found.setdefault(name, Damage(case.run, case.file, case.how, command, deleted))
     return found
 
@@ -229,9 +233,9 @@ def follow(case: Damage) -> Outcome:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        done = call(*_words_on(case, copy, "run"))
+        done = call(*_words_on(case, copy, case.command))
         if done.code:
             return Outcome("does not work", done.error.replace(str(copy), "RUN"))
         outcome = _after_run(Damage(case.run, case.file, case.how, "run"), copy)
-        lost = case.file.startswith(NOT_MADE_BY_A_RUN) and outcome.end == "silent"
+        lost = case.file == NOT_MADE_AGAIN and outcome.end == "silent"
         return Outcome("works") if outcome.end == "mended" or lost else Outcome("does not work", outcome.said)

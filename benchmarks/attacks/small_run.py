@@ -32,6 +32,8 @@ TINY: dict[str, Any] = {
     "sasrec.epochs": 1,
 }
 STAGES = ("shop", "catalog", "captions", "interests", "embeddings", "sasrec", "sids", "model", "evaluation")
+NEW_ITEMS = "new.csv"
+"""The items that are appended to the run, beside it."""
 TOP = ("metrics.json", "sids.parquet", "recommendations.parquet")
 """Files at the top of a run that say nothing about time."""
 
@@ -90,7 +92,7 @@ def make_run(run: Path) -> None:
     making = run.with_name(f"{run.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     _succeed(*run_words(making))
-    new = making.with_name("new.csv")
+    new = making.with_name(NEW_ITEMS)
     new.write_text("item_id,title\nnew1,A lamp of brass\nnew2,A bowl of oak\n", encoding="utf-8")
     _succeed("sids", "append", making, new)
     _succeed("sids", "remove", making, "new2")
