@@ -198,7 +198,7 @@ def test_lists_as_text_in_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["[['Home'], ['Toys']]", "[1, 2]", "[3]"])
 def test_text_that_is_no_list_of_names(tmp_path: Path, given: str) -> None:
     pl.DataFrame({"item_id": ["a"], "categories": [given]}).write_csv(tmp_path / "items.csv")
-    with pytest.raises(CatalogError, match=r"items\.csv: categories .* is no list of names"):
+    with pytest.raises(CatalogError, match=r"items\.csv, line 2: categories .* is no list of names"):
         read_items(tmp_path / "items.csv", {})
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from trialigngr.catalog.items import COLUMNS
 from trialigngr.catalog.listed import OPENS, read_list
+from trialigngr.catalog.scanning import place_of
 from trialigngr.foundation.errors import CatalogError
 
 NO_NAMES = r"^\s*\[\s*(?:\[|-?[\d.][-\d.,\s]*\]\s*$)"
@@ -102,7 +103,11 @@ def _refuse_nameless(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: P
     elif not _is_text(dtype):
         return
     if (misfit := _first_misfit(table, given, fits)) is not None:
-        raise CatalogError(f"{path}: {name} {misfit[:80]!r} is no list of names; give each item one list of names.")
+        row, value = misfit
+        raise CatalogError(
+            f"{path}, {place_of(path, row)}: {name} {value[:80]!r} is no list of names; give each item one list of "
+            "names."
+        )
 
 
 def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
@@ -116,9 +121,11 @@ def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Pa
     return text(name, dtype, path)
 
 
-def _first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> str | None:
-    misfits = table.select(given=given).filter(fits.not_() & pl.col("given").is_not_null()).head(1).collect()
-    return None if misfits.is_empty() else str(misfits["given"][0])
+def _first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> tuple[int, str] | None:
+    """Return row and value of the first that does not fit; None where all do."""
+    values = table.select(given=given).with_row_index("row")
+    misfits = values.filter(fits.not_() & pl.col("given").is_not_null()).head(1).collect()
+    return None if misfits.is_empty() else (misfits["row"][0], str(misfits["given"][0]))
 
 
 def number(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
@@ -128,7 +135,8 @@ def number(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl
         given = filled(values.cast(pl.String))
         misfit = _first_misfit(table, given, pl.col("given").cast(pl.Float64, strict=False).is_not_null())
         if misfit is not None:
-            raise CatalogError(f"{path}: {name} {misfit!r} is not a number.")
+            row, value = misfit
+            raise CatalogError(f"{path}, {place_of(path, row)}: {name} {value!r} is not a number.")
         values = given
     elif not (dtype == pl.Null or dtype.is_numeric()):
         raise _refuse(name, dtype, path, "a number")
@@ -161,8 +169,10 @@ def _order_of_text(name: str, table: pl.LazyFrame, path: Path) -> pl.Expr:
     misfit = _first_misfit(table, given, either)
     if misfit is None:
         raise CatalogError(f"{path}: {name} mixes numbers and dates; write all of them the same way.")
+    row, value = misfit
     raise CatalogError(
-        f"{path}: {name} {misfit!r} is neither a number nor an ISO date such as 2014-07-23 or 2014-07-23T12:30:00Z."
+        f"{path}, {place_of(path, row)}: {name} {value!r} is neither a number nor an ISO date such as 2014-07-23 or "
+        "2014-07-23T12:30:00Z."
     )
 
 

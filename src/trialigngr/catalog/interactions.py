@@ -47,6 +47,8 @@ class Loaded:
     users: int
     interactions: int
     dropped: dict[str, int]
+    first_incomplete: int = 0
+    """Row of the first interaction without an id or an order, where there is one."""
 
 
 def load_log(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> Loaded:
@@ -55,13 +57,14 @@ def load_log(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) 
     if table.is_empty():
         raise CatalogError(f"{folder.interactions} is empty: there is nothing to learn from.")
     users, interactions = table["user_id"].drop_nulls().n_unique(), table.height
+    first = int(table["row"][table["incomplete"].arg_max() or 0])
     dropped: dict[str, int] = {}
     for reason in ("incomplete", "unknown_item", "rated_low"):
         if reason in table.columns:
             dropped[reason] = int(table[reason].sum())
             if dropped[reason]:
                 table = table.filter(pl.col(reason).not_())
-    return Loaded(_coded(table), users, interactions, dropped)
+    return Loaded(_coded(table), users, interactions, dropped, first)
 
 
 def _read(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> pl.DataFrame:

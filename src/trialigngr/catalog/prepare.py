@@ -26,6 +26,7 @@ from trialigngr.catalog.items import Catalog, KeptPictures
 from trialigngr.catalog.kcore import k_core
 from trialigngr.catalog.pictures import LONG_SIDE
 from trialigngr.catalog.placing import place_pictures, placed_paths
+from trialigngr.catalog.scanning import place_of
 from trialigngr.catalog.split import Cuts, check_testable, global_temporal, leave_last
 from trialigngr.foundation.artifact import check_file, file_hash
 from trialigngr.foundation.config import Settings
@@ -153,7 +154,11 @@ def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, di
         raise CatalogError(f"{path} is empty.")
     rows, without_id = items.height, items["item_id"].null_count()
     if without_id and settings.incomplete == "refuse":
-        raise CatalogError(f"{path}: {without_id} rows have no item_id. Drop them with --set catalog.incomplete=drop.")
+        first = place_of(path, items["item_id"].is_null().arg_max() or 0)
+        raise CatalogError(
+            f"{path}: {without_id} rows have no item_id, the first in {first}. Drop them with --set "
+            "catalog.incomplete=drop."
+        )
     items = items.drop_nulls("item_id")
     twice = items["item_id"].filter(items["item_id"].is_duplicated()).unique(maintain_order=True)
     if len(twice):
@@ -167,8 +172,8 @@ def _refuse_or_drop(loaded: Loaded, folder: DataFolder, item_ids: pl.Series, set
     if n and settings.incomplete == "refuse":
         names = ", ".join(("user_id", "item_id", *loaded.log.order))
         raise CatalogError(
-            f"{folder.interactions}: {n} interactions lack one of {names}. "
-            "Drop them with --set catalog.incomplete=drop."
+            f"{folder.interactions}: {n} interactions lack one of {names}, the first in "
+            f"{place_of(folder.interactions, loaded.first_incomplete)}. Drop them with --set catalog.incomplete=drop."
         )
     n = loaded.dropped["unknown_item"]
     if n and settings.unknown_items == "refuse":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import io
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -27,6 +29,9 @@ MAGIC = {
     b"ARROW1": "Arrow; save the table as Parquet",
 }
 """How files begin that are no text → what they are."""
+KINDS = {bool: "truth value", int: "number", float: "number", str: "text", list: "list"}
+"""Types of JSON → how they are called; all others are objects."""
+IDS = ("user_id", "item_id")
 SETTLED = 2_000_000_000
 """Nanoseconds without change after which what was seen of a file is remembered: its time tells of the next change."""
 
@@ -95,6 +100,36 @@ def _state(path: Path) -> tuple[int, ...]:
     return (state.st_size, state.st_mtime_ns, state.st_ino, 0 if age > SETTLED else time.monotonic_ns())
 
 
+def place_of(path: Path, row: int) -> str:
+    """Return where a row of a table stands in its file, in words: its line, or for Parquet its row, from 0."""
+    if path.suffix == ".parquet":
+        return f"row {row}"
+    if path.suffix == ".csv":
+        return f"line {_csv_line(path, row)}"
+    with path.open("rb") as file:
+        numbers = (number for number, line in enumerate(file, 1) if line.strip())
+        return f"line {next(islice(numbers, row, None))}"
+
+
+def _csv_line(path: Path, row: int) -> int:
+    """Return the line where a record below the header begins."""
+    form = _form_of(path, _state(path))
+    if form.quotes != "doubled":
+        with path.open("rb") as file:
+            numbers = (number for number, line in enumerate(file, 1) if line.strip(b"\r\n"))
+            return next(islice(numbers, row + 1, None))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        records, begins = csv.reader(file, delimiter=form.separator), list[int]()
+        line = 1
+        for record in records:
+            if record:
+                begins.append(line)
+            if len(begins) > row + 1:
+                break
+            line = records.line_num + 1
+    return begins[-1]
+
+
 def _scan_csv(path: Path) -> pl.LazyFrame:
     form = _form_of(path, _state(path))
     if not any(form.names):
@@ -142,7 +177,9 @@ def _scan_jsonl(path: Path) -> pl.LazyFrame:
 @lru_cache(maxsize=4)
 def _must_mend(path: Path, state: tuple[int, ...]) -> bool:
     """Return whether a JSONL file must be mended: some text holds half a character, or it begins with a byte order
-    mark. Raises `CatalogError` with a line that is no JSON object, or that has a key twice."""
+    mark. Raises `CatalogError` with a line that is no JSON object, that has a key twice, or that has a value of another
+    kind than its column."""
+    kinds: dict[str, str] = {}
     with path.open("rb") as start:
         damaged = start.read(3) == BOM
     with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -159,5 +196,26 @@ def _must_mend(path: Path, state: tuple[int, ...]) -> bool:
                     f"{path} cannot be read as jsonl, line {number}: it holds one JSON object a line, "
                     f"not a {type(body).__name__}."
                 )
+            for name, value in body.items():
+                _check_value(name, value, kinds, f"{path} cannot be read as jsonl, line {number}")
             damaged = damaged or mend_escapes(line) != line
     return damaged
+
+
+def _check_value(name: str, value: Any, kinds: dict[str, str], where: str) -> None:
+    """Raise `CatalogError` for a number that no column holds, and for a value of another kind than those before it, of
+    which polars would make text. Texts, numbers and lists go together, but for lists beside numbers, or as ids."""
+    if value is None:
+        return
+    kind = KINDS.get(type(value), "object")
+    if kind == "number" and not -(2**63) <= value < 2**63:
+        raise CatalogError(f"{where}: {name} holds the number {value}, which is too large.")
+    known = kinds.setdefault(name, kind)
+    if known == kind:
+        return
+    if {known, kind} == {"text", "number"} or ({known, kind} == {"text", "list"} and name not in IDS):
+        kinds[name] = "text"
+        return
+    raise CatalogError(
+        f"{where}: {name} is of kind {kind}, and of kind {known} before it; write all of them the same way."
+    )

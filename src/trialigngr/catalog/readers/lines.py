@@ -41,6 +41,8 @@ def numbered(path: Path, fallback: str | None = None) -> Iterator[tuple[int, str
 
 
 def _decoded(line: bytes, path: Path, number: int, fallback: str | None) -> str:
+    if b"\0" in line:
+        raise malformed(path, number, "it holds NUL, as no text does; is it UTF-16, or another kind of file?")
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError:
@@ -88,7 +90,9 @@ def delimited(
         ),
     )
     ids = pl.all_horizontal(pl.col(name) != "" for name, dtype in types.items() if dtype == pl.String)
-    fits = pl.all_horizontal(pl.col("whole"), ids, *(pl.col(name).is_not_null() for name in types))
+    finite = (pl.col(name).is_finite() for name, dtype in types.items() if dtype.is_float())
+    known = (pl.col(name).is_not_null() for name in types)
+    fits = pl.all_horizontal(pl.col("whole"), ids, *known, *finite)
     misfit = table.filter(fits.not_()).select("number", "line", "whole").head(1).collect()
     if misfit.height:
         number, line, whole = misfit.row(0)

@@ -13,6 +13,7 @@ from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.separated import BrokenTableError, repeated, split_line
 
 HEADER = "userId,movieId,rating,timestamp"
+FILMS_HEADER = "movieId,title,genres"
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]
 TYPES: dict[str, pl.DataType] = {
     "user_id": pl.String(),
@@ -61,6 +62,8 @@ def _read_csv(source: Path) -> Tables:
     if header(source / "ratings.csv") != HEADER:
         raise malformed(source / "ratings.csv", 1, f"the header is not {HEADER}")
     ratings = delimited(source / "ratings.csv", ",", RATINGS, TYPES, skip_header=True)
+    if next(_lines(source / "movies.csv"), (1, ""))[1] != FILMS_HEADER:
+        raise malformed(source / "movies.csv", 1, f"the header is not {FILMS_HEADER}")
     films = _films([_film(row[0], row[1], row[2].split("|")) for row in _csv_rows(source / "movies.csv")])
     if (source / "links.csv").is_file():
         links = [tuple(value or None for value in row) for row in _csv_rows(source / "links.csv")]
