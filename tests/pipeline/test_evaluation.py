@@ -114,7 +114,7 @@ def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cl
 def test_slices_are_matched_by_name(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
     other = body(copied_run)
     lost, *kept = other["slices"]
-    (copied_run / "metrics.json").write_text(json.dumps(other | {"slices": kept[::-1]}), "utf-8")
+    write_json(copied_run / "metrics.json", other | {"slices": kept[::-1]})
     done = cli("evaluate", tiny_run, copied_run, "--slices", "--format", "json")
     assert done.code == 0, done.err
     first, *rest = json.loads(done.out)["slices"]

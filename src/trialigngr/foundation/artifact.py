@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from stat import S_IMODE
@@ -84,19 +85,30 @@ def read_manifest(folder: Path) -> Manifest:
         what = "is damaged: it has" if folder.is_dir() else "holds no finished stage:"
         raise ArtifactError(f"{folder} {what} no {MANIFEST}; {again if folder.is_dir() else f'{_again(folder)}.'}")
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        version = body["version"]
         # The version first: another one may well have other fields.
-        if version != FORMAT_VERSION:
-            raise ArtifactError(
-                f"{folder} was written in format version {version}, this is version {FORMAT_VERSION}; "
-                "use the release that wrote it, or run into a new folder."
-            )
-        if body.pop(SEAL) == seal_of(body):
-            return Manifest(**body)
+        version, manifest = _parsed(path.read_bytes())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        pass  # told below, as what is not what was written
-    raise ArtifactError(f"{path} is damaged: it cannot be read as a manifest; {again}")
+        version = manifest = None
+    if version not in (FORMAT_VERSION, None):
+        raise ArtifactError(
+            f"{folder} was written in format version {version}, this is version {FORMAT_VERSION}; "
+            "use the release that wrote it, or run into a new folder."
+        )
+    if manifest is None:
+        raise ArtifactError(f"{path} is damaged: it cannot be read as a manifest; {again}")
+    return manifest
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes) -> tuple[Any, Manifest | None]:
+    """Return the version that a manifest tells, and the manifest, if it is of this version and as it was written.
+
+    Once for each text: a run's few manifests are asked for with every file that is opened.
+    """
+    body = json.loads(text)
+    version = body["version"]
+    whole = version == FORMAT_VERSION and body.pop(SEAL) == seal_of(body)
+    return version, Manifest(**body) if whole else None
 
 
 def is_finished(folder: Path) -> bool:

@@ -51,7 +51,7 @@ def append_items(folder: Path, new: Path) -> Facts:
             stage.make()
         write_json(batch / BATCH, {"sids": read_manifest(batch / "sids").identity})
         publish_sids(run.recipe, folder)
-    return read_manifest(batch / "sids").facts
+    return dict(read_manifest(batch / "sids").facts)
 
 
 def append_costs(folder: Path, new: Path) -> list[Cost]:
