@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr import __version__
 from trialigngr.cli.main import COMMANDS
+from trialigngr.foundation.artifact import record_files
 
 Cli = Callable[..., Done]
 
@@ -115,6 +116,7 @@ def test_evaluate_refuses_a_run_given_twice(cli: Cli, tiny_run: Path) -> None:
 def test_evaluate_refuses_other_targets(cli: Cli, tiny_run: Path, copied_run: Path) -> None:
     ranks = copied_run / "evaluation" / "test.parquet"
     pl.read_parquet(ranks)[1:].write_parquet(ranks)
+    record_files(ranks.parent)
     done = cli("evaluate", tiny_run, copied_run)
     assert done.code == 2
     assert "different targets" in done.err
@@ -183,15 +185,15 @@ def test_import(cli: Cli, tmp_path: Path) -> None:
     (source / "movies.csv").write_text(
         "movieId,title,genres\n1,Toy Story (1995),Comedy|Children\n2,Heat (1995),Action\n"
     )
-    (source / "ratings.csv").write_text("userId,movieId,rating,timestamp\n7,1,4.0,10\n7,2,3.5,20\n")
+    (source / "ratings.csv").write_text("userId,movieId,rating,timestamp\n7,1,4.0,10\n7,2,3.5,20\n7,1,4.5,30\n")
     done = cli("import", "movielens", source, tmp_path / "data")
     assert done.code == 0
-    assert "2 interactions" in done.err
+    assert "3 interactions" in done.err
     run = cli(
         "run", "trialigngr-demo", "--data", tmp_path / "data", "--out", tmp_path / "run", "--until", "catalog",
         "--set", "catalog.k_core=0",
     )  # fmt: skip
-    assert "catalog: 1 users, 2 items, 2 interactions" in run.err
+    assert "catalog: 1 users, 2 items, 3 interactions" in run.err
     wrong = cli("import", "movielen", source, tmp_path / "other")
     assert wrong.code == 2
     assert "Did you mean 'movielens'" in wrong.err
