@@ -72,7 +72,7 @@ def test_the_table_opens_without_us(tested: TargetRanks, tmp_path: Path):
 
 
 def test_a_table_that_is_not_there(tmp_path: Path):
-    with pytest.raises(ArtifactError, match=r"There is no .*test\.parquet"):
+    with pytest.raises(ArtifactError, match=r"holds no test\.parquet"):
         TargetRanks.load(tmp_path / "test.parquet")
 
 
