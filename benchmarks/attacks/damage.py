@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from benchmarks.harness import Check, below
 
 SEED = 27
 SECONDS = 120.0
-GOOD = {"same", "refused", "mended", "works"}
+GOOD = {"same", "refused", "mended", "works", "works in two steps"}
 READING = ("recommend", "recommend for a user", "evaluate", "plan")
 COMMANDS = (*READING, "run")
 BEFORE_A_RUN = ("delete", "cut", "one byte")
@@ -85,8 +86,12 @@ def measure(folder: Path) -> list[Check]:
         below("… refused without naming the file or its folder", ends["vague"], 1),
         below("… `run` says it is done and leaves the damage", ends["left damaged"], 1),
         below("… refused without advice that can be followed", followed["no advice"], 1),
-        below(f"… advice ({len(asked)} kinds) that does not work", sum(followed.values()) - followed["works"], 1),
+        below(f"… advice ({len(asked)} kinds) that does not work", _not_working(followed), 1),
     ]
+
+
+def _not_working(followed: Counter[str]) -> int:
+    return sum(n for end, n in followed.items() if end not in GOOD and end != "no advice")
 
 
 def _crashes(ends: dict[str, int]) -> int:
@@ -180,8 +185,8 @@ def _refused(case: Damage, copy: Path, done: Said) -> Outcome:
     said = done.error.replace(str(copy), "RUN")
     if done.code != 2 or not said:
         return Outcome("odd exit", f"{done.code}: {done.err[-300:]}")
-    folder = Path(case.file).parent.as_posix()
-    named = (f"RUN/{case.file}", f"RUN/{folder}" if folder != "." else "RUN")
+    places = [f"RUN/{place}" for place in (case.file, *map(str, Path(case.file).parents)) if place != "."]
+    named = places if len(places) > 1 else [*places, "RUN "]
     return Outcome("refused" if any(name in said for name in named) else "vague", said)
 
 
@@ -209,8 +214,8 @@ def remedies(met: list[tuple[Damage, Outcome]]) -> dict[str, Damage]:
     for case, outcome in met:
         if outcome.end not in ("refused", "vague"):
             continue
-        deleted = tuple(name.rstrip(".,;:") for name in re.findall(r"[Dd]elete (RUN\S*)", outcome.said))
-        again = bool(deleted) or re.search(r"run (it |the recipe )?again|trialigngr run", outcome.said) is not None
+        deleted = what_to_delete(outcome.said)
+        again = bool(deleted) or re.search(r"\brun\b.*\b(again|first|recipe|RECIPE)\b", outcome.said) is not None
         append = re.search(r"append .*again|again .*append", outcome.said) is not None
         gone = any(f"RUN/{case.file}/".startswith(f"{name}/") for name in deleted)
         what = " and ".join(deleted) or ("run again" if again else "no advice")
@@ -220,6 +225,17 @@ def remedies(met: list[tuple[Damage, Outcome]]) -> dict[str, Damage]:
     return found
 
 
+def what_to_delete(said: str) -> tuple[str, ...]:
+    """Return the paths that a sentence says to delete; ``it`` is the one that the sentence begins with."""
+    paths = r"(?:it|RUN\S*)"
+    found = re.search(rf"[Dd]elete ({paths}(?: and {paths})*)", said)
+    if found is None:
+        return ()
+    about = re.search(r"RUN\S*", said)
+    names = [about[0] if name == "it" and about else name for name in found[1].split(" and ")]
+    return tuple(name.rstrip(".,;:") for name in names)
+
+
 def follow(case: Damage) -> Outcome:
     """Return whether what was advised brings back what was there."""
     if case.command == "none":
@@ -227,15 +243,22 @@ def follow(case: Damage) -> Outcome:
     with tempfile.TemporaryDirectory(dir=case.run.parent) as scratch:
         copy = copy_run(case.run, Path(scratch) / case.run.name)
         damage(case, copy)
-        for name in case.deleted:
-            path = copy.parent / name.replace("RUN", copy.name, 1)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        done = call(*_words_on(case, copy, case.command))
+        _delete(case.deleted, copy)
+        done, end = call(*_words_on(case, copy, case.command)), "works"
+        if done.code and (more := what_to_delete(done.error.replace(str(copy), "RUN"))):
+            _delete(more, copy)
+            done, end = call(*_words_on(case, copy, case.command)), "works in two steps"
         if done.code:
             return Outcome("does not work", done.error.replace(str(copy), "RUN"))
         outcome = _after_run(Damage(case.run, case.file, case.how, "run"), copy)
         lost = case.file == NOT_MADE_AGAIN and outcome.end == "silent"
-        return Outcome("works") if outcome.end == "mended" or lost else Outcome("does not work", outcome.said)
+        return Outcome(end) if outcome.end == "mended" or lost else Outcome("does not work", outcome.said)
+
+
+def _delete(names: tuple[str, ...], copy: Path) -> None:
+    for name in names:
+        path = copy.parent / name.replace("RUN", copy.name, 1)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -77,7 +77,10 @@ def break_off(chain: Chain) -> Outcome:
     found = differing(chain.run, chain.unbroken, STAGES)
     left = {path.name for path in chain.run.iterdir()} ^ {path.name for path in chain.unbroken.iterdir()}
     found += [f"{name} (left, or missing)" for name in sorted(left)]
-    return Outcome("other bytes", f"{said}: {', '.join(found)}") if found else Outcome("same bytes", said)
+    if found:
+        return Outcome("other bytes", f"{said}: {', '.join(found)}")
+    shutil.rmtree(chain.run)
+    return Outcome("same bytes", said)
 
 
 def _seconds(unbroken: Path) -> dict[str, float]:
