@@ -74,5 +74,5 @@ def test_lists_come_back(tmp_path: Path) -> None:
     assert found.lists["model"][ITEM].tolist() == rows.tolist()
     told = found.figures(ITEM, (2,), np.ones(8, np.int64), np.array([0]))
     assert (told["model"]["Coverage@2"], told["model"]["short"]) == (3 / 8, pytest.approx(2 / 3))
-    with pytest.raises(ArtifactError, match=r"There is no .*nothing\.parquet"):
+    with pytest.raises(ArtifactError, match=r"holds no nothing\.parquet"):
         TargetLists.load(tmp_path / "nothing.parquet")

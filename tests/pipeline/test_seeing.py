@@ -14,6 +14,7 @@ import pytest
 
 from tests.catalog.picture_server import picture_server
 from tests.conftest import Done
+from trialigngr.foundation.artifact import record_files
 from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.seeing import seen
 from trialigngr.pipeline.sheet import STARTS, harmless
@@ -55,6 +56,7 @@ def other_run(copied_run: Path) -> Path:
     table = pl.read_parquet(place)
     evil = [f'=HYPERLINK("http://evil/{n}";"x")' for n in range(table.height)]
     table.with_columns(caption=pl.Series(evil)).write_parquet(place)
+    record_files(place.parent)
     return copied_run
 
 
