@@ -13,13 +13,13 @@ from pathlib import Path
 
 from benchmarks.harness import Check, at_least, below
 from benchmarks.tokenizers.data import SHARED
-from trialigngr.baselines.co_occurrence import CoOccurrence
-from trialigngr.baselines.popularity import Popularity
-from trialigngr.baselines.ranker import Ranker, ranks
+from trialigngr.evaluate.ranker import Ranker, ranks
 from trialigngr.metrics.ranks import hit_rate
-from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.stages import stages
 from trialigngr.recipes.recipe import read_recipe
+from trialigngr.runs.artifacts import Parts
+from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.systems.popularity import Popularity
 
 GOAL_HR, GOAL_MINUTES = 0.068, 45.0
 

@@ -18,12 +18,12 @@ import polars as pl
 from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
-from trialigngr.enrich.asking import rows_of
-from trialigngr.enrich.chat_protocol import body_for, schema_for
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import load_interests
-from trialigngr.enrich.ledger import Ledger, Settled
 from trialigngr.enrich.mining import Mining
+from trialigngr.llm.chat_protocol import body_for, schema_for
+from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.jobs import rows_of
+from trialigngr.llm.response_cache import Ledger, Settled
 
 ITEMS = int(os.environ.get("TRIALIGNGR_BENCH_ITEMS", "100000"))
 CONCURRENCY = 256

@@ -25,10 +25,9 @@ from tests.tiny_models import save_tokenizer
 from trialigngr.embed.gme import Gme
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.generator import CallSettings, GeneratorSettings, Question
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.enrich.local import Local
-from trialigngr.enrich.text import ItemText
+from trialigngr.llm.generator import CallSettings, GeneratorSettings, ItemText, Question
+from trialigngr.llm.local import Local
 
 TEXT = "a plain white mug for tea and coffee, interests of a weekend hiker; home barista. " * 8
 SIDE = 512

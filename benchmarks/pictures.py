@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness import Check, below, peak_memory
-from trialigngr.catalog.pictures import decode_picture, is_longer, quiet
+from trialigngr.images.pictures import decode_picture, is_longer, quiet
 
 SIDE, PICTURES, LONG_SIDE = 8000, 16, 1024
 LIMIT = 1.5

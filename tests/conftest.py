@@ -79,7 +79,7 @@ HEAVY = [
     *("sklearn.neural_network", "matplotlib.figure", "tests.pipeline.breaking"),
     *("trialigngr.pipeline", "trialigngr.cli.runs"),
 ]
-SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.enrich.served"]
+SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.llm.server"]
 
 
 def start_forkserver() -> None:

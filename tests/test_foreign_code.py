@@ -16,10 +16,10 @@ from tests.tiny_models import save_chat_model, save_vision_model
 from trialigngr.embed.encoders import check_encoders, start_encoders
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings, check_captioner, start_captioner
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings
 from trialigngr.enrich.miners import check_miner, start_miner
 from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.llm.generator import CallSettings
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.size import size_of

@@ -23,8 +23,8 @@ AT_ONCE = 2
 LIBRARIES = [
     *("torch", "transformers", "sentence_transformers", "faiss", "sklearn.decomposition", "sklearn.manifold"),
     *("sklearn.neural_network", "matplotlib.figure", "openai", "httpx2"),
-    *("trialigngr.pipeline", "trialigngr.cli.runs", "trialigngr.cli.use", "trialigngr.catalog.readers"),
-    "trialigngr.enrich.served",
+    *("trialigngr.pipeline", "trialigngr.cli.runs", "trialigngr.cli.use", "trialigngr.datasets.readers"),
+    "trialigngr.llm.server",
 ]
 SHOWN = 3
 """Cases of one bad end that are printed; the others stand in the file."""

@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.attacks.cases import Outcome, count_ends, try_cases
 from benchmarks.harness import Check, at_least, below, peak_memory
-from trialigngr.catalog.pictures import LONG_SIDE, is_longer, open_picture, quiet
 from trialigngr.foundation.errors import PictureError
+from trialigngr.images.pictures import LONG_SIDE, is_longer, open_picture, quiet
 
 SEED = 27
 MUTATED = 1000

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trialigngr.packaged.smollm2 import weights_file
+from trialigngr.pretrained.smollm2 import weights_file
 
 NAME = "smollm2"
 SLOTS = 4

@@ -15,9 +15,9 @@ import polars as pl
 
 from benchmarks.servers.chat import MODEL
 from trialigngr.catalog.items import COLUMNS, Catalog
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
+from trialigngr.llm.generator import CallSettings
 
 SETTINGS = InterestSettings(generator="openai", model=MODEL)
 
@@ -45,7 +45,7 @@ def right(folder: Path, items: int) -> bool:
 def in_a_process(folder: Path, items: int, calls: CallSettings) -> Any:
     """Start `mine` in a process of its own (a fork of a clean one that has loaded all it needs) and return that."""
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.servers.mining", "openai", "trialigngr.enrich.served"])
+    context.set_forkserver_preload(["benchmarks.servers.mining", "openai", "trialigngr.llm.server"])
     process = context.Process(target=mine, args=(folder, items, calls))
     process.start()
     return process

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.pictures import open_picture
 from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
-from trialigngr.catalog.shop.draw import ShopSettings, draw_shop
+from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
+from trialigngr.images.pictures import open_picture
 
 Vectors = npt.NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,14 +85,14 @@ def mixture(n: int, width: int, path: Path) -> Vectors:
 
 
 def _texts(items: pl.DataFrame) -> Vectors:
-    from trialigngr.packaged.minilm import embed_texts
+    from trialigngr.pretrained.minilm import embed_texts
 
     rows = items.select("title", "brand", "categories").iter_rows()
     return embed_texts([". ".join(filter(None, [title, brand, ", ".join(path or [])])) for title, brand, path in rows])
 
 
 def _pictures(paths: Sequence[Path]) -> Vectors:
-    from trialigngr.packaged.efficientnet import load_efficientnet
+    from trialigngr.pretrained.efficientnet import load_efficientnet
 
     network = load_efficientnet()
     parts = [network.features([open_picture(path) for path in paths[i : i + 32]]) for i in range(0, len(paths), 32)]

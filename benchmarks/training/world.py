@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.tokenizers.data import SHARED, beauty, shop
 from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare
-from trialigngr.catalog.shop.draw import ShopSettings, draw_shop
+from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
 from trialigngr.foundation.seeds import child
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
 from trialigngr.sids.assign import SidSettings

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trialigngr.foundation.version import __version__
+
 if TYPE_CHECKING:
     from trialigngr.pipeline import load, run
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
 
 

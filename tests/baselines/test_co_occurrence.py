@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.baselines.logs import histories
-from trialigngr.baselines.co_occurrence import CoOccurrence, CoOccurrenceSettings
 from trialigngr.catalog.histories import Histories
+from trialigngr.systems.co_occurrence import CoOccurrence, CoOccurrenceSettings
 
 SETTINGS = CoOccurrenceSettings()
 

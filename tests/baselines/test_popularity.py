@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.baselines.logs import histories
-from trialigngr.baselines.popularity import Popularity
-from trialigngr.baselines.ranker import ranks as ranks_of
+from trialigngr.evaluate.ranker import ranks as ranks_of
 from trialigngr.metrics.ranks import MISSED
+from trialigngr.systems.popularity import Popularity
 
 
 def test_by_hand():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.baselines.logs import histories
-from trialigngr.baselines.ranker import Floats, Rows, ranked
+from trialigngr.evaluate.ranker import Floats, Rows, ranked
 
 
 class Fixed:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.baselines.logs import histories
-from trialigngr.baselines import sasrec
-from trialigngr.baselines.ranker import ranks
-from trialigngr.baselines.sasrec import SasRec, SasRecSettings, train_sasrec
 from trialigngr.catalog.histories import Histories
+from trialigngr.evaluate.ranker import ranks
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.metrics.ranks import hit_rate
+from trialigngr.sequential import sasrec
+from trialigngr.sequential.sasrec import SasRec, SasRecSettings, train_sasrec
 
 SMALL = SasRecSettings(width=16, layers=1, heads=2, length=6, dropout=0.0, batch_size=16, epochs=40, patience=40)
 N = 12

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from trialigngr.baselines.sasrec import SasRec, SasRecSettings, _Packed
-from trialigngr.baselines.softmax import CHUNK, softmax_loss
+from trialigngr.sequential.sasrec import SasRec, SasRecSettings, _Packed
+from trialigngr.sequential.softmax import CHUNK, softmax_loss
 
 
 def tensors(targets: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalog.conftest import REVIEWS_2014, amazon2014, lcrec, movielens_latest, write_gz
-from trialigngr.catalog.readers import READERS, import_data
+from trialigngr.datasets.readers import READERS, import_data
 from trialigngr.foundation.errors import CatalogError
 
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from tests.catalog.picture_server import PictureServer, drawn, picture_server
-from trialigngr.catalog.addresses import addresses_of, is_named, is_public, parse
-from trialigngr.catalog.fetching import Fetcher, FetchSettings, PictureSettings, UnreachableError
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.picture_store import unpacked
-from trialigngr.catalog.pictures import FETCH_REASONS, open_picture
 from trialigngr.catalog.prepare import CatalogSettings, load_catalog, prepare_items
 from trialigngr.foundation.errors import CatalogError, PictureError
+from trialigngr.images.download import Fetcher, FetchSettings, PictureSettings, UnreachableError
+from trialigngr.images.pictures import FETCH_REASONS, open_picture
+from trialigngr.images.store import unpacked
+from trialigngr.images.url_policy import addresses_of, is_named, is_public, parse
 
 QUICK = FetchSettings(timeout=0.6, tries=2, first_wait=0.01, concurrency=4)
 

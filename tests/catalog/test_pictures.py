@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
-from trialigngr.catalog.pictures import (
+from trialigngr.foundation.errors import PictureError
+from trialigngr.foundation.memory import MemoryBudget
+from trialigngr.images.pictures import (
     BUDGET,
     BYTES_A_PIXEL,
     HEAD,
@@ -31,8 +33,6 @@ from trialigngr.catalog.pictures import (
     open_picture,
     quiet,
 )
-from trialigngr.foundation.errors import PictureError
-from trialigngr.foundation.memory import MemoryBudget
 
 
 def reason(path: Path) -> str:
@@ -268,7 +268,7 @@ def test_bands_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, picture in made.items():
         picture.save(tmp_path / name)
     whole = {name: open_picture(tmp_path / name).tobytes() for name in made}
-    monkeypatch.setattr("trialigngr.catalog.pictures.BAND", 130)
+    monkeypatch.setattr("trialigngr.images.pictures.BAND", 130)
     assert {name: open_picture(tmp_path / name).tobytes() for name in made} == whole
     values_HW = np.asarray(deep, np.float64)
     assert whole["deep.png"] == np.repeat((values_HW / 65535 * 255).astype(np.uint8)[..., None], 3, -1).tobytes()
@@ -286,7 +286,7 @@ def test_threads_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 seen.append(budget.used)
                 yield
 
-    monkeypatch.setattr("trialigngr.catalog.pictures.BUDGET", Watched(0))
+    monkeypatch.setattr("trialigngr.images.pictures.BUDGET", Watched(0))
     Image.new("RGB", (600, 500), "red").save(tmp_path / "a.png")
     with quiet(), ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: decode_picture(tmp_path / "a.png", 1024), range(24)))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
 from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
-from trialigngr.catalog.readers import import_data
+from trialigngr.datasets.readers import import_data
 from trialigngr.foundation.errors import CatalogError
 
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
-from trialigngr.catalog.shop.draw import ShopSettings, draw_shop, items_table, make_log, make_stock
-from trialigngr.catalog.shop.shapes import SHAPES
-from trialigngr.catalog.shop.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
-from trialigngr.catalog.shop.textures import TEXTURES
-from trialigngr.catalog.shop.words import phrases
+from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, items_table, make_log, make_stock
+from trialigngr.datasets.synthetic.shapes import SHAPES
+from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
+from trialigngr.datasets.synthetic.textures import TEXTURES
+from trialigngr.datasets.synthetic.words import phrases
 from trialigngr.foundation.errors import CatalogError, RecipeError
 
 SMALL = ShopSettings(items=48, shoppers=60)
@@ -161,13 +161,13 @@ def test_nobody_takes_an_item_twice_and_time_goes_on() -> None:
 def test_nothing_else_in_the_package_knows_the_shop_from_inside(root: Path) -> None:
     """The shop may be drawn (by the command line and the pipeline); its truth and its words are nobody else's."""
     package = root / "src" / "trialigngr"
-    others = [path for path in package.rglob("*.py") if package / "catalog" / "shop" not in path.parents]
-    inside = re.compile(r"truth\.parquet|tastes\.parquet|catalog\.shop\.(?!draw\b)|phrases\.toml")
+    others = [path for path in package.rglob("*.py") if package / "datasets" / "synthetic" not in path.parents]
+    inside = re.compile(r"truth\.parquet|tastes\.parquet|datasets\.synthetic\.(?!draw\b)|phrases\.toml")
     assert [path.name for path in others if inside.search(path.read_text(encoding="utf-8"))] == []
     blind = ("enrich", "embed", "sids", "tasks", "models", "train", "decode", "evaluate", "baselines", "report")
     seeing = [path for path in others if path.relative_to(package).parts[0] in blind]
     assert len(seeing) > 10
-    assert [path.name for path in seeing if "catalog.shop" in path.read_text(encoding="utf-8")] == []
+    assert [path.name for path in seeing if "datasets.synthetic" in path.read_text(encoding="utf-8")] == []
 
 
 def test_too_few_items_are_refused() -> None:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from trialigngr.catalog.shop.draw import ShopSettings, Stock, draw_picture, items_table, make_log, make_stock
-from trialigngr.catalog.shop.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
+from trialigngr.datasets.synthetic.draw import ShopSettings, Stock, draw_picture, items_table, make_log, make_stock
+from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 
 Floats = npt.NDArray[np.float64]
 Scorer = Callable[[list[int]], Floats]

@@ -12,8 +12,8 @@ import pytest
 from tests.catalog.conftest import lcrec, movielens_latest
 from trialigngr.catalog.folder import read_items
 from trialigngr.catalog.listed import read_list
-from trialigngr.catalog.readers import import_data
-from trialigngr.catalog.readers.markup import plain_text
+from trialigngr.datasets.readers import import_data
+from trialigngr.datasets.readers.markup import plain_text
 from trialigngr.foundation.errors import CatalogError
 
 

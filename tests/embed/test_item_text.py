@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from trialigngr.catalog.items import Item
 from trialigngr.embed.text import enriched_text, fitting
-from trialigngr.packaged.minilm import MAX_TOKENS, load_minilm
+from trialigngr.pretrained.minilm import MAX_TOKENS, load_minilm
 
 ITEM = Item(
     "b1", "Kestrel 2", "Pitch it in a downpour.", "Acme", ("Outdoor", "Tents"), attributes={"llm_text": "secret"}

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from benchmarks.servers.chat import MODEL
-from trialigngr.enrich.client import MOST_BYTES
+from trialigngr.llm.client import MOST_BYTES
 
 GOOD: dict[str, Any] = {
     "interests": [{"tag": f"weekend {name}", "confidence": "high"} for name in ("hiker", "barista")],

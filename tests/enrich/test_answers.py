@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.enrich.answers import (
-    AnswerError,
-    Tag,
-    generic,
-    parse_interests,
-    parse_tags,
-    parse_text,
-    refuse_other_script,
-    whole_sentences,
-)
+from trialigngr.enrich.answers import Tag, generic, parse_interests, parse_tags, parse_text, refuse_other_script
+from trialigngr.llm.answers import AnswerError, whole_sentences
 
 
 def answer(*tags: Any, lifestyle: Any = "slow mornings") -> str:

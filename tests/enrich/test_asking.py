@@ -14,12 +14,12 @@ import pytest
 
 from benchmarks.servers.chat import Script, chat_server
 from benchmarks.servers.mining import SETTINGS, settled, titled
-from trialigngr.enrich.asking import Desk, ask_about, rows_of
-from trialigngr.enrich.generator import Answer, CallSettings, Question
-from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.mining import Mining
-from trialigngr.enrich.prompts import AGAIN
-from trialigngr.enrich.served import Served
+from trialigngr.llm.answers import AGAIN
+from trialigngr.llm.generator import Answer, CallSettings, Question
+from trialigngr.llm.jobs import Desk, ask_about, rows_of
+from trialigngr.llm.response_cache import Ledger
+from trialigngr.llm.server import Served
 
 GOOD = '{"interests": [{"tag": "home barista", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}],'
 GOOD += ' "lifestyle": "slow mornings"}'

@@ -9,13 +9,13 @@ from PIL import Image
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import captions
-from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import CAPTIONERS, CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.costs import cost_of
-from trialigngr.enrich.generator import CallSettings
-from trialigngr.enrich.ledger import Ledger, Settled
 from trialigngr.enrich.measured import MeasuredCaptioner
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.llm.costs import cost_of
+from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.jobs import rows_of
+from trialigngr.llm.response_cache import Ledger, Settled
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]

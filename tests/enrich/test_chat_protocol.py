@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trialigngr.enrich.chat_protocol import answer_from
+from trialigngr.llm.chat_protocol import answer_from
 
 
 @pytest.mark.parametrize(

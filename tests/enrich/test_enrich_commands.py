@@ -15,9 +15,9 @@ from PIL import Image
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from tests.conftest import Done, tiny
 from tests.enrich.hostile import Hostile, completion, listening
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.artifact import read_manifest
+from trialigngr.llm.generator import CallSettings
 
 Cli = Callable[..., Done]
 ITEMS = 30
@@ -352,7 +352,7 @@ def test_a_variable_that_is_no_key_is_named_by_whoever_runs(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME_SECRET", "secret-123")
-    monkeypatch.setattr("trialigngr.enrich.secrets._allowed", set())
+    monkeypatch.setattr("trialigngr.llm.api_keys._allowed", set())
     with listening(Hostile(completion())) as told:
         own = {"calls.interests.key_variable": "HOME_SECRET"}
         run = [*words(told.url, data, tmp_path / "run", **own), "--until", "interests", "--yes"]

@@ -12,11 +12,10 @@ import pytest
 
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, mine, right
-from trialigngr.enrich.generator import CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import load_interests
-from trialigngr.enrich.pace import Pace, asked_wait, duration
-from trialigngr.enrich.served import Served
-from trialigngr.enrich.text import ItemText
+from trialigngr.llm.generator import CallSettings, GeneratorError, ItemText, Question
+from trialigngr.llm.rate_limit import Pace, asked_wait, duration
+from trialigngr.llm.server import Served
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +81,10 @@ def test_those_who_waited_go_on_one_by_one() -> None:
 
 
 def test_a_server_that_never_lets_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trialigngr.enrich.served.ASKED_WAIT", 0.3)
+    monkeypatch.setattr("trialigngr.llm.server.ASKED_WAIT", 0.3)
     with chat_server(Script(window=60, allowed=0)) as url:
         calls = CallSettings(url=url, concurrency=1, tries=2, first_wait=0.01)
-        monkeypatch.setattr("trialigngr.enrich.pace.ASKED_WAIT", 0.05)
+        monkeypatch.setattr("trialigngr.llm.rate_limit.ASKED_WAIT", 0.05)
         assert mine(tmp_path, 1, calls)["failed_answers"] == {"the server answered with status 429": 1}
         assert stats(url)["calls"] == {"item 0": 3}  # one that was no try, and two that were
 

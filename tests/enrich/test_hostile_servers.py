@@ -16,11 +16,11 @@ import pytest
 
 from benchmarks.servers.mining import mine
 from tests.enrich.hostile import GOOD, Hostile, completion, listening
-from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import load_interests
-from trialigngr.enrich.pace import asked_wait, duration
-from trialigngr.enrich.secrets import allow_key_variables, without_key
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.llm.api_keys import allow_key_variables, without_key
+from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.rate_limit import asked_wait, duration
 
 KEY = "sk-Proj_9a/Zq+Lm=71"
 
@@ -148,7 +148,7 @@ def test_only_a_variable_for_keys_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(RecipeError, match=r"HOME_SECRET is not read.* say --allow-key-variable HOME_SECRET\."):
         asked(told, tmp_path, key_variable="HOME_SECRET")
     assert told.asked == []
-    monkeypatch.setattr("trialigngr.enrich.secrets._allowed", set())
+    monkeypatch.setattr("trialigngr.llm.api_keys._allowed", set())
     allow_key_variables("HOME_SECRET")
     asked(told, tmp_path, key_variable="HOME_SECRET")
     assert {headers["authorization"] for _, headers in told.asked} == {f"Bearer {KEY}"}

@@ -9,13 +9,14 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
-from trialigngr.enrich.answers import AnswerError, Tag
-from trialigngr.enrich.chat_protocol import schema_for
+from trialigngr.enrich.answers import Tag
 from trialigngr.enrich.interests import FILE, Interests, InterestSettings, load_interests
 from trialigngr.enrich.miners import MINERS
 from trialigngr.enrich.mining import Mining, write_interests
-from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.llm.answers import AnswerError
+from trialigngr.llm.chat_protocol import schema_for
+from trialigngr.llm.generator import ItemText
 
 MakeCatalog = Callable[..., Catalog]
 

@@ -16,10 +16,10 @@ import pytest
 from benchmarks.servers.chat import Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, right, titled
 from tests.conftest import start_forkserver
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import FILE, load_interests
-from trialigngr.enrich.ledger import Kept, Ledger, Origin, Settled
 from trialigngr.enrich.mining import write_interests
+from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.response_cache import Kept, Ledger, Origin, Settled
 
 ITEMS = 2_000
 CONCURRENCY = 64
@@ -127,7 +127,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from benchmarks.servers.mining import mine
-from trialigngr.enrich.generator import CallSettings
+from trialigngr.llm.generator import CallSettings
 from trialigngr.cli.main import _system_error
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))

@@ -7,7 +7,7 @@ import pytest
 
 from trialigngr.enrich import lexicon
 from trialigngr.enrich.lexicon import FEWEST, MOST, LexiconMiner, load_lexicon, sentences
-from trialigngr.enrich.text import ItemText
+from trialigngr.llm.generator import ItemText
 
 ITEMS = {
     "rainy-day camper": ItemText("Kestrel 2", description="Two-person shelter with a waterproof fly and taped seams. "

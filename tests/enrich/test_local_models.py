@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_models import TEMPLATE, save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.generator import Answer, CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import InterestSettings, load_interests
-from trialigngr.enrich.local import Local, look_at
 from trialigngr.enrich.mining import write_interests
-from trialigngr.enrich.text import ItemText
+from trialigngr.llm.generator import Answer, CallSettings, GeneratorError, ItemText, Question
+from trialigngr.llm.local import Local, look_at
 
 ONE_BY_ONE = CallSettings(batch=1)
 

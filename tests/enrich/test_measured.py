@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from trialigngr.enrich.measured import MeasuredCaptioner, palette, say, with_article
-from trialigngr.packaged.colours import NAMES
-from trialigngr.packaged.looks import measure
+from trialigngr.images.colors import NAMES
+from trialigngr.images.looks import measure
 
 
 def mug(colour: str, ground: str = "white") -> Image.Image:

@@ -14,13 +14,12 @@ from PIL import Image
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.chat_protocol import schema_for
-from trialigngr.enrich.generator import Calls, CallSettings, GeneratorError, Question
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.enrich.offline import Offline
-from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.llm.chat_protocol import schema_for
+from trialigngr.llm.generator import Calls, CallSettings, GeneratorError, ItemText, Question
+from trialigngr.llm.offline import Offline
 from trialigngr.pipeline.stages import stages
 from trialigngr.recipes.recipe import Recipe
 

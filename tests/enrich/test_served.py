@@ -22,14 +22,14 @@ from benchmarks.servers.chat import MODEL, Script, Server, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, mine
 from tests.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich import asking
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.generator import CallSettings, GeneratorError
 from trialigngr.enrich.interests import Interests, InterestSettings, load_interests
-from trialigngr.enrich.ledger import Ledger
-from trialigngr.enrich.local import Local
 from trialigngr.enrich.mining import Mining, write_interests
 from trialigngr.enrich.prompts import LONGEST, read_prompt
+from trialigngr.llm import jobs as asking
+from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.local import Local
+from trialigngr.llm.response_cache import Ledger
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]

@@ -14,17 +14,17 @@ import pytest
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import vocabulary
-from trialigngr.enrich.answers import AnswerError, parse_interests
-from trialigngr.enrich.chat_protocol import schema_for
-from trialigngr.enrich.generator import Batches, CallSettings, Choices, Question
+from trialigngr.enrich.answers import parse_interests
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.enrich.miners import start_miner
 from trialigngr.enrich.mining import Mining, write_interests
-from trialigngr.enrich.models import MODELS
-from trialigngr.enrich.text import ItemText
 from trialigngr.enrich.vocabulary import BLOCK, Vocabulary
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.llm.answers import AnswerError
+from trialigngr.llm.backends import MODELS
+from trialigngr.llm.chat_protocol import schema_for
+from trialigngr.llm.generator import Batches, CallSettings, Choices, ItemText, Question
 
 LEXICON = {kind: tuple(names) for kind, names in read_lexicon().items()}
 MakeCatalog = Callable[..., Catalog]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.packaged.colours import FAMILIES, NAMES, chroma_of_names, nearest_names, shares, to_oklab
+from trialigngr.images.colors import FAMILIES, NAMES, chroma_of_names, nearest_names, shares, to_oklab
 
 
 def test_oklab_of_known_colours() -> None:

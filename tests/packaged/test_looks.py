@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from trialigngr.packaged.colours import NAMES
-from trialigngr.packaged.looks import DIMENSION, measure
+from trialigngr.images.colors import NAMES
+from trialigngr.images.looks import DIMENSION, measure
 
 
 def draw_cloth(pattern: str) -> Image.Image:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from trialigngr.packaged import efficientnet
-from trialigngr.packaged.efficientnet import class_names, load_efficientnet
-from trialigngr.packaged.minilm import embed_texts, load_minilm
+from trialigngr.pretrained import efficientnet
+from trialigngr.pretrained.efficientnet import class_names, load_efficientnet
+from trialigngr.pretrained.minilm import embed_texts, load_minilm
 
 
 def ball(colour: str) -> Image.Image:

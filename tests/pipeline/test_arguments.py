@@ -13,9 +13,9 @@ import trialigngr
 from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.foundation.arguments import read_ids
 from trialigngr.foundation.errors import ArgumentError, CatalogError
-from trialigngr.pipeline import everyone
-from trialigngr.pipeline.loaded import Run
 from trialigngr.recipes.recipe import read_recipe
+from trialigngr.runs import batch_inference as everyone
+from trialigngr.runs.run import Run
 
 NO_LISTS = ["p0003", b"p0003", bytearray(b"p"), 3, 3.5, None, {"p0003": 1}, np.array(3)]
 NO_IDS = [["p0003"], 3.0, float("nan"), None, True, b"p", np.float32(3), np.bool_(True), np.array(["p", "q"])]
@@ -127,7 +127,7 @@ def test_words_views_and_files_are_checked(run: Run, ask: Callable[[Run], object
 
 
 def test_a_view_may_be_named(run: Run) -> None:
-    assert run.find("a mug", 3, "visual") == run.find("a mug", 3, trialigngr.pipeline.offer.View.VISUAL)
+    assert run.find("a mug", 3, "visual") == run.find("a mug", 3, trialigngr.runs.recommender.View.VISUAL)
 
 
 def test_signatures_say_what_may_be_asked() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.pipeline import load
-from trialigngr.pipeline.diagnose import _features, _written
-from trialigngr.pipeline.grids import enriched_by
+from trialigngr.report.from_run.ablation_grids import enriched_by
+from trialigngr.studies.diagnose import _features, _written
 from trialigngr.tasks.task import TASKS
 
 pytest.importorskip("sacrebleu")

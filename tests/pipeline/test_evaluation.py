@@ -21,9 +21,9 @@ from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
-from trialigngr.pipeline.diagnose import diagnose
 from trialigngr.pipeline.oracle import against_exact
 from trialigngr.report.write import protocol_rows
+from trialigngr.studies.diagnose import diagnose
 
 Cli = Callable[..., Done]
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import Done
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.pipeline.grading import QUESTIONS, Grade, add_up
-from trialigngr.pipeline.sheet import GRADED, Sheet, key_of, write_sheet
+from trialigngr.studies.annotation import QUESTIONS, Grade, add_up
+from trialigngr.studies.annotation_sheet import GRADED, Sheet, key_of, write_sheet
 
 ANSWERS = 6
 TRUE, USEFUL, FIT, SPECIFIC = QUESTIONS

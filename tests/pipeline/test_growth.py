@@ -18,7 +18,8 @@ from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.fusion import Fusion, unit
 from trialigngr.embed.items import COLLABORATIVE, FUSION, load_embeddings
 from trialigngr.foundation.artifact import read_manifest, write_manifest
-from trialigngr.pipeline import growth, load
+from trialigngr.pipeline import add_items as growth
+from trialigngr.pipeline import load
 
 Cli = Callable[..., Done]
 OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from tests.pipeline.test_growth import new_items
-from trialigngr.pipeline import growth, load
-from trialigngr.pipeline.live import State, write_withdrawals
-from trialigngr.pipeline.loaded import Run
+from trialigngr.pipeline import add_items as growth
+from trialigngr.pipeline import load
+from trialigngr.runs.run import Run
+from trialigngr.runs.snapshot import State, write_withdrawals
 
 HISTORY = ["p0003", "p0017"]
 UPDATES, BATCHES, THREADS = 1000, (300, 700), 2

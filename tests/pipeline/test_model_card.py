@@ -9,8 +9,8 @@ import pytest
 
 from trialigngr.pipeline import load
 from trialigngr.pipeline.card import card
-from trialigngr.pipeline.parts import Parts
 from trialigngr.recipes.recipe import read_recipe
+from trialigngr.runs.artifacts import Parts
 
 FACTS: dict[str, Any] = {
     "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,

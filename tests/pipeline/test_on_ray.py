@@ -26,12 +26,12 @@ from trialigngr.embed import items
 from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
 from trialigngr.enrich import captions, miners
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.foundation import crew
 from trialigngr.foundation.crew import HERE, OnRay, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.llm.generator import CallSettings
 from trialigngr.sids import assign
 from trialigngr.sids.assign import SidSettings, assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Done, tiny
 from trialigngr.embed.items import load_modalities
 from trialigngr.pipeline import load
-from trialigngr.pipeline.sid_quality import beside
+from trialigngr.runs.sid_quality import beside
 from trialigngr.sids.quality import measure
 from trialigngr.sids.semantic_ids import SemanticIds
 

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import Done
 from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.pipeline import everyone
-from trialigngr.pipeline.loaded import Run
+from trialigngr.runs import batch_inference as everyone
+from trialigngr.runs.run import Run
 
 Cli = Callable[..., Done]
 

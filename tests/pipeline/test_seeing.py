@@ -15,9 +15,9 @@ import pytest
 from tests.catalog.picture_server import picture_server
 from tests.conftest import Done
 from trialigngr.foundation.artifact import record_files
-from trialigngr.pipeline.loaded import Run
-from trialigngr.pipeline.seeing import seen
-from trialigngr.pipeline.sheet import STARTS, harmless
+from trialigngr.report.from_run.enrichment_statistics import seen
+from trialigngr.runs.run import Run
+from trialigngr.studies.annotation_sheet import STARTS, harmless
 
 Cli = Callable[..., Done]
 

@@ -19,7 +19,7 @@ from trialigngr.decode.exact import exact_scores
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.pipeline import load
-from trialigngr.pipeline.loaded import Run
+from trialigngr.runs.run import Run
 from trialigngr.tasks.task import View
 
 Cli = Callable[..., Done]

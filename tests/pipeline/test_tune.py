@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.baselines import sasrec
-from trialigngr.baselines.co_occurrence import CoOccurrence
-from trialigngr.baselines.ranker import ranks
+from trialigngr.evaluate.ranker import ranks
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.pipeline import tune as module
-from trialigngr.pipeline.parts import Parts
-from trialigngr.pipeline.tune import Search, Trial, as_text, ordered, tune
 from trialigngr.recipes.recipe import read_recipe
+from trialigngr.runs.artifacts import Parts
+from trialigngr.sequential import sasrec
+from trialigngr.studies import tune as module
+from trialigngr.studies.tune import Search, Trial, as_text, ordered, tune
+from trialigngr.systems.co_occurrence import CoOccurrence
 
 Cli = Callable[..., Done]
 SMALL = ("sasrec.epochs=3", "sasrec.width=8", "sasrec.length=8", "sasrec.validate_users=30")

@@ -14,10 +14,10 @@ import pytest
 
 from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.conftest import Done
-from trialigngr.enrich.chat_protocol import MOST
-from trialigngr.enrich.generator import LABELS
 from trialigngr.enrich.interests import FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
+from trialigngr.llm.chat_protocol import MOST
+from trialigngr.llm.generator import LABELS
 from trialigngr.pipeline.enrichment import asked_stages
 from trialigngr.recipes.recipe import read_recipe
 

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
-from trialigngr.catalog.pictures import LONG_SIDE, is_file, open_picture
 from trialigngr.foundation.artifact import file_hash
 from trialigngr.foundation.errors import CatalogError, did_you_mean
+from trialigngr.images.pictures import LONG_SIDE, is_file, open_picture
 
 COLUMNS: dict[str, pl.DataType] = {
     "item_id": pl.String(),

@@ -17,15 +17,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from trialigngr.catalog.fetching import FetchSettings, PictureSettings
 from trialigngr.catalog.folder import DataFolder, open_folder, read_items, tell_unread
 from trialigngr.catalog.histories import Histories
-from trialigngr.catalog.image_paths import drop_missing_pictures, is_url
 from trialigngr.catalog.interactions import Loaded, Log, first_unknown_items, in_order, load_log, ties, without_repeats
 from trialigngr.catalog.items import Catalog, KeptPictures
 from trialigngr.catalog.kcore import k_core
-from trialigngr.catalog.pictures import LONG_SIDE
-from trialigngr.catalog.placing import place_pictures, placed_paths
 from trialigngr.catalog.scanning import place_of
 from trialigngr.catalog.split import Cuts, check_testable, global_temporal, leave_last
 from trialigngr.foundation.artifact import check_file, file_hash
@@ -35,6 +31,10 @@ from trialigngr.foundation.console import progress
 from trialigngr.foundation.errors import ArtifactError, CatalogError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.tables import read_table, write_table
+from trialigngr.images.download import FetchSettings, PictureSettings
+from trialigngr.images.ingest import place_pictures, placed_paths
+from trialigngr.images.paths import drop_missing_pictures, is_url
+from trialigngr.images.pictures import LONG_SIDE
 
 
 class CatalogSettings(Settings):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from trialigngr.enrich.costs import Cost
+    from trialigngr.llm.costs import Cost
 
 yes_option = click.option(
     "--yes", is_flag=True, help="Do not ask before language models are paid for, or another machine's are asked."
@@ -18,7 +18,7 @@ yes_option = click.option(
 
 def _allow(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
     if names:
-        from trialigngr.enrich.secrets import allow_key_variables
+        from trialigngr.llm.api_keys import allow_key_variables
 
         allow_key_variables(*names)
 

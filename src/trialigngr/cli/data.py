@@ -16,7 +16,7 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 
     FORMAT is amazon2014, amazon2018, amazon2023, movielens, recbole or lcrec (also LETTER's and MiniOneRec's).
     """
-    from trialigngr.catalog.readers import import_data
+    from trialigngr.datasets.readers import import_data
 
     import_data(data_format, source, out)
 
@@ -28,8 +28,8 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 @click.option("--shoppers", default=1500, show_default=True, help="People who shop.")
 def draw_shop(out: Path, seed: int, items: int, shoppers: int) -> None:
     """Draw a small shop whose truth is known into the data folder OUT."""
-    from trialigngr.catalog.shop.draw import ShopSettings
-    from trialigngr.catalog.shop.draw import draw_shop as draw
+    from trialigngr.datasets.synthetic.draw import ShopSettings
+    from trialigngr.datasets.synthetic.draw import draw_shop as draw
     from trialigngr.foundation.config import parse_settings
 
     draw(out, parse_settings(ShopSettings, {"seed": seed, "items": items, "shoppers": shoppers}, "draw-shop"))

@@ -23,9 +23,9 @@ def status(run: Path, items: int) -> None:
 
     Before that, print which pictures could not be had or used, and why.
     """
-    from trialigngr.pipeline.enrich_status import picture_lines, status_lines
     from trialigngr.pipeline.enrichment import cost_lines
     from trialigngr.recipes.recipe import read_recipe
+    from trialigngr.studies.enrichment_status import picture_lines, status_lines
 
     recipe = read_recipe(str(run / "recipe.toml"))
     for line in (*picture_lines(run, items), *status_lines(recipe, run, items), *cost_lines(recipe, run)):
@@ -44,9 +44,9 @@ def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from trialigngr.pipeline.enrich_status import shown
-    from trialigngr.pipeline.seeing import written, written_lines
-    from trialigngr.pipeline.sheet import open_parts
+    from trialigngr.report.from_run.enrichment_statistics import written, written_lines
+    from trialigngr.studies.annotation_sheet import open_parts
+    from trialigngr.studies.enrichment_status import shown
 
     if not items:
         told = written(open_parts(run))
@@ -73,7 +73,7 @@ def sheet(runs: tuple[Path, ...], items: int, seed: int, out: Path) -> None:
     Every item stands there with each run's answer, in shuffled order and without a name. Which answer is of which run
     stands beside it, in NAME.key.csv: keep that from the graders.
     """
-    from trialigngr.pipeline.sheet import draw_sheet, write_sheet
+    from trialigngr.studies.annotation_sheet import draw_sheet, write_sheet
 
     drawn = draw_sheet(runs, items, seed)
     key = write_sheet(drawn, out)
@@ -93,7 +93,7 @@ def grade(sheets: tuple[Path, ...], key: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from trialigngr.pipeline.grading import add_up, grade_lines
+    from trialigngr.studies.annotation import add_up, grade_lines
 
     grades = add_up(sheets, key)
     click.echo(json.dumps([asdict(one) for one in grades], indent=2) if as_json else "\n".join(grade_lines(grades)))

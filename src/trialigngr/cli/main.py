@@ -12,7 +12,7 @@ from typing import TextIO, cast
 
 import click
 
-from trialigngr import __version__
+from trialigngr.foundation.version import __version__
 
 COMMANDS = {
     "run": "trialigngr.cli.runs",

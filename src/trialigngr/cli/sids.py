@@ -53,7 +53,7 @@ def fit(
     changes: tuple[str, ...],
 ) -> None:
     """Fit a quantizer on EMBEDDINGS (.safetensors, .npy, .parquet) and give every item a SID."""
-    from trialigngr.cli.sid_sources import fit_folder, sid_settings
+    from trialigngr.studies.sid_sources import fit_folder, sid_settings
 
     own = (f"collisions={collisions}", f"seed={seed}", *changes)
     fit_folder(sid_settings(quantizer, sizes, own), embeddings, out, beside)
@@ -85,9 +85,9 @@ def report(
     """Say how good SIDS are; several stand side by side. What cannot be computed is said, not guessed."""
     import json
 
-    from trialigngr.cli.sid_sources import Files, draw_source, open_sids
     from trialigngr.sids.quality import measure
     from trialigngr.sids.quality_text import quality_text
+    from trialigngr.studies.sid_sources import Files, draw_source, open_sids
 
     files = Files(embeddings, items, targets, column)
     opened = {str(source): open_sids(source, files) for source in sources}
@@ -119,8 +119,8 @@ def depth(
     import json
     from dataclasses import asdict
 
-    from trialigngr.cli.sid_sources import embeddings_of, sid_settings
     from trialigngr.sids.depth import depth_curve, depth_text, draw_depth
+    from trialigngr.studies.sid_sources import embeddings_of, sid_settings
 
     curve = depth_curve(sid_settings(quantizer, sizes, changes), embeddings_of(embeddings)[1], levels)
     if png is not None:
@@ -141,10 +141,10 @@ def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: boo
     FOLDER is a run, and NEW an items file or a folder with one (and its pictures): the run's model can recommend the
     new items at once. Or FOLDER holds SIDs alone, and NEW is a file of embeddings with item ids.
     """
-    from trialigngr.cli.sid_sources import append_folder, append_to_run, is_run
+    from trialigngr.studies.sid_sources import append_folder, append_to_run, is_run
 
     if is_run(folder):
-        from trialigngr.pipeline.growth import append_costs
+        from trialigngr.pipeline.add_items import append_costs
 
         if out is not None or old is not None:
             raise click.UsageError(f"{folder} is a run: it grows in place and has embeddings; drop --out and --old.")
@@ -163,7 +163,7 @@ def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: boo
 @click.option("--free", is_flag=True, help="Let new items have the SIDs; without it they stay reserved.")
 def remove(folder: Path, item_ids: tuple[str, ...], free: bool) -> None:
     """Take items out of FOLDER, a run or SIDs alone. Their SIDs stay reserved unless --free."""
-    from trialigngr.cli.sid_sources import is_run, remove_from_folder, remove_from_run
+    from trialigngr.studies.sid_sources import is_run, remove_from_folder, remove_from_run
 
     click.echo((remove_from_run if is_run(folder) else remove_from_folder)(folder, item_ids, free))
 
@@ -188,8 +188,8 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 @click.argument("out", type=_path)
 def export(source: Path, data_format: str, out: Path) -> None:
     """Write SIDS as another system reads them: lcrec, grid, flashrec or parquet."""
-    from trialigngr.cli.sid_sources import Files, open_sids
     from trialigngr.sids.exchange import export_sids
+    from trialigngr.studies.sid_sources import Files, open_sids
 
     found, _ = open_sids(source, Files(codes_only=True))
     export_sids(found, data_format, out)

@@ -23,8 +23,8 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
     diagnostics.txt and report.
     """
     from trialigngr.evaluate.tables import BLOCK_FORMATS
-    from trialigngr.pipeline.diagnose import as_json, diagnose_all
-    from trialigngr.pipeline.grids import diagnosis_table
+    from trialigngr.report.from_run.ablation_grids import diagnosis_table
+    from trialigngr.studies.diagnose import as_json, diagnose_all
 
     found = diagnose_all(runs, items)
     click.echo(as_json(found) if form == "json" else BLOCK_FORMATS[form](diagnosis_table(found)))
@@ -59,7 +59,7 @@ def tune(
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.width=[64, 128]'
     """
-    from trialigngr.pipeline import tune as tuning
+    from trialigngr.studies import tune as tuning
 
     search = tuning.Search(recipe, over, changes, trials, seed)
     if not yes:

@@ -77,7 +77,7 @@ def recommend(
     if out is not None:
         if skip_unknown or by != "sid":
             raise click.UsageError("--skip-unknown and --by title are for one user or history.")
-        from trialigngr.pipeline.everyone import recommend_all
+        from trialigngr.runs.batch_inference import recommend_all
 
         click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen, **allowed):,} users")
         return
@@ -115,7 +115,7 @@ def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: boo
     """Print the test figures of RUNS side by side, with paired differences from the first."""
     from trialigngr.evaluate.comparison import METRICS
     from trialigngr.evaluate.tables import FORMATS
-    from trialigngr.pipeline.compare import comparison
+    from trialigngr.studies.compare import comparison
 
     wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]
     click.echo(FORMATS[form](comparison(runs, wanted or METRICS, sliced=slices)))
@@ -129,7 +129,7 @@ compare = click.Command("compare", callback=evaluate.callback, params=evaluate.p
 def report(run: Path) -> None:
     """Write RUN/report.html anew."""
     from trialigngr.pipeline import load
-    from trialigngr.pipeline.page import write_report
+    from trialigngr.report.from_run.page import write_report
 
     click.echo(write_report(load(run)))
 

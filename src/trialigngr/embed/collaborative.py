@@ -14,7 +14,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.linalg import svds
 
 from trialigngr.embed.fusion import unit
-from trialigngr.packaged.colours import Floats
+from trialigngr.images.colors import Floats
 
 WINDOW = 5
 """Items at most so far apart count as company, a pair by one over its distance."""

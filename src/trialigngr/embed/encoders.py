@@ -14,8 +14,8 @@ from PIL import Image
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.hub import read_config, read_tokenizer, reason_of
-from trialigngr.packaged import looks
-from trialigngr.packaged.colours import Floats
+from trialigngr.images import looks
+from trialigngr.images.colors import Floats
 
 Sight = Literal["text", "picture", "both"]
 
@@ -60,7 +60,7 @@ class MiniLM:
     share = 1.0
 
     def __init__(self, device: str = "auto") -> None:
-        from trialigngr.packaged import minilm
+        from trialigngr.pretrained import minilm
 
         self._embed, self.device, self.dimension = minilm.embed_texts, device, minilm.DIMENSION
 
@@ -77,7 +77,7 @@ class EfficientNet:
     share = 1.0
 
     def __init__(self, device: str = "auto") -> None:
-        from trialigngr.packaged import efficientnet
+        from trialigngr.pretrained import efficientnet
 
         self._network, self.dimension = efficientnet.load_efficientnet(device), efficientnet.DIMENSION
 

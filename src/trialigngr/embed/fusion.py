@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import whole_file
-from trialigngr.packaged.colours import Floats
+from trialigngr.images.colors import Floats
 
 TURNED = "whole"
 """What the whole vector's reduction is called in the file."""

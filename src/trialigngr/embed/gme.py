@@ -20,8 +20,8 @@ from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.hub import reason_of
-from trialigngr.packaged.colours import Floats
-from trialigngr.packaged.qwen_vl import SLOT, QwenInputs
+from trialigngr.images.colors import Floats
+from trialigngr.pretrained.qwen_vl import SLOT, QwenInputs
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

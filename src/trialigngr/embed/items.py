@@ -28,8 +28,8 @@ from trialigngr.foundation.crew import HERE, RaySettings, crew_for
 from trialigngr.foundation.errors import ArtifactError, PictureError
 from trialigngr.foundation.files import whole_file
 from trialigngr.foundation.tables import read_table, write_table
-from trialigngr.packaged.colours import Floats
-from trialigngr.packaged.patterns import Mask
+from trialigngr.images.colors import Floats
+from trialigngr.images.patterns import Mask
 
 FILE = "embeddings.safetensors"
 TEXTS = "texts.parquet"

@@ -15,7 +15,7 @@ from trialigngr.embed.text import fitting
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.hub import reason_of
-from trialigngr.packaged.colours import Floats
+from trialigngr.images.colors import Floats
 
 
 class Tower:

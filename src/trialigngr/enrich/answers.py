@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-MOST_CHARACTERS = 50_000
-"""No answer that was asked for is longer."""
+from trialigngr.llm.answers import MOST_CHARACTERS, SENTENCES, AnswerError
+
 TAG_CHARACTERS, TAG_WORDS = 60, 6
 Confidence = Literal["high", "medium", "low"]
 CONFIDENCES: tuple[Confidence, ...] = ("high", "medium", "low")
@@ -26,13 +26,8 @@ _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _MARKUP = re.compile(r"<[^<>]{0,200}>")
 LAYERS = 8
 """How often entities and tags are looked for in what entities and tags left behind."""
-_SENTENCES = re.compile(r".*[.!?](?=\s)", re.DOTALL)
 # A semicolon stands between tags in an item's text, so none may stand within one.
 _IN_A_TAG = {";": ",", "<": " ", ">": " "}
-
-
-class AnswerError(ValueError):
-    """An answer that is not what was asked for; the message goes back to the model."""
 
 
 class Tag(NamedTuple):
@@ -86,14 +81,8 @@ def parse_text(answer: str, longest: int) -> str:
         raise AnswerError("the answer holds no words")
     if len(text) <= longest:
         return text
-    cut, whole = text[:longest], _SENTENCES.match(text[: longest + 1])
+    cut, whole = text[:longest], SENTENCES.match(text[: longest + 1])
     return whole[0] if whole else cut.rpartition(" ")[0] or cut
-
-
-def whole_sentences(answer: str) -> str:
-    """Return an answer that was cut short up to its last whole sentence; as it is when none ends, or it is no prose."""
-    found = None if answer.startswith(("{", "[", "`")) else _SENTENCES.match(f"{answer} ")
-    return found[0] if found else answer
 
 
 def refuse_other_script(texts: Sequence[str], script: str) -> None:

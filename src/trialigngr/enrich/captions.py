@@ -14,20 +14,20 @@ from PIL import Image
 from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.pictures import REASONS, count_reasons
 from trialigngr.enrich.answers import parse_text, refuse_other_script
-from trialigngr.enrich.asking import Desk, ask_about, has_ledger, ledger_for, paid_facts
-from trialigngr.enrich.generator import Batches, CallSettings, Generator, GeneratorSettings, Question
-from trialigngr.enrich.ledger import Kept, Origin
-from trialigngr.enrich.models import MODELS, look
 from trialigngr.enrich.prompts import Prompt, read_prompt
-from trialigngr.enrich.spread import spread
 from trialigngr.enrich.table import save_table, table_of
-from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.enrich.text import item_text
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.tables import read_table
+from trialigngr.images.pictures import REASONS, count_reasons
+from trialigngr.llm.backends import MODELS, look
+from trialigngr.llm.generator import Batches, CallSettings, Generator, GeneratorSettings, ItemText, Question
+from trialigngr.llm.jobs import Desk, ask_about, has_ledger, ledger_for, paid_facts
+from trialigngr.llm.parallel import spread
+from trialigngr.llm.response_cache import Kept, Origin
 
 FILE = "captions.parquet"
 SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}

@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 from pydantic import Field
 
-from trialigngr.catalog.pictures import count_reasons
 from trialigngr.enrich.answers import Tag
-from trialigngr.enrich.generator import GeneratorSettings
 from trialigngr.enrich.table import save_table, table_of
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.tables import read_table
+from trialigngr.images.pictures import count_reasons
+from trialigngr.llm.generator import GeneratorSettings
 
 FILE = "interests.parquet"
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {

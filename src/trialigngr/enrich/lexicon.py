@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from trialigngr.enrich.answers import Confidence, Tag
 from trialigngr.enrich.interests import Interests
-from trialigngr.enrich.text import ItemText
-from trialigngr.packaged.minilm import embed_texts
+from trialigngr.llm.generator import ItemText
+from trialigngr.pretrained.minilm import embed_texts
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[str, list[str]]

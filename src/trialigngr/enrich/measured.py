@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from trialigngr.packaged.colours import FAMILIES, NAMES, Floats, chroma_of_names
-from trialigngr.packaged.efficientnet import class_names, load_efficientnet
-from trialigngr.packaged.looks import Look, measure
+from trialigngr.images.colors import FAMILIES, NAMES, Floats, chroma_of_names
+from trialigngr.images.looks import Look, measure
+from trialigngr.pretrained.efficientnet import class_names, load_efficientnet
 
 SURE = 0.4
 """Class probability from which an object is named; below it the words would change between similar pictures."""

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from trialigngr.enrich.generator import Batches, CallSettings, Generator, Question
 from trialigngr.enrich.interests import Interests, InterestSettings
-from trialigngr.enrich.models import MODELS, look
-from trialigngr.enrich.prompts import Form, read_prompt
-from trialigngr.enrich.text import ItemText
+from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.llm.backends import MODELS, look
+from trialigngr.llm.generator import Batches, CallSettings, Form, Generator, ItemText, Question
 
 CHUNK = 512
 

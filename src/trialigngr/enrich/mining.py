@@ -10,26 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.answers import (
-    AnswerError,
-    Tag,
-    generic,
-    parse_interests,
-    parse_tags,
-    parse_text,
-    refuse_other_script,
-)
-from trialigngr.enrich.asking import Desk, ask_about, has_ledger, ledger_for, paid_facts
-from trialigngr.enrich.generator import CallSettings, Question
+from trialigngr.enrich.answers import Tag, generic, parse_interests, parse_tags, parse_text, refuse_other_script
 from trialigngr.enrich.interests import Interests, InterestSettings, save_interests
-from trialigngr.enrich.ledger import Origin
 from trialigngr.enrich.miners import start_miner
-from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import Prompt, read_prompt
-from trialigngr.enrich.spread import spread
-from trialigngr.enrich.text import ItemText, item_text
+from trialigngr.enrich.text import item_text
 from trialigngr.foundation.crew import HERE, RaySettings
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.llm.answers import AnswerError
+from trialigngr.llm.backends import MODELS
+from trialigngr.llm.generator import CallSettings, ItemText, Question
+from trialigngr.llm.jobs import Desk, ask_about, has_ledger, ledger_for, paid_facts
+from trialigngr.llm.parallel import spread
+from trialigngr.llm.response_cache import Origin
 
 if TYPE_CHECKING:
     from trialigngr.enrich.vocabulary import Vocabulary

@@ -9,17 +9,14 @@ from hashlib import sha256
 from importlib.resources import files
 from json.encoder import encode_basestring as quoted
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from trialigngr.enrich.generator import Choices
-from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.llm.answers import AGAIN
+from trialigngr.llm.generator import Choices, Form, ItemText
 
-Form = Literal["text", "tags", "interests"]
 LONGEST = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_200}
 """Characters that a prompt shows of each part of an item."""
-AGAIN = (files("trialigngr.enrich") / "again.txt").read_text("utf-8").strip()
-"""What follows a question whose answer could not be used, with ``{problem}`` where the reason goes."""
 _BRACKETED = re.compile(r"\[(/?[A-Za-z_][A-Za-z0-9_]{2,})\]")
 _SUSPECT = re.compile(r"[<>\[]")
 

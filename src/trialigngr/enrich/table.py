@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from trialigngr.enrich.generator import batches
 from trialigngr.foundation.tables import write_table
+from trialigngr.llm.generator import batches
 
 # Python's objects take ten times a table's room, so few rows at a time are that; but each table has room to spare.
 AT_ONCE, GROUP = 4096, 8192

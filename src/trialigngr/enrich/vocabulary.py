@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 
-from trialigngr.enrich.answers import AnswerError
-from trialigngr.enrich.generator import Choices
 from trialigngr.enrich.lexicon import LexiconMiner, read_lexicon
-from trialigngr.enrich.text import ItemText
+from trialigngr.llm.answers import AnswerError
+from trialigngr.llm.generator import Choices, ItemText
 
 BLOCK = 32
 """Items whose choices are found together, as their texts are embedded faster so."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from trialigngr.catalog.items import Item
 from trialigngr.foundation.errors import TriAlignError
-from trialigngr.packaged.colours import NAMES
+from trialigngr.images.colors import NAMES
 
 _WORD = re.compile(r"[^\W_]{3,}")
 

@@ -26,7 +26,7 @@ from trialigngr.foundation.seeds import child
 from trialigngr.models.lora import LoraSettings, add_lora
 from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
-from trialigngr.packaged import smollm2
+from trialigngr.pretrained import smollm2
 
 DROPPED = ("embed_tokens", "self_attn", "mlp")
 """Modules whose outputs `add_dropout` drops from, by their last names."""
@@ -37,7 +37,7 @@ class BackboneSettings(Settings):
 
     name: str = "scratch"
     """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
-    attention, by name or folder (``packaged/smollm2``: SmolLM2-135M-Instruct from a package)."""
+    attention, by name or folder (``pretrained/smollm2``: SmolLM2-135M-Instruct from a package)."""
     layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
     width: int = Field(256, ge=2)

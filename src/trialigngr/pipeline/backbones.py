@@ -5,7 +5,7 @@ from __future__ import annotations
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import read_shape, refuse_settings
 from trialigngr.models.fitness import positions_of, refuse_narrow_shape
-from trialigngr.packaged import smollm2
+from trialigngr.pretrained import smollm2
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.tasks.chat import Chat
 from trialigngr.tasks.task import Task, View

@@ -9,8 +9,8 @@ from typing import Any
 import tomli_w
 
 import trialigngr
-from trialigngr.pipeline.parts import Parts
 from trialigngr.recipes.recipe import Recipe
+from trialigngr.runs.artifacts import Parts
 
 FRONT = """---
 library_name: transformers

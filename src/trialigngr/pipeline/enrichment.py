@@ -9,18 +9,18 @@ from pathlib import Path
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.embed.encoders import check_encoders
-from trialigngr.enrich.asking import rows_of
 from trialigngr.enrich.captions import FILE as CAPTIONS
 from trialigngr.enrich.captions import Captioning, check_captioner, load_captions
-from trialigngr.enrich.costs import Cost, cost_of
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import FILE as INTERESTS
-from trialigngr.enrich.ledger import Ledger
 from trialigngr.enrich.miners import check_miner
 from trialigngr.enrich.mining import Mining
-from trialigngr.enrich.models import MODELS
 from trialigngr.foundation.artifact import check_file, is_finished
 from trialigngr.foundation.tables import read_table
+from trialigngr.llm.backends import MODELS
+from trialigngr.llm.costs import Cost, cost_of
+from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.jobs import rows_of
+from trialigngr.llm.response_cache import Ledger
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 

@@ -18,12 +18,12 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.files import copy_atomically
 from trialigngr.foundation.sealed import write_json
-from trialigngr.pipeline.live import TOLD, LiveParts
-from trialigngr.pipeline.loaded import Run
-from trialigngr.pipeline.page import write_report
-from trialigngr.pipeline.parts import Parts, recommending_task
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.recipes.written import write_recipe_file
+from trialigngr.report.from_run.page import write_report
+from trialigngr.runs.artifacts import Parts, recommending_task
+from trialigngr.runs.run import Run
+from trialigngr.runs.snapshot import TOLD, LiveParts
 from trialigngr.sids.collisions import sharing
 
 MADE = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")

@@ -17,7 +17,7 @@ from trialigngr.foundation.console import progress
 from trialigngr.foundation.device import pick_device
 from trialigngr.metrics.intervals import Estimate, bootstrap, paired
 from trialigngr.metrics.ranks import per_target
-from trialigngr.pipeline.loaded import Run
+from trialigngr.runs.run import Run
 
 TOP, TOGETHER = 10, 4
 """Places that are compared; users scored together."""

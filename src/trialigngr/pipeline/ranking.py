@@ -6,21 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from trialigngr.baselines.co_occurrence import CoOccurrence
-from trialigngr.baselines.popularity import Popularity
-from trialigngr.baselines.ranker import Ranker, ranked
 from trialigngr.catalog.histories import Targets
 from trialigngr.decode.recommend import Ranking, Recommender
 from trialigngr.evaluate.lists import TargetLists, padded
+from trialigngr.evaluate.ranker import Ranker, ranked
 from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.tables import write_table
 from trialigngr.metrics.ranks import Ranks
-from trialigngr.pipeline.parts import Parts, Rows
+from trialigngr.runs.artifacts import Parts, Rows
+from trialigngr.runs.recommendation_table import recommendations
+from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.systems.popularity import Popularity
 
 
 def rank_targets(parts: Parts, out: Path) -> dict[str, Any]:
@@ -97,19 +95,3 @@ def baselines(parts: Parts) -> list[Ranker]:
         "sasrec": lambda: parts.sasrec,
     }
     return [make[name]() for name in parts.recipe.evaluate.baselines]
-
-
-def recommendations(parts: Parts, rankings: list[Ranking], targets: Targets, most: int) -> pl.DataFrame:
-    """Return one row a recommended item, ``most`` of each ranking: user_id, position (the target's in the history),
-    rank, item_id, score."""
-    ids, users = parts.catalog.ids, parts.histories.user_ids
-    lengths = [min(most, len(ranking.rows)) for ranking in rankings]
-    return pl.DataFrame(
-        {
-            "user_id": [users[user] for user, n in zip(targets.users, lengths, strict=True) for _ in range(n)],
-            "position": np.repeat(targets.positions, lengths),
-            "rank": [rank + 1 for n in lengths for rank in range(n)],
-            "item_id": [ids[row] for ranking in rankings for row in ranking.rows[:most]],
-            "score": [float(score) for ranking in rankings for score in ranking.scores[:most]],
-        }
-    )

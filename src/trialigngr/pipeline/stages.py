@@ -10,74 +10,32 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trialigngr.baselines.co_occurrence import CoOccurrenceSettings
-from trialigngr.baselines.sasrec import train_sasrec
 from trialigngr.catalog.prepare import data_fingerprint, prepare
-from trialigngr.catalog.shop.draw import draw_shop
-from trialigngr.decode.recommend import DecodeSettings
+from trialigngr.datasets.synthetic.draw import draw_shop
 from trialigngr.embed.collaborative import collaborative_vectors
 from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.generator import CallSettings
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.enrich.models import MODELS
 from trialigngr.enrich.prompts import read_prompt
-from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, read_manifest, stage_status
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import BackboneSettings
-from trialigngr.pipeline.parts import ALONE, Parts
+from trialigngr.llm.backends import MODELS
+from trialigngr.llm.generator import CallSettings
 from trialigngr.pipeline.ranking import rank_targets
 from trialigngr.pipeline.training import train_model
+from trialigngr.recipes.model_settings import EvaluationSettings, ModelSettings
 from trialigngr.recipes.recipe import Recipe
+from trialigngr.runs.artifacts import ALONE, Parts
+from trialigngr.sequential.sasrec import train_sasrec
 from trialigngr.sids.assign import assign_sids
-from trialigngr.tasks.examples import PromptSettings
-from trialigngr.tasks.task import TaskSettings
-from trialigngr.train.settings import TrainSettings
 from trialigngr.train.workers import Workers
 
 Facts = dict[str, Any]
 Build = Callable[[Path], Facts]
 Read = Callable[[Path], str]
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class ModelSettings(Settings):
-    """Everything that the trained model depends on beside its parents."""
-
-    seed: int
-    tasks: TaskSettings
-    prompt: PromptSettings
-    model: BackboneSettings
-    train: TrainSettings
-    decode: DecodeSettings
-
-    @classmethod
-    def of(cls, recipe: Recipe, seed: int) -> ModelSettings:
-        """Return what a recipe says of the model of a seed."""
-        return cls(
-            seed=recipe.seed + seed,
-            tasks=recipe.tasks,
-            prompt=recipe.prompt,
-            model=recipe.model,
-            train=recipe.train.model_copy(update={"trackers": ()}),  # who watches changes nothing
-            decode=recipe.decode,
-        )
-
-
-class EvaluationSettings(Settings):
-    """Everything that the test depends on beside its parents."""
-
-    decode: DecodeSettings
-    evaluate: EvaluateSettings
-    co_occurrence: CoOccurrenceSettings
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> EvaluationSettings:
-        """Return what a recipe says of the test."""
-        return cls(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.ranks import per_target
 from trialigngr.models.backbone import Backbone, build_backbone, parameter_counts
 from trialigngr.pipeline.card import card
-from trialigngr.pipeline.parts import Parts
 from trialigngr.recipes.recipe import Recipe
+from trialigngr.runs.artifacts import Parts
 from trialigngr.sids.assign import QUANTIZER
 from trialigngr.sids.quantizers.levels import Vectors
 from trialigngr.sids.quantizers.quantizer import Quantizer

@@ -12,21 +12,21 @@ from typing import Any
 import tomli_w
 from pydantic import Field
 
-from trialigngr.baselines.co_occurrence import CoOccurrenceSettings
-from trialigngr.baselines.sasrec import SasRecSettings
 from trialigngr.catalog.prepare import CatalogSettings
-from trialigngr.catalog.shop.draw import ShopSettings
+from trialigngr.datasets.synthetic.draw import ShopSettings
 from trialigngr.decode.recommend import DecodeSettings
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.generator import Calls
 from trialigngr.enrich.interests import InterestSettings
 from trialigngr.evaluate.figures import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
 from trialigngr.foundation.crew import RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.llm.generator import Calls
 from trialigngr.models.backbone import BackboneSettings
+from trialigngr.sequential.sasrec import SasRecSettings
 from trialigngr.sids.assign import SidSettings
+from trialigngr.systems.co_occurrence import CoOccurrenceSettings
 from trialigngr.tasks.examples import PromptSettings
 from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.settings import TrainSettings

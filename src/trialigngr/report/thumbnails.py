@@ -6,8 +6,8 @@ import base64
 import io
 from pathlib import Path
 
-from trialigngr.catalog.pictures import open_picture
 from trialigngr.foundation.errors import PictureError
+from trialigngr.images.pictures import open_picture
 
 EDGE = 160
 QUALITY = 78

@@ -1,5 +1,0 @@
-"""Readers of the field's formats, one a file; `import_data` writes what they read as a data folder."""
-
-from trialigngr.catalog.readers.importing import READERS, import_data
-
-__all__ = ["READERS", "import_data"]

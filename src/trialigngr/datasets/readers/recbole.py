@@ -1,0 +1,118 @@
+"""RecBole's atomic files: ``NAME.inter`` and, where there is one, ``NAME.item``; tab-separated with typed headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from trialigngr.datasets.readers.lines import delimited, header, malformed, numbered
+from trialigngr.datasets.readers.tables import Tables, optional_file, the_file
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import CatalogError, did_you_mean
+
+KINDS = ("token", "token_seq", "float", "float_seq")
+OURS = {
+    "title": ("title", "movie_title", "item_name", "name"),
+    "description": ("description",),
+    "brand": ("brand",),
+    "categories": ("categories", "category", "class", "genre", "genres"),
+}
+"""The names that RecBole's published sets use for our columns."""
+FEEDBACK = ("label", "click", "clicked", "is_click", "is_clicked")
+"""Fields that say whether what was shown was taken; sets such as MIND list what was not with a 0."""
+SPACED = ("class", "genre", "genres")
+"""Categories that are a token_seq by the book: separated by spaces."""
+
+
+def read(source: Path, scratch: Path) -> Tables:
+    """Return the tables. Without a timestamp the file's order counts; without ``.item`` items are known by id only."""
+    return Tables(_items(optional_file(source, "*.item")), _interactions(the_file(source, "*.inter", "log")))
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Return field name → kind from the header."""
+    fields: dict[str, str] = {}
+    for field in header(path).split("\t"):
+        name, _, kind = field.strip().partition(":")
+        if kind not in KINDS:
+            raise malformed(
+                path, 1, f"{field!r} is no typed header, such as item_id:token (kinds are {', '.join(KINDS)})"
+            )
+        if name in fields:
+            raise malformed(path, 1, f"the field {name!r} stands twice; leave one")
+        fields[name] = kind
+    return fields
+
+
+def _interactions(path: Path) -> pl.LazyFrame:
+    names = list(_fields(path))
+    for name in ("user_id", "item_id"):
+        if name not in names:
+            raise CatalogError(f"{path} has no field {name!r}; it has {', '.join(names)}.{did_you_mean(name, names)}")
+    feedback = next((name for name in FEEDBACK if name in names), None)
+    kinds = dict.fromkeys(("timestamp", "rating", *filter(None, [feedback])), pl.Float64())
+    types = {name: kinds.get(name, pl.String()) for name in ("user_id", "item_id", *kinds) if name in names}
+    if unread := [name for name in names if name not in types]:
+        log(f"{path.name}: not read are the fields {', '.join(unread)}")
+    table = delimited(path, "\t", names, types, skip_header=True)
+    if feedback:
+        table = _taken(path, table, feedback)
+    return table if "timestamp" in names else table.with_row_index("position")
+
+
+def _taken(path: Path, table: pl.LazyFrame, feedback: str) -> pl.LazyFrame:
+    """Return the interactions whose feedback is above 0, which becomes the rating where there is no other."""
+    dropped = table.select((pl.col(feedback) <= 0).sum()).collect().item()
+    if dropped:
+        log(f"{path.name}: dropped {dropped:,} lines with {feedback} 0: shown, and not taken")
+    taken = table.filter(pl.col(feedback) > 0)
+    return taken.drop(feedback) if "rating" in taken.collect_schema() else taken.rename({feedback: "rating"})
+
+
+def _items(path: Path | None) -> pl.LazyFrame:
+    if path is None:
+        return pl.LazyFrame(schema={"item_id": pl.String})
+    kinds = _fields(path)
+    if "item_id" not in kinds:
+        raise CatalogError(f"{path} has no field 'item_id'; it has {', '.join(kinds)}.")
+    rows, place = [], list(kinds).index("item_id")
+    for number, line in list(numbered(path))[1:]:
+        row = line.split("\t")
+        if len(row) != len(kinds):
+            raise malformed(path, number, f"not {len(kinds)} fields: {line[:80]!r}")
+        if not row[place]:
+            raise malformed(path, number, "an item without an id")
+        rows.append(row)
+    table = pl.DataFrame(rows, schema=dict.fromkeys(kinds, pl.String()), orient="row").lazy()
+    return table.select(
+        _column(name, kind).alias(ours) for (name, kind), ours in zip(kinds.items(), _our_names(kinds), strict=True)
+    )
+
+
+def _our_names(kinds: dict[str, str]) -> list[str]:
+    ours = {theirs: theirs for theirs in kinds}
+    for name, known in OURS.items():
+        found = next((theirs for theirs in known if theirs in kinds), None)
+        if found:
+            ours[found] = name
+    return list(ours.values())
+
+
+def _column(name: str, kind: str) -> pl.Expr:
+    """Return a field in its kind. A title is text, token_seq or not."""
+    if kind == "float":
+        return pl.col(name).cast(pl.Float64, strict=False)
+    if kind == "float_seq":
+        return pl.col(name).str.split(" ").list.eval(pl.element().cast(pl.Float64, strict=False))
+    return _categories(name) if name in OURS["categories"] else pl.col(name)
+
+
+def _categories(name: str) -> pl.Expr:
+    """Return lists of names. Published sets write them quoted ('A', 'B'), with commas, or (films) with spaces."""
+    text = pl.col(name)
+    quoted = text.str.extract_all(r"'[^']*'|\"[^\"]*\"").list.eval(pl.element().str.strip_chars("'\""))
+    spaced = text.str.split(" ") if name in SPACED else pl.concat_list(text)
+    split = pl.when(text.str.contains(",", literal=True)).then(text.str.split(",")).otherwise(spaced)
+    names = pl.when(text.str.contains(r"^\[?['\"]")).then(quoted).otherwise(split)
+    return names.list.eval(pl.element().str.strip_chars())

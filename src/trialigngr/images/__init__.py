@@ -1,0 +1,1 @@
+"""Safe picture ingestion: open, place, download, store, and features that are measured."""

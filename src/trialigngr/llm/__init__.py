@@ -1,0 +1,1 @@
+"""A batch engine for language models: backends, response cache, rate limit, cost."""

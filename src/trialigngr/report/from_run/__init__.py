@@ -1,0 +1,1 @@
+"""Fills the page from a finished run."""

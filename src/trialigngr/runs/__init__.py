@@ -1,0 +1,1 @@
+"""A finished run, opened: artifacts, catalogue, recommendations, batch inference."""

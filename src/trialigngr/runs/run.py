@@ -1,0 +1,194 @@
+"""`Run`: a finished run folder, ready to recommend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+from typing import Any, SupportsIndex
+
+from trialigngr.decode.recommend import Recommender
+from trialigngr.foundation.arguments import Id, read_id, read_path
+from trialigngr.foundation.artifact import MANIFEST, Manifest, read_manifest
+from trialigngr.foundation.console import log
+from trialigngr.foundation.device import pick_device
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.sealed import read_json
+from trialigngr.recipes.model_settings import EvaluationSettings, ModelSettings
+from trialigngr.recipes.recipe import Recipe, read_recipe
+from trialigngr.recipes.written import is_as_written
+from trialigngr.runs.artifacts import Parts
+from trialigngr.runs.recommender import Offer, Recommendation
+from trialigngr.runs.request import By, Request
+from trialigngr.runs.snapshot import LiveParts
+from trialigngr.tasks.task import View
+
+OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
+"""What a model was trained on, when it was not what stands beside it."""
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run, be it one that has lost its recipe."""
+    return any((folder / name).is_file() for name in ("recipe.toml", f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
+
+
+class Run:
+    """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, path = folder, folder / "recipe.toml"
+        if not path.is_file():
+            what = "has lost its" if is_run(folder) else "is not a run (it has no"
+            raise ArtifactError(
+                f"{folder} {what} recipe.toml{'' if is_run(folder) else ')'}; "
+                f"make one with `trialigngr run RECIPE --out {folder}`."
+            )
+        self.recipe: Recipe = read_recipe(str(path))
+        if not is_as_written(path):
+            log(f"{path} is not as the run wrote it: where it differs, this run was made by other settings.")
+        self.parts = Parts(self.recipe, folder)
+        self._offer = Offer(LiveParts(self.parts), self._ready)
+        self._refreshing = Lock()
+
+    def manifest(self, stage: str) -> Manifest:
+        """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""
+        return read_manifest(self.folder / stage)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` says."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise ArtifactError(f"{self.folder} has no metrics.json; run the recipe to its end first.")
+        body = read_json(path, "run the recipe again, and it is written anew.")
+        if "lists" not in body:
+            raise ArtifactError(
+                f"{path} was written by an earlier version; delete {self.folder}/evaluation and run the recipe again."
+            )
+        return body
+
+    @property
+    def offer(self) -> Offer:
+        """What is recommended now. Take it once where two answers must be of one moment."""
+        return self._offer
+
+    @property
+    def live(self) -> LiveParts:
+        """What is on offer: the run's items, those appended, without those withdrawn."""
+        return self.offer.parts
+
+    @property
+    def recommender(self) -> Recommender:
+        """Beam search with the run's model; raises when model and SIDs are not of one run."""
+        return self.offer.recommender
+
+    def refresh(self) -> bool:
+        """Take up what was appended or withdrawn since; return whether anything was.
+
+        Requests of other threads go on: each is answered from what was on offer when it came, and none waits until what
+        is new has been loaded.
+        """
+        with self._refreshing:
+            before, self._offer = self._offer, self._offer.refreshed()
+            return self._offer is not before
+
+    def check_model(self) -> None:
+        """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
+        self._check_parents()
+        if self.manifest("model").settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
+            raise ArtifactError(
+                f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
+            )
+
+    def check_figures(self) -> None:
+        """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
+        self._check_parents()
+        evaluation, model = self.manifest("evaluation"), self.manifest("model")
+        if not evaluation.is_made_from("model", model):
+            raise ArtifactError(
+                f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
+            )
+        if evaluation.settings != EvaluationSettings.of(self.recipe).model_dump(mode="json"):
+            raise ArtifactError(
+                f"The figures in {self.folder} were made by other settings than its recipe.toml has; run it again."
+            )
+
+    def _check_parents(self) -> None:
+        model = self.manifest("model")
+        for name in ("sids", *model.contents):
+            if not model.is_made_from(name, self.manifest(name)):
+                raise ArtifactError(
+                    f"The model in {self.folder} was trained on {OTHERS[name]} than stand"
+                    f"{'s' if name == 'catalog' else ''} beside it; run the recipe again."
+                )
+
+    def _ready(self) -> None:
+        """Put the model where it computes, if it is of this run."""
+        self.check_model()
+        self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
+
+    def recommend(
+        self,
+        history: Iterable[Id],
+        k: SupportsIndex = 10,
+        *,
+        unseen: bool = True,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+        by: By = "sid",
+        skip_unknown: bool = False,
+    ) -> list[Recommendation]:
+        """Return the best k items after a history of item ids, oldest first; the others are explained in `Request`.
+
+        If k items are allowed, k come back. An empty history gets the most popular items. A whole number stands for the
+        id of its digits. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves it out of the history
+        instead), an unknown category, or k < 1, and `ArgumentError` for what is no list of ids, no flag and the like.
+        """
+        asked = Request.of(unseen=unseen, deny=deny, only=only, category=category, by=by, skip_unknown=skip_unknown)
+        return self.offer.recommend(history, k, asked)
+
+    def find(
+        self,
+        text: str,
+        k: SupportsIndex = 10,
+        view: View = View.TITLE,
+        *,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+    ) -> list[Recommendation]:
+        """Return the k items that a title (T1), or with ``View.VISUAL`` a visual description (T7), means most likely.
+
+        Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text, and as
+        `recommend` does.
+        """
+        return self.offer.find(text, k, view, Request.of(deny=deny, only=only, category=category))
+
+    def recommend_user(
+        self,
+        user_id: Id,
+        k: SupportsIndex = 10,
+        *,
+        unseen: bool = True,
+        deny: Iterable[Id] = (),
+        only: Iterable[Id] | None = None,
+        category: str | None = None,
+        by: By = "sid",
+    ) -> list[Recommendation]:
+        """Return the best k items for a user of the log, after everything they took; see `recommend`."""
+        taken = self.history_of(user_id)
+        return self.recommend(taken, k, unseen=unseen, deny=deny, only=only, category=category, by=by)
+
+    def history_of(self, user_id: Id) -> list[str]:
+        """Return the ids of everything a user of the log took, oldest first; an unknown one raises `CatalogError`."""
+        histories = self.live.histories
+        user = histories.user(read_id(user_id, "user_id"))
+        return [self.live.catalog.ids[row] for row in histories.sequence(user)]
+
+
+def load(folder: str | PathLike[str]) -> Run:
+    """Open a run folder; ``load("runs/demo").recommend(["p0007", "p0031"], k=5)``."""
+    return Run(read_path(folder, "folder"))

@@ -1,0 +1,1 @@
+"""Conventional next-item networks."""

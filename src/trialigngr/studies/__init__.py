@@ -1,0 +1,1 @@
+"""Questions to several runs, or a search over settings."""

@@ -1,0 +1,168 @@
+"""Finished runs side by side, on the same targets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trialigngr.evaluate.comparison import LISTED, METRICS, Comparison, Line, SliceLines, Versus
+from trialigngr.evaluate.lists import TargetLists
+from trialigngr.evaluate.paper import paper_rows
+from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
+from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.metrics.intervals import Estimate, Floats, holm, p_values, paired
+from trialigngr.pipeline.finish import list_figures
+from trialigngr.runs.run import Run, load
+from trialigngr.sequential.sasrec import SasRec
+
+Values = dict[str, Floats]
+
+RANKED, OF_LISTS = ("HR", "NDCG", "MRR"), ("Coverage", "Novelty", "PopularityBias")
+"""Metrics with a value a target, which have intervals and are compared; and those of all lists together."""
+WAYS = {UNSEEN: "seen masked", SID: "SID level"}
+"""Ways of counting beside the headline's, and what they are called."""
+
+_METRIC = re.compile(rf"({'|'.join((*RANKED, *OF_LISTS))})@[1-9]\d{{0,4}}")
+
+
+def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
+    """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
+
+    Metrics of lists among ``metrics`` become columns of the table of lists, in the place of its own.
+
+    Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, for a
+    folder of stages of different runs, and for a run given twice; `RecipeError` for a metric that is none.
+    """
+    ranked, of_lists = _sorted_out(metrics)
+    runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths((*ranked, "MRR@10"))
+    tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
+    for run in runs:
+        _refuse_longer(run, max(ks))
+        run.check_figures()
+    first, said = tests[0], runs[0].metrics
+    baselines = [system for system in first.ranks if system != "model"]
+    lists = [_lists(run, of_lists) for run in runs]
+    lines = [
+        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), own["model"])
+        for name, run, test, own in zip(names, runs, tests, lists, strict=True)
+    ]
+    lines += [Line(system, first.figures(system, ITEM, ks), lists=lists[0][system]) for system in baselines]
+    others = {}
+    for name, test in zip(names[1:], tests[1:], strict=True):
+        first.refuse_others(test)
+        others[name] = test.values("model", ITEM, ks)
+    others |= {system: first.values(system, ITEM, ks) for system in baselines}
+    return Comparison(
+        said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if SasRec.name in baselines else {}),
+        tuple(lines),
+        _versus(first.values("model", ITEM, ks), others, ranked, first.users_M),
+        ranked,
+        {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said["protocol"], run))},
+        paper_rows(said["protocol"]["data"]),
+        _slices(names, runs) if sliced else (),
+        ("MRR@10", *of_lists, "invalid") if of_lists else LISTED,
+        _ways([*zip(names, tests, strict=True)], baselines, ks),
+    )
+
+
+def _sorted_out(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the metrics with a value a target, or else `METRICS`; and those of lists."""
+    if wrong := [metric for metric in metrics if not _METRIC.fullmatch(metric)]:
+        *first, last = (f"{name}@K" for name in (*RANKED, *OF_LISTS))
+        raise RecipeError(f"There is no metric {wrong[0]!r}; give {', '.join(first)} or {last}, such as HR@20.")
+    ranked = tuple(metric for metric in metrics if metric.startswith(RANKED))
+    return ranked or METRICS, tuple(metric for metric in metrics if metric.startswith(OF_LISTS))
+
+
+def _lengths(metrics: Sequence[str]) -> list[int]:
+    """Return every K that is asked for."""
+    return sorted({int(metric.partition("@")[2]) for metric in metrics})
+
+
+def _refuse_longer(run: Run, longest: int) -> None:
+    if longest > (beams := run.metrics["protocol"]["beams"]):
+        raise ArtifactError(
+            f"{run.folder} was tested with {beams} beams, too few for lists of {longest}; "
+            f"run it again with --set evaluate.ks=[{longest}]."
+        )
+
+
+def _lists(run: Run, asked: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
+    told: dict[str, dict[str, float]] = run.metrics["lists"]
+    if not (ks := _lengths([metric for metric in asked if metric not in told["model"]])):
+        return told
+    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists["model"][ITEM].shape[1]
+    if max(ks) > kept:
+        raise ArtifactError(
+            f"{run.folder} kept lists of {kept}, too short for metrics of {max(ks)}; "
+            f"run it again with --set evaluate.ks=[{max(ks)}]."
+        )
+    counted = list_figures(run.parts, tuple(ks))["lists"]
+    return {system: counted[system] | figures for system, figures in told.items()}
+
+
+def _ways(tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]) -> tuple[Line, ...]:
+    """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
+    systems = [*((name, "model", test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
+    return tuple(
+        Line(f"{name}, {words}", test.figures(system, way, ks))
+        for way, words in WAYS.items()
+        for name, system, test in systems
+        if way in test.ranks[system]
+    )
+
+
+def _versus(
+    ours: Values, others: dict[str, Values], metrics: Sequence[str], users_M: npt.NDArray[np.int64]
+) -> tuple[Versus, ...]:
+    """Return the first line against every other; all are tested on the same resampled users, which is also quicker."""
+    if not others:
+        return ()
+    pairs = [(name, metric) for name in others for metric in metrics]
+    mine, theirs = {(name, m): ours[m] for name, m in pairs}, {(name, m): others[name][m] for name, m in pairs}
+    differences, p = paired(mine, theirs, users_M), holm(p_values(mine, theirs, users_M))
+    return tuple(
+        Versus(name, {m: differences[name, m] for m in metrics}, {m: p[name, m] for m in metrics}) for name in others
+    )
+
+
+def _differs(said: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Return the entries of a run's protocol that are not the first run's."""
+    own = run.metrics["protocol"]
+    return {name: own.get(name) for name in said if own.get(name) != said[name]}
+
+
+def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]:
+    """Return the slices of all runs; a run has no figures for one that it has not got, by name, rule and size."""
+    every = [
+        {(part["name"], part["rule"], part["targets"]): part["figures"] for part in run.metrics["slices"]}
+        for run in runs
+    ]
+    found = []
+    for part in dict.fromkeys(key for own in every for key in own):
+        systems = {name: own.get(part, {}).get("model", {}) for name, own in zip(names, every, strict=True)}
+        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != "model"}
+        found.append(SliceLines(*part, {system: _estimates(figures) for system, figures in systems.items()}))
+    return tuple(found)
+
+
+def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
+    return {metric: Estimate(**figure) for metric, figure in figures.items()}
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Return what each run is called in a table: its folder's name, or the whole path where two have the same.
+
+    Raises `ArtifactError` for a run given twice.
+    """
+    paths = [folder.resolve() for folder in folders]
+    if twice := {path for path in paths if paths.count(path) > 1}:
+        raise ArtifactError(f"{min(twice)} is given twice; compare each run once.")
+    names = [path.name for path in paths]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]

@@ -1,0 +1,249 @@
+"""Where the ``sids`` commands find things: runs, folders and files as SIDs and what is known beside them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trialigngr.foundation.artifact import MANIFEST, check_file, file_hash, make_stage, read_manifest, record_files
+from trialigngr.foundation.config import parse_settings
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
+from trialigngr.sids.collisions import Policy
+from trialigngr.sids.embeddings import read_embeddings
+from trialigngr.sids.errors import SidError
+from trialigngr.sids.exchange import import_sids, read_parquet
+from trialigngr.sids.growth import append, remove
+from trialigngr.sids.quality import Beside
+from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.semantic_ids import END, SemanticIds
+from trialigngr.studies.sid_tables import read_categories, read_targets
+
+RETIRED = "retired"
+"""Folder, beside ``sids.parquet``, of the SIDs of removed items that are not free yet."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files given beside SIDs that are not a run's."""
+
+    embeddings: Path | None = None
+    items: Path | None = None
+    targets: Path | None = None
+    column: str | None = None
+    codes_only: bool = False
+
+
+def sid_settings(quantizer: str, sizes: str | None, changes: Sequence[str]) -> SidSettings:
+    """Return the SID settings with these changes; raise `RecipeError` where they do not fit.
+
+    As ``--set`` of a recipe, whose module would bring every stage's libraries with it.
+    """
+    tree: dict[str, Any] = {"quantizer": quantizer} | ({"sizes": sizes.split(",")} if sizes else {})
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {change!r} is not of the form a.b=value.")
+        *parents, last = key.strip().split(".")
+        inner = tree
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"--set {change!r}: {parent} is a setting, not a table of settings.")
+        inner[last] = _value(value)
+    return parse_settings(SidSettings, tree, "sids")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def embeddings_of(path: Path) -> tuple[list[str], Vectors]:
+    """Return item ids and vectors of a file of embeddings, or of a run."""
+    return read_embeddings(check_file(path / "embeddings" / "embeddings.safetensors") if path.is_dir() else path)
+
+
+def fit_folder(settings: SidSettings, embeddings: Path, out: Path, beside: Path | None) -> None:
+    """Make ``out`` a finished SIDs stage; nothing is done when it is one already, from the same file and settings."""
+    ids, vectors_ND = read_embeddings(embeddings)
+    parents = {"embeddings": file_hash(embeddings)} | ({"beside": file_hash(beside)} if beside else {})
+    beside_NC = None if beside is None else _in_order(beside, ids)
+    make_stage(out, "sids", settings, parents, lambda to: assign_sids(settings, vectors_ND, ids, to, beside_NC))
+
+
+def open_sids(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
+    """Return the SIDs at ``source`` and what its run, its folder or the given files know beside them.
+
+    Raises `SidError` where there are none.
+    """
+    sids, known = _opened(source, files)
+    if not len(sids):
+        raise SidError(f"{source} holds no SID; there is nothing to tell of.")
+    return sids, known
+
+
+def _opened(source: Path, files: Files) -> tuple[SemanticIds, Beside]:
+    if not source.exists():
+        raise SidError(f"There is no {source}.")
+    if source.is_file():
+        sids = import_sids("lcrec", source) if source.suffix == ".json" else read_parquet(source, files.column)
+        return sids, _beside_files(sids, files)
+    folder = source / "sids" if is_run(source) else source
+    sids = SemanticIds.load(folder)
+    if files.codes_only:
+        return sids, Beside()
+    if is_run(source):
+        return sids, _beside_run(source, _beside_files(sids, files), files.embeddings)
+    return sids, _beside_folder(folder, sids, files)
+
+
+def _beside_files(sids: SemanticIds, files: Files) -> Beside:
+    return Beside(
+        embeddings_ND=None if files.embeddings is None else _in_order(files.embeddings, sids.item_ids),
+        categories=None if files.items is None else read_categories(files.items, sids.item_ids),
+        targets=None if files.targets is None else read_targets(files.targets, sids.item_ids),
+    )
+
+
+def _beside_folder(folder: Path, sids: SemanticIds, files: Files) -> Beside:
+    given = _beside_files(sids, files)
+    quantizer = _quantizer_of(folder, sids) if (folder / QUANTIZER).is_file() else None
+    _refuse_width(quantizer, given.embeddings_ND, files.embeddings)
+    facts = read_manifest(folder).facts if (folder / MANIFEST).is_file() else {}
+    unseen = facts.get("fidelity_held_out_by_depth") or None
+    return Beside(quantizer, given.embeddings_ND, given.categories, given.targets, unseen)
+
+
+def _quantizer_of(folder: Path, sids: SemanticIds) -> Quantizer:
+    """Return the quantizer of a folder; raise `SidError` when the SIDs there are not of its codebooks."""
+    quantizer = Quantizer.load(folder / QUANTIZER)
+    sizes, own_NL = quantizer.sizes, sids.codes_NL[:, : len(quantizer.sizes)]
+    if own_NL.shape[1] < len(sizes) or (own_NL == END).any() or (own_NL >= np.array(sizes)).any():
+        raise SidError(
+            f"{folder / QUANTIZER} has codebooks of {' × '.join(map(str, sizes))}, and the SIDs beside it have other "
+            "codes; put the two files of one fit into the folder."
+        )
+    return quantizer
+
+
+def _refuse_width(quantizer: Quantizer | None, vectors_ND: Vectors | None, path: Path | None) -> None:
+    if quantizer is not None and vectors_ND is not None and vectors_ND.shape[1] != quantizer.width:
+        raise SidError(
+            f"{path} holds vectors of {vectors_ND.shape[1]} dimensions, and the quantizer was fitted on "
+            f"{quantizer.width}; give the embeddings that it was fitted on."
+        )
+
+
+def _beside_run(source: Path, given: Beside, path: Path | None) -> Beside:
+    """Fill what no file gave from the run."""
+    from trialigngr.runs.run import Run
+    from trialigngr.runs.sid_quality import beside
+
+    own = beside(Run(source).parts)
+    _refuse_width(own.quantizer, given.embeddings_ND, path)
+    return replace(
+        own,
+        embeddings_ND=own.embeddings_ND if given.embeddings_ND is None else given.embeddings_ND,
+        categories=given.categories or own.categories,
+        targets=own.targets if given.targets is None else given.targets,
+    )
+
+
+def draw_source(opened: tuple[SemanticIds, Beside], path: Path) -> None:
+    """Draw the t-SNE picture of opened SIDs; raise `SidError` if quantizer or categories are missing."""
+    from trialigngr.sids.tsne import code_map, draw_tsne
+
+    sids, beside = opened
+    if beside.quantizer is None or beside.categories is None:
+        raise SidError("The t-SNE picture needs the quantizer (a folder or a run) and the categories (--items).")
+    decoded_ND = beside.quantizer.decode(sids.codes_NL[:, : len(beside.quantizer.levels)])
+    draw_tsne(code_map(decoded_ND, beside.categories), path)
+
+
+def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:
+    """Write the grown SIDs and the quantizer into ``out``; return what happened, in a few sentences."""
+    sids = SemanticIds.load(folder)
+    quantizer = _quantizer_of(folder, sids)
+    policy: Policy = read_manifest(folder).settings["collisions"] if (folder / MANIFEST).is_file() else "nearest_free"
+    retired = SemanticIds.load(folder / RETIRED) if (folder / RETIRED).is_dir() else None
+    ids, new_MD = embeddings_of(new)
+    _refuse_width(quantizer, new_MD, new)
+    old_ND = None if old is None else _in_order(old, sids.item_ids)
+    _refuse_width(quantizer, old_ND, old)
+    grown = append(sids, quantizer, ids, new_MD, policy, None if retired is None else retired.codes_NL, old_ND)
+    out.mkdir(parents=True, exist_ok=True)
+    quantizer.save(out / QUANTIZER)
+    grown.sids.save(out)
+    if retired is not None:
+        (out / RETIRED).mkdir(exist_ok=True)
+        retired.save(out / RETIRED)
+    return _grown_text(out, asdict(grown))
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run and not SIDs alone."""
+    return (folder / "recipe.toml").is_file()
+
+
+def append_to_run(folder: Path, new: Path) -> str:
+    """Give the items of an items file SIDs in a run; return what happened, in a few sentences."""
+    from trialigngr.pipeline.add_items import append_items
+
+    return _grown_text(folder, append_items(folder, new))
+
+
+def _grown_text(where: Path, grown: dict[str, Any]) -> str:
+    said = [f"{where}: {grown['added']} items added, {grown['moved']} of them not at their nearest SID;"]
+    said.append(f"{grown['collisions']['items']:.2%} of all items share a SID.")
+    if drift := grown["drift"]:
+        said.append(f"Fidelity {drift['new']:.3f} of the new, {drift['old']:.3f} of the old items;")
+        said.append(f"{drift['below_old_5_percent']:.1%} of the new lie below the old items' 5 % point.")
+    return " ".join(said)
+
+
+def remove_from_run(folder: Path, item_ids: Sequence[str], free: bool) -> str:
+    """Take items off a run's offer; return what happened."""
+    from trialigngr.pipeline.add_items import withdraw_items
+
+    left = withdraw_items(folder, item_ids, free)
+    fate = "free" if free else "reserved"
+    return f"{folder}: {len(set(item_ids))} items withdrawn, {left} are on offer; their SIDs are {fate}."
+
+
+def remove_from_folder(folder: Path, item_ids: Sequence[str], free: bool) -> str:
+    """Take items out of a folder's SIDs; reserve their SIDs unless ``free``; return what happened."""
+    stays, gone = remove(SemanticIds.load(folder), item_ids)
+    if not free:
+        before = SemanticIds.load(folder / RETIRED) if (folder / RETIRED).is_dir() else None
+        (folder / RETIRED).mkdir(exist_ok=True)
+        (gone if before is None else _joined(before, gone)).save(folder / RETIRED)
+    stays.save(folder)
+    if (folder / MANIFEST).is_file():
+        record_files(folder)
+    return f"{folder}: {len(gone)} items removed, {len(stays)} stay; their SIDs are {'free' if free else 'reserved'}."
+
+
+def _joined(first: SemanticIds, second: SemanticIds) -> SemanticIds:
+    codes_NL = np.concatenate([first.codes_NL, second.codes_NL])
+    return SemanticIds([*first.item_ids, *second.item_ids], codes_NL, first.sizes)
+
+
+def _in_order(path: Path, item_ids: Sequence[str]) -> Vectors:
+    """Return the vectors of a file in the order of these items."""
+    ids, vectors_ND = embeddings_of(path)
+    if ids == list(item_ids):
+        return vectors_ND
+    rows = {item_id: row for row, item_id in enumerate(ids)}
+    missing = [item_id for item_id in item_ids if item_id not in rows]
+    if missing:
+        raise SidError(f"{path} has no vector for {len(missing)} of {len(item_ids)} items; first: {missing[:3]}.")
+    return vectors_ND[[rows[item_id] for item_id in item_ids]]

@@ -1,0 +1,23 @@
+"""Popularity: everybody gets what was taken most often in the training parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trialigngr.catalog.histories import Histories
+from trialigngr.evaluate.ranker import Floats, Rows
+
+
+class Popularity:
+    """Scores items by how often they occur in the training parts."""
+
+    name = "popularity"
+
+    def __init__(self, histories: Histories, n_items: int) -> None:
+        self.counts_N = histories.popularity(n_items)
+
+    def scores(self, histories: Sequence[Rows]) -> Floats:
+        """Return the counts [N] once for each history, as [B, N]."""
+        return np.broadcast_to(self.counts_N.astype(np.float32), (len(histories), len(self.counts_N)))
