@@ -25,9 +25,9 @@ def status(run: Path, items: int) -> None:
     """
     from trialigngr.pipeline.enrich_status import picture_lines, status_lines
     from trialigngr.pipeline.enrichment import cost_lines
-    from trialigngr.recipes.recipe import read_recipe
+    from trialigngr.recipes.written import read_run_recipe
 
-    recipe = read_recipe(str(run / "recipe.toml"))
+    recipe = read_run_recipe(run)
     for line in (*picture_lines(run, items), *status_lines(recipe, run, items), *cost_lines(recipe, run)):
         click.echo(line)
 

@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 
 from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.arguments import Id, read_id, read_path
-from trialigngr.foundation.artifact import MANIFEST, Manifest, read_manifest
+from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
@@ -21,31 +21,19 @@ from trialigngr.pipeline.offer import Offer, Recommendation
 from trialigngr.pipeline.parts import Parts
 from trialigngr.pipeline.request import By, Request
 from trialigngr.pipeline.stages import EvaluationSettings, ModelSettings
-from trialigngr.recipes.recipe import Recipe, read_recipe
-from trialigngr.recipes.written import is_as_written
+from trialigngr.recipes.written import is_as_written, read_run_recipe
 from trialigngr.tasks.task import View
 
 OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
 """What a model was trained on, when it was not what stands beside it."""
 
 
-def is_run(folder: Path) -> bool:
-    """Say whether a folder is a run, be it one that has lost its recipe."""
-    return any((folder / name).is_file() for name in ("recipe.toml", f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
-
-
 class Run:
     """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, path = folder, folder / "recipe.toml"
-        if not path.is_file():
-            what = "has lost its" if is_run(folder) else "is not a run (it has no"
-            raise ArtifactError(
-                f"{folder} {what} recipe.toml{'' if is_run(folder) else ')'}; "
-                f"make one with `trialigngr run RECIPE --out {folder}`."
-            )
-        self.recipe: Recipe = read_recipe(str(path))
+        self.folder, path = folder, folder / RECIPE_FILE
+        self.recipe = read_run_recipe(folder)
         if not is_as_written(path):
             log(f"{path} is not as the run wrote it: where it differs, this run was made by other settings.")
         self.parts = Parts(self.recipe, folder)

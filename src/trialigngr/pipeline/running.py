@@ -11,14 +11,14 @@ from typing import SupportsIndex
 
 from trialigngr.enrich.costs import Cost
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
-from trialigngr.foundation.artifact import APPENDED
+from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
 from trialigngr.foundation.files import open_lock, remove_halves
 from trialigngr.pipeline.backbones import check_backbone
 from trialigngr.pipeline.enrichment import ASKING, check_generators, costs, may_cost, to_try_again
 from trialigngr.pipeline.finish import finish, publish_sids, withdraw, write_recipe
-from trialigngr.pipeline.loaded import Run, is_run
+from trialigngr.pipeline.loaded import Run
 from trialigngr.pipeline.parts import recommending_task
 from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.pipeline.training import help_train
