@@ -220,7 +220,7 @@ def test_a_jpeg_that_ends_early_but_properly_is_broken(tmp_path: Path, mode: str
     noisy(mode).save(path, **how)
     whole = path.read_bytes()
     assert open_picture(path).size == (60, 100)
-    for share in (0.3, 0.6):
+    for share in (0.3, 0.6, 0.9, 0.97):
         path.write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
         assert reason(path) == "broken"
 

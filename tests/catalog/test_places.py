@@ -24,10 +24,10 @@ def test_a_record_stands_where_it_begins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('{"item_id": true}', "line 2: item_id is of kind truth value, and of kind text before it"),
-        ('{"item_id": ["i2"]}', "line 2: item_id is of kind list, and of kind text before it"),
-        ('{"item_id": "i2", "title": {"en": "b"}}', "line 2: title is of kind object, and of kind text before it"),
-        ('{"item_id": "i2", "price": [1]}', "line 2: price is of kind list, and of kind number before it"),
+        ('{"item_id": true}', "line 2: item_id is of kind truth value, and of kind text on line 1"),
+        ('{"item_id": ["i2"]}', "line 2: item_id is of kind list, and of kind text on line 1"),
+        ('{"item_id": "i2", "title": {"en": "b"}}', "line 2: title is of kind object, and of kind text on line 1"),
+        ('{"item_id": "i2", "price": [1]}', "line 2: price is of kind list, and of kind number on line 1"),
         (
             '{"item_id": "i2", "price": 1000000000000000000000000}',
             "line 2: price holds the number 10+, which",

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import Done
 from trialigngr.foundation.console import log
@@ -54,3 +60,19 @@ def test_names_and_errors_are_printed_without_commands(cli: Cli, tmp_path: Path)
     done = cli("report", tmp_path / "\x1b[2Jrun")
     assert done.code == 2
     assert r"\u001b[2Jrun is not a run" in done.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_a_terminal_of_any_encoding_gets_no_commands(tmp_path: Path, encoding: str) -> None:
+    """On a terminal click leaves colours as they are, and goes past a stream that says ASCII."""
+    table = tmp_path / "table.csv"
+    table.write_text('system,HR@5,HR@10\n"\x1b[31mé…中",0.5,1.4\n', "utf-8")
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "trialigngr", "lint-table", str(table)]
+    subprocess.run(words, stdout=theirs, stderr=theirs, env=os.environ | {"PYTHONIOENCODING": encoding}, check=False)
+    os.close(theirs)
+    said = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert b"\\u001b[31m" in said
+    assert b"\x1b" not in said
+    assert b"Traceback" not in said

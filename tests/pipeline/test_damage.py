@@ -181,6 +181,21 @@ def test_a_run_without_its_recipe_is_still_a_run(tiny_run: Path, tmp_path: Path,
     assert cli("recommend", run, "--history", "p0003").code == 0
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[: text.index("]")], lambda text: text.replace("[ca", "[xa")])
+def test_a_recipe_that_cannot_be_read_is_written_anew(
+    tiny_run: Path, tmp_path: Path, cli: Cli, damage: Callable[[str], str]
+) -> None:
+    run = linked(tiny_run, tmp_path / "run")
+    text = (run / "recipe.toml").read_text("utf-8")
+    (run / "recipe.toml").unlink()
+    (run / "recipe.toml").write_text(damage(text), "utf-8")
+    done = cli("recommend", run, "--history", "p0003")
+    assert done.code == 2
+    assert f"write it anew: `trialigngr run RECIPE --out {run}`" in done.err
+    assert cli("run", RECIPE, "--out", run, *tiny()).code == 0
+    assert cli("recommend", run, "--history", "p0003").code == 0
+
+
 def test_ls_goes_on_after_damaged_figures(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
     for name in ("a", "b"):
         linked(tiny_run, tmp_path / name)

@@ -179,7 +179,7 @@ def _must_mend(path: Path, state: tuple[int, ...]) -> bool:
     """Return whether a JSONL file must be mended: some text holds half a character, or it begins with a byte order
     mark. Raises `CatalogError` with a line that is no JSON object, that has a key twice, or that has a value of another
     kind than its column."""
-    kinds: dict[str, str] = {}
+    kinds: dict[str, tuple[str, int]] = {}
     with path.open("rb") as start:
         damaged = start.read(3) == BOM
     with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -197,25 +197,29 @@ def _must_mend(path: Path, state: tuple[int, ...]) -> bool:
                     f"not a {type(body).__name__}."
                 )
             for name, value in body.items():
-                _check_value(name, value, kinds, f"{path} cannot be read as jsonl, line {number}")
+                _check_value(name, value, kinds, path, number)
             damaged = damaged or mend_escapes(line) != line
     return damaged
 
 
-def _check_value(name: str, value: Any, kinds: dict[str, str], where: str) -> None:
+def _check_value(name: str, value: Any, kinds: dict[str, tuple[str, int]], path: Path, line: int) -> None:
     """Raise `CatalogError` for a number that no column holds, and for a value of another kind than those before it, of
-    which polars would make text. Texts, numbers and lists go together, but for lists beside numbers, or as ids."""
+    which polars would make text. Texts, numbers and lists go together, but for lists beside numbers, or as ids.
+
+    ``kinds`` holds the kind of each column so far, and the line that it was first seen on.
+    """
     if value is None:
         return
+    where = f"{path} cannot be read as jsonl, line {line}"
     kind = KINDS.get(type(value), "object")
     if kind == "number" and not -(2**63) <= value < 2**63:
         raise CatalogError(f"{where}: {name} holds the number {value}, which is too large.")
-    known = kinds.setdefault(name, kind)
+    known, since = kinds.setdefault(name, (kind, line))
     if known == kind:
         return
     if {known, kind} == {"text", "number"} or ({known, kind} == {"text", "list"} and name not in IDS):
-        kinds[name] = "text"
+        kinds[name] = ("text", line)
         return
     raise CatalogError(
-        f"{where}: {name} is of kind {kind}, and of kind {known} before it; write all of them the same way."
+        f"{where}: {name} is of kind {kind}, and of kind {known} on line {since}; write all of them the same way."
     )

@@ -24,10 +24,10 @@ def status(run: Path, items: int) -> None:
     Before that, print which pictures could not be had or used, and why.
     """
     from trialigngr.pipeline.enrichment import cost_lines
-    from trialigngr.recipes.recipe import read_recipe
+    from trialigngr.recipes.written import read_run_recipe
     from trialigngr.studies.enrichment_status import picture_lines, status_lines
 
-    recipe = read_recipe(str(run / "recipe.toml"))
+    recipe = read_run_recipe(run)
     for line in (*picture_lines(run, items), *status_lines(recipe, run, items), *cost_lines(recipe, run)):
         click.echo(line)
 

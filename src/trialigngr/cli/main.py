@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
+import io
 import os
 import re
 import sys
@@ -90,6 +92,16 @@ def _complaint(error: BaseException, number: int) -> str:
     return f"{os.strerror(number)}{f': {path}' if path else ''}."
 
 
+def _write_any_letter(stream: TextIO) -> None:
+    """Let a stream write every letter: as UTF-8 where it says ASCII, as an escape where it says another encoding.
+
+    Click goes past a stream that says ASCII, and so past what makes the text of strangers visible.
+    """
+    if isinstance(stream, io.TextIOWrapper):
+        plain = codecs.lookup(stream.encoding).name == "ascii"
+        stream.reconfigure(encoding="utf-8" if plain else stream.encoding, errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line: 0 when all went well, 2 after a user's mistake (a sentence, no traceback), 130 after ^C."""
     from trialigngr.foundation.errors import TriAlignError
@@ -98,6 +110,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        _write_any_letter(stream)
     try:
         with redirect_stdout(cast(TextIO, VisibleText(sys.stdout))):
             trialigngr(prog_name="trialigngr", standalone_mode=False)

@@ -141,7 +141,8 @@ def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: boo
     FOLDER is a run, and NEW an items file or a folder with one (and its pictures): the run's model can recommend the
     new items at once. Or FOLDER holds SIDs alone, and NEW is a file of embeddings with item ids.
     """
-    from trialigngr.studies.sid_sources import append_folder, append_to_run, is_run
+    from trialigngr.foundation.artifact import is_run
+    from trialigngr.studies.sid_sources import append_folder, append_to_run
 
     if is_run(folder):
         from trialigngr.pipeline.add_items import append_costs
@@ -163,7 +164,8 @@ def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: boo
 @click.option("--free", is_flag=True, help="Let new items have the SIDs; without it they stay reserved.")
 def remove(folder: Path, item_ids: tuple[str, ...], free: bool) -> None:
     """Take items out of FOLDER, a run or SIDs alone. Their SIDs stay reserved unless --free."""
-    from trialigngr.studies.sid_sources import is_run, remove_from_folder, remove_from_run
+    from trialigngr.foundation.artifact import is_run
+    from trialigngr.studies.sid_sources import remove_from_folder, remove_from_run
 
     click.echo((remove_from_run if is_run(folder) else remove_from_folder)(folder, item_ids, free))
 

@@ -26,6 +26,7 @@ from trialigngr.foundation.sealed import SEAL, content_hash, seal_of, write_json
 from trialigngr.foundation.stopwatch import timed
 
 FORMAT_VERSION = 2
+RECIPE_FILE = "recipe.toml"
 MANIFEST = "manifest.json"
 APPENDED = "appended"
 """Folder of a run that holds batches of appended items, each with stages of its own."""
@@ -109,6 +110,11 @@ def _parsed(text: bytes) -> tuple[Any, Manifest | None]:
     version = body["version"]
     whole = version == FORMAT_VERSION and body.pop(SEAL) == seal_of(body)
     return version, Manifest(**body) if whole else None
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run, be it one that has lost its recipe."""
+    return any((folder / name).is_file() for name in (RECIPE_FILE, f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
 
 
 def is_finished(folder: Path) -> bool:

@@ -76,9 +76,11 @@ def _jpeg_ends_early(image: ImageFile, body: bytes) -> bool:
     segments = list(_segments(body))
     if not _has_all_scans(segments):
         return True
-    if not set(_values(image, (image.width - 1, image.height - 1))) <= GREYS:
+    markers = {marker: place for marker, place, _ in segments}
+    # A scan that refines the others leaves no grey where it ends.
+    if PROGRESSIVE not in markers and not set(_values(image, (image.width - 1, image.height - 1))) <= GREYS:
         return False
-    end = next((place for marker, place, _ in segments if marker == END), len(body))
+    end = markers.get(END, len(body))
     with Image.open(io.BytesIO(body[:end] + MORE + body[end:]), formats=("JPEG", "MPO")) as longer:
         longer.draft(image.mode, image.size)
         return longer.size != image.size or ImageChops.difference(image, longer).getbbox() is not None

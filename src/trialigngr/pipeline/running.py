@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import SupportsIndex
 
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
-from trialigngr.foundation.artifact import APPENDED
+from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
 from trialigngr.foundation.files import open_lock, remove_halves
@@ -22,7 +22,7 @@ from trialigngr.pipeline.stages import Stage, stages
 from trialigngr.pipeline.training import help_train
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import recommending_task
-from trialigngr.runs.run import Run, is_run
+from trialigngr.runs.run import Run
 from trialigngr.train.workers import Workers, together
 
 

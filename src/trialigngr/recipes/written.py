@@ -5,9 +5,24 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
+from trialigngr.foundation.artifact import RECIPE_FILE, is_run
+from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.files import write_text_atomically
+from trialigngr.recipes.recipe import Recipe, read_recipe
 
 SEAL = "# SHA-256 of what follows: "
+
+
+def read_run_recipe(run: Path) -> Recipe:
+    """Return the recipe that stands in a run; raise `ArtifactError` when there is none, or it cannot be read."""
+    again = f"`trialigngr run RECIPE --out {run}`"
+    if not (run / RECIPE_FILE).is_file():
+        what = f"has lost its {RECIPE_FILE}" if is_run(run) else f"is not a run (it has no {RECIPE_FILE})"
+        raise ArtifactError(f"{run} {what}; make one with {again}.")
+    try:
+        return read_recipe(str(run / RECIPE_FILE))
+    except RecipeError as error:
+        raise ArtifactError(f"{error} Mend it, or write it anew: {again} with the recipe that was run.") from None
 
 
 def write_recipe_file(path: Path, first: str, toml: str) -> None:

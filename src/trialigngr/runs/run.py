@@ -11,14 +11,13 @@ from typing import Any, SupportsIndex
 
 from trialigngr.decode.recommend import Recommender
 from trialigngr.foundation.arguments import Id, read_id, read_path
-from trialigngr.foundation.artifact import MANIFEST, Manifest, read_manifest
+from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json
 from trialigngr.recipes.model_settings import EvaluationSettings, ModelSettings
-from trialigngr.recipes.recipe import Recipe, read_recipe
-from trialigngr.recipes.written import is_as_written
+from trialigngr.recipes.written import is_as_written, read_run_recipe
 from trialigngr.runs.artifacts import Parts
 from trialigngr.runs.recommender import Offer, Recommendation
 from trialigngr.runs.request import By, Request
@@ -29,23 +28,12 @@ OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "anothe
 """What a model was trained on, when it was not what stands beside it."""
 
 
-def is_run(folder: Path) -> bool:
-    """Say whether a folder is a run, be it one that has lost its recipe."""
-    return any((folder / name).is_file() for name in ("recipe.toml", f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
-
-
 class Run:
     """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, path = folder, folder / "recipe.toml"
-        if not path.is_file():
-            what = "has lost its" if is_run(folder) else "is not a run (it has no"
-            raise ArtifactError(
-                f"{folder} {what} recipe.toml{'' if is_run(folder) else ')'}; "
-                f"make one with `trialigngr run RECIPE --out {folder}`."
-            )
-        self.recipe: Recipe = read_recipe(str(path))
+        self.folder, path = folder, folder / RECIPE_FILE
+        self.recipe = read_run_recipe(folder)
         if not is_as_written(path):
             log(f"{path} is not as the run wrote it: where it differs, this run was made by other settings.")
         self.parts = Parts(self.recipe, folder)

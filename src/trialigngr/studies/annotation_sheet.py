@@ -13,7 +13,7 @@ import numpy as np
 from trialigngr.foundation.errors import ArtifactError, CatalogError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.seeds import child
-from trialigngr.recipes.recipe import read_recipe
+from trialigngr.recipes.written import read_run_recipe
 from trialigngr.runs.artifacts import Parts
 
 SHOWN = ("answer", "item", "title", "picture", "caption", "tags", "lifestyle")
@@ -33,9 +33,7 @@ class Sheet:
 
 def open_parts(run: Path) -> Parts:
     """Return the stages of a run folder; raise `ArtifactError` when it is none."""
-    if not (run / "recipe.toml").is_file():
-        raise ArtifactError(f"{run} is not a run (it has no recipe.toml).")
-    return Parts(read_recipe(str(run / "recipe.toml")), run)
+    return Parts(read_run_recipe(run), run)
 
 
 def draw_sheet(runs: Sequence[Path], items: int, seed: int) -> Sheet:

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from trialigngr.foundation.artifact import MANIFEST, check_file, file_hash, make_stage, read_manifest, record_files
+from trialigngr.foundation.artifact import (
+    MANIFEST,
+    check_file,
+    file_hash,
+    is_run,
+    make_stage,
+    read_manifest,
+    record_files,
+)
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.assign import QUANTIZER, SidSettings, assign_sids
@@ -187,11 +195,6 @@ def append_folder(folder: Path, new: Path, out: Path, old: Path | None) -> str:
         (out / RETIRED).mkdir(exist_ok=True)
         retired.save(out / RETIRED)
     return _grown_text(out, asdict(grown))
-
-
-def is_run(folder: Path) -> bool:
-    """Say whether a folder is a run and not SIDs alone."""
-    return (folder / "recipe.toml").is_file()
 
 
 def append_to_run(folder: Path, new: Path) -> str:

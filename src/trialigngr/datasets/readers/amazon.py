@@ -62,7 +62,7 @@ def read_dump(source: Path, scratch: Path, dump: Dump) -> Tables:
     reviews, meta = find(source, dump.endings)
     interactions = spill(_rows(reviews, dump.parse, dump.review), REVIEW, scratch / "reviews")
     items = spill(_rows(meta, dump.parse, dump.item), ITEM, scratch / "items")
-    return Tables(_first_of_each(items, meta) if dump.repeats_items else items, interactions)
+    return Tables(_first_of_each(items, meta) if dump.repeats_items else items, interactions, meta)
 
 
 def _first_of_each(items: pl.LazyFrame, meta: Path) -> pl.LazyFrame:

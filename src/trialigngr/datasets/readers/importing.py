@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from trialigngr.datasets.readers import amazon2014, amazon2018, amazon2023, lcrec, movielens, recbole
+from trialigngr.datasets.readers.lines import numbered
 from trialigngr.datasets.readers.tables import Reader, Tables
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
@@ -45,7 +47,7 @@ def import_data(format: str, source: Path, out: Path) -> dict[str, int]:
         parts = Path(scratch) / "parts"
         parts.mkdir()
         tables = READERS[format](source, parts)
-        _check_ids(tables.items, source)
+        _check_ids(tables, source)
         counts = _write(tables, made)
         if out.exists():
             out.rmdir()
@@ -54,15 +56,26 @@ def import_data(format: str, source: Path, out: Path) -> dict[str, int]:
     return counts
 
 
-def _check_ids(items: pl.LazyFrame, source: Path) -> None:
-    ids = items.select("item_id").collect()["item_id"]
+def _check_ids(tables: Tables, source: Path) -> None:
+    ids = tables.items.select("item_id").collect()["item_id"]
     if ids.null_count() or (ids == "").any():
         raise CatalogError(f"{source}: an item has no id, after the item {_before_empty(ids)!r}.")
-    if twice := ids.filter(ids.is_duplicated()).unique(maintain_order=True).to_list():
+    again = ids.is_first_distinct().not_().arg_true()
+    if len(again):
+        names = ids.gather(again).unique(maintain_order=True)
+        others = f", and so do {len(names) - 1:,} others below it" if len(names) > 1 else ""
         raise CatalogError(
-            f"{source}: {len(twice):,} items stand more than once in the file of items; first: {twice[:3]}. "
-            "Leave one line of each."
+            f"{_place_of(tables, source, int(again[0]))}: the item {names[0]!r} stands here once more{others}; leave "
+            "one line of each item."
         )
+
+
+def _place_of(tables: Tables, source: Path, row: int) -> str:
+    """Return where an item stands: file and line, or what was imported where items have no line each."""
+    if tables.items_file is None:
+        return str(source)
+    numbers = (number for number, _ in numbered(tables.items_file, fallback="latin-1"))
+    return f"{tables.items_file}, line {next(islice(numbers, row + tables.header_lines, None))}"
 
 
 def _before_empty(ids: pl.Series) -> str | None:

@@ -75,7 +75,7 @@ def _read_csv(source: Path) -> Tables:
         films = films.join(
             pl.DataFrame(links, schema=names, orient="row").lazy(), on="item_id", how="left", maintain_order="left"
         )
-    return Tables(films, ratings)
+    return Tables(films, ratings, source / "movies.csv", header_lines=1)
 
 
 def _csv_rows(path: Path) -> Iterator[list[str]]:
@@ -100,7 +100,7 @@ def _read_100k(source: Path) -> Tables:
             raise malformed(source / "u.item", number, f"not {5 + len(GENRES_100K)} fields: {line[:80]!r}")
         genres = [genre for genre, flag in zip(GENRES_100K, fields[5:], strict=True) if flag == "1"]
         films.append(_film(fields[0], fields[1], genres, release_date=fields[2]))
-    return Tables(_films(films, release_date=pl.String()), ratings)
+    return Tables(_films(films, release_date=pl.String()), ratings, source / "u.item")
 
 
 def _read_dat(source: Path) -> Tables:
@@ -111,4 +111,4 @@ def _read_dat(source: Path) -> Tables:
         if len(fields) != 3:
             raise malformed(source / "movies.dat", number, f"not 3 fields: {line[:80]!r}")
         films.append(_film(fields[0], fields[1], fields[2].split("|")))
-    return Tables(_films(films), ratings)
+    return Tables(_films(films), ratings, source / "movies.dat")

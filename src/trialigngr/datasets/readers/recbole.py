@@ -27,7 +27,8 @@ SPACED = ("class", "genre", "genres")
 
 def read(source: Path, scratch: Path) -> Tables:
     """Return the tables. Without a timestamp the file's order counts; without ``.item`` items are known by id only."""
-    return Tables(_items(optional_file(source, "*.item")), _interactions(the_file(source, "*.inter", "log")))
+    items = optional_file(source, "*.item")
+    return Tables(_items(items), _interactions(the_file(source, "*.inter", "log")), items, header_lines=1)
 
 
 def _fields(path: Path) -> dict[str, str]:

@@ -18,10 +18,15 @@ BATCH = 100_000
 
 @dataclass(frozen=True)
 class Tables:
-    """Items and interactions with our column names. Items that only the interactions name may be missing here."""
+    """Items and interactions with our column names. Items that only the interactions name may be missing here.
+
+    Where the items stand in a file by the line, it is ``items_file``: a row for each line below its ``header_lines``.
+    """
 
     items: pl.LazyFrame
     interactions: pl.LazyFrame
+    items_file: Path | None = None
+    header_lines: int = 0
 
 
 class Reader(Protocol):
