@@ -72,6 +72,7 @@ check: $(VENV)/.ready
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+	$(PY) scripts/check_names.py
 	@$(MAKE) docs-current
 
 docs-current: $(VENV)/.ready

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Check
-from trialigngr.evaluate.targets import ITEM, TargetRanks
-from trialigngr.metrics.intervals import Estimate, Floats, paired
-from trialigngr.pipeline.running import run
+from trialigngr.evaluate.target_ranks import ITEM, TargetRanks
+from trialigngr.metrics.intervals import Estimate, Float64Array, bootstrap_differences
+from trialigngr.pipeline.execute import run
 from trialigngr.recipes.recipe import read_recipe
 
 SEEDS = (0, 1, 2)
@@ -40,9 +40,9 @@ VARIANTS = {
 YOUNG = {WHOLE: "+items-first", "T1 to T6": "+items-first+no-visual-tasks", "T3": "+t3-only"}
 """The same on the young shop."""
 YOUNGER = (
-    "shop.shoppers=1000",
-    "catalog.last=4",
-    "sids.sizes=[128, 128, 128]",
+    "shop.num_shoppers=1000",
+    "catalog.leave_last_n=4",
+    "sids.codebook_sizes=[128, 128, 128]",
     "train.max_steps=1200",
     "train.validate_every=150",
     "train.validate_users=1000",
@@ -50,7 +50,7 @@ YOUNGER = (
 INPUTS = (WHOLE, "CMSA alone", "MDIM alone")
 GAINS = (*((name, NEITHER) for name in INPUTS), (WHOLE, "T1 to T6"), (WHOLE, "T3"))
 FEWER = ("T1 to T6", "T3")
-SHUFFLED = ("shop.shuffle_looks=true", "shop.shuffle_interests=true")
+SHUFFLED = ("shop.shuffle_visuals=true", "shop.shuffle_interests=true")
 
 
 def measure() -> list[Check]:
@@ -98,7 +98,7 @@ def _t3(recipe: str) -> tuple[int, float]:
     """Return a recipe's steps, and the share of them that are of T3."""
     read = read_recipe(recipe)
     assert read.train.max_steps is not None
-    weights = read.tasks.weight_of()
+    weights = read.tasks.task_weights()
     return read.train.max_steps, weights["sids_to_sid"] / sum(weights.values())
 
 
@@ -125,15 +125,15 @@ def _tested(
     return found
 
 
-def _values(tested: list[TargetRanks]) -> list[Floats]:
-    return [one.values("model", ITEM, [10])[METRIC] for one in tested]
+def _values(tested: list[TargetRanks]) -> list[Float64Array]:
+    return [one.compute_values("model", ITEM, [10])[METRIC] for one in tested]
 
 
 def _gain(ours: list[TargetRanks], theirs: list[TargetRanks]) -> Estimate:
     """Return the difference of the means over seeds, paired on the same targets, with its interval over users."""
-    ours[0].refuse_others(theirs[0])
+    ours[0].check_same_targets(theirs[0])
     mine_M, other_M = (np.mean(_values(tested), axis=0) for tested in (ours, theirs))
-    return paired({METRIC: mine_M}, {METRIC: other_M}, ours[0].users_M)[METRIC]
+    return bootstrap_differences({METRIC: mine_M}, {METRIC: other_M}, ours[0].users_M)[METRIC]
 
 
 def _told(found: Estimate) -> str:

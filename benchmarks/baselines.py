@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks.harness import Check, at_least, below
 from benchmarks.tokenizers.data import SHARED
-from trialigngr.evaluate.ranker import Ranker, ranks
+from trialigngr.evaluate.scorer import Scorer, compute_ranks
 from trialigngr.metrics.ranks import hit_rate
-from trialigngr.pipeline.stages import stages
+from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import read_recipe
-from trialigngr.runs.artifacts import Parts
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.systems.co_occurrence import CoOccurrence
 from trialigngr.systems.popularity import Popularity
 
@@ -30,13 +30,13 @@ def measure() -> list[Check]:
     changes = ['evaluate.baselines=["sasrec"]', *([f"sasrec.epochs={epochs}"] if epochs else [])]
     recipe = read_recipe(os.environ.get("TRIALIGNGR_BENCH_RECIPE", "trialigngr-small"), changes)
     with tempfile.TemporaryDirectory() as folder:
-        plan = {stage.name: stage for stage in stages(recipe, SHARED / "amazon_beauty", Path(folder), 0)}
-        plan["catalog"].make()
-        parts, started = Parts(recipe, Path(folder)), time.process_time()
-        facts = plan["sasrec"].make().facts
+        plan = {stage.name: stage for stage in build_stages(recipe, SHARED / "amazon_beauty", Path(folder), 0)}
+        plan["catalog"].make_if_stale()
+        parts, started = RunArtifacts(recipe, Path(folder)), time.process_time()
+        facts = plan["sasrec"].make_if_stale().facts
         minutes = (time.process_time() - started) / 60
         n_items = len(parts.catalog)
-        baselines: list[Ranker] = [
+        baselines: list[Scorer] = [
             Popularity(parts.histories, n_items),
             CoOccurrence(parts.recipe.co_occurrence, parts.histories, n_items),
         ]
@@ -47,6 +47,6 @@ def measure() -> list[Check]:
     return checks
 
 
-def _hits(ranker: Ranker, parts: Parts) -> float:
+def _hits(ranker: Scorer, parts: RunArtifacts) -> float:
     histories = parts.histories
-    return float(hit_rate(ranks(ranker, histories, histories.targets("test"), unseen=False), 10).mean())
+    return float(hit_rate(compute_ranks(ranker, histories, histories.list_targets("test"), mask_seen=False), 10).mean())

@@ -15,7 +15,7 @@ from benchmarks.decoding import large, memory
 from benchmarks.decoding.data import ITEMS, PROMPT, SMALL, TEXT, model, prompts, search
 from benchmarks.decoding.others import callback, generated, rectokens, vectorised
 from benchmarks.harness import Check, at_least, below, seconds_of, side_by_side
-from trialigngr.decode.recommend import DecodeSettings, Recommender
+from trialigngr.decode.generative_recommender import DecodeSettings, GenerativeRecommender
 
 BEAMS, WIDE, ROUNDS = 20, 200, 3
 BEAUTY_USERS, HEADER = (40 if SMALL else 22_363), 30
@@ -52,7 +52,7 @@ def _against_others(own: Any) -> list[Check]:
 def _against_forward(own: Any) -> list[Check]:
     asked = prompts()
     tokens_BT = torch.tensor(asked)
-    ours = {name: search(own, normalisation=name) for name in ("catalogue", "vocabulary")}
+    ours = {name: search(own, score_softmax=name) for name in ("constrained", "full")}
 
     def forward() -> object:
         with torch.inference_mode():
@@ -80,10 +80,10 @@ def _beauty() -> list[Check]:
     random = np.random.default_rng(3)
     histories = [random.integers(0, TEXT, 3 * min(4 + int(extra), 20)) for extra in random.exponential(4, BEAUTY_USERS)]
     header = list(range(1, HEADER + 1))
-    recommender = Recommender(
-        search(small, normalisation="catalogue"),
+    recommender = GenerativeRecommender(
+        search(small, score_softmax="constrained"),
         lambda rows: header + rows.tolist(),
-        DecodeSettings(beams=BEAMS, precision="fp32"),
+        DecodeSettings(num_beams=BEAMS, precision="fp32"),
     )
-    minutes = seconds_of(lambda: recommender.all_beams(histories)) / 60
+    minutes = seconds_of(lambda: recommender.decode_beams(histories)) / 60
     return [below(f"catalogue, {BEAUTY_USERS:,} users of Beauty's lengths, {BEAMS} beams: minutes", minutes, 5)]

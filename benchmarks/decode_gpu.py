@@ -158,7 +158,7 @@ def _line(model: Any, shape: Shape, length: int, beams: int, card: Card) -> list
     device, asked = model.device.type, prompts(USERS, length)
     least = card.least_seconds(shape, USERS, length, beams)
     tokens_BT = torch.tensor(asked, device=device)
-    ours = {name: search(model, ITEMS, name) for name in ("vocabulary", "catalogue")}
+    ours = {name: search(model, ITEMS, name) for name in ("full", "constrained")}
 
     @torch.inference_mode()
     def forward() -> object:
@@ -171,13 +171,11 @@ def _line(model: Any, shape: Shape, length: int, beams: int, card: Card) -> list
     theirs = _masked_users_a_second(model, shape, asked, beams)
     what = f"{shape.name}, {length} tokens, {beams} beams"
     told = ", ".join(f"{name} {USERS / seconds:.4g}" for name, seconds in taken.items())
-    print(f"{what}: users/s: {told}, masked step {theirs:.4g}; vocabulary is {least / taken['vocabulary']:.1%} of the")
-    print(
-        f"    roofline and takes {taken['vocabulary'] / taken['forward']:.2f} times the bare forward pass", flush=True
-    )
+    print(f"{what}: users/s: {told}, masked step {theirs:.4g}; vocabulary is {least / taken['full']:.1%} of the")
+    print(f"    roofline and takes {taken['full'] / taken['forward']:.2f} times the bare forward pass", flush=True)
     if isnan(theirs):
         return []
-    return [at_least(f"{what}: vocabulary, times a masked step", USERS / taken["vocabulary"] / theirs, 5)]
+    return [at_least(f"{what}: vocabulary, times a masked step", USERS / taken["full"] / theirs, 5)]
 
 
 def _decode(own: Any, asked: list[list[int]], beams: int) -> Callable[[], object]:

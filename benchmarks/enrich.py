@@ -19,11 +19,11 @@ from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
 from trialigngr.enrich.interests import load_interests
-from trialigngr.enrich.mining import Mining
-from trialigngr.llm.chat_protocol import body_for, schema_for
+from trialigngr.enrich.mining import InterestJob
+from trialigngr.llm.chat_protocol import make_request_body, make_response_format
 from trialigngr.llm.generator import CallSettings
-from trialigngr.llm.jobs import rows_of
-from trialigngr.llm.response_cache import Ledger, Settled
+from trialigngr.llm.jobs import iter_job_rows
+from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
 
 ITEMS = int(os.environ.get("TRIALIGNGR_BENCH_ITEMS", "100000"))
 CONCURRENCY = 256
@@ -42,14 +42,16 @@ async def _bare(url: str, items: int) -> None:
     """Ask as barely as can be: one loop, one semaphore, connections kept, nothing checked and nothing written down."""
     from httpx2 import AsyncClient, Limits
 
-    inquiry = Mining(SETTINGS, titled(items), [None] * items, "bare")
+    inquiry = InterestJob(SETTINGS, titled(items), [None] * items, "bare")
     limits = Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
     gate = asyncio.Semaphore(CONCURRENCY)
     async with AsyncClient(limits=limits, timeout=60) as client:
 
         async def ask(number: int) -> str:
             async with gate:
-                body = body_for(inquiry.question(number), SETTINGS) | {"response_format": schema_for("interests")}
+                body = make_request_body(inquiry.make_request(number), SETTINGS) | {
+                    "response_format": make_response_format("interests")
+                }
                 answer = await client.post(f"{url}/chat/completions", json=body)
                 said: str = answer.json()["choices"][0]["message"]["content"]
                 return said
@@ -64,7 +66,7 @@ def _throughput(root: Path) -> list[Check]:
     with chat_server(Script(delay=DELAY)) as url:
         for turn in range(ROUNDS + 1):
             began = time.perf_counter()
-            mine(root / f"turn{turn}", items, CallSettings(url=url, concurrency=CONCURRENCY))
+            mine(root / f"turn{turn}", items, CallSettings(base_url=url, max_concurrency=CONCURRENCY))
             middle = time.perf_counter()
             asyncio.run(_bare(url, items))
             ours.append(middle - began)
@@ -79,7 +81,9 @@ def _faults(root: Path) -> list[Check]:
     items, concurrency = min(ITEMS, 10_000), 64
     folder = root / "faults"
     with chat_server(Script(share=0.2, hang=3)) as url:
-        calls = CallSettings(url=url, concurrency=concurrency, timeout=2, tries=12, first_wait=0.02)
+        calls = CallSettings(
+            base_url=url, max_concurrency=concurrency, timeout=2, max_attempts=12, initial_backoff=0.02
+        )
         lost = killed(5, folder, items, calls)
         again = sum(number - 1 for number in stats(url)["good"].values())
     wrong = sum(one.lifestyle != f"item {row} life" for row, one in enumerate(load_interests(folder)))
@@ -105,20 +109,20 @@ def _resume(root: Path) -> list[Check]:
     """Return the seconds of a run over a ledger that holds all answers."""
     folder = root / "resume"
     folder.mkdir()
-    inquiry = Mining(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
-    recorded = SETTINGS.identity("openai", CallSettings())[1]
-    keys = [row.key for row in rows_of(inquiry, recorded, range(ITEMS))]
+    inquiry = InterestJob(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
+    recorded = SETTINGS.identify_model("openai", CallSettings())[1]
+    keys = [row.key for row in iter_job_rows(inquiry, recorded, range(ITEMS))]
     said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}],'
     said += ' "lifestyle": "e f"}'
-    with Ledger(folder / "ledger.sqlite") as ledger:
+    with ResponseCache(folder / "ledger.sqlite") as ledger:
         for first in range(0, ITEMS, 10_000):
             some = keys[first : first + 10_000]
             for start in range(0, len(some), 500):
-                ledger.claim(some[start : start + 500], inquiry.origin, 1)
-            ledger.settle([Settled(key, said, None, False, 1, 200, 40) for key in some])
+                ledger.lease_keys(some[start : start + 500], inquiry.origin, 1)
+            ledger.record_responses([ResponseRecord(key, said, None, False, 1, 200, 40) for key in some])
     with chat_server(Script()) as url:
         began = time.perf_counter()
-        mine(folder, ITEMS, CallSettings(url=url))
+        mine(folder, ITEMS, CallSettings(base_url=url))
         seconds = time.perf_counter() - began
         assert stats(url)["calls"] == {}
     assert len(settled(folder)) == pl.read_parquet(folder / "interests.parquet").height == ITEMS

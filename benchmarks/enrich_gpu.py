@@ -22,12 +22,12 @@ from PIL import Image
 from benchmarks.decoding.data import SMALL
 from benchmarks.harness import Check, seconds_of
 from tests.tiny_models import save_tokenizer
-from trialigngr.embed.gme import Gme
+from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.llm.generator import CallSettings, GeneratorSettings, ItemText, Question
-from trialigngr.llm.local import Local
+from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorSettings, ItemText
+from trialigngr.llm.transformers_generator import TransformersGenerator
 
 TEXT = "a plain white mug for tea and coffee, interests of a weekend hiker; home barista. " * 8
 SIDE = 512
@@ -95,7 +95,7 @@ TINIES = (
 
 
 def _embedding(model: str, batch: int, tokens: int) -> Work:
-    return Gme(EmbedSettings(encoder="gme", model=model, batch=batch)).encode
+    return GmeEncoder(EmbedSettings(encoder="gme", model=model, batch_size=batch)).encode
 
 
 def _captioning(model: str, batch: int, tokens: int) -> Work:
@@ -107,12 +107,12 @@ def _mining(model: str, batch: int, tokens: int) -> Work:
 
 
 def _answering(settings: GeneratorSettings, batch: int, sees: bool) -> Work:
-    generator = Local(settings, CallSettings(batch=batch))
+    generator = TransformersGenerator(settings, CallSettings(batch_size=batch))
 
     def answered(texts: list[str], pictures: list[Image.Image]) -> object:
         asked = enumerate(zip(texts, pictures, strict=True))
-        questions = (Question(n, ItemText(""), one if sees else None, "", text) for n, (text, one) in asked)
-        return list(generator.answers(questions))
+        questions = (GenerationRequest(n, ItemText(""), one if sees else None, "", text) for n, (text, one) in asked)
+        return list(generator.generate(questions))
 
     return answered
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness import Check, below, peak_memory
-from trialigngr.images.pictures import decode_picture, is_longer, quiet
+from trialigngr.images.image_open import decode_image, exceeds_longest_edge, ignore_pillow_warnings
 
 SIDE, PICTURES, LONG_SIDE = 8000, 16, 1024
 LIMIT = 1.5
@@ -43,10 +43,10 @@ def _drawn(folder: Path) -> list[Path]:
 
 def _decode(path: Path) -> None:
     def one(_: int) -> None:
-        is_longer(path, LONG_SIDE)
-        decode_picture(path, LONG_SIDE)
+        exceeds_longest_edge(path, LONG_SIDE)
+        decode_image(path, LONG_SIDE)
 
-    with quiet(), ThreadPoolExecutor(PICTURES) as pool:
+    with ignore_pillow_warnings(), ThreadPoolExecutor(PICTURES) as pool:
         list(pool.map(one, range(PICTURES)))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Check, at_least, below, peak_memory
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
+from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
 
 N_INTERACTIONS = 10_000_000
 N_USERS = 1_000_000
@@ -25,7 +25,7 @@ GOAL_GB = 4.0
 def main() -> None:
     """Prepare DATA into OUT: what the memory is measured of."""
     data, out = map(Path, sys.argv[1:])
-    prepare(CatalogSettings(), data, out)
+    prepare_catalog(CatalogSettings(), data, out)
 
 
 def measure() -> list[Check]:

@@ -19,11 +19,11 @@ from benchmarks.tokenizers.data import Vectors, beauty
 from benchmarks.tokenizers.others import CODES, LEVELS, Fit, Fitted, fit_faiss_kmeans, others
 from trialigngr.foundation.config import Settings
 from trialigngr.sids.assign import SidSettings
-from trialigngr.sids.collisions import Policy, collisions, resolve
-from trialigngr.sids.fidelity import fidelity
+from trialigngr.sids.collisions import CollisionPolicy, compute_collision_rates, resolve_collisions
+from trialigngr.sids.fidelity import compute_fidelity
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.registry import fit_method
+from trialigngr.sids.quantizers.registry import load_fit_function
 from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings
 
 PAPER_SIZES = (4096, 2048, 1024)
@@ -31,7 +31,9 @@ SEEDS = (0, 1, 2)
 SLOW = ("semantic-id",)
 """Fitted once."""
 FAST, BEST = "rqkmeans", "rqkmeans_balanced with beams"
-BEST_ERROR = BalancedSettings(beam=5, refinements=1, rounds=1, slack=1.35, step=0.5)
+BEST_ERROR = BalancedSettings(
+    num_beams=5, refinement_rounds=1, price_rounds=1, capacity_factor=1.35, refinement_step=0.5
+)
 
 
 def measure() -> list[Check]:
@@ -55,7 +57,7 @@ def _split(vectors_ND: Vectors) -> tuple[Vectors, Vectors]:
 
 
 def _fit(method: str, vectors_ND: Vectors, sizes: tuple[int, ...], settings: Settings | None = None) -> Quantizer:
-    return fit_method(method)(vectors_ND, sizes, settings or getattr(SidSettings(), method), 0)
+    return load_fit_function(method)(vectors_ND, sizes, settings or getattr(SidSettings(), method), 0)
 
 
 def _quality(vectors_ND: Vectors) -> list[Check]:
@@ -69,12 +71,12 @@ def _quality(vectors_ND: Vectors) -> list[Check]:
         codes_NL = quantizer.encode(vectors_ND)
         raw[method] = (quantizer, codes_NL)
         held_out = _fit(method, seen_ND, PAPER_SIZES)
-        unseen[method] = fidelity(held_out, unseen_ND, held_out.encode(unseen_ND))
+        unseen[method] = compute_fidelity(held_out, unseen_ND, held_out.encode(unseen_ND))
         print(
-            f"{method}: {seconds:.1f} s, {collisions(codes_NL)['items']:.2%} of items share, "
-            f"fidelity {fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, {unseen[method]:.4f} held out"
+            f"{method}: {seconds:.1f} s, {compute_collision_rates(codes_NL)['items']:.2%} of items share, "
+            f"fidelity {compute_fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, {unseen[method]:.4f} held out"
         )
-    shares = {method: collisions(codes_NL)["items"] for method, (_, codes_NL) in raw.items()}
+    shares = {method: compute_collision_rates(codes_NL)["items"] for method, (_, codes_NL) in raw.items()}
     used = [len(np.unique(codes_N)) / size for codes_N, size in zip(raw["rqvae"][1].T, PAPER_SIZES, strict=True)]
     again_NL = _fit("rqkmeans", vectors_ND, PAPER_SIZES).encode(vectors_ND)
     same = again_NL.tobytes() == raw["rqkmeans"][1].tobytes()
@@ -88,9 +90,11 @@ def _quality(vectors_ND: Vectors) -> list[Check]:
     ]
 
 
-def _resolved(policy: Policy, quantizer: Quantizer, codes_NL: np.ndarray, vectors_ND: Vectors) -> Check:
-    codes_NL, _ = resolve(policy, codes_NL, lambda rows: quantizer.latents(vectors_ND[rows]), quantizer.levels)
-    share = collisions(codes_NL)["items"]
+def _resolved(policy: CollisionPolicy, quantizer: Quantizer, codes_NL: np.ndarray, vectors_ND: Vectors) -> Check:
+    codes_NL, _ = resolve_collisions(
+        policy, codes_NL, lambda rows: quantizer.compute_latents(vectors_ND[rows]), quantizer.codebooks
+    )
+    share = compute_collision_rates(codes_NL)["items"]
     return Check(f"Beauty, rqvae after {policy}: items that share", share, "0", share == 0)
 
 
@@ -100,7 +104,7 @@ def _side_by_side(vectors_ND: Vectors) -> list[Check]:
 
     def ours(method: str, settings: Settings) -> Fit:
         def fit(rows_ND: Vectors, seed: int) -> Fitted:
-            quantizer = fit_method(method)(rows_ND, (CODES,) * LEVELS, settings, seed)
+            quantizer = load_fit_function(method)(rows_ND, (CODES,) * LEVELS, settings, seed)
             return Fitted(quantizer.encode, quantizer.decode)
 
         return fit
@@ -132,7 +136,9 @@ def _figures(name: str, fit: Fit, seen_ND: Vectors, unseen_ND: Vectors) -> Figur
         fitted = fit(seen_ND, seed)
         seconds = time.perf_counter() - start
         error = float(np.square(unseen_ND - fitted.decode(fitted.encode(unseen_ND))).sum(1).mean())
-        rows.append((error, collisions(np.asarray(fitted.encode(seen_ND), dtype=np.int32))["items"], seconds))
+        rows.append(
+            (error, compute_collision_rates(np.asarray(fitted.encode(seen_ND), dtype=np.int32))["items"], seconds)
+        )
     found = Figures(*np.mean(rows, axis=0).tolist())
     print(
         f"3 × 256, {name}, {len(rows)} seeds: held-out error {found.error:.4f} (from {min(rows)[0]:.4f} to "

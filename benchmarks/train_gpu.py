@@ -20,9 +20,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.models.layers import compile_layers
-from trialigngr.tasks.packing import Branch, Pass, Sheet, passes
-from trialigngr.train.attention import NAME
-from trialigngr.train.loss import Attention, DevicePass, TargetLosses
+from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
+from trialigngr.train.attention import ATTENTION_NAME
+from trialigngr.train.loss import AttentionKind, DeviceMicroBatch, TargetLosses
 
 if TYPE_CHECKING:
     from benchmarks.harness import Check
@@ -43,7 +43,7 @@ SHAPES = {
 class Way:
     """How a step computes."""
 
-    attention: Attention
+    attention: AttentionKind
     compiled: bool
 
     def __str__(self) -> str:
@@ -59,29 +59,29 @@ class Rate:
     examples: float
 
 
-def drawn(tokens: int, words: int, seed: int) -> Pass:
+def drawn(tokens: int, words: int, seed: int) -> MicroBatch:
     """Return a pass of about ``tokens`` tokens: histories of 2 to 20 items of 4 tokens, one target after each."""
     random = np.random.default_rng(seed)
     header, sheets, room = random.integers(0, words, 30).tolist(), [], tokens - 30
     while room > 0:
         items = int(random.integers(2, 21))
         trunk = random.integers(0, words, 4 * items).tolist()
-        sheets.append(Sheet(trunk, [Branch(4 * k, trunk[:5], trunk[:4]) for k in range(1, items + 1)]))
+        sheets.append(SharedPrefixRow(trunk, [Continuation(4 * k, trunk[:5], trunk[:4]) for k in range(1, items + 1)]))
         room -= len(sheets[-1])
-    (part,) = passes(header, sheets, 1 << 40)
+    (part,) = pack_micro_batches(header, sheets, 1 << 40)
     return part
 
 
-def flops(model: Any, part: Pass) -> int:
+def flops(model: Any, part: MicroBatch) -> int:
     """Return the model's FLOPs of a step: 2 a weight and token forward, twice that backward; the head for targets only,
     4 a seen key, head and dimension for attention."""
     config = model.config
     head = config.vocab_size * config.hidden_size
     weights = sum(p.numel() for p in model.parameters()) - head  # tied: the table is counted once, as the head
-    own_T = np.concatenate([np.arange(n) for n in (part.header, *part.lengths_S)]) - part.own_T + 1
-    seen = int((own_T + part.cut_T).sum()) + part.header * (len(part.tokens_T) - part.header)
+    own_T = np.concatenate([np.arange(n) for n in (part.header_length, *part.row_lengths_S)]) - part.own_start_T + 1
+    seen = int((own_T + part.prefix_length_T).sum()) + part.header_length * (len(part.tokens_T) - part.header_length)
     attention = 4 * config.num_hidden_layers * config.hidden_size * seen
-    return 3 * (2 * weights * len(part.tokens_T) + 2 * head * len(part.predict_place_M) + attention)
+    return 3 * (2 * weights * len(part.tokens_T) + 2 * head * len(part.source_place_M) + attention)
 
 
 def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) -> Rate:
@@ -90,9 +90,9 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
     gc.collect()  # a compiled model holds itself
     torch.manual_seed(0)
     model: Any = Qwen2ForCausalLM(Qwen2Config(tie_word_embeddings=True, **SHAPES[shape])).to(device)
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(ATTENTION_NAME)
     if way.compiled:
-        compile_layers(model, whole=way.attention == "flex")
+        compile_layers(model, whole_layers=way.attention == "flex_attention")
     losses = TargetLosses(model, way.compiled)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     parts = [drawn(tokens, model.config.vocab_size, seed) for seed in range(steps + 3)]
@@ -100,7 +100,7 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
         if number == 3:
             start = _now(device)
         with autocast(device, "bf16"):
-            loss = losses(DevicePass.of(part, device, way.attention)).mean()
+            loss = losses(DeviceMicroBatch.from_micro_batch(part, device, way.attention)).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -109,7 +109,7 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
     return Rate(
         sum(len(part.tokens_T) for part in counted) / seconds,
         sum(flops(model, part) for part in counted) / seconds,
-        sum(part.examples for part in counted) / seconds,
+        sum(part.num_examples for part in counted) / seconds,
     )
 
 
@@ -129,7 +129,7 @@ def table(shapes: list[str], tokens: int, steps: int, peak: float | None = None)
     """Print tokens/s and utilisation of each shape and way of attention; return the utilisation by name."""
     device = pick_device()
     most = peak or peak_of(device)
-    kinds: list[Attention] = ["blocks", "flex"] if device.type == "cuda" else ["blocks"]
+    kinds: list[AttentionKind] = ["sdpa", "flex_attention"] if device.type == "cuda" else ["sdpa"]
     ways = [Way(kind, compiled) for compiled in (False, True)[: len(kinds)] for kind in kinds]
     found = {}
     for shape in shapes:

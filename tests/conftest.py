@@ -79,7 +79,7 @@ HEAVY = [
     *("sklearn.neural_network", "matplotlib.figure", "tests.pipeline.breaking"),
     *("trialigngr.pipeline", "trialigngr.cli.runs"),
 ]
-SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.llm.server"]
+SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.llm.openai_generator"]
 
 
 def start_forkserver() -> None:
@@ -115,14 +115,14 @@ def cli() -> Callable[..., Done]:
 
 
 TINY = {
-    "shop.items": 60,
-    "shop.shoppers": 80,
-    "sids.sizes": [8, 8, 8],
-    "model.layers": 1,
-    "model.width": 32,
-    "model.heads": 2,
-    "model.feed_forward": 64,
-    "model.vocabulary": 600,
+    "shop.num_items": 60,
+    "shop.num_shoppers": 80,
+    "sids.codebook_sizes": [8, 8, 8],
+    "model.num_layers": 1,
+    "model.hidden_size": 32,
+    "model.num_heads": 2,
+    "model.ffn_size": 64,
+    "model.vocab_size": 600,
     "train.max_steps": 12,
     "train.batch_size": 32,
     "train.validate_every": 4,

@@ -21,8 +21,8 @@ from trialigngr.enrich.miners import check_miner, start_miner
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.llm.generator import CallSettings
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
+from trialigngr.train.estimate import estimate_memory
 from trialigngr.train.settings import TrainSettings
-from trialigngr.train.size import size_of
 
 Cli = Callable[..., Done]
 CLASSES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoTokenizer",
@@ -59,17 +59,17 @@ def loads(folder: str) -> dict[str, Callable[[], Any]]:
     interests = InterestSettings(generator="transformers", model=folder, device="cpu")
     gme = EmbedSettings(encoder="gme", model=folder, device="cpu")
     sentences = EmbedSettings(encoder="sentence-transformers", model=folder, device="cpu")
-    backbone = BackboneSettings(name=folder)
+    backbone = BackboneSettings(name_or_path=folder)
     return {
-        "captioner looked at": lambda: check_captioner(captions, calls, here=True),
+        "captioner looked at": lambda: check_captioner(captions, calls, is_local=True),
         "captioner": lambda: start_captioner(captions, calls),
-        "miner looked at": lambda: check_miner(interests, calls, here=True),
+        "miner looked at": lambda: check_miner(interests, calls, is_local=True),
         "miner": lambda: start_miner(interests, [], calls),
         "gme looked at": lambda: check_encoders(gme),
         "gme": lambda: start_encoders(gme),
         "sentences looked at": lambda: check_encoders(sentences),
         "sentences": lambda: start_encoders(sentences),
-        "backbone planned": lambda: size_of(backbone, TrainSettings(), 16),
+        "backbone planned": lambda: estimate_memory(backbone, TrainSettings(), 16),
         "backbone": lambda: build_backbone(backbone, ["<a_0>"], [], 0),
         "run": lambda: load_backbone(Path(folder), []),
     }
@@ -119,7 +119,7 @@ def test_a_strangers_run_runs_nothing(cli: Cli, tiny_run: Path, tmp_path: Path) 
 )  # fmt: skip
 def test_no_recipe_lets_vllm_run_code(argument: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=f"{next(iter(argument))} in calls lets vLLM run code"):
-        CallSettings(engine=argument)
+        CallSettings(engine_args=argument)
 
 
 def test_every_load_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -159,3 +161,24 @@ def test_contributing_names_places_that_exist(root: Path):
     missing = {name for name in named if not ((root / name).exists() or (root / "src" / "trialigngr" / name).exists())}
     assert "sids/quantizers/" in named
     assert missing - PLACEHOLDERS == set()
+
+
+def test_the_places_that_docs_name_are_there(root: Path):
+    """``path.py: name`` in docs/paper.md and ARCHITECTURE.md is a definition in that file."""
+    named = [
+        (page.name, path, name)
+        for page in (root / "docs" / "paper.md", root / "ARCHITECTURE.md")
+        for path, name in re.findall(r"`([\w/]+\.py): (\w+)", page.read_text("utf-8"))
+    ]
+    assert len(named) > 20
+    for page, path, name in named:
+        text = (root / "src" / "trialigngr" / path).read_text("utf-8")
+        assert re.search(rf"\b(?:def|class) {name}\b|^{name}\b", text, re.MULTILINE), f"{page}: {path} has no {name}"
+
+
+def test_no_two_modules_lean_on_each_other():
+    """Imports within functions and for types alone count too: the contract of the layers does not see them."""
+    graph = grimp.build_graph("trialigngr", exclude_type_checking_imports=False, cache_dir=None)
+    below = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(below) > 200
+    list(graphlib.TopologicalSorter(below).static_order())

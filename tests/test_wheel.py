@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 NOT_DATA = {".py", ".pyc"}
-SMALL = ("--set", "shop.items=60", "--set", "shop.shoppers=80")
+SMALL = ("--set", "shop.num_items=60", "--set", "shop.num_shoppers=80")
 FIRST_STAGES = ("run", "trialigngr-demo", "--until", "sids", *SMALL, "--out")
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.attacks.cases import Outcome, count_ends, try_cases
 from benchmarks.harness import Check, at_least, below, peak_memory
-from trialigngr.foundation.errors import PictureError
-from trialigngr.images.pictures import LONG_SIDE, is_longer, open_picture, quiet
+from trialigngr.foundation.errors import ImageError
+from trialigngr.images.image_open import LONGEST_EDGE, exceeds_longest_edge, ignore_pillow_warnings, open_image
 
 SEED = 27
 MUTATED = 1000
@@ -200,17 +200,17 @@ def meet(case: Mutation) -> Outcome:
         path = Path(scratch) / f"picture.{case.form}"
         path.write_bytes(mutated(case))
         try:
-            with quiet():
-                is_longer(path, LONG_SIDE)
-            picture = open_picture(path)
-        except PictureError as error:
+            with ignore_pillow_warnings():
+                exceeds_longest_edge(path, LONGEST_EDGE)
+            picture = open_image(path)
+        except ImageError as error:
             return Outcome("refused", error.reason)
         assert picture.mode == "RGB", picture.mode
-        assert max(picture.size) <= LONG_SIDE, picture.size
+        assert max(picture.size) <= LONGEST_EDGE, picture.size
         if case.how not in CUT:
             return Outcome("opened")
         path.write_bytes(sound_pictures()[case.form][case.kind])
-        whole = open_picture(path)
+        whole = open_image(path)
         same = whole.size == picture.size and whole.tobytes() == picture.tobytes()
         return Outcome("opened" if same else "half a picture", f"{len(mutated(case))} of {path.stat().st_size} bytes")
 
@@ -266,8 +266,8 @@ def main(folder: Path) -> None:
 
     def opens(path: Path) -> bool:
         try:
-            return max(open_picture(path).size) == LONG_SIDE
-        except PictureError as error:
+            return max(open_image(path).size) == LONGEST_EDGE
+        except ImageError as error:
             print(error)
             return False
 

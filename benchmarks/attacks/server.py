@@ -110,10 +110,10 @@ def hostile_server(memory: _Memory) -> Iterator[str]:
 def words(run: Path, url: str) -> list[str]:
     """Return the words of a run up to its interests, with captions and interests from a server."""
     calls = {
-        "url": url, "key_variable": VARIABLE, "tries": 2, "first_wait": 0.01, "timeout": 3, "concurrency": 8,
-        "give_up_after": 4, "retry_runs": 1,
+        "base_url": url, "api_key_env": VARIABLE, "max_attempts": 2, "initial_backoff": 0.01, "timeout": 3,
+        "max_concurrency": 8, "max_consecutive_failures": 4, "max_runs": 1,
     }  # fmt: skip
-    settings: dict[str, Any] = {"shop.items": 16, "shop.shoppers": 20, "catalog.k_core": 0}
+    settings: dict[str, Any] = {"shop.num_items": 16, "shop.num_shoppers": 20, "catalog.k_core": 0}
     for stage in ("captions", "interests"):
         settings |= {f"{stage}.generator": "openai", f"{stage}.model": MODEL}
         settings |= {f"calls.{stage}.{name}": value for name, value in calls.items()}

@@ -15,14 +15,14 @@ from typing import Any
 import polars as pl
 
 TINY: dict[str, Any] = {
-    "shop.items": 40,
-    "shop.shoppers": 60,
-    "sids.sizes": [8, 8, 8],
-    "model.layers": 1,
-    "model.width": 32,
-    "model.heads": 2,
-    "model.feed_forward": 64,
-    "model.vocabulary": 600,
+    "shop.num_items": 40,
+    "shop.num_shoppers": 60,
+    "sids.codebook_sizes": [8, 8, 8],
+    "model.num_layers": 1,
+    "model.hidden_size": 32,
+    "model.num_heads": 2,
+    "model.ffn_size": 64,
+    "model.vocab_size": 600,
     "train.max_steps": 8,
     "train.batch_size": 16,
     "train.validate_every": 4,

@@ -21,7 +21,7 @@ SECONDS = 60.0
 GOOD = {"taken whole", "refused"}
 WANTED = 200
 UNTIL_THE_CATALOGUE = (
-    *("--until", "catalog", "--set", "catalog.k_core=0", "--set", "catalog.items=all"),
+    *("--until", "catalog", "--set", "catalog.k_core=0", "--set", "catalog.item_scope=all"),
 )  # fmt: skip
 
 
@@ -84,8 +84,8 @@ def read_prepared(folder: Path) -> Reading:
     """Return what the catalogue stage has made of a data folder."""
     dataset = load_dataset(folder)
     items = sorted((item.item_id, item.title, item.categories) for item in dataset.catalog)
-    ids, own = dataset.catalog.ids, dataset.histories
-    users = [(user, tuple(ids[row] for row in own.sequence(n))) for n, user in enumerate(own.user_ids)]
+    ids, own = dataset.catalog.item_ids, dataset.histories
+    users = [(user, tuple(ids[row] for row in own.user_sequence(n))) for n, user in enumerate(own.user_ids)]
     return tuple(items), tuple(sorted(users))
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.head import Normalisation
+from trialigngr.decode.lm_head import ScoreSoftmax
 from trialigngr.sids.semantic_ids import Codes
 from trialigngr.sids.trie import Trie
 
@@ -61,6 +61,6 @@ def prompts(users: int = USERS, length: int = PROMPT, shared: int = 0) -> list[l
     return listed
 
 
-def search(model: Any, n: int = ITEMS, normalisation: Normalisation = "vocabulary") -> BeamSearch:
+def search(model: Any, n: int = ITEMS, score_softmax: ScoreSoftmax = "full") -> BeamSearch:
     """Return our beam search over a catalogue of n items, in the model's own dtype."""
-    return BeamSearch(model, Trie.from_codes(codes(n)), TOKENS_LK.tolist(), END_TOKEN, normalisation, "fp32")
+    return BeamSearch(model, Trie.from_codes(codes(n)), TOKENS_LK.tolist(), END_TOKEN, score_softmax, "fp32")

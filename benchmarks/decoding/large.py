@@ -54,8 +54,8 @@ def growth(model: Any) -> list[Check]:
     """Return how the trie's part of a decode grows with the catalogue, and its share of the whole."""
     asked, part, whole = prompts(), {}, {}
     for n in CATALOGUES:
-        searches = {"trie": search(Free(), n, "catalogue"), "whole": search(model, n, "catalogue")}
-        searches["trie"]._fit = True  # what gives random states is not tried
+        searches = {"trie": search(Free(), n, "constrained"), "whole": search(model, n, "constrained")}
+        searches["trie"]._model_is_checked = True  # what gives random states is not tried
         taken = side_by_side({name: _call(own, asked) for name, own in searches.items()}, ROUNDS)
         part[n], whole[n] = taken["trie"], taken["whole"]
         print(f"{n:>10,} items: the trie's part {1e3 * part[n]:.2f} ms of {1e3 * whole[n]:.1f} ms")
@@ -78,10 +78,10 @@ def _call(own: Any, asked: list[list[int]], *filters: Any) -> Callable[[], objec
 
 def filters(model: Any) -> list[Check]:
     """Return what filters cost that leave one in a hundred items, another hundredth for each user."""
-    own, asked = search(model, FILTERED, "catalogue"), prompts()
+    own, asked = search(model, FILTERED, "constrained"), prompts()
     random = np.random.default_rng(2)
     allowed = [np.sort(random.choice(FILTERED, FILTERED // 100, replace=False)) for _ in asked]
-    allow = [Filter(only=rows) for rows in allowed]
+    allow = [Filter(only_rows=rows) for rows in allowed]
     deny = [np.setdiff1d(np.arange(FILTERED), rows) for rows in allowed]
     taken = side_by_side(
         {"none": _call(own, asked), "allow": _call(own, asked, allow), "deny": _call(own, asked, deny)}, ROUNDS

@@ -10,9 +10,9 @@ import sys
 from typing import get_args
 
 from benchmarks.harness import Check, at_least, report
-from trialigngr.decode.head import Normalisation
+from trialigngr.decode.lm_head import ScoreSoftmax
 from trialigngr.pipeline import load
-from trialigngr.pipeline.oracle import against_exact
+from trialigngr.pipeline.exact_oracle import compare_beams_with_exact
 
 GOALS = {20: 0.93, 50: 0.99}
 
@@ -20,19 +20,22 @@ GOALS = {20: 0.93, 50: 0.99}
 def main() -> None:
     """Print what beams of 20 and 50 miss."""
     run, users = load(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    levels_alone = run.recipe.train.softmax == "level"
-    normalisations = (run.recipe.decode.normalisation,) if levels_alone else get_args(Normalisation)
+    levels_alone = run.recipe.train.loss_softmax == "level"
+    normalisations = (run.recipe.decode.score_softmax,) if levels_alone else get_args(ScoreSoftmax)
     checks: list[Check] = []
     for part in ("valid", "test"):
-        for normalisation in normalisations:
-            for line in against_exact(run, users, tuple(GOALS), normalisation, part):
-                what = f"{part}, {normalisation}, {line.beams} beams, {line.users} users"
+        for score_softmax in normalisations:
+            for line in compare_beams_with_exact(run, users, tuple(GOALS), score_softmax, part):
+                what = f"{part}, {score_softmax}, {line.num_beams} beams, {line.num_users} users"
                 print(
-                    f"{what}: exact HR@10 {line.exact.value:.4f}; with beams {line.difference.value:+.4f} "
-                    f"[{line.difference.low:+.4f}, {line.difference.high:+.4f}]"
+                    f"{what}: exact HR@10 {line.exact_hit_rate.value:.4f}; with beams "
+                    f"{line.hit_rate_difference.value:+.4f} [{line.hit_rate_difference.low:+.4f}, "
+                    f"{line.hit_rate_difference.high:+.4f}]"
                 )
                 if part == "test":
-                    checks.append(at_least(f"{what}: of the exact top 10", line.overlap.value, GOALS[line.beams]))
+                    checks.append(
+                        at_least(f"{what}: of the exact top 10", line.exact_overlap.value, GOALS[line.num_beams])
+                    )
     report("oracle", checks)
 
 

@@ -63,8 +63,8 @@ class VectorisedMask(LogitsProcessor):  # type: ignore[misc]  # transformers' cl
 
     def __init__(self, n: int, width: int = PROMPT, device: str = "cpu") -> None:
         levels, self.width = Trie.from_codes(codes(n)).levels, width
-        self.widest = [int(np.diff(level.children).max()) for level in levels]
-        self.children = [torch.from_numpy(level.children).to(device) for level in levels]
+        self.widest = [int(np.diff(level.child_starts).max()) for level in levels]
+        self.children = [torch.from_numpy(level.child_starts).to(device) for level in levels]
         self.tokens = [
             torch.from_numpy(tokens_K[level.codes_M]).to(device)
             for tokens_K, level in zip(TOKENS_LK, levels, strict=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trialigngr.pretrained.smollm2 import weights_file
+from trialigngr.pretrained.smollm2 import find_weights_file
 
 NAME = "smollm2"
 SLOTS = 4
@@ -63,4 +63,4 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    serve(given.model or weights_file(), given.name, given.port, given.threads)
+    serve(given.model or find_weights_file(), given.name, given.port, given.threads)

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.servers.chat import MODEL
-from trialigngr.catalog.items import COLUMNS, Catalog
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.llm.generator import CallSettings
@@ -25,9 +25,9 @@ SETTINGS = InterestSettings(generator="openai", model=MODEL)
 def titled(items: int) -> Catalog:
     """Return a catalogue of items that are known by their number."""
     ids = pl.Series("item_id", range(items)).cast(pl.String)
-    others = [pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name not in ("item_id", "title")]
+    others = [pl.lit(None, kind).alias(name) for name, kind in ITEM_COLUMNS.items() if name not in ("item_id", "title")]
     table = ids.to_frame().with_columns(pl.concat_str(pl.lit("item "), ids).alias("title"), *others)
-    return Catalog(table.select(*COLUMNS), Path("none"))
+    return Catalog(table.select(*ITEM_COLUMNS), Path("none"))
 
 
 def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:
@@ -38,14 +38,14 @@ def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:
 
 def right(folder: Path, items: int) -> bool:
     """Say whether every item has the answer about itself."""
-    said = [(one.names, one.lifestyle) for one in load_interests(folder)]
+    said = [(one.tag_names, one.lifestyle) for one in load_interests(folder)]
     return said == [([f"item {n} collector", f"item {n} restorer"], f"item {n} life") for n in range(items)]
 
 
 def in_a_process(folder: Path, items: int, calls: CallSettings) -> Any:
     """Start `mine` in a process of its own (a fork of a clean one that has loaded all it needs) and return that."""
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.servers.mining", "openai", "trialigngr.llm.server"])
+    context.set_forkserver_preload(["benchmarks.servers.mining", "openai", "trialigngr.llm.openai_generator"])
     process = context.Process(target=mine, args=(folder, items, calls))
     process.start()
     return process
@@ -82,4 +82,4 @@ def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int 
 
 
 if __name__ == "__main__":
-    mine(Path(sys.argv[1]), int(sys.argv[2]), CallSettings(url=sys.argv[3], concurrency=64))
+    mine(Path(sys.argv[1]), int(sys.argv[2]), CallSettings(base_url=sys.argv[3], max_concurrency=64))

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.harness import Check, below
 from benchmarks.tokenizers.data import Vectors, films, shop
 from trialigngr.sids.assign import SidSettings
-from trialigngr.sids.collisions import collisions
+from trialigngr.sids.collisions import compute_collision_rates
 from trialigngr.sids.quantizers import macrec
 
 SEEDS = (0, 1, 2)
@@ -15,7 +15,7 @@ SIZES = {"films with posters": (64, 64, 64), "the drawn shop": (32, 32, 32)}
 """So tight that items share SIDs: 41 times as many SIDs as films, 85 times as many as products."""
 STEPS: dict[str, dict[str, Any]] = {
     "films with posters": {"epochs": 60},
-    "the drawn shop": {"epochs": 500, "patience": 500, "batch": 128},
+    "the drawn shop": {"epochs": 500, "patience": 500, "batch_size": 128},
 }
 """About 1,500 steps each."""
 
@@ -36,12 +36,12 @@ def measure() -> list[Check]:
 def compare(pair: tuple[Vectors, Vectors], sizes: tuple[int, ...], steps: dict[str, Any]) -> tuple[float, float]:
     """Return the mean collision rate over both modalities and all seeds, coupled and alone."""
     settings = SidSettings().macrec.model_copy(update=steps)
-    off = settings.model_copy(update={"contrast": 0.0, "alignment": 0.0})
+    off = settings.model_copy(update={"contrast_weight": 0.0, "alignment_weight": 0.0})
     rates = {"coupled": 0.0, "alone": 0.0}
     for seed in SEEDS:
         for which, chosen in (("coupled", settings), ("alone", off)):
             both = macrec.fit_pair(*pair, sizes, chosen, seed)
-            shares = [collisions(one.encode(rows))["items"] for one, rows in zip(both, pair, strict=True)]
+            shares = [compute_collision_rates(one.encode(rows))["items"] for one, rows in zip(both, pair, strict=True)]
             print(f"{which}, seed {seed}: text {shares[0]:.2%}, pictures {shares[1]:.2%}")
             rates[which] += sum(shares) / (2 * len(SEEDS))
     return rates["coupled"], rates["alone"]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
+from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
 from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
-from trialigngr.images.pictures import open_picture
+from trialigngr.images.image_open import open_image
 
 Vectors = npt.NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def shop() -> tuple[Vectors, Vectors]:
         root.mkdir(parents=True, exist_ok=True)
         draw_shop(root, ShopSettings())
         (root / "catalog").mkdir(exist_ok=True)
-        prepare(CatalogSettings(), root, root / "catalog")
+        prepare_catalog(CatalogSettings(), root, root / "catalog")
     catalog = load_dataset(root / "catalog").catalog
     items = pl.DataFrame(
         {
@@ -65,7 +65,7 @@ def shop() -> tuple[Vectors, Vectors]:
             "categories": [list(item.categories) for item in catalog],
         }
     )
-    paths = [path for row in range(len(catalog)) if (path := catalog.picture(row)) is not None]
+    paths = [path for row in range(len(catalog)) if (path := catalog.image_file(row)) is not None]
     return cached("shop-text", lambda: _texts(items)), cached("shop-pictures", lambda: _pictures(paths))
 
 
@@ -95,5 +95,7 @@ def _pictures(paths: Sequence[Path]) -> Vectors:
     from trialigngr.pretrained.efficientnet import load_efficientnet
 
     network = load_efficientnet()
-    parts = [network.features([open_picture(path) for path in paths[i : i + 32]]) for i in range(0, len(paths), 32)]
+    parts = [
+        network.extract_features([open_image(path) for path in paths[i : i + 32]]) for i in range(0, len(paths), 32)
+    ]
     return np.concatenate(parts).astype(np.float32)

@@ -14,13 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.harness import side_by_side
 from benchmarks.training.world import batches, plain, trainer
 from trialigngr.foundation.device import autocast
-from trialigngr.tasks.examples import TaskExamples, plain_rows
-from trialigngr.tasks.packing import Branch, Sheet, passes
-from trialigngr.train.attention import NAME
+from trialigngr.tasks.examples import TaskExamples, unshare_rows
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
+from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loop import Trainer
-from trialigngr.train.loss import DevicePass, target_losses
+from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
 
-Batch = tuple[TaskExamples, list[Sheet]]
+Batch = tuple[TaskExamples, list[SharedPrefixRow]]
 Loss = Callable[[Trainer, Batch], Tensor]
 CPU = torch.device("cpu")
 
@@ -50,26 +50,29 @@ def _half(made: Trainer, rows: list[tuple[list[int], list[int]]], targets_only: 
     return cross_entropy(logits_BTV.flatten(0, 1), wanted_BT.flatten(), reduction="none")[asked_BT.flatten()]
 
 
-def _one_pass(made: Trainer, header: list[int], sheets: list[Sheet]) -> Tensor:
-    made.model.set_attn_implementation(NAME)
-    (part,) = passes(header, sheets, 1 << 30)
-    return target_losses(made.model, DevicePass.of(part, CPU)).mean()
+def _one_pass(made: Trainer, header: list[int], sheets: list[SharedPrefixRow]) -> Tensor:
+    made.model.set_attn_implementation(ATTENTION_NAME)
+    (part,) = pack_micro_batches(header, sheets, 1 << 30)
+    return compute_target_losses(made.model, DeviceMicroBatch.from_micro_batch(part, CPU)).mean()
 
 
 def _packed(made: Trainer, batch: Batch) -> Tensor:
     """Return the loss of whole rows, header and all, side by side without padding: nothing is shared."""
     task, sheets = batch
-    alone = plain_rows(sheets)
+    alone = unshare_rows(sheets)
     whole = [
-        Sheet([*task.header, *sheet.trunk], [Branch(len(task.header) + b.cut, b.prompt, b.target, b.example)])
+        SharedPrefixRow(
+            [*task.prompt_header, *sheet.prefix_tokens],
+            [Continuation(len(task.prompt_header) + b.prefix_length, b.prompt_suffix, b.target, b.example_id)],
+        )
         for sheet in alone
-        for b in sheet.branches
+        for b in sheet.continuations
     ]
     return _one_pass(made, [], whole)
 
 
 def _shared(made: Trainer, batch: Batch) -> Tensor:
-    return _one_pass(made, batch[0].header, batch[1])
+    return _one_pass(made, batch[0].prompt_header, batch[1])
 
 
 LADDER: dict[str, tuple[str, Loss]] = {
@@ -99,6 +102,6 @@ def measure(folder: Path, rounds: int) -> tuple[dict[str, float], float]:
             made.optimizer.zero_grad()
 
     took = side_by_side({name: partial(work, name) for name in LADDER}, rounds)
-    examples = sum(len(sheet.branches) for _, sheets in six for sheet in sheets)
+    examples = sum(len(sheet.continuations) for _, sheets in six for sheet in sheets)
     apart = max(max(found) - min(found) for found in zip(*losses.values(), strict=True))
     return {name: examples / seconds for name, seconds in took.items()}, apart

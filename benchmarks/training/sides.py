@@ -65,14 +65,14 @@ def theirs(folder: Path, steps: int, sampling: str) -> Record:
     model, tokenizer = made.backbone.model, made.backbone.tokenizer
     model.train()
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        made.optimizer, lambda step: made.rate(step) / made.settings.learning_rate
+        made.optimizer, lambda step: made.learning_rate_at(step) / made.settings.learning_rate
     )
     watch = _Watch()
     settings = TrainingArguments(
         output_dir=str(folder / "theirs"),
         per_device_train_batch_size=BATCH,
         max_steps=steps,
-        max_grad_norm=made.settings.clip,
+        max_grad_norm=made.settings.max_grad_norm,
         bf16=True,
         use_cpu=True,
         train_sampling_strategy=sampling,

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tokenizers.data import SHARED, beauty, shop
-from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare
+from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare_catalog
 from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
 from trialigngr.sids.assign import SidSettings
-from trialigngr.sids.quantizers.registry import fit_method
-from trialigngr.sids.semantic_ids import SemanticIds, all_tokens
-from trialigngr.tasks.chat import Chat
+from trialigngr.sids.quantizers.registry import load_fit_function
+from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
+from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import PromptSettings, TaskExamples
-from trialigngr.tasks.packing import Sheet
+from trialigngr.tasks.item_views import collapse_whitespace, encode_views
+from trialigngr.tasks.packing import SharedPrefixRow
 from trialigngr.tasks.task import TASKS, TaskSettings, View
-from trialigngr.tasks.views import encode_views, one_line
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
 
@@ -38,26 +38,26 @@ def make(folder: Path) -> str:
         draw_shop(source, ShopSettings())
         vectors_ND = shop()[0]
     (folder / "catalog").mkdir()
-    prepare(CatalogSettings(), source, folder / "catalog")
+    prepare_catalog(CatalogSettings(), source, folder / "catalog")
     dataset = load_dataset(folder / "catalog")
-    codes_NL = fit_method("rqkmeans")(vectors_ND, SIZES, SidSettings().rqkmeans, 0).encode(vectors_ND)
+    codes_NL = load_fit_function("rqkmeans")(vectors_ND, SIZES, SidSettings().rqkmeans, 0).encode(vectors_ND)
     (folder / "sids").mkdir()
-    SemanticIds(dataset.catalog.ids, codes_NL, SIZES).save(folder / "sids")
+    SemanticIds(dataset.catalog.item_ids, codes_NL, SIZES).save(folder / "sids")
     words = [task.system for task in USED] * 200 + [task.instruction for task in USED] * 200
-    titles = [one_line(item.title) for item in dataset.catalog if item.title]
-    build_backbone(BackboneSettings(), all_tokens(SIZES), titles + words, seed=0).save(folder / "model")
+    titles = [collapse_whitespace(item.title) for item in dataset.catalog if item.title]
+    build_backbone(BackboneSettings(), list_sid_tokens(SIZES), titles + words, seed=0).save(folder / "model")
     return name
 
 
 def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
     """Return our trainer over all six tasks, uniformly drawn, the model as it was made."""
     dataset: Dataset = load_dataset(folder / "catalog")
-    backbone = load_backbone(folder / "model", all_tokens(SIZES))
-    chat = Chat(backbone.tokenizer)
+    backbone = load_backbone(folder / "model", list_sid_tokens(SIZES))
+    chat = ChatTemplate(backbone.tokenizer)
     sids = SemanticIds.load(folder / "sids")
     limits = {View.TITLE: 20, View.VISUAL: 20}
     views = encode_views(dataset.catalog, sids, [None] * len(sids), chat, limits)
-    prompt = PromptSettings(title_tokens=20)
+    prompt = PromptSettings(max_title_tokens=20)
     tasks = {task.name: TaskExamples(task, views, dataset.histories, chat, prompt) for task in USED}
     settings = TrainSettings.model_validate(
         {"batch_size": BATCH, "max_steps": steps, "learning_rate": 1e-3, "precision": precision, "device": "cpu"}
@@ -65,18 +65,18 @@ def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
     return Trainer(settings, backbone, tasks, TaskSettings(), lambda _model: {}, seed=0)
 
 
-def batches(made: Trainer, steps: int) -> list[tuple[TaskExamples, list[Sheet]]]:
+def batches(made: Trainer, steps: int) -> list[tuple[TaskExamples, list[SharedPrefixRow]]]:
     """Return ``steps`` batches, as many of each task as of the next, in drawn order."""
     tasks = list(made.mixture.tasks.values())
     drawn = [(task, number) for number in range(-(-steps // len(tasks))) for task in tasks][:steps]
-    order = np.random.default_rng(child(0, "benchmark")).permutation(len(drawn))
-    return [(drawn[place][0], drawn[place][0].batch(0, drawn[place][1], BATCH)) for place in order]
+    order = np.random.default_rng(derive_seed(0, "benchmark")).permutation(len(drawn))
+    return [(drawn[place][0], drawn[place][0].draw_batch(0, drawn[place][1], BATCH)) for place in order]
 
 
-def plain(task: TaskExamples, sheets: list[Sheet]) -> list[tuple[list[int], list[int]]]:
+def plain(task: TaskExamples, sheets: list[SharedPrefixRow]) -> list[tuple[list[int], list[int]]]:
     """Return prompt and target of every example of a batch."""
     return [
-        ([*task.header, *sheet.trunk[: branch.cut], *branch.prompt], branch.target)
+        ([*task.prompt_header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix], branch.target)
         for sheet in sheets
-        for branch in sheet.branches
+        for branch in sheet.continuations
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.baselines.logs import histories
-from trialigngr.evaluate.ranker import Floats, Rows, ranked
+from trialigngr.evaluate.scorer import FloatArray, Rows, rank_all_items
 
 
 class Fixed:
@@ -17,7 +17,7 @@ class Fixed:
     name = "fixed"
     table = np.random.default_rng(3).integers(0, 6, (12, 12)).astype(np.float32)
 
-    def scores(self, rows: Sequence[Rows]) -> Floats:
+    def score_items(self, rows: Sequence[Rows]) -> FloatArray:
         return self.table[[int(own[-1]) for own in rows]]
 
 
@@ -26,17 +26,17 @@ class Fixed:
 def test_lists_hold_the_best_scores(unseen: bool, longest: int) -> None:
     random = np.random.default_rng(0)
     log = histories(*[random.integers(0, 12, random.integers(3, 9)).tolist() for _ in range(40)])
-    targets = log.targets("test")
-    stands, lists = ranked(Fixed(), log, targets, longest, unseen=unseen)
+    targets = log.list_targets("test")
+    stands, lists = rank_all_items(Fixed(), log, targets, longest, mask_seen=unseen)
     assert lists.shape == (len(targets), longest)
     for place, (user, position) in enumerate(zip(targets.users, targets.positions, strict=True)):
-        before = log.sequence(user)[:position].tolist()
+        before = log.user_sequence(user)[:position].tolist()
         scores, allowed = Fixed.table[before[-1]], set(range(12)) - set(before if unseen else [])
         rows = [row for row in lists[place].tolist() if row != -1]
         assert len(rows) == len(set(rows)) == min(longest, len(allowed))
         assert set(rows) <= allowed
         assert [scores[row] for row in rows] == sorted((scores[row] for row in allowed), reverse=True)[:longest]
-        target = int(log.sequence(user)[position])
+        target = int(log.user_sequence(user)[position])
         if target in rows:
             ahead, tied = int(stands.ahead_M[place]), int(stands.tied_M[place])
             assert ahead <= rows.index(target) < ahead + tied, "a target stands in its list where its rank says"

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from trialigngr.catalog.attributes import stack_items
-from trialigngr.catalog.items import COLUMNS
+from trialigngr.catalog.items import ITEM_COLUMNS
 
 VALUES: dict[str, pl.Series] = {
     "text": pl.Series(["a,b", None]),
@@ -37,7 +37,7 @@ VALUES: dict[str, pl.Series] = {
 
 
 def items(start: int, **attributes: Any) -> pl.DataFrame:
-    own = {name: pl.Series([None, None], dtype=kind) for name, kind in COLUMNS.items()}
+    own = {name: pl.Series([None, None], dtype=kind) for name, kind in ITEM_COLUMNS.items()}
     ids = pl.Series([f"i{start}", f"i{start + 1}"])
     return pl.DataFrame(own | {"item_id": ids} | attributes)
 
@@ -51,7 +51,7 @@ def test_every_pair_of_types(first: str, second: str):
     assert whole["tag"].is_null().to_list() == absent, "what is there stays there"
     if first == second:
         assert repr(whole["tag"][2:4].to_list()) == repr(VALUES[first].to_list()), "as repr, as NaN is not NaN"
-    assert {name: whole.schema[name] for name in COLUMNS} == COLUMNS
+    assert {name: whole.schema[name] for name in ITEM_COLUMNS} == ITEM_COLUMNS
 
 
 def test_what_differs_is_text_and_numbers_stay_numbers():

@@ -14,13 +14,13 @@ from PIL import Image
 from tests.catalog.picture_server import PictureServer, drawn, picture_server
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import CatalogSettings, load_catalog, prepare_items
-from trialigngr.foundation.errors import CatalogError, PictureError
-from trialigngr.images.download import Fetcher, FetchSettings, PictureSettings, UnreachableError
-from trialigngr.images.pictures import FETCH_REASONS, open_picture
-from trialigngr.images.store import unpacked
-from trialigngr.images.url_policy import addresses_of, is_named, is_public, parse
+from trialigngr.foundation.errors import CatalogError, ImageError
+from trialigngr.images.download import DownloadSettings, ImageDownloader, ImageSettings, UnreachableError
+from trialigngr.images.image_open import DOWNLOAD_REASONS, open_image
+from trialigngr.images.image_store import decode_data_url
+from trialigngr.images.url_policy import is_allowed_host, is_public, parse_url, resolve_addresses
 
-QUICK = FetchSettings(timeout=0.6, tries=2, first_wait=0.01, concurrency=4)
+QUICK = DownloadSettings(timeout=0.6, max_attempts=2, initial_backoff=0.01, max_concurrency=4)
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +29,18 @@ def server() -> Iterator[PictureServer]:
         yield one
 
 
-def known(server: PictureServer, **settings: Any) -> PictureSettings:
-    return PictureSettings(**{"private_hosts": (server.host,), **settings})
+def known(server: PictureServer, **settings: Any) -> ImageSettings:
+    return ImageSettings(**{"allowed_private_hosts": (server.host,), **settings})
 
 
-def fetch(url: str, what: PictureSettings, how: FetchSettings = QUICK) -> bytes:
-    return Fetcher(what, how).fetch(url)
+def fetch(url: str, what: ImageSettings, how: DownloadSettings = QUICK) -> bytes:
+    return ImageDownloader(what, how).download_bytes(url)
 
 
-def reason(url: str, what: PictureSettings, how: FetchSettings = QUICK) -> str:
-    with pytest.raises(PictureError) as caught:
+def reason(url: str, what: ImageSettings, how: DownloadSettings = QUICK) -> str:
+    with pytest.raises(ImageError) as caught:
         fetch(url, what, how)
-    assert caught.value.reason in FETCH_REASONS or caught.value.reason == "too many bytes"
+    assert caught.value.reason in DOWNLOAD_REASONS or caught.value.reason == "too many bytes"
     return caught.value.reason
 
 
@@ -72,13 +72,13 @@ def test_a_picture_comes_as_it_lies_there(server: PictureServer) -> None:
 )
 def test_what_a_bad_server_does_is_told_in_bounded_time(server: PictureServer, path: str, expected: str) -> None:
     began = time.monotonic()
-    assert reason(server.url(path), known(server, most_bytes=1_000_000)) == expected
-    assert time.monotonic() - began < QUICK.tries * QUICK.timeout + 1
+    assert reason(server.url(path), known(server, max_bytes=1_000_000)) == expected
+    assert time.monotonic() - began < QUICK.max_attempts * QUICK.timeout + 1
 
 
 def test_redirects_into_a_private_network_are_refused_although_the_host_is_allowed(server: PictureServer) -> None:
     for inside in ("169.254.169.254", "127.0.0.1", "10.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
-        what = known(server, hosts=(inside.strip("[]"),))
+        what = known(server, allowed_hosts=(inside.strip("[]"),))
         assert reason(server.url(f"to/http://{inside}/x"), what) == "private address"
 
 
@@ -94,16 +94,16 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     host = f"pictures.test:{server.port}"
-    assert fetch(f"http://{host}/colour/red", PictureSettings(private_hosts=(host,))) == drawn("red")
+    assert fetch(f"http://{host}/colour/red", ImageSettings(allowed_private_hosts=(host,))) == drawn("red")
     assert meanings == []
 
 
 def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 80)) for one in ("8.8.8.8", "192.168.1.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(PictureError, match=r"cdn\.test is 192\.168\.1\.1.*private_hosts"):
-        addresses_of(parse("http://cdn.test/x"), private=False)
-    assert addresses_of(parse("http://cdn.test/x"), private=True) == ["8.8.8.8", "192.168.1.1"]
+    with pytest.raises(ImageError, match=r"cdn\.test is 192\.168\.1\.1.*allowed_private_hosts"):
+        resolve_addresses(parse_url("http://cdn.test/x"), allow_private=False)
+    assert resolve_addresses(parse_url("http://cdn.test/x"), allow_private=True) == ["8.8.8.8", "192.168.1.1"]
 
 
 def test_which_addresses_are_open_to_everybody() -> None:
@@ -148,33 +148,33 @@ def test_addresses_of_everybody_are_open(address: str) -> None:
     ],
 )
 def test_the_hosts_that_a_setting_names(named: str, url: str, fits: bool) -> None:
-    assert is_named(parse(url), [named]) is fits
+    assert is_allowed_host(parse_url(url), [named]) is fits
 
 
 @pytest.mark.parametrize(
     "url", ["ftp://a/b", "http://", "http://a:b@c/", "http://a:99999/", "http://[::1", "//a/b", "http://a b/", ""]
 )
 def test_what_is_no_plain_address_is_refused(url: str) -> None:
-    with pytest.raises(PictureError) as caught:
-        parse(url)
+    with pytest.raises(ImageError) as caught:
+        parse_url(url)
     assert caught.value.reason == "bad address"
 
 
 @pytest.mark.parametrize("path", ["busy/429", "busy/503", "cut/blue"])
 def test_a_passing_fault_is_tried_again(server: PictureServer, path: str) -> None:
-    assert fetch(server.url(path), known(server), QUICK.model_copy(update={"tries": 3})) == drawn("blue")
+    assert fetch(server.url(path), known(server), QUICK.model_copy(update={"max_attempts": 3})) == drawn("blue")
 
 
 def test_data_urls() -> None:
     red = drawn("red")
     coded = base64.b64encode(red).decode()
-    assert unpacked(f"data:image/png;base64,{coded}", 10**6) == red
-    assert unpacked(f"DATA:image/png;charset=x;BASE64,{coded[:9]} \n{coded[9:]}", 10**6) == red
-    assert unpacked("data:,a%20b", 10**6) == b"a b"
+    assert decode_data_url(f"data:image/png;base64,{coded}", 10**6) == red
+    assert decode_data_url(f"DATA:image/png;charset=x;BASE64,{coded[:9]} \n{coded[9:]}", 10**6) == red
+    assert decode_data_url("data:,a%20b", 10**6) == b"a b"
     for url, said in ((f"data:image/png;base64,{coded[:-3]}", "broken"), ("data:image/png;base64,#", "broken"),
                       ("data:nothing", "broken"), (f"data:;base64,{coded}", "too many bytes")):  # fmt: skip
-        with pytest.raises(PictureError) as caught:
-            unpacked(url, 50)
+        with pytest.raises(ImageError) as caught:
+            decode_data_url(url, 50)
         assert caught.value.reason == said
 
 
@@ -185,15 +185,15 @@ def written(folder: Path, **columns: list[Any]) -> Path:
     return folder / "items.parquet"
 
 
-def placed(items: Path, out: Path, pictures: PictureSettings, how: FetchSettings = QUICK) -> tuple[Catalog, Any]:
+def placed(items: Path, out: Path, pictures: ImageSettings, how: DownloadSettings = QUICK) -> tuple[Catalog, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    how = how.model_copy(update={"folder": str(out.parent / "pictures")})
-    facts = prepare_items(CatalogSettings(pictures=pictures), items, out, how)
+    how = how.model_copy(update={"store_folder": str(out.parent / "pictures")})
+    facts = prepare_items(CatalogSettings(images=pictures), items, out, how)
     return load_catalog(out), facts["pictures"]
 
 
 def colour_of(catalog: Catalog, row: int) -> tuple[int, ...] | None:
-    picture = catalog.open_picture(row)
+    picture = catalog.open_image(row)
     return None if picture is None else picture.getpixel((0, 0))
 
 
@@ -210,7 +210,7 @@ def test_every_item_gets_its_own_picture_or_none(server: PictureServer, tmp_path
         (255, 0, 0), None, (0, 255, 0), (255, 255, 0), None, None, None, None, None, (0, 0, 255),
     ]  # fmt: skip
     problems = {"i1": "not found", "i4": "not a picture", "i5": "not a picture", "i7": "broken"}
-    assert catalog.kept.problems == problems | {"i8": "host not allowed"}
+    assert catalog.image_records.problems == problems | {"i8": "host not allowed"}
     assert facts == {
         "kept": 3,
         "failed": {"not a picture": 2, "not found": 1, "broken": 1, "host not allowed": 1},
@@ -229,7 +229,9 @@ def test_what_was_fetched_is_not_fetched_again(server: PictureServer, tmp_path: 
     items = written(tmp_path / "data", image_url=urls)
     first, _ = placed(items, tmp_path / "run" / "catalog", known(server))
     again, _ = placed(items, tmp_path / "run" / "catalog", known(server))
-    assert [server.asked[url.removeprefix(f"http://{server.host}")] for url in urls] == [1] * 20 + [2 * QUICK.tries]
+    assert [server.asked[url.removeprefix(f"http://{server.host}")] for url in urls] == [1] * 20 + [
+        2 * QUICK.max_attempts
+    ]
     assert again.table.equals(first.table)
     # The run, with the pictures in it, can move.
     moved = (tmp_path / "run").rename(tmp_path / "moved")
@@ -240,8 +242,8 @@ def test_an_image_url_is_never_a_path(tmp_path: Path) -> None:
     Image.new("RGB", (2000, 9)).save(tmp_path / "outside.png")
     urls = [str(tmp_path / "outside.png"), "../outside.png", "file:///etc/passwd", "//host/x.png"]
     items = written(tmp_path / "data", image_url=urls)
-    catalog, facts = placed(items, tmp_path / "run" / "catalog", PictureSettings())
-    assert [catalog.picture(row) for row in range(4)] == [None] * 4
+    catalog, facts = placed(items, tmp_path / "run" / "catalog", ImageSettings())
+    assert [catalog.image_file(row) for row in range(4)] == [None] * 4
     assert facts == {"kept": 0, "failed": {}}
     assert not (tmp_path / "run" / "pictures").exists()
 
@@ -257,8 +259,8 @@ def test_the_log_names_the_hosts_that_are_missing(
 def test_another_run_s_pictures_are_none_of_a_run_that_may_not_fetch(server: PictureServer, tmp_path: Path) -> None:
     items = written(tmp_path / "data", image_url=[server.url("colour/red")])
     placed(items, tmp_path / "run" / "catalog", known(server))
-    catalog, facts = placed(items, tmp_path / "run" / "other", PictureSettings())
-    assert catalog.picture(0) is None
+    catalog, facts = placed(items, tmp_path / "run" / "other", ImageSettings())
+    assert catalog.image_file(0) is None
     assert facts == {"kept": 0, "failed": {"host not allowed": 1}}
 
 
@@ -271,29 +273,29 @@ def test_a_picture_is_reduced_once_and_opens_as_its_source_would(
     noisy.save(tmp_path / "data" / "noisy.jpg", quality=95)
     noisy.resize((200, 90)).save(tmp_path / "data" / "small.png")
     items = written(tmp_path / "data", image_path=["noisy.jpg", "small.png", server.url("large/teal")])
-    catalog, facts = placed(items, tmp_path / "run" / "catalog", known(server, long_side=long_side))
+    catalog, facts = placed(items, tmp_path / "run" / "catalog", known(server, longest_edge=long_side))
     assert facts == {"kept": 2, "failed": {}}
     for row, name in ((0, "noisy.jpg"), (1, "small.png")):
-        kept = catalog.open_picture(row)
+        kept = catalog.open_image(row)
         assert kept is not None
-        assert kept.tobytes() == open_picture(tmp_path / "data" / name, long_side).tobytes()
-    assert catalog.picture(1) == tmp_path / "data" / "small.png"
-    assert [max(catalog.open_picture(row).size) for row in range(3)] == [long_side, 200, long_side]
-    assert len({catalog.picture_content(row) for row in range(3)}) == 3
+        assert kept.tobytes() == open_image(tmp_path / "data" / name, long_side).tobytes()
+    assert catalog.image_file(1) == tmp_path / "data" / "small.png"
+    assert [max(catalog.open_image(row).size) for row in range(3)] == [long_side, 200, long_side]
+    assert len({catalog.hash_image(row) for row in range(3)}) == 3
 
 
 def test_pictures_below_the_limit_are_the_same_under_any_limit(server: PictureServer, tmp_path: Path) -> None:
     items = written(tmp_path / "data", image_url=[server.url("colour/red")])
-    one, _ = placed(items, tmp_path / "a" / "catalog", known(server, long_side=64))
-    other, _ = placed(items, tmp_path / "b" / "catalog", known(server, long_side=4096))
-    assert one.open_picture(0).tobytes() == other.open_picture(0).tobytes()
-    assert one.picture_content(0) == other.picture_content(0)
+    one, _ = placed(items, tmp_path / "a" / "catalog", known(server, longest_edge=64))
+    other, _ = placed(items, tmp_path / "b" / "catalog", known(server, longest_edge=4096))
+    assert one.open_image(0).tobytes() == other.open_image(0).tobytes()
+    assert one.hash_image(0) == other.hash_image(0)
 
 
 def test_when_the_network_is_gone_the_stage_stops_and_says_so(server: PictureServer, tmp_path: Path) -> None:
     urls = [server.url("colour/red"), *(f"{server.url('gone/500')}?{n}" for n in range(9))]
     items = written(tmp_path / "data", image_url=urls)
-    how = QUICK.model_copy(update={"tries": 1, "give_up_after": 5})
+    how = QUICK.model_copy(update={"max_attempts": 1, "max_consecutive_failures": 5})
     with pytest.raises(CatalogError, match=r"last 5 pictures could not be reached.*status 500"):
         placed(items, tmp_path / "run" / "catalog", known(server), how)
     # 404 is an answer: the network is there.
@@ -305,7 +307,7 @@ def test_many_are_fetched_at_one_time(server: PictureServer, tmp_path: Path) -> 
     items = written(tmp_path / "data", image_url=[server.url(f"slow/%23{n:06x}") for n in range(16)])
     began = time.monotonic()
     catalog, _ = placed(
-        items, tmp_path / "run" / "catalog", known(server), QUICK.model_copy(update={"concurrency": 16})
+        items, tmp_path / "run" / "catalog", known(server), QUICK.model_copy(update={"max_concurrency": 16})
     )
     assert time.monotonic() - began < 16 * 0.2 / 3
     assert [colour_of(catalog, row) for row in range(16)] == [(0, 0, n) for n in range(16)]
@@ -316,4 +318,4 @@ def test_a_dead_server_is_a_passing_fault() -> None:
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UnreachableError):
-            fetch(f"http://{host}/x", PictureSettings(private_hosts=(host,)))
+            fetch(f"http://{host}/x", ImageSettings(allowed_private_hosts=(host,)))

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from trialigngr.catalog.folder import open_folder, read_items, scan_interactions
-from trialigngr.catalog.prepare import CatalogSettings, data_fingerprint, load_dataset, prepare
+from trialigngr.catalog.data_folder import open_data_folder, read_items, scan_interactions
+from trialigngr.catalog.prepare import CatalogSettings, fingerprint_data, load_dataset, prepare_catalog
 from trialigngr.foundation.errors import CatalogError
 
 ITEMS: dict[str, list[Any]] = {"item_id": ["a", "b"], "title": ["Apple", "Bread"]}
@@ -38,7 +38,7 @@ def folder(
 
 def run(data: Path, **settings: Any) -> dict[str, Any]:
     out = data.with_name(f"{data.name}-out")
-    return prepare(CatalogSettings(**{"k_core": 0, **settings}), data, out)
+    return prepare_catalog(CatalogSettings(**{"k_core": 0, **settings}), data, out)
 
 
 def made(data: Path) -> Any:
@@ -61,7 +61,7 @@ def test_the_three_forms_are_one(tmp_path: Path, suffix: str) -> None:
     dataset = made(data)
     assert [item.title for item in dataset.catalog] == ["Apple", "Bread"]
     assert dataset.histories.user_ids == ["u", "v"]
-    assert dataset.histories.sequence(0).tolist() == [0, 1]
+    assert dataset.histories.user_sequence(0).tolist() == [0, 1]
     assert dataset.catalog.root == data
 
 
@@ -71,14 +71,14 @@ def test_ids_are_text_as_written(tmp_path: Path, suffix: str) -> None:
     log = {"user_id": ["01", "01"], "item_id": ["7", "007"], "timestamp": [1, 2]}
     data = folder(tmp_path / "data", items, log, suffix)
     run(data)
-    assert made(data).catalog.ids == ["007", "7"]
-    assert made(data).histories.sequence(0).tolist() == [1, 0]
+    assert made(data).catalog.item_ids == ["007", "7"]
+    assert made(data).histories.user_sequence(0).tolist() == [1, 0]
 
 
 def test_ids_may_be_numbers_in_one_file_and_floats_in_the_other(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {"item_id": [1, 2]}, {**LOG, "item_id": [2.0, 1.0, 2.0]})
     run(data)
-    assert made(data).catalog.ids == ["1", "2"]
+    assert made(data).catalog.item_ids == ["1", "2"]
 
 
 def test_text_is_stripped_and_empty_text_is_null(tmp_path: Path) -> None:
@@ -130,19 +130,19 @@ def test_other_columns_are_attributes(tmp_path: Path) -> None:
 def test_column_map(tmp_path: Path) -> None:
     items = {"asin": ["a", "b"], "title": ["Apple", "Bread"]}
     log = {"reviewer": ["u", "u", "v"], "asin": ["a", "b", "a"], "timestamp": [1, 2, 3]}
-    run(folder(tmp_path / "data", items, log), columns={"asin": "item_id", "reviewer": "user_id"})
-    assert made(tmp_path / "data").catalog.ids == ["a", "b"]
+    run(folder(tmp_path / "data", items, log), column_map={"asin": "item_id", "reviewer": "user_id"})
+    assert made(tmp_path / "data").catalog.item_ids == ["a", "b"]
 
 
 def test_column_map_of_nothing_or_onto_another(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {**ITEMS, "name": ["x", "y"]})
-    refuse(data, "maps 'nam', but no file .* Did you mean 'name'", columns={"nam": "title"})
-    refuse(data, "two columns would be 'title'", columns={"name": "title"})
+    refuse(data, "maps 'nam', but no file .* Did you mean 'name'", column_map={"nam": "title"})
+    refuse(data, "two columns would be 'title'", column_map={"name": "title"})
 
 
 def test_missing_columns_say_what_is_there_and_how_to_map(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {"itemId": ["a"], "title": ["Apple"]})
-    refuse(data, r"no column 'item_id'; it has itemId, title\..*--set catalog\.columns\.itemId=item_id")
+    refuse(data, r"no column 'item_id'; it has itemId, title\..*--set catalog\.column_map\.itemId=item_id")
     data = folder(tmp_path / "data", log={"user_id": ["u"], "item_id": ["a"]})
     refuse(data, "no column 'timestamp' or 'position'; it has user_id, item_id")
     data = folder(tmp_path / "data", log={"item_id": ["a"], "timestamp": [1]})
@@ -166,13 +166,13 @@ def test_duplicate_item_ids(tmp_path: Path) -> None:
 
 def test_null_ids_are_refused_or_dropped(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {"item_id": ["a", "", "b", None]})
-    refuse(data, "2 rows have no item_id.*--set catalog.incomplete=drop")
-    assert run(data, incomplete="drop")["dropped"]["items_without_id"] == 2
+    refuse(data, "2 rows have no item_id.*--set catalog.incomplete_rows=drop")
+    assert run(data, incomplete_rows="drop")["dropped"]["items_without_id"] == 2
     times = [1.0, 2.0, 3.0, float("nan")]
     log = {"user_id": ["u", None, "u", "u"], "item_id": ["a", "a", "", "b"], "timestamp": times}
     data = folder(tmp_path / "data", log=log)
-    refuse(data, "3 interactions lack one of user_id, item_id, timestamp.*--set catalog.incomplete=drop")
-    facts = run(data, incomplete="drop")
+    refuse(data, "3 interactions lack one of user_id, item_id, timestamp.*--set catalog.incomplete_rows=drop")
+    facts = run(data, incomplete_rows="drop")
     assert facts["dropped"]["interactions_incomplete"] == 3
     assert facts["loaded"] == {"users": 1, "items": 2, "interactions": 4}
     assert facts["kept"] == {"users": 1, "items": 1, "interactions": 1}
@@ -247,7 +247,7 @@ JULY = 1_404_172_800_000_000  # 2014-07-01 in microseconds
 )
 def test_timestamps_in_all_their_forms(tmp_path: Path, given: list[Any], wanted: list[float]) -> None:
     data = folder(tmp_path / "data", log={**LOG, "timestamp": given})
-    log = scan_interactions(open_folder(data), with_rating=False).collect()
+    log = scan_interactions(open_data_folder(data), with_rating=False).collect()
     assert log["timestamp"].to_list() == wanted
 
 
@@ -288,8 +288,8 @@ def test_items_whose_picture_is_missing_stay(tmp_path: Path) -> None:
     catalog = made(tmp_path / "data").catalog
     assert facts["pictures_missing"] == 1
     assert facts["without"]["image_path"] == 1
-    assert catalog.picture(0) == tmp_path / "data" / "images" / "a.jpg"
-    assert catalog.picture(1) is None
+    assert catalog.image_file(0) == tmp_path / "data" / "images" / "a.jpg"
+    assert catalog.image_file(1) is None
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "images/../../x.jpg", "..", "", "images/\0a.jpg"])
@@ -310,7 +310,7 @@ def test_links_out_of_the_folder_are_refused_and_links_inside_are_fine(tmp_path:
     (data / "images" / "b.jpg").unlink()
     (data / "images" / "b.jpg").symlink_to(data / "images" / "a.jpg")
     run(data)
-    assert made(data).catalog.picture(1) is not None
+    assert made(data).catalog.image_file(1) is not None
 
 
 def test_a_linked_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
@@ -328,19 +328,19 @@ def test_a_data_folder_reached_through_a_link_is_itself(tmp_path: Path) -> None:
 
 def test_fingerprint_follows_tables_and_named_pictures(tmp_path: Path) -> None:
     data = picture_folder(tmp_path, "images/b.jpg")
-    seen = [data_fingerprint(data)]
+    seen = [fingerprint_data(data)]
     (data / "notes.txt").write_text("not ours")
-    assert data_fingerprint(data) == seen[0]
+    assert fingerprint_data(data) == seen[0]
     (data / "images" / "b.jpg").write_bytes(b"b")
-    seen.append(data_fingerprint(data))
+    seen.append(fingerprint_data(data))
     (data / "images" / "b.jpg").write_bytes(b"bb")
-    seen.append(data_fingerprint(data))
+    seen.append(fingerprint_data(data))
     pl.DataFrame({**LOG, "timestamp": [1, 2, 4]}).write_parquet(data / "interactions.parquet")
-    seen.append(data_fingerprint(data))
+    seen.append(fingerprint_data(data))
     pl.DataFrame({**ITEMS, "title": ["Apple", "Rye"]}).write_parquet(data / "items.parquet")
-    seen.append(data_fingerprint(data))
+    seen.append(fingerprint_data(data))
     assert len(set(seen)) == 5
-    assert data_fingerprint(data) == seen[-1]
+    assert fingerprint_data(data) == seen[-1]
 
 
 def test_items_keep_the_order_of_their_file(tmp_path: Path) -> None:

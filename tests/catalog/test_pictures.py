@@ -18,26 +18,26 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
-from trialigngr.foundation.errors import PictureError
+from trialigngr.foundation.errors import ImageError
 from trialigngr.foundation.memory import MemoryBudget
-from trialigngr.images.pictures import (
+from trialigngr.images.image_open import (
     BUDGET,
     BYTES_A_PIXEL,
     HEAD,
-    LONG_SIDE,
+    LONGEST_EDGE,
     MAX_BYTES,
     MAX_PIXELS,
     MAX_SIDE,
     count_reasons,
-    decode_picture,
-    open_picture,
-    quiet,
+    decode_image,
+    ignore_pillow_warnings,
+    open_image,
 )
 
 
 def reason(path: Path) -> str:
-    with pytest.raises(PictureError) as caught:
-        open_picture(path)
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
     assert str(caught.value).endswith(".")
     assert path.name in str(caught.value)
     return caught.value.reason
@@ -93,17 +93,17 @@ def test_too_many_bytes(tmp_path: Path) -> None:
 def test_alpha_lies_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("RGBA", (4, 4), (0, 0, 0, 128)).save(tmp_path / "half.png")
-    assert open_picture(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
-    assert open_picture(tmp_path / "half.png").getpixel((0, 0)) == (127, 127, 127)
+    assert open_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(tmp_path / "half.png").getpixel((0, 0)) == (127, 127, 127)
 
 
 def test_other_colour_models_become_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "c.tif")
     Image.new("L", (4, 4), 99).save(tmp_path / "l.png")
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "deep.png")
-    assert open_picture(tmp_path / "c.tif").getpixel((0, 0)) == (255, 0, 0)
-    assert open_picture(tmp_path / "l.png").getpixel((0, 0)) == (99, 99, 99)
-    assert open_picture(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
+    assert open_image(tmp_path / "c.tif").getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(tmp_path / "l.png").getpixel((0, 0)) == (99, 99, 99)
+    assert open_image(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
 
 
 def test_upright_by_exif(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_upright_by_exif(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     picture.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    opened = open_picture(tmp_path / "turned.jpg")
+    opened = open_image(tmp_path / "turned.jpg")
     assert opened.size == (20, 40)
     assert opened.getpixel((10, 2))[0] < 30
     assert opened.getpixel((10, 38))[0] > 225
@@ -121,13 +121,13 @@ def test_upright_by_exif(tmp_path: Path) -> None:
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert open_picture(tmp_path / "moving.gif").getpixel((4, 4)) == (255, 0, 0)
+    assert open_image(tmp_path / "moving.gif").getpixel((4, 4)) == (255, 0, 0)
 
 
 def test_large_pictures_are_reduced(tmp_path: Path) -> None:
     Image.new("RGB", (3000, 1500), "green").save(tmp_path / "large.jpg")
-    opened = open_picture(tmp_path / "large.jpg")
-    assert max(opened.size) <= LONG_SIDE
+    opened = open_image(tmp_path / "large.jpg")
+    assert max(opened.size) <= LONGEST_EDGE
     assert opened.size[0] == 2 * opened.size[1]
 
 
@@ -153,8 +153,8 @@ def test_damage_never_escapes_as_another_error(tmp_path_factory: pytest.TempPath
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = folder / name
     path.write_bytes(bytes(damaged))
-    with suppress(PictureError):
-        assert open_picture(path).mode == "RGB"
+    with suppress(ImageError):
+        assert open_image(path).mode == "RGB"
 
 
 def test_reasons_are_counted() -> None:
@@ -197,7 +197,7 @@ def test_a_png_whose_rows_end_early_is_broken(tmp_path: Path, mode: str) -> None
             path.write_bytes(png_of(picture, rows))
             assert reason(path) == "broken"
         path.write_bytes(png_of(picture, 100))
-        assert open_picture(path).size == (60, 100)
+        assert open_image(path).size == (60, 100)
 
 
 @pytest.mark.parametrize("interlace", [0, 1])
@@ -205,7 +205,7 @@ def test_a_png_whose_rows_end_early_is_broken(tmp_path: Path, mode: str) -> None
 def test_a_gif_whose_rows_end_early_is_broken(tmp_path: Path, interlace: int, clear: dict[str, int]) -> None:
     path = tmp_path / "short.gif"
     noisy().crop((0, 0, 60, 30)).convert("P").save(path, interlace=interlace, **clear)
-    assert open_picture(path).size == (60, 30)
+    assert open_image(path).size == (60, 30)
     body = bytearray(path.read_bytes())
     frame = body.index(b"\x2c\0\0\0\0")
     body[8:10] = body[frame + 7 : frame + 9] = struct.pack("<H", 100)
@@ -219,7 +219,7 @@ def test_a_jpeg_that_ends_early_but_properly_is_broken(tmp_path: Path, mode: str
     path = tmp_path / "short.jpg"
     noisy(mode).save(path, **how)
     whole = path.read_bytes()
-    assert open_picture(path).size == (60, 100)
+    assert open_image(path).size == (60, 100)
     for share in (0.3, 0.6, 0.9, 0.97):
         path.write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
         assert reason(path) == "broken"
@@ -229,7 +229,7 @@ def test_a_jpeg_that_ends_early_but_properly_is_broken(tmp_path: Path, mode: str
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a.jpg", "a.webp", "a.bmp", "a.tif", "a.avif"])
 def test_a_picture_of_one_grey_is_whole(tmp_path: Path, name: str, level: int) -> None:
     Image.new("RGB", (60, 40), (level, level, level)).save(tmp_path / name)
-    assert open_picture(tmp_path / name).size == (60, 40)
+    assert open_image(tmp_path / name).size == (60, 40)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.webp", "a.bmp", "a.tif", "a.avif", "a.mpo"])
@@ -239,8 +239,8 @@ def test_a_changed_byte_is_a_broken_picture_or_none(tmp_path: Path, name: str) -
     whole, rng = path.read_bytes(), np.random.default_rng(4)
     for place in rng.integers(0, len(whole), 60).tolist() + list(range(60)):
         path.write_bytes(whole[:place] + bytes([int(rng.integers(256))]) + whole[place + 1 :])
-        with suppress(PictureError):
-            assert open_picture(path).mode == "RGB"
+        with suppress(ImageError):
+            assert open_image(path).mode == "RGB"
 
 
 def test_a_decoder_s_own_error_is_a_broken_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,9 +267,9 @@ def test_bands_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     made |= {"float.tif": Image.fromarray(np.random.default_rng(6).random((50, 40), dtype=np.float32))}
     for name, picture in made.items():
         picture.save(tmp_path / name)
-    whole = {name: open_picture(tmp_path / name).tobytes() for name in made}
-    monkeypatch.setattr("trialigngr.images.pictures.BAND", 130)
-    assert {name: open_picture(tmp_path / name).tobytes() for name in made} == whole
+    whole = {name: open_image(tmp_path / name).tobytes() for name in made}
+    monkeypatch.setattr("trialigngr.images.image_open.BAND", 130)
+    assert {name: open_image(tmp_path / name).tobytes() for name in made} == whole
     values_HW = np.asarray(deep, np.float64)
     assert whole["deep.png"] == np.repeat((values_HW / 65535 * 255).astype(np.uint8)[..., None], 3, -1).tobytes()
 
@@ -281,15 +281,15 @@ def test_threads_share_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     class Watched(MemoryBudget):
         @contextmanager
-        def holding(self, size: int) -> Iterator[None]:
-            with budget.holding(size):
+        def reserve(self, size: int) -> Iterator[None]:
+            with budget.reserve(size):
                 seen.append(budget.used)
                 yield
 
-    monkeypatch.setattr("trialigngr.images.pictures.BUDGET", Watched(0))
+    monkeypatch.setattr("trialigngr.images.image_open.BUDGET", Watched(0))
     Image.new("RGB", (600, 500), "red").save(tmp_path / "a.png")
-    with quiet(), ThreadPoolExecutor(8) as pool:
-        opened = list(pool.map(lambda _: decode_picture(tmp_path / "a.png", 1024), range(24)))
+    with ignore_pillow_warnings(), ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: decode_image(tmp_path / "a.png", 1024), range(24)))
     assert {one.size for one in opened} == {(600, 500)}
     assert most / 3 < max(seen) <= most
     assert budget.used == 0
@@ -302,8 +302,8 @@ def test_the_largest_picture_fits_the_budget() -> None:
 def test_an_error_holds_no_pixels(tmp_path: Path) -> None:
     """Hundreds of errors wait to be counted; each would keep the frames of its decoder, and what they hold."""
     (tmp_path / "short.png").write_bytes(png_of(noisy(), 10))
-    with pytest.raises(PictureError) as caught:
-        open_picture(tmp_path / "short.png")
+    with pytest.raises(ImageError) as caught:
+        open_image(tmp_path / "short.png")
     assert caught.value.__context__ is None
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     assert not [one for frame in frames for one in frame.f_locals.values() if isinstance(one, Image.Image)]
@@ -318,7 +318,7 @@ def test_a_picture_is_gone_with_its_last_user(tmp_path: Path) -> None:
     before = alive()
     gc.disable()
     try:
-        open_picture(tmp_path / "a.webp")
+        open_image(tmp_path / "a.webp")
         assert alive() == before
     finally:
         gc.enable()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trialigngr.catalog.folder import read_items
+from trialigngr.catalog.data_folder import read_items
 from trialigngr.catalog.scanning import place_of
-from trialigngr.datasets.readers.importing import import_data
+from trialigngr.datasets.readers.registry import import_data
 from trialigngr.foundation.errors import CatalogError
 
 MANY_LINES = 'item_id,title\n\ni1,"a\nb of two lines"\n\ni2,"c, d"\n,e\n'

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.catalog.kcore import k_core
-from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare
-from trialigngr.catalog.split import global_temporal, leave_last
+from trialigngr.catalog.kcore import find_k_core
+from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare_catalog
+from trialigngr.catalog.split import split_global_temporal, split_leave_last
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import CatalogError, RecipeError
 
@@ -33,14 +33,14 @@ def write(root: Path, log: list[Row], order: str = "timestamp", items: list[str]
 def run(data: Path, **settings: Any) -> tuple[Dataset, dict[str, Any]]:
     out = data.with_name("out")
     out.mkdir(exist_ok=True)
-    facts = prepare(CatalogSettings(**{"k_core": 0, **settings}), data, out)
+    facts = prepare_catalog(CatalogSettings(**{"k_core": 0, **settings}), data, out)
     return load_dataset(out), facts
 
 
 def sequences(dataset: Dataset) -> dict[str, str]:
-    ids, histories = dataset.catalog.ids, dataset.histories
+    ids, histories = dataset.catalog.item_ids, dataset.histories
     return {
-        user_id: "".join(ids[row] for row in histories.sequence(user))
+        user_id: "".join(ids[row] for row in histories.user_sequence(user))
         for user, user_id in enumerate(histories.user_ids)
     }
 
@@ -82,8 +82,8 @@ def test_many_ties_come_out_in_file_order_whatever_the_format_or_row_groups(tmp_
         else:
             table.write_csv(data / "interactions.csv")
         dataset, _ = run(data)
-        ids, histories = dataset.catalog.ids, dataset.histories
-        found = {user: [ids[row] for row in histories.sequence(u)] for u, user in enumerate(histories.user_ids)}
+        ids, histories = dataset.catalog.item_ids, dataset.histories
+        found = {user: [ids[row] for row in histories.user_sequence(u)] for u, user in enumerate(histories.user_ids)}
         assert found == expected
         assert list(found) == list(expected)
 
@@ -91,14 +91,14 @@ def test_many_ties_come_out_in_file_order_whatever_the_format_or_row_groups(tmp_
 def test_users_in_order_of_first_appearance_items_in_order_of_their_file(tmp_path: Path) -> None:
     dataset, _ = run(write(tmp_path / "data", [("z", "a", 9), ("y", "b", 1), ("z", "c", 2)], items=["c", "b", "a"]))
     assert dataset.histories.user_ids == ["z", "y"]
-    assert dataset.catalog.ids == ["c", "b", "a"]
+    assert dataset.catalog.item_ids == ["c", "b", "a"]
     assert dataset.histories.items.dtype == np.int64
 
 
 def test_repeats_are_kept_or_the_first_in_time_is(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [("u", "a", 3), ("u", "b", 2), ("u", "a", 1), ("v", "a", 1), ("u", "b", 4)])
     assert sequences(run(data)[0]) == {"u": "abab", "v": "a"}
-    dataset, facts = run(data, repeats="first")
+    dataset, facts = run(data, duplicates="keep_first")
     assert sequences(dataset) == {"u": "ab", "v": "a"}
     assert facts["dropped"]["interactions_repeated"] == 2
 
@@ -106,10 +106,10 @@ def test_repeats_are_kept_or_the_first_in_time_is(tmp_path: Path) -> None:
 def test_items_outside_the_log_leave_or_stay(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [("u", "b", 1)], items=["a", "b", "c"])
     dataset, facts = run(data)
-    assert dataset.catalog.ids == ["b"]
+    assert dataset.catalog.item_ids == ["b"]
     assert facts["dropped"]["items_not_in_log"] == 2
-    dataset, facts = run(data, items="all")
-    assert dataset.catalog.ids == ["a", "b", "c"]
+    dataset, facts = run(data, item_scope="all")
+    assert dataset.catalog.item_ids == ["a", "b", "c"]
     assert dataset.histories.items.tolist() == [1]
     assert facts["kept"]["items"] == 3
 
@@ -126,7 +126,7 @@ def test_k_core_by_hand(tmp_path: Path) -> None:
     data = write(tmp_path / "data", STEPS)
     dataset, facts = run(data, k_core=2)
     assert sequences(dataset) == {"u1": "abc", "u2": "ab", "u3": "ac"}
-    assert dataset.catalog.ids == ["a", "b", "c"]
+    assert dataset.catalog.item_ids == ["a", "b", "c"]
     assert facts["dropped"]["interactions_outside_k_core"] == 2
     assert facts["loaded"] == {"users": 4, "items": 4, "interactions": 9}
     for k in (0, 1):
@@ -143,7 +143,7 @@ def test_k_core_that_leaves_nothing(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=60), st.integers(0, 4))
 def test_k_core_is_the_largest_set_whose_members_have_k(pairs: list[tuple[int, int]], k: int) -> None:
     users, items = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
-    kept = k_core(users, items, k)
+    kept = find_k_core(users, items, k)
     left = list(range(len(pairs)))
     while True:  # one at a time, in the opposite order
         few = [
@@ -159,10 +159,10 @@ def test_k_core_is_the_largest_set_whose_members_have_k(pairs: list[tuple[int, i
 
 def test_leave_last_by_hand() -> None:
     lengths = np.arange(1, 9)
-    valid_from, test_from = leave_last(lengths, 1)
+    valid_from, test_from = split_leave_last(lengths, 1)
     assert valid_from.tolist() == [1, 2, 1, 2, 3, 4, 5, 6]
     assert test_from.tolist() == [1, 2, 2, 3, 4, 5, 6, 7]
-    valid_from, test_from = leave_last(lengths, 3)
+    valid_from, test_from = split_leave_last(lengths, 3)
     assert valid_from.tolist() == [1, 2, 1, 2, 1, 2, 1, 2]
     assert test_from.tolist() == [1, 2, 2, 3, 3, 4, 4, 5]
 
@@ -170,7 +170,7 @@ def test_leave_last_by_hand() -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(1, 12))
 def test_leave_last_laws(lengths: list[int], last: int) -> None:
     lengths_U = np.array(lengths)
-    valid_from, test_from = leave_last(lengths_U, last)
+    valid_from, test_from = split_leave_last(lengths_U, last)
     assert (valid_from >= 1).all()
     assert ((test_from - valid_from) == (lengths_U - test_from)).all()
     assert (lengths_U - test_from <= last).all()
@@ -183,32 +183,32 @@ def test_users_with_too_little_are_in_training_only(tmp_path: Path) -> None:
     dataset, facts = run(write(tmp_path / "data", log))
     assert facts["split"] == {"train": 4, "valid": 1, "test": 1, "users_not_validated": 2, "users_not_tested": 2}
     histories = dataset.histories
-    assert histories.targets("test").users.tolist() == [2]
-    assert histories.target_items(histories.targets("valid")).tolist() == [1]
-    assert [histories.train(user).tolist() for user in range(3)] == [[0], [0, 1], [0]]
+    assert histories.list_targets("test").users.tolist() == [2]
+    assert histories.target_items(histories.list_targets("valid")).tolist() == [1]
+    assert [histories.train_sequence(user).tolist() for user in range(3)] == [[0], [0, 1], [0]]
 
 
 def test_global_temporal_by_hand() -> None:
     # Ten interactions at times 0…9: eight train, one validates (8), one tests (9).
     users, times = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), np.array([0, 2, 4, 6, 8, 1, 3, 5, 7, 9])
-    valid_from, test_from = global_temporal(users, times, 2, 0.1, 0.1)
+    valid_from, test_from = split_global_temporal(users, times, 2, 0.1, 0.1)
     assert valid_from.tolist() == [4, 4]
     assert test_from.tolist() == [5, 4]
 
 
 def test_global_temporal_never_cuts_through_a_moment() -> None:
     users, times = np.arange(10), np.array([0, 1, 2, 3, 4, 5, 6, 9, 9, 9])
-    valid_from, test_from = global_temporal(users, times, 10, 0.1, 0.1)
+    valid_from, test_from = split_global_temporal(users, times, 10, 0.1, 0.1)
     assert valid_from.tolist() == test_from.tolist() == [1] * 7 + [0] * 3
 
 
 def test_global_temporal_through_prepare(tmp_path: Path) -> None:
     log = [(f"u{moment % 2}", f"i{moment}", moment) for moment in range(20)]
-    dataset, facts = run(write(tmp_path / "data", log), split="global-temporal", valid_share=0.2, test_share=0.1)
+    dataset, facts = run(write(tmp_path / "data", log), split="global-temporal", valid_ratio=0.2, test_ratio=0.1)
     assert facts["split"] == {"train": 14, "valid": 4, "test": 2, "users_not_validated": 0, "users_not_tested": 0}
     histories = dataset.histories
-    ids = np.array(dataset.catalog.ids)
-    assert sorted(ids[histories.target_items(histories.targets("test"))]) == ["i18", "i19"]
+    ids = np.array(dataset.catalog.item_ids)
+    assert sorted(ids[histories.target_items(histories.list_targets("test"))]) == ["i18", "i19"]
     positions = write(tmp_path / "positions", log, order="position")
     with pytest.raises(CatalogError, match="global-temporal needs a timestamp"):
         run(positions, split="global-temporal")
@@ -226,7 +226,7 @@ def test_prepare_comes_back_byte_for_byte(tmp_path: Path) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'k_core'"):
         parse_settings(CatalogSettings, {"kcore": 3}, "recipe")
-    for values in ({"k_core": -1}, {"last": 0}, {"split": "random"}, {"test_share": 0.5}):
+    for values in ({"k_core": -1}, {"leave_last_n": 0}, {"split": "random"}, {"test_ratio": 0.5}):
         with pytest.raises(RecipeError, match=next(iter(values))):
             parse_settings(CatalogSettings, values, "recipe")
 
@@ -242,7 +242,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_of_the_real_data_sets(name: str, shared_data: Callable[[str], Path], tmp_path: Path) -> None:
-    facts = prepare(CatalogSettings(), shared_data(name), tmp_path)
+    facts = prepare_catalog(CatalogSettings(), shared_data(name), tmp_path)
     assert tuple(facts["loaded"].values()) == COUNTS[name]
     if name.startswith("amazon"):  # published as 5-cores, so ours changes nothing
         assert tuple(facts["kept"].values()) == COUNTS[name]
@@ -250,15 +250,17 @@ def test_counts_of_the_real_data_sets(name: str, shared_data: Callable[[str], Pa
 
 def test_movielens_ties_stay_in_file_order(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     data = shared_data("movielens_latest_small_posters")
-    facts = prepare(CatalogSettings(k_core=0, items="all"), data, tmp_path)
+    facts = prepare_catalog(CatalogSettings(k_core=0, item_scope="all"), data, tmp_path)
     assert facts["order"]["users_ending_on_a_tie"] == 94  # 15 % of 610
     dataset = load_dataset(tmp_path)
-    ids = dataset.catalog.ids
+    ids = dataset.catalog.item_ids
     table = pl.read_parquet(data / "interactions.parquet")
     expected: dict[str, list[tuple[int, int, str]]] = {}
     for row, (user, item, at, _) in enumerate(table.iter_rows()):
         expected.setdefault(user, []).append((at, row, item))
     for number, user in enumerate(dataset.histories.user_ids):
-        assert [ids[row] for row in dataset.histories.sequence(number)] == [step[2] for step in sorted(expected[user])]
+        assert [ids[row] for row in dataset.histories.user_sequence(number)] == [
+            step[2] for step in sorted(expected[user])
+        ]
     assert facts["pictures_missing"] == 0
     assert facts["without"]["image_path"] == 9742 - 6391

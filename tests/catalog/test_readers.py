@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
+from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
 from trialigngr.datasets.readers import import_data
 from trialigngr.foundation.errors import CatalogError
 
@@ -179,9 +179,9 @@ def test_recbole(tmp_path: Path) -> None:
 def test_recbole_without_time_and_items_keeps_the_file_order(tmp_path: Path) -> None:
     (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\nu\tb\nu\ta\nu\tc\n")
     import_data("recbole", tmp_path, tmp_path / "out")
-    prepare(CatalogSettings(k_core=0), tmp_path / "out", tmp_path)
+    prepare_catalog(CatalogSettings(k_core=0), tmp_path / "out", tmp_path)
     dataset = load_dataset(tmp_path)
-    assert [dataset.catalog.ids[row] for row in dataset.histories.sequence(0)] == ["b", "a", "c"]
+    assert [dataset.catalog.item_ids[row] for row in dataset.histories.user_sequence(0)] == ["b", "a", "c"]
 
 
 def test_recbole_films_have_spaced_genres_and_movie_titles(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_lcrec(tmp_path: Path) -> None:
 
 def test_what_is_imported_prepares(tmp_path: Path) -> None:
     import_data("lcrec", lcrec(tmp_path), tmp_path / "out")
-    prepare(CatalogSettings(k_core=0), tmp_path / "out", tmp_path)
+    prepare_catalog(CatalogSettings(k_core=0), tmp_path / "out", tmp_path)
     dataset = load_dataset(tmp_path)
     assert dataset.catalog[0].attributes == {"sid": "<a_1><b_2>"}
-    assert dataset.histories.sequence(0).tolist() == [0, 2, 1]
+    assert dataset.histories.user_sequence(0).tolist() == [0, 2, 1]

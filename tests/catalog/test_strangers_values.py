@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.catalog.conftest import lcrec, movielens_latest
-from trialigngr.catalog.folder import read_items
+from trialigngr.catalog.data_folder import read_items
 from trialigngr.catalog.listed import read_list
 from trialigngr.datasets.readers import import_data
 from trialigngr.datasets.readers.markup import plain_text

@@ -26,8 +26,8 @@ def test_a_recipe_that_does_not_fit_is_told_before_anything_is_made(shop: Shop, 
 @pytest.mark.parametrize(
     ("one", "other", "sentence"),
     [
-        ("train.softmax=level", "decode.normalisation=vocabulary", "set decode.normalisation = catalogue"),
-        ("train.compile=true", "train.shard=true", "train.compile and train.shard do not go together"),
+        ("train.loss_softmax=level", "decode.score_softmax=full", "set decode.score_softmax = constrained"),
+        ("train.torch_compile=true", "train.fsdp=true", "train.torch_compile and train.fsdp do not go together"),
     ],
 )
 def test_settings_that_do_not_go_together(shop: Shop, one: str, other: str, sentence: str) -> None:

@@ -29,13 +29,13 @@ def test_a_missing_column(shop: Shop, column: str, file: str) -> None:
     pl.read_parquet(path).rename({column: "other"}).write_parquet(path)
     sentence = shop.refused()
     assert f"{file}.parquet has no column '{column}'" in sentence
-    assert "--set catalog.columns." in sentence
+    assert "--set catalog.column_map." in sentence
 
 
 def test_the_column_map_that_the_sentence_names_mends_it(shop: Shop) -> None:
     path = shop.data / "interactions.parquet"
     pl.read_parquet(path).rename({"user_id": "reviewer"}).write_parquet(path)
-    assert shop.run("--set", "catalog.columns.reviewer=user_id").code == 0
+    assert shop.run("--set", "catalog.column_map.reviewer=user_id").code == 0
 
 
 @pytest.mark.parametrize("theirs", ["user id", "user.id"])
@@ -51,7 +51,7 @@ def test_a_feedback_column_is_told_and_its_advice_works(shop: Shop) -> None:
     done = shop.run()
     assert "has a column 'label', which is not read: every row counts as taken" in done.err
     assert shop.facts()["kept"]["interactions"] == 36
-    words = ["--set", "catalog.columns.label=rating", "--set", "catalog.min_rating=1"]
+    words = ["--set", "catalog.column_map.label=rating", "--set", "catalog.min_rating=1"]
     assert shop.run(*words).code == 0
     assert shop.facts()["kept"]["interactions"] == 30
 
@@ -110,7 +110,7 @@ def test_nan_and_null_in_interactions(shop: Shop, column: str, hole: float | Non
     goods = [row | {"item_id": number} for number, row in enumerate(items())]
     write(shop.data, goods, [*numbers, numbers[0] | {column: hole}])
     assert "1 interactions lack one of user_id, item_id, timestamp" in shop.refused()
-    assert shop.run("--set", "catalog.incomplete=drop").code == 0
+    assert shop.run("--set", "catalog.incomplete_rows=drop").code == 0
     assert shop.facts()["dropped"]["interactions_incomplete"] == 1
     assert shop.facts()["kept"]["interactions"] == 36
 
@@ -118,7 +118,7 @@ def test_nan_and_null_in_interactions(shop: Shop, column: str, hole: float | Non
 def test_items_without_an_id(shop: Shop) -> None:
     write(shop.data, [*items(), {"item_id": None, "title": "Nobody", "image_path": None}], log())
     assert "1 rows have no item_id" in shop.refused()
-    assert shop.run("--set", "catalog.incomplete=drop").code == 0
+    assert shop.run("--set", "catalog.incomplete_rows=drop").code == 0
     assert shop.facts()["dropped"]["items_without_id"] == 1
 
 

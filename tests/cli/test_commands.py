@@ -138,7 +138,7 @@ def test_ls(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     assert "not finished" in lines[0]
     assert "HR@10 0." in lines[1]
     assert " items, " in lines[1]
-    assert "beams over the catalogue" in lines[1]
+    assert "beams, constrained softmax" in lines[1]
 
 
 def test_plan(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_plan(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
         return [line.split()[1] for line in stages.splitlines()]
 
     assert states(*tiny()) == ["done"] * 8
-    changed = states(*tiny(sids__sizes=[4, 4]), "--seeds", "2")
+    changed = states(*tiny(sids__codebook_sizes=[4, 4]), "--seeds", "2")
     assert changed == ["done"] * 5 + ["changed"] * 3 + ["to"] * 2
 
 

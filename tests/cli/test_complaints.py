@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from trialigngr.cli.main import _complaint
+from trialigngr.cli.main import _describe_system_error
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -18,4 +18,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as theirs:
         pl.read_parquet(path)
     for caught in (ours, theirs):
-        assert _complaint(caught.value, errno.ENOENT) == f"No such file or directory: {path}."
+        assert _describe_system_error(caught.value, errno.ENOENT) == f"No such file or directory: {path}."

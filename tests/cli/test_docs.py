@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from trialigngr.cli.docs import command_page, main, settings_page
+from trialigngr.cli.docs import main, render_command_page, render_settings_page
 from trialigngr.cli.main import COMMANDS
 from trialigngr.recipes.recipe import Recipe
 
@@ -24,24 +24,24 @@ def settings(model: type[BaseModel], path: str = "") -> list[str]:
 
 
 def test_every_command_has_its_page() -> None:
-    page = command_page()
+    page = render_command_page()
     assert all(f"## trialigngr {name}\n\n```text\nUsage: trialigngr {name}" in page for name in COMMANDS)
 
 
 def test_every_setting_has_a_row_that_says_what_it_means() -> None:
-    rows = {row.split("`")[1]: row for row in settings_page().splitlines() if row.startswith("| `")}
+    rows = {row.split("`")[1]: row for row in render_settings_page().splitlines() if row.startswith("| `")}
     assert set(rows) == set(settings(Recipe))
     silent = [name for name, row in rows.items() if row.rstrip(" |").endswith(("`", "none"))]
     assert silent == []
 
 
 def test_rows_are_told_as_toml_has_them() -> None:
-    page = settings_page()
+    page = render_settings_page()
     assert "| `catalog.min_rating` | number or none | none | Keep" in page
     assert "| `catalog.k_core` | whole number (≥ 0) | `5` | Every" in page
     assert '| `catalog.split` | `"leave-last"`, `"global-temporal"` | `"leave-last"` | Test' in page
-    assert "| `embeddings.use_pixels` | true or false | `true` | Let" in page
-    assert "| `sids.sizes` | list of whole number (≥ 1, ≤ 1048576) | `[4096, 2048, 1024]` | Codebook" in page
+    assert "| `embeddings.use_images` | true or false | `true` | Let" in page
+    assert "| `sids.codebook_sizes` | list of whole number (≥ 1, ≤ 1048576) | `[4096, 2048, 1024]` | Codebook" in page
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

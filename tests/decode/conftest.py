@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
 VOCABULARY, END_TOKEN = 50, 1
@@ -98,21 +98,21 @@ def catalogue(n: int, seed: int, *, unequal: bool = False) -> Codes:
     random = np.random.default_rng(seed)
     codes_NL = random.integers(0, 4, (n, 3)).astype(np.int32)
     if unequal:
-        codes_NL[random.random(n) < 0.3, 2] = END
+        codes_NL[random.random(n) < 0.3, 2] = END_CODE
     return codes_NL
 
 
-def search(model: Any, codes_NL: Codes, normalisation: Any = "vocabulary") -> BeamSearch:
+def search(model: Any, codes_NL: Codes, score_softmax: Any = "full") -> BeamSearch:
     """Return beam search in fp32."""
-    return BeamSearch(model, Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN, normalisation, "fp32")
+    return BeamSearch(model, Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN, score_softmax, "fp32")
 
 
 def sid_of_leaf(trie: Trie, leaf: int, codes_NL: Codes) -> tuple[int, ...]:
     """Return the token ids that a leaf stands for, up to and with its end."""
     tokens = []
     for level, code in enumerate(codes_NL[trie.items_at(leaf)[0]].tolist()):
-        tokens.append(END_TOKEN if code == END else TOKENS_LK[level][code])
-        if code == END:
+        tokens.append(END_TOKEN if code == END_CODE else TOKENS_LK[level][code])
+        if code == END_CODE:
             break
     return tuple(tokens)
 

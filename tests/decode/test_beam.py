@@ -24,9 +24,9 @@ from tests.decode.conftest import (
     tiny,
     trained,
 )
-from trialigngr.decode import context
+from trialigngr.decode import prompt_cache as context
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
 LENGTHS = (3, 9, 1, 6)
@@ -106,11 +106,11 @@ def test_of_five_levels_nothing_in_the_cache_is_copied(models: dict[str, Any], m
     def moved(*_: Any) -> None:
         raise AssertionError("a layer was copied")
 
-    monkeypatch.setattr(context._Layer, "_moved", moved)
+    monkeypatch.setattr(context._PreallocatedLayer, "_enlarge_buffer", moved)
     codes_NL = np.random.default_rng(0).integers(0, 2, (24, 5)).astype(np.int32)
     tokens_LK = [[10 + 2 * level, 11 + 2 * level] for level in range(5)]
     model, trie = models["qwen"], Trie.from_codes(codes_NL)
-    beam = BeamSearch(model, trie, tokens_LK, END_TOKEN, "vocabulary", "fp32")
+    beam = BeamSearch(model, trie, tokens_LK, END_TOKEN, "full", "fp32")
     for prompt in prompts(LENGTHS):
         found = beam([prompt], len(trie.levels[-1]))
         for leaf, score in zip(found.leaves_BW[0], found.scores_BW[0], strict=True):
@@ -128,40 +128,42 @@ def test_padded_and_packed_batches_equal_hugging_face(models: dict[str, Any], na
     beam = search(model, codes_NL)
     theirs = _generate(model, tokens_BT, mask_BT, written(codes_NL), 8)
     packed_T = tokens_BT[mask_BT.bool()]
-    for taken in (context.unpadded(tokens_BT, mask_BT), context.unpacked(packed_T, LENGTHS)):
+    for taken in (context.unpad_prompts(tokens_BT, mask_BT), context.unpack_prompts(packed_T, LENGTHS)):
         ours = beam(taken, 8)
         sids = [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW.flatten()]
         assert sids == [_ended(row[width:].tolist()) for row in theirs.sequences]
         assert ours.scores_BW.flatten() == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
     with pytest.raises(RuntimeError, match="split"):
-        context.unpacked(packed_T, LENGTHS[:-1])
+        context.unpack_prompts(packed_T, LENGTHS[:-1])
 
 
-@pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
+@pytest.mark.parametrize("score_softmax", ["full", "constrained"])
 @pytest.mark.parametrize("name", MODELS)
-def test_as_many_beams_as_sids_rank_the_catalogue_exactly(models: dict[str, Any], name: str, normalisation: str):
+def test_as_many_beams_as_sids_rank_the_catalogue_exactly(models: dict[str, Any], name: str, score_softmax: str):
     model, codes_NL = models[name], catalogue(30, seed=2, unequal=True)
     sids = written(codes_NL)
-    beam = search(model, codes_NL, normalisation)
+    beam = search(model, codes_NL, score_softmax)
     (prompt,) = prompts((7,))
     found = beam([prompt], len(sids))
-    one_by_one = [scored(model, prompt, sid, sids if normalisation == "catalogue" else None) for sid in sids]
+    one_by_one = [scored(model, prompt, sid, sids if score_softmax == "constrained" else None) for sid in sids]
     assert found.leaves_BW[0].tolist() == np.argsort(one_by_one)[::-1].tolist()
     assert found.scores_BW[0] == pytest.approx(sorted(one_by_one, reverse=True), abs=1e-4)
-    if normalisation == "catalogue":
+    if score_softmax == "constrained":
         assert np.exp(found.scores_BW[0]).sum() == pytest.approx(1, abs=1e-5)
     else:
         assert np.exp(found.scores_BW[0]).sum() < 1
 
 
 def test_sids_that_end_at_any_level(models: dict[str, Any]):
-    codes_NL = np.array([[0, END, END], [0, 1, END], [0, 1, 2], [1, END, END], [2, 3, 3]], dtype=np.int32)
+    codes_NL = np.array(
+        [[0, END_CODE, END_CODE], [0, 1, END_CODE], [0, 1, 2], [1, END_CODE, END_CODE], [2, 3, 3]], dtype=np.int32
+    )
     model, sids = models["qwen"], written(codes_NL)
     assert sorted(map(len, sids)) == [2, 2, 3, 3, 3]
     (prompt,) = prompts((4,))
-    for normalisation in ("vocabulary", "catalogue"):
-        found = search(model, codes_NL, normalisation)([prompt], 5)
-        one_by_one = [scored(model, prompt, sid, sids if normalisation == "catalogue" else None) for sid in sids]
+    for score_softmax in ("full", "constrained"):
+        found = search(model, codes_NL, score_softmax)([prompt], 5)
+        one_by_one = [scored(model, prompt, sid, sids if score_softmax == "constrained" else None) for sid in sids]
         assert found.leaves_BW[0].tolist() == np.argsort(one_by_one)[::-1].tolist()
         assert found.scores_BW[0] == pytest.approx(sorted(one_by_one, reverse=True), abs=1e-4)
 
@@ -185,7 +187,7 @@ def test_a_beginning_that_all_share_is_read_once(
     asked = [beginning + rest for rest in prompts((3, 1, 5, 4), seed=3)]
     beam = search(model, catalogue(60, seed=4))
     apart = beam(asked, 6)
-    monkeypatch.setattr(context, "SHARED_AT_LEAST", 60)
+    monkeypatch.setattr(context, "MIN_SHARED_TOKENS", 60)
     read: list[tuple[int, ...]] = []
     hook = model.base_model.register_forward_pre_hook(
         lambda _module, _args, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
@@ -212,7 +214,7 @@ def test_what_is_certain_is_not_asked(models: dict[str, Any]) -> None:
     """Under ``catalogue`` only nodes with several SIDs below them are fed; the rest of the others is certain."""
     codes_NL = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 2, 3], [2, 2, 2], [2, 3, 0]], dtype=np.int32)
     model, fed = models["qwen, trained"], []
-    beam = search(model, codes_NL, "catalogue")
+    beam = search(model, codes_NL, "constrained")
     beam(prompts((4,)), 1)  # the first search tries the model
     hook = model.base_model.register_forward_pre_hook(
         lambda _module, _args, given: fed.append(tuple(given["input_ids"].shape)), with_kwargs=True
@@ -253,11 +255,11 @@ def test_the_models_own_generation_defaults_are_not_read(models: dict[str, Any])
 @given(data=st.data())
 def test_only_what_exists_and_is_allowed_and_as_much_as_there_is(models: dict[str, Any], data: st.DataObject):
     codes = st.tuples(*[st.integers(0, 3)] * 3, st.integers(1, 3))
-    rows = [[*row[: row[3]], *[END] * (3 - row[3])] for row in data.draw(st.lists(codes, min_size=1, max_size=25))]
+    rows = [[*row[: row[3]], *[END_CODE] * (3 - row[3])] for row in data.draw(st.lists(codes, min_size=1, max_size=25))]
     codes_NL = np.array(rows, dtype=np.int32)
     banned = np.array(sorted(data.draw(st.sets(st.integers(0, len(rows) - 1)))), dtype=np.int64)
     beams = data.draw(st.integers(1, 12))
-    beam = search(models["qwen"], codes_NL, data.draw(st.sampled_from(["vocabulary", "catalogue"])))
+    beam = search(models["qwen"], codes_NL, data.draw(st.sampled_from(["full", "constrained"])))
     found = beam(prompts((3, 5)), beams, [banned, banned[:0]])
     for refused, leaves, scores in zip(
         (set(banned.tolist()), set[int]()), found.leaves_BW, found.scores_BW, strict=True
@@ -272,19 +274,19 @@ def test_only_what_exists_and_is_allowed_and_as_much_as_there_is(models: dict[st
         assert np.isfinite(scores[: len(real)]).all()
 
 
-@pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
-def test_a_ban_takes_nothing_from_the_others(models: dict[str, Any], normalisation: str):
+@pytest.mark.parametrize("score_softmax", ["full", "constrained"])
+def test_a_ban_takes_nothing_from_the_others(models: dict[str, Any], score_softmax: str):
     """Scores do not depend on what is banned, so what is left keeps its order."""
     codes_NL, (prompt,) = catalogue(30, seed=6), prompts((5,))
     banned = np.arange(10)
-    free = search(models["llama"], codes_NL, normalisation)([prompt], 40)
-    held = search(models["llama"], codes_NL, normalisation)([prompt], 40, [banned])
+    free = search(models["llama"], codes_NL, score_softmax)([prompt], 40)
+    held = search(models["llama"], codes_NL, score_softmax)([prompt], 40, [banned])
     score_of = dict(zip(free.leaves_BW[0].tolist(), free.scores_BW[0], strict=True))
     kept = [leaf for leaf in held.leaves_BW[0].tolist() if leaf >= 0]
     assert len(kept) < sum(free.leaves_BW[0] >= 0)
     assert held.scores_BW[0][: len(kept)] == pytest.approx([score_of[leaf] for leaf in kept], abs=1e-5)
     total = np.exp(free.scores_BW[0]).sum()
-    assert total == pytest.approx(1, abs=1e-5) if normalisation == "catalogue" else total < 1
+    assert total == pytest.approx(1, abs=1e-5) if score_softmax == "constrained" else total < 1
 
 
 def test_a_few_allowed_among_many_are_found_by_a_narrow_beam(models: dict[str, Any]):
@@ -298,17 +300,17 @@ def test_tokens_of_a_level_are_told_apart_from_the_end():
     class Never:
         device = torch.device("cpu")
 
-    codes_NL = np.array([[3, 1, END]], dtype=np.int32)
-    levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._levels
+    codes_NL = np.array([[3, 1, END_CODE]], dtype=np.int32)
+    levels = BeamSearch(Never(), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN)._device_levels
     assert [level.tokens_K[level.token_of_M.long()].tolist() for level in levels] == [[13], [21], [END_TOKEN]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("normalisation", ["vocabulary", "catalogue"])
-def test_a_gpu_finds_what_a_cpu_finds(normalisation: str) -> None:
+@pytest.mark.parametrize("score_softmax", ["full", "constrained"])
+def test_a_gpu_finds_what_a_cpu_finds(score_softmax: str) -> None:
     codes_NL, asked = catalogue(60, seed=4), prompts((5, 3, 6))
     model = trained(tiny("qwen"))
-    mine = search(model, codes_NL, normalisation)(asked, 6)
-    theirs = search(model.cuda(), codes_NL, normalisation)(asked, 6)
+    mine = search(model, codes_NL, score_softmax)(asked, 6)
+    theirs = search(model.cuda(), codes_NL, score_softmax)(asked, 6)
     np.testing.assert_array_equal(theirs.leaves_BW, mine.leaves_BW)
     np.testing.assert_allclose(theirs.scores_BW, mine.scores_BW, atol=1e-4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from trialigngr.decode.greedy import write_greedily
+from trialigngr.decode.greedy import generate_greedily
 
 END = 3
 
@@ -42,8 +42,8 @@ def test_equals_one_by_one_without_a_cache(model: Qwen2ForCausalLM) -> None:
     prompts = [torch.randint(4, 40, (n,), generator=dice).tolist() for n in (5, 3, 5, 9, 3, 5)]
     free = [by_hand(model, prompt, 12, []) for prompt in prompts]
     never = sorted({free[0][0], free[1][0]})
-    assert write_greedily(model, prompts, END, 12, precision="fp32") == free
-    found = write_greedily(model, prompts, END, 12, never, precision="fp32")
+    assert generate_greedily(model, prompts, END, 12, precision="fp32") == free
+    found = generate_greedily(model, prompts, END, 12, never, precision="fp32")
     assert found == [by_hand(model, prompt, 12, never) for prompt in prompts]
     assert not {token for own in found for token in own} & set(never)
 
@@ -51,6 +51,6 @@ def test_equals_one_by_one_without_a_cache(model: Qwen2ForCausalLM) -> None:
 def test_it_stops_at_the_end(model: Qwen2ForCausalLM) -> None:
     prompts = [[5, 6, 7], [8, 9, 10]]
     first = by_hand(model, prompts[0], 1, [])[0]
-    found = write_greedily(model, prompts, first, 12, precision="fp32")
+    found = generate_greedily(model, prompts, first, 12, precision="fp32")
     assert found[0] == []
     assert first not in found[1]

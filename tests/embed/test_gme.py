@@ -12,9 +12,9 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorP
 from tests.tiny_models import save_vision_model
 from trialigngr.catalog.items import Item
 from trialigngr.embed.encoders import check_encoders
-from trialigngr.embed.gme import Gme
+from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.embed.text import TITLE_LONGEST, enriched_text
+from trialigngr.embed.text import MAX_TITLE_CHARACTERS, make_enriched_text
 from trialigngr.foundation.errors import RecipeError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((112, 84))
@@ -26,15 +26,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, **changes: object) -> EmbedSettings:
-    own = {"encoder": "gme", "model": str(folder), "dtype": "fp32", "device": "cpu", "least_visual_tokens": 4,
-           "most_visual_tokens": 16, "batch": 3}  # fmt: skip
+    own = {"encoder": "gme", "model": str(folder), "dtype": "fp32", "device": "cpu", "min_visual_tokens": 4,
+           "max_visual_tokens": 16, "batch_size": 3}  # fmt: skip
     return EmbedSettings(**(own | changes))
 
 
 def by_hand(folder: Path, text: str, picture: Image.Image | None) -> np.ndarray:
     """The published recipe step by step: template, patches scattered to their slots, plain positions, last state."""
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).model.eval()
-    tokenizer = Gme(settings(folder))._inputs.tokenizer
+    tokenizer = GmeEncoder(settings(folder))._processor.tokenizer
     slot = "<|vision_start|><|image_pad|><|vision_end|>" if picture else ""
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     prompt = f"{system}<|im_start|>user\n{slot}{text}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
@@ -58,7 +58,7 @@ def by_hand(folder: Path, text: str, picture: Image.Image | None) -> np.ndarray:
 
 def test_it_is_the_published_computation(folder: Path) -> None:
     texts, pictures = ["a plain white mug", "tea", "interests of a hiker; barista"], [PICTURE, None, PICTURE]
-    vectors_BD = Gme(settings(folder)).encode(texts, pictures)
+    vectors_BD = GmeEncoder(settings(folder)).encode(texts, pictures)
     assert vectors_BD.dtype == np.float32
     for vector_D, text, picture in zip(vectors_BD, texts, pictures, strict=True):
         np.testing.assert_allclose(vector_D, by_hand(folder, text, picture), atol=2e-5)
@@ -67,7 +67,7 @@ def test_it_is_the_published_computation(folder: Path) -> None:
 def test_company_changes_nothing(folder: Path) -> None:
     texts = ["mug", "a plain white mug for tea and coffee " * 5, "tea", "hiker", "coffee"]
     pictures = [PICTURE, Image.new("RGB", (300, 60), "red"), None, None, Image.new("RGB", (2_000, 4))]
-    encoder = Gme(settings(folder))
+    encoder = GmeEncoder(settings(folder))
     together_BD = encoder.encode(texts, pictures)
     alone_BD = np.concatenate([encoder.encode([t], [p]) for t, p in zip(texts, pictures, strict=True)])
     np.testing.assert_allclose(together_BD, alone_BD, atol=2e-5)
@@ -76,48 +76,48 @@ def test_company_changes_nothing(folder: Path) -> None:
 
 def test_positions_are_a_switch(folder: Path) -> None:
     texts, pictures = ["mug", "mug"], [PICTURE, None]
-    plain_BD = Gme(settings(folder)).encode(texts, pictures)
-    three_BD = Gme(settings(folder, positions="mrope")).encode(texts, pictures)
+    plain_BD = GmeEncoder(settings(folder)).encode(texts, pictures)
+    three_BD = GmeEncoder(settings(folder, positions="mrope")).encode(texts, pictures)
     np.testing.assert_allclose(plain_BD[1], three_BD[1], atol=2e-5)  # text alone has the same positions either way
     assert np.abs(plain_BD[0] - three_BD[0]).max() > 1e-3
 
 
 def test_a_marker_in_a_title_is_text(folder: Path) -> None:
-    encoder = Gme(settings(folder))
-    ids = encoder._prompt("a <|im_end|> <|image_pad|> mug", seen=False)
-    specials = encoder._inputs.tokenizer.all_special_ids
-    bare = encoder._prompt("a mug", seen=False)
+    encoder = GmeEncoder(settings(folder))
+    ids = encoder._make_prompt("a <|im_end|> <|image_pad|> mug", with_image=False)
+    specials = encoder._processor.tokenizer.all_special_ids
+    bare = encoder._make_prompt("a mug", with_image=False)
     assert sum(one in specials for one in ids) == sum(one in specials for one in bare)
     assert np.isfinite(encoder.encode(["a <|image_pad|> mug"], [PICTURE])).all()
 
 
 def test_the_tags_survive_the_cut_at_512_tokens(folder: Path) -> None:
-    encoder = Gme(settings(folder))
+    encoder = GmeEncoder(settings(folder))
     item = Item("1", "mug " * 100, "a plain white mug for tea and coffee " * 400, categories=("kitchen",))
-    text = enriched_text(item, ["weekend hiker", "home barista"], "red " * 300)
-    prompt = encoder._prompt(text, seen=True)
-    said = encoder._inputs.tokenizer.decode(prompt)
+    text = make_enriched_text(item, ["weekend hiker", "home barista"], "red " * 300)
+    prompt = encoder._make_prompt(text, with_image=True)
+    said = encoder._processor.tokenizer.decode(prompt)
     assert "weekend hiker; home barista" in said
     assert said.endswith("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
     assert "red red" not in said
-    assert len(prompt) == len(encoder._seeing) + 512 + len(encoder._tail)
+    assert len(prompt) == len(encoder._image_prefix) + 512 + len(encoder._suffix)
 
 
 def test_the_tags_survive_in_a_script_of_many_tokens_a_letter(folder: Path) -> None:
     """Khmer: three bytes, and here three tokens, a letter; 200 of them are more than 512 tokens."""
-    encoder = Gme(settings(folder))
+    encoder = GmeEncoder(settings(folder))
     letters, tags = "ភាសាខ្មែរ" * 30, ["weekend hiker", "home barista"]
-    assert len(encoder._ends(letters[:TITLE_LONGEST])) > 512
+    assert len(encoder._find_token_ends(letters[:MAX_TITLE_CHARACTERS])) > 512
     for longest, line in ((512, "weekend hiker; home barista"), (40, "weekend")):
-        short = Gme(settings(folder, text_tokens=longest))
-        prompt = short._prompt(enriched_text(Item("1", letters, "a mug " * 400), tags), seen=False)
-        said = short._inputs.tokenizer.decode(prompt)
+        short = GmeEncoder(settings(folder, max_text_tokens=longest))
+        prompt = short._make_prompt(make_enriched_text(Item("1", letters, "a mug " * 400), tags), with_image=False)
+        said = short._processor.tokenizer.decode(prompt)
         assert f"\n{line}" in said
-        assert len(prompt) == len(short._head) + longest + len(short._tail)
+        assert len(prompt) == len(short._text_prefix) + longest + len(short._suffix)
         assert "\ufffd" not in said.split(line)[0]  # the title ends with a whole letter
-    for text in (letters[:TITLE_LONGEST], "mug\n" + letters * 9, letters[:84] + "\nhiker\n" + letters):
-        ids = encoder._inputs.data(text, 512)
-        assert encoder._prompt(text, seen=False) == [*encoder._head, *ids, *encoder._tail]
+    for text in (letters[:MAX_TITLE_CHARACTERS], "mug\n" + letters * 9, letters[:84] + "\nhiker\n" + letters):
+        ids = encoder._processor.encode_as_plain_text(text, 512)
+        assert encoder._make_prompt(text, with_image=False) == [*encoder._text_prefix, *ids, *encoder._suffix]
 
 
 def test_weights_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -125,18 +125,18 @@ def test_weights_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> No
     Qwen2VLModel(whole.config).language_model.save_pretrained(tmp_path / "half")
     whole.config.save_pretrained(tmp_path / "half")
     with pytest.raises(RecipeError, match=r"weights are missing|cannot be loaded"):
-        Gme(settings(tmp_path / "half"))
+        GmeEncoder(settings(tmp_path / "half"))
     with pytest.raises(RecipeError, match="cannot be loaded"):
-        Gme(settings(tmp_path / "nowhere"))
+        GmeEncoder(settings(tmp_path / "nowhere"))
     torn = Path(shutil.copytree(folder, tmp_path / "torn")) / "model.safetensors"
     torn.write_bytes(torn.read_bytes()[:-100])
     with pytest.raises(RecipeError, match="cannot be loaded"):
-        Gme(settings(torn.parent))
+        GmeEncoder(settings(torn.parent))
     with pytest.raises(RecipeError, match=r"needs embeddings\.model"):
-        Gme(EmbedSettings(encoder="gme"))
+        GmeEncoder(EmbedSettings(encoder="gme"))
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))
     for path in bare.glob("*token*"):
         path.unlink()
-    for start in (Gme, check_encoders):
+    for start in (GmeEncoder, check_encoders):
         with pytest.raises(RecipeError, match="cannot be loaded: it comes without a tokenizer"):
             start(settings(bare))

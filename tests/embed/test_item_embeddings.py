@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 from safetensors.numpy import load_file, save_file
 
-from trialigngr.catalog.items import COLUMNS, Catalog
-from trialigngr.embed import items
-from trialigngr.embed.encoders import ENCODERS, Sight
-from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
+from trialigngr.embed import embeddings as items
+from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.embed.encoder import Modality
+from trialigngr.embed.encoders import ENCODERS
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 
 
@@ -21,13 +22,13 @@ class Letters:
     """Counts letters of the text; dies after so many items."""
 
     name, dimension = "letters", 26
-    sees: Sight = "text"
-    share = 1.0
+    modality: Modality = "text"
+    weight = 1.0
 
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
 
-    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> np.ndarray:
+    def encode(self, texts: Sequence[str], images: Sequence[Image.Image | None]) -> np.ndarray:
         self.lives -= len(texts)
         if self.lives < 0:
             raise KeyboardInterrupt
@@ -38,12 +39,12 @@ class Middle:
     """Sees the colour in the middle."""
 
     name, dimension = "middle", 3
-    sees: Sight = "picture"
-    share = 1.0
+    modality: Modality = "picture"
+    weight = 1.0
 
-    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> np.ndarray:
+    def encode(self, texts: Sequence[str], images: Sequence[Image.Image | None]) -> np.ndarray:
         zero = (0, 0, 0)
-        rows = [zero if one is None else one.getpixel((one.width // 2, one.height // 2)) for one in pictures]
+        rows = [zero if one is None else one.getpixel((one.width // 2, one.height // 2)) for one in images]
         return np.array(rows, np.float32)
 
 
@@ -52,7 +53,7 @@ class Nothing(Letters):
 
     name = "nothing"
 
-    def encode(self, texts: Sequence[str], pictures: Sequence[Image.Image | None]) -> np.ndarray:
+    def encode(self, texts: Sequence[str], images: Sequence[Image.Image | None]) -> np.ndarray:
         return np.full((len(texts), 26), np.nan, np.float32)
 
 
@@ -79,7 +80,7 @@ def catalog(tmp_path: Path) -> Catalog:
         {"item_id": "e", "title": "mug", "image_path": "blue.png"},
         {"item_id": "f", "title": "scarf", "image_path": "gone.png"},
     ]
-    return Catalog(pl.DataFrame(rows, schema=COLUMNS), folder)
+    return Catalog(pl.DataFrame(rows, schema=ITEM_COLUMNS), folder)
 
 
 def write(settings: EmbedSettings, catalog: Catalog, out: Path, **rest: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
     facts = write(small, catalog, tmp_path / "out")
     embeddings = load_embeddings(tmp_path / "out")
     seen = [True, False, True, False, True, False]
-    assert load_file(tmp_path / "out" / items.FILE)["has_image"].tolist() == seen
+    assert load_file(tmp_path / "out" / items.EMBEDDINGS_FILE)["has_image"].tolist() == seen
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
     assert [bool(row.any()) for row in embeddings[:, 26:]] == seen
     assert facts == {
@@ -103,7 +104,11 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
         "with_picture": 3,
         "failed_pictures": {"not a picture": 1, "missing": 1},
     }
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [items.FILE, items.FUSION, items.TEXTS]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        items.EMBEDDINGS_FILE,
+        items.FUSION_FILE,
+        items.TEXTS_FILE,
+    ]
 
 
 def test_a_failed_picture_leaves_no_vector_of_another_item(
@@ -115,7 +120,7 @@ def test_a_failed_picture_leaves_no_vector_of_another_item(
     write(small, honest, tmp_path / "honest")
     wanted_ND = load_embeddings(tmp_path / "honest")
     for size in (1, 2, 512):
-        monkeypatch.setattr(items, "CHUNK", size)
+        monkeypatch.setattr(items, "CHUNK_SIZE", size)
         write(small, catalog, tmp_path / f"failing{size}")
         np.testing.assert_array_equal(load_embeddings(tmp_path / f"failing{size}"), wanted_ND)
     assert len(np.unique(wanted_ND, axis=0)) == len(catalog)
@@ -126,19 +131,19 @@ def test_switches_of_the_ablations(small: EmbedSettings, catalog: Catalog, tmp_p
 
     def text(**switches: bool) -> str:
         write(small.model_copy(update=switches), catalog, tmp_path / "out", **rest)
-        return str(pl.read_parquet(tmp_path / "out" / items.TEXTS)["text"][0])
+        return str(pl.read_parquet(tmp_path / "out" / items.TEXTS_FILE)["text"][0])
 
     assert text() == "tent\ntag one; tag two\ncaption"
     assert text(use_interests=False) == "tent\ncaption"
-    assert text(use_captions=False, use_pixels=False) == "tent\ntag one; tag two"
+    assert text(use_captions=False, use_images=False) == "tent\ntag one; tag two"
     assert load_embeddings(tmp_path / "out").shape == (6, 26)
-    assert not load_file(tmp_path / "out" / items.FILE)["has_image"].any()
+    assert not load_file(tmp_path / "out" / items.EMBEDDINGS_FILE)["has_image"].any()
 
 
 def test_a_kill_costs_nothing_that_was_finished(
     small: EmbedSettings, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(items, "CHUNK", 2)
+    monkeypatch.setattr(items, "CHUNK_SIZE", 2)
     facts = write(small, catalog, tmp_path / "unbroken")
     monkeypatch.setitem(ENCODERS, "small", lambda device: [Letters(lives=4), Middle()])
     with pytest.raises(KeyboardInterrupt):
@@ -164,7 +169,7 @@ def test_mistakes_are_named(
         write(small, catalog, tmp_path / "out")
     with pytest.raises(ArtifactError, match="run the recipe"):
         load_embeddings(tmp_path / "nowhere")
-    save_file({"embeddings": np.full((1, 2), np.nan, np.float32)}, tmp_path / "out" / items.FILE)
+    save_file({"embeddings": np.full((1, 2), np.nan, np.float32)}, tmp_path / "out" / items.EMBEDDINGS_FILE)
     with pytest.raises(ArtifactError, match="NaN"):
         load_embeddings(tmp_path / "out")
 
@@ -184,7 +189,12 @@ def test_the_packaged_default_twice(catalog: Catalog, tmp_path: Path) -> None:
 
 def test_posters_of_one_look_are_nearer(shared_data: Any, tmp_path: Path) -> None:
     root = shared_data("movielens_latest_small_posters")
-    table = pl.read_parquet(root / "items.parquet").select(*COLUMNS).filter(pl.col("image_path").is_not_null()).head(12)
+    table = (
+        pl.read_parquet(root / "items.parquet")
+        .select(*ITEM_COLUMNS)
+        .filter(pl.col("image_path").is_not_null())
+        .head(12)
+    )
     blank = table.with_columns(title=pl.lit("film"), description=pl.lit(None, pl.String))
     paths = blank["image_path"].to_list()
     twin = blank.with_columns(image_path=pl.Series([paths[0], paths[0], *paths[2:]]))

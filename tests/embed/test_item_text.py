@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.catalog.items import Item
-from trialigngr.embed.text import enriched_text, fitting
+from trialigngr.embed.text import make_enriched_text, trim_title
 from trialigngr.pretrained.minilm import MAX_TOKENS, load_minilm
 
 ITEM = Item(
@@ -13,7 +13,7 @@ ITEM = Item(
 
 
 def test_the_order_of_the_parts() -> None:
-    text = enriched_text(ITEM, ["rainy-day camper", "backpacker"], "A green subject.")
+    text = make_enriched_text(ITEM, ["rainy-day camper", "backpacker"], "A green subject.")
     assert text.split("\n") == [
         "Kestrel 2",
         "rainy-day camper; backpacker",
@@ -25,16 +25,16 @@ def test_the_order_of_the_parts() -> None:
 
 
 def test_missing_parts_leave_no_gap() -> None:
-    assert enriched_text(Item("b1", "Kestrel 2")) == "Kestrel 2"
+    assert make_enriched_text(Item("b1", "Kestrel 2")) == "Kestrel 2"
     assert (
-        enriched_text(Item("b1", brand="Acme", categories=("Outdoor", "Tents")))
+        make_enriched_text(Item("b1", brand="Acme", categories=("Outdoor", "Tents")))
         == "Acme Tents b1\nAcme\nOutdoor, Tents"
     )
-    assert enriched_text(Item("b1")) == "b1"
+    assert make_enriched_text(Item("b1")) == "b1"
 
 
 def test_attributes_never_enter() -> None:
-    assert "secret" not in enriched_text(ITEM, ["camper"], "green")
+    assert "secret" not in make_enriched_text(ITEM, ["camper"], "green")
 
 
 def test_tags_survive_a_description_of_any_length() -> None:
@@ -42,7 +42,9 @@ def test_tags_survive_a_description_of_any_length() -> None:
     long = Item("b1", "word " * 100_000, "description " * 10_000, "Acme " * 10_000, ("Tents " * 10_000,))
     tokenizer = load_minilm("cpu").tokenizer
     read = tokenizer.decode(
-        tokenizer(enriched_text(long, tags, "caption " * 9999), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        tokenizer(make_enriched_text(long, tags, "caption " * 9999), truncation=True, max_length=MAX_TOKENS)[
+            "input_ids"
+        ]
     )
     for tag in tags:
         assert tag.replace("-", " ") in read.replace(" - ", " ")
@@ -55,13 +57,13 @@ def two_a_letter(text: str) -> list[int]:
 def test_a_title_is_cut_to_whole_letters_that_leave_room() -> None:
     """Two tokens a letter: the tags take 8 of 21 and leave 13; half of 13 is 6; 28 are enough for both."""
     text = "abcdefghij\ntags\nmore"
-    shown = {room: fitting(text, room, two_a_letter).split("\n")[0] for room in (6, 13, 21, 27, 28)}
+    shown = {room: trim_title(text, room, two_a_letter).split("\n")[0] for room in (6, 13, 21, 27, 28)}
     assert shown == {6: "a", 13: "abc", 21: "abcdef", 27: "abcdefghi", 28: "abcdefghij"}
-    assert fitting("abcdefghij", 2, two_a_letter) == "abcdefghij"
+    assert trim_title("abcdefghij", 2, two_a_letter) == "abcdefghij"
 
 
 @given(title=st.text(min_size=1), tags=st.lists(st.text(min_size=1), max_size=4), description=st.text())
 def test_each_part_stays_on_its_line(title: str, tags: list[str], description: str) -> None:
-    lines = enriched_text(Item("b1", title, description), tags).split("\n")
+    lines = make_enriched_text(Item("b1", title, description), tags).split("\n")
     assert len(lines) <= 3
     assert all(line.strip() for line in lines)

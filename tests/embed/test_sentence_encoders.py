@@ -23,12 +23,12 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from trialigngr.catalog.items import COLUMNS, Catalog, Item
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog, Item
+from trialigngr.embed.embeddings import EMBEDDINGS_FILE, load_embeddings, write_embeddings
 from trialigngr.embed.encoders import ENCODERS, start_encoders
-from trialigngr.embed.fusion import unit
-from trialigngr.embed.items import FILE, load_embeddings, write_embeddings
+from trialigngr.embed.fusion import l2_normalize
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.embed.text import TITLE_LONGEST, enriched_text
+from trialigngr.embed.text import MAX_TITLE_CHARACTERS, make_enriched_text
 from trialigngr.foundation.errors import RecipeError
 
 COLOURS = ("red", "lime", "blue")
@@ -54,7 +54,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_text_model_reads_texts(text_model: Path) -> None:
     (encoder,) = start_encoders(EmbedSettings(encoder="sentence-transformers", model=str(text_model), device="cpu"))
     vectors_BD = encoder.encode(["mug tea", "red lamp", "mug tea"], [Image.new("RGB", (9, 9)), None, None])
-    assert (encoder.sees, encoder.dimension, vectors_BD.shape) == ("text", 16, (3, 16))
+    assert (encoder.modality, encoder.dimension, vectors_BD.shape) == ("text", 16, (3, 16))
     np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(vectors_BD[0], vectors_BD[2], atol=1e-6)
 
@@ -79,7 +79,7 @@ def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clip_like_model_is_two_encoders(clip_model: Path) -> None:
     settings = EmbedSettings(encoder="sentence-transformers", model=str(clip_model), device="cpu")
     text, picture = start_encoders(settings)
-    assert (text.sees, picture.sees) == ("text", "picture")
+    assert (text.modality, picture.modality) == ("text", "picture")
     assert text.encode(["mug " * 100, "tea"], [None, None]).shape == (2, 8)
     vectors_BD = picture.encode(["mug", "tea", "mug"], [None, Image.new("RGB", (40, 50), "red"), None])
     np.testing.assert_allclose(np.linalg.norm(vectors_BD, axis=1), [0, 1, 0], atol=1e-5)
@@ -91,11 +91,11 @@ def test_a_long_title_leaves_the_tags_their_place(clip_model: Path, tag: str) ->
     settings = EmbedSettings(encoder="sentence-transformers", model=str(clip_model), device="cpu")
     tower = start_encoders(settings)[0]
     long = Item("1", "mug " * 100)
-    one, other = enriched_text(long, [tag]), enriched_text(long, ["mug " * len(tag.split())])
-    assert len(one.split("\n")[0]) == TITLE_LONGEST - 1
+    one, other = make_enriched_text(long, [tag]), make_enriched_text(long, ["mug " * len(tag.split())])
+    assert len(one.split("\n")[0]) == MAX_TITLE_CHARACTERS - 1
     first, second = tower.encode([one, other], [None, None])
     assert np.abs(first - second).max() > 1e-3
-    read = tower._model.tokenizer(tower.fitting(one), truncation=True, max_length=12)["input_ids"]  # type: ignore[attr-defined]
+    read = tower._model.tokenizer(tower.trim_title(one), truncation=True, max_length=12)["input_ids"]  # type: ignore[attr-defined]
     tokens = len(tag.split())
     assert read == [0, *[2] * (10 - tokens), *[3] * tokens, 1]
 
@@ -106,9 +106,9 @@ def test_a_title_that_leaves_room_is_not_cut(text_model: Path, clip_model: Path)
         start_encoders(settings.model_copy(update={"model": str(one)}))[0] for one in (text_model, clip_model)
     )
     short, alone, halved = "mug tea\nmug\n" + "tea " * 90, "mug " * 90, "mug " * 9 + "\n" + "tea " * 90
-    assert [wide.fitting(text) for text in (short, alone, halved)] == [short, alone, halved]  # type: ignore[attr-defined]
-    assert [narrow.fitting(text) for text in (short, alone)] == [short, alone]  # type: ignore[attr-defined]
-    assert narrow.fitting(halved).split("\n")[0].split() == ["mug"] * 5  # type: ignore[attr-defined]
+    assert [wide.trim_title(text) for text in (short, alone, halved)] == [short, alone, halved]  # type: ignore[attr-defined]
+    assert [narrow.trim_title(text) for text in (short, alone)] == [short, alone]  # type: ignore[attr-defined]
+    assert narrow.trim_title(halved).split("\n")[0].split() == ["mug"] * 5  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def catalog(tmp_path: Path) -> Catalog:
     titles = ["mug", "tea mug", "lamp", "red lamp"]
     paths = [*(f"{colour}.png" for colour in COLOURS), None]
     rows = [{"item_id": title, "title": title, "image_path": path} for title, path in zip(titles, paths, strict=True)]
-    return Catalog(pl.DataFrame(rows, schema=COLUMNS), tmp_path / "data")
+    return Catalog(pl.DataFrame(rows, schema=ITEM_COLUMNS), tmp_path / "data")
 
 
 def embedded(catalog: Catalog, out: Path, **settings: object) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def embedded(catalog: Catalog, out: Path, **settings: object) -> dict[str, Any]:
 
 
 def test_a_text_model_beside_the_packaged_eyes(text_model: Path, catalog: Catalog, tmp_path: Path) -> None:
-    facts = embedded(catalog, tmp_path / "out", model=str(text_model), picture_encoder="packaged")
+    facts = embedded(catalog, tmp_path / "out", model=str(text_model), image_encoder="packaged")
     assert list(facts["sights"].values()) == ["text", "picture", "picture"]
     assert facts["encoders"][1:] == ["efficientnet-lite2", "looks"]
     assert (facts["with_picture"], facts["dimensions"]) == (3, 16 + 2 + 2)  # three pictures span two directions
@@ -141,11 +141,11 @@ def test_a_plain_concatenation_is_the_one_made_by_hand(
     text_model: Path, clip_model: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
     facts = embedded(
-        catalog, tmp_path / "out", model=str(text_model), picture_encoder="sentence-transformers",
-        picture_model=str(clip_model), picture_dimensions=0, picture_weight=1, centre=False,
+        catalog, tmp_path / "out", model=str(text_model), image_encoder="sentence-transformers",
+        image_model=str(clip_model), image_dimensions=0, image_weight=1, center=False,
     )  # fmt: skip
     reader, seer = (SentenceTransformer(str(one), device="cpu") for one in (text_model, clip_model))
-    texts = [enriched_text(item, tags) for item, tags in zip(catalog, TAGS, strict=True)]
+    texts = [make_enriched_text(item, tags) for item, tags in zip(catalog, TAGS, strict=True)]
     text_ND = reader.encode(texts, normalize_embeddings=True)
     seen_RE = seer.encode([Image.new("RGB", (40, 50), colour) for colour in COLOURS], normalize_embeddings=True)
     by_hand_ND = np.concatenate([text_ND, np.concatenate([seen_RE, np.zeros((1, 8))])], axis=1)
@@ -154,11 +154,11 @@ def test_a_plain_concatenation_is_the_one_made_by_hand(
     assert (facts["dimensions"], facts["with_picture"]) == (24, 3)
 
     embedded(
-        catalog, tmp_path / "weighted", model=str(text_model), picture_encoder="sentence-transformers",
-        picture_model=str(clip_model), picture_dimensions=0, picture_weight=0.5,
+        catalog, tmp_path / "weighted", model=str(text_model), image_encoder="sentence-transformers",
+        image_model=str(clip_model), image_dimensions=0, image_weight=0.5,
     )  # fmt: skip
-    seen_NE = np.concatenate([0.5 * unit(seen_RE - seen_RE.mean(0)), np.zeros((1, 8))])
-    centred_ND = unit(np.concatenate([unit(text_ND - text_ND.mean(0)), seen_NE], axis=1))
+    seen_NE = np.concatenate([0.5 * l2_normalize(seen_RE - seen_RE.mean(0)), np.zeros((1, 8))])
+    centred_ND = l2_normalize(np.concatenate([l2_normalize(text_ND - text_ND.mean(0)), seen_NE], axis=1))
     np.testing.assert_allclose(load_embeddings(tmp_path / "weighted"), centred_ND, atol=1e-5)
 
 
@@ -168,10 +168,10 @@ def test_pictures_that_nobody_sees_are_not_counted(
     facts = embedded(catalog, tmp_path / "out", model=str(text_model))
     said = " ".join(capsys.readouterr().err.split())
     assert "The pictures of 3 items are in no vector" in said
-    assert "embeddings.picture_encoder" in said
+    assert "embeddings.image_encoder" in said
     assert (facts["with_picture"], facts["failed_pictures"]) == (0, {})
-    assert not load_file(tmp_path / "out" / FILE)["has_image"].any()
-    embedded(catalog, tmp_path / "blind", model=str(text_model), picture_encoder="packaged", use_pixels=False)
+    assert not load_file(tmp_path / "out" / EMBEDDINGS_FILE)["has_image"].any()
+    embedded(catalog, tmp_path / "blind", model=str(text_model), image_encoder="packaged", use_images=False)
     assert "are in no vector" not in capsys.readouterr().err
     np.testing.assert_array_equal(load_embeddings(tmp_path / "blind"), load_embeddings(tmp_path / "out"))
 
@@ -179,15 +179,15 @@ def test_pictures_that_nobody_sees_are_not_counted(
 def test_mistakes_are_named(text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = EmbedSettings(encoder="sentence-transformers", model=str(text_model), device="cpu")
     with pytest.raises(RecipeError, match="Did you mean 'packaged'"):
-        start_encoders(text.model_copy(update={"picture_encoder": "packagd"}))
-    eyes = text.model_copy(update={"picture_encoder": "sentence-transformers"})
-    with pytest.raises(RecipeError, match=r"needs embeddings\.picture_model"):
+        start_encoders(text.model_copy(update={"image_encoder": "packagd"}))
+    eyes = text.model_copy(update={"image_encoder": "sentence-transformers"})
+    with pytest.raises(RecipeError, match=r"needs embeddings\.image_model"):
         start_encoders(eyes)
     with pytest.raises(RecipeError, match="sees no pictures"):
-        start_encoders(eyes.model_copy(update={"picture_model": str(text_model)}))
-    monkeypatch.setitem(ENCODERS, "gme", lambda settings: [SimpleNamespace(sees="both")])
-    with pytest.raises(RecipeError, match=r"leave embeddings\.picture_encoder empty"):
-        start_encoders(EmbedSettings(encoder="gme", picture_encoder="packaged"))
+        start_encoders(eyes.model_copy(update={"image_model": str(text_model)}))
+    monkeypatch.setitem(ENCODERS, "gme", lambda settings: [SimpleNamespace(modality="both")])
+    with pytest.raises(RecipeError, match=r"leave embeddings\.image_encoder empty"):
+        start_encoders(EmbedSettings(encoder="gme", image_encoder="packaged"))
     with pytest.raises(RecipeError, match=r"needs embeddings\.model"):
         start_encoders(EmbedSettings(encoder="sentence-transformers"))
     with pytest.raises(RecipeError, match="cannot be loaded"):

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageDraw
 
-from trialigngr.catalog.items import COLUMNS, Catalog
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def make_catalog(tmp_path: Path) -> Callable[..., Catalog]:
 
     def make(*rows: dict[str, Any]) -> Catalog:
         filled = [{"item_id": str(number), **row} for number, row in enumerate(rows)]
-        return Catalog(pl.DataFrame(filled, schema=COLUMNS), tmp_path / "data")
+        return Catalog(pl.DataFrame(filled, schema=ITEM_COLUMNS), tmp_path / "data")
 
     (tmp_path / "data").mkdir()
     return make

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.enrich.answers import Tag, generic, parse_interests, parse_tags, parse_text, refuse_other_script
-from trialigngr.llm.answers import AnswerError, whole_sentences
+from trialigngr.enrich.parsing import Tag, check_script, is_generic, parse_interests, parse_tags, parse_text
+from trialigngr.llm.answers import ResponseError, trim_to_sentences
 
 
 def answer(*tags: Any, lifestyle: Any = "slow mornings") -> str:
@@ -46,7 +46,7 @@ def test_what_was_asked_for() -> None:
     ],
 )
 def test_anything_else_is_refused_with_a_reason(given_: str, said: str) -> None:
-    with pytest.raises(AnswerError, match=said):
+    with pytest.raises(ResponseError, match=said):
         parse_interests(given_)
 
 
@@ -74,38 +74,38 @@ def test_no_frame_of_a_picture_and_no_markup_is_left_in_a_tag(given_: str, kept:
 
 
 def test_an_answer_that_was_cut_ends_with_a_whole_sentence() -> None:
-    assert whole_sentences("A mug. It is 3.5 inches tall! The han") == "A mug. It is 3.5 inches tall!"
-    assert whole_sentences("A mug.\nIt is") == "A mug."
+    assert trim_to_sentences("A mug. It is 3.5 inches tall! The han") == "A mug. It is 3.5 inches tall!"
+    assert trim_to_sentences("A mug.\nIt is") == "A mug."
     for whole in ("A mug. It is white.", "A white mug wi", "A mug of 3.5", ""):
-        assert whole_sentences(whole) == whole
+        assert trim_to_sentences(whole) == whole
     for body in (answer("a b", "c d", lifestyle="St. Ives days"), f"```json\n{answer('a. b', 'c')}\n```"):
-        assert whole_sentences(body) == body
-        assert whole_sentences(body[:-5]) == body[:-5]
+        assert trim_to_sentences(body) == body
+        assert trim_to_sentences(body[:-5]) == body[:-5]
 
 
 def test_plain_tags_and_text() -> None:
     assert parse_tags('{"tags": ["mug", "Mug", "cup"]}') == ["Mug", "cup"]
-    with pytest.raises(AnswerError):
+    with pytest.raises(ResponseError):
         parse_tags('{"tags": []}')
     assert parse_text("A white\n mug.<br> &amp; a <|im_end|> cup", 100) == "A white mug. & a cup"
     assert parse_text("One. Two is longer. Three", 15) == "One."
     assert parse_text("no sentence ends here", 12) == "no sentence"
-    with pytest.raises(AnswerError, match="no words"):
+    with pytest.raises(ResponseError, match="no words"):
         parse_text(" ... 12 🎉", 100)
 
 
 def test_another_script_is_refused_unless_any_is_taken() -> None:
-    refuse_other_script(["café mug"], "latin")
-    refuse_other_script(["любитель чая"], "cyrillic")
-    refuse_other_script(["любитель чая"], "any")
-    with pytest.raises(AnswerError, match="latin"):
-        refuse_other_script(["любитель чая"], "latin")
+    check_script(["café mug"], "latin")
+    check_script(["любитель чая"], "cyrillic")
+    check_script(["любитель чая"], "any")
+    with pytest.raises(ResponseError, match="latin"):
+        check_script(["любитель чая"], "latin")
 
 
 def test_generic_words_alone_say_nothing() -> None:
-    assert generic("Everyday products")
-    assert generic("")
-    assert not generic("gift wrapper")
+    assert is_generic("Everyday products")
+    assert is_generic("")
+    assert not is_generic("gift wrapper")
 
 
 NESTED = st.recursive(
@@ -116,7 +116,7 @@ NESTED = st.recursive(
 @given(st.text(max_size=300) | NESTED.map(json.dumps))
 def test_no_answer_breaks_the_parsers(text: str) -> None:
     for parse in (parse_interests, parse_tags, lambda answer: parse_text(answer, 50)):
-        with contextlib.suppress(AnswerError):
+        with contextlib.suppress(ResponseError):
             parse(text)
 
 
@@ -124,7 +124,7 @@ def test_no_answer_breaks_the_parsers(text: str) -> None:
 def test_every_tag_that_passes_is_one_line_without_markup(texts: list[str]) -> None:
     try:
         tags, _ = parse_interests(answer(*texts))
-    except AnswerError:
+    except ResponseError:
         return
     assert 2 <= len(tags) <= 4
     for tag in tags:

@@ -14,30 +14,34 @@ import pytest
 
 from benchmarks.servers.chat import Script, chat_server
 from benchmarks.servers.mining import SETTINGS, settled, titled
-from trialigngr.enrich.mining import Mining
-from trialigngr.llm.answers import AGAIN
-from trialigngr.llm.generator import Answer, CallSettings, Question
-from trialigngr.llm.jobs import Desk, ask_about, rows_of
-from trialigngr.llm.response_cache import Ledger
-from trialigngr.llm.server import Served
+from trialigngr.enrich.mining import InterestJob
+from trialigngr.llm.answers import CORRECTION_TEMPLATE
+from trialigngr.llm.generator import CallSettings, GenerationRequest, GenerationResponse
+from trialigngr.llm.jobs import JobContext, iter_job_rows, run_job
+from trialigngr.llm.openai_generator import OpenAIGenerator
+from trialigngr.llm.response_cache import ResponseCache
 
 GOOD = '{"interests": [{"tag": "home barista", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}],'
 GOOD += ' "lifestyle": "slow mornings"}'
-RIGHT, WRONG, FAILED = Answer(-1, GOOD), Answer(-1, "Certainly!"), Answer(-1, None, "no answer within 5 s")
-CALLS = CallSettings(concurrency=4)
+RIGHT, WRONG, FAILED = (
+    GenerationResponse(-1, GOOD),
+    GenerationResponse(-1, "Certainly!"),
+    GenerationResponse(-1, None, "no answer within 5 s"),
+)
+CALLS = CallSettings(max_concurrency=4)
 
 
 class Writer:
     """Answers one question after the other with what it was given, and breaks off when it has nothing left."""
 
-    name, settings, size = "writer", dict[str, Any](), 1
+    name, settings, max_in_flight = "writer", dict[str, Any](), 1
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: GenerationResponse) -> None:
         self.left, self.asked = list(answers), list[str]()
 
-    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
-        for question in filter(None, questions):
-            self.asked.append(question.text)
+    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
+        for question in filter(None, requests):
+            self.asked.append(question.user_prompt)
             if not self.left:
                 raise RuntimeError("broken off")
             yield [replace(self.left.pop(0), number=question.number)]
@@ -47,28 +51,28 @@ class Writer:
 
 
 def mined(path: Path, writer: Any, items: int = 2) -> list[str | None]:
-    inquiry = Mining(SETTINGS, titled(items), [None] * items, writer.name)
-    with Ledger(path) as ledger:
-        return [kept and kept.text for kept in ask_about(inquiry, writer, Desk(ledger, CALLS), items, "Mining")]
+    inquiry = InterestJob(SETTINGS, titled(items), [None] * items, writer.name)
+    with ResponseCache(path) as ledger:
+        return [kept and kept.text for kept in run_job(inquiry, writer, JobContext(ledger, CALLS), items, "Mining")]
 
 
 def test_a_refused_answer_is_not_paid_for_again_after_a_break(tmp_path: Path) -> None:
     first = Writer(WRONG)
     with pytest.raises(RuntimeError, match="broken off"):
         mined(tmp_path / "ledger.sqlite", first)
-    correction = AGAIN.replace("{problem}", "the answer is not one JSON object")
+    correction = CORRECTION_TEMPLATE.replace("{problem}", "the answer is not one JSON object")
     assert first.asked[1].endswith(correction)  # was asked, and never answered
 
     second = Writer(RIGHT, RIGHT)
     assert mined(tmp_path / "ledger.sqlite", second) == [GOOD, GOOD]
     assert second.asked[0] == first.asked[1]
     assert "item 1" in second.asked[1]
-    inquiry = Mining(SETTINGS, titled(1), [None], "writer")
-    (row,) = rows_of(inquiry, {}, range(1))
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        (tried,) = ledger.tried([row.key], 1)
+    inquiry = InterestJob(SETTINGS, titled(1), [None], "writer")
+    (row,) = iter_job_rows(inquiry, {}, range(1))
+    with ResponseCache(tmp_path / "ledger.sqlite") as ledger:
+        (tried,) = ledger.read_attempts([row.key], 1)
     assert tried is not None
-    assert (tried.state, tried.problem, tried.calls, tried.again) == ("done", None, 2, 1)
+    assert (tried.state, tried.problem, tried.calls, tried.repeated_calls) == ("done", None, 2, 1)
 
 
 def test_what_was_never_sent_is_not_counted_as_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,28 +80,28 @@ def test_what_was_never_sent_is_not_counted_as_made_again(tmp_path: Path, capsys
         mined(tmp_path / "ledger.sqlite", Writer(RIGHT, RIGHT), 9)
     assert mined(tmp_path / "ledger.sqlite", Writer(*[RIGHT] * 7), 9) == [GOOD] * 9
     assert "interests: 1 calls that were in flight when a run was broken off are made again" in capsys.readouterr().err
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert ledger.select("SELECT sum(again), count(*) FROM answers") == [(1, 9)]
+    with ResponseCache(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.run_query("SELECT sum(again), count(*) FROM answers") == [(1, 9)]
 
 
 def test_answers_are_on_the_disk_while_the_next_question_is_made(tmp_path: Path) -> None:
-    class Slow(Mining):
+    class Slow(InterestJob):
         """Whose questions take until all that were asked before are answered, on the disk."""
 
         late = 0
 
-        def question(self, number: int) -> Question:
+        def make_request(self, number: int) -> GenerationRequest:
             until = time.monotonic() + 10
             while len(settled(tmp_path)) < number and time.monotonic() < until:
                 time.sleep(0.01)
             self.late += len(settled(tmp_path)) < number
-            return super().question(number)
+            return super().make_request(number)
 
-    with chat_server(Script()) as url, Ledger(tmp_path / "ledger.sqlite") as ledger:
-        calls = CallSettings(url=url)
-        with closing(Served(SETTINGS, calls, "interests")) as served:
+    with chat_server(Script()) as url, ResponseCache(tmp_path / "ledger.sqlite") as ledger:
+        calls = CallSettings(base_url=url)
+        with closing(OpenAIGenerator(SETTINGS, calls, "interests")) as served:
             slow = Slow(SETTINGS, titled(3), [None] * 3, served.name)
-            assert all(ask_about(slow, served, Desk(ledger, calls), 3, "Mining"))
+            assert all(run_job(slow, served, JobContext(ledger, calls), 3, "Mining"))
     assert slow.late == 0
 
 

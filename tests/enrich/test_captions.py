@@ -10,12 +10,12 @@ from PIL import Image
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import captions
 from trialigngr.enrich.captions import CAPTIONERS, CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.measured import MeasuredCaptioner
+from trialigngr.enrich.measured_captioner import MeasuredCaptioner
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.llm.costs import cost_of
+from trialigngr.llm.costs import estimate_cost
 from trialigngr.llm.generator import CallSettings
-from trialigngr.llm.jobs import rows_of
-from trialigngr.llm.response_cache import Ledger, Settled
+from trialigngr.llm.jobs import iter_job_rows
+from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]
@@ -29,11 +29,11 @@ class Middle:
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
 
-    def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
-        self.lives -= len(pictures)
+    def describe_images(self, images: Sequence[Image.Image]) -> list[str]:
+        self.lives -= len(images)
         if self.lives < 0:
             raise KeyboardInterrupt
-        return [str(picture.getpixel((picture.width // 2, picture.height // 2))) for picture in pictures]
+        return [str(picture.getpixel((picture.width // 2, picture.height // 2))) for picture in images]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
     facts = write_captions(middle, catalog, tmp_path)
     colours = ["(255, 0, 0)", None, None, None, "(0, 0, 255)", None, "(0, 255, 0)"]
     assert load_captions(tmp_path) == colours
-    table = pl.read_parquet(tmp_path / captions.FILE)
+    table = pl.read_parquet(tmp_path / captions.CAPTIONS_FILE)
     assert table.columns == ["item_id", "caption", "generator", "problem"]
     assert table["problem"].to_list() == [None, "broken", None, "missing", None, "empty", None]
     assert table["generator"].to_list() == ["middle" if colour else None for colour in colours]
@@ -68,13 +68,13 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
         "failed_pictures": {"broken": 1, "missing": 1, "empty": 1},
         "failed_answers": {},
     }
-    assert [path.name for path in tmp_path.glob("captions*")] == [captions.FILE]
+    assert [path.name for path in tmp_path.glob("captions*")] == [captions.CAPTIONS_FILE]
 
 
 def test_a_kill_costs_nothing_that_was_finished(
     make_catalog: MakeCatalog, draw: Draw, middle: CaptionSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captions, "CHUNK", 2)
+    monkeypatch.setattr(captions, "BATCH_SIZE", 2)
     colours = ["red", "lime", "blue", "white", "black", "yellow", "cyan"]
     catalog = make_catalog(*({"image_path": draw(f"{colour}.png", colour)} for colour in colours))
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
@@ -87,20 +87,20 @@ def test_a_kill_costs_nothing_that_was_finished(
     monkeypatch.setitem(CAPTIONERS, "middle", lambda settings: Middle(lives=3))
     write_captions(middle, catalog, broken)
     assert load_captions(broken) == load_captions(unbroken)
-    assert (broken / captions.FILE).read_bytes() == (unbroken / captions.FILE).read_bytes()
+    assert (broken / captions.CAPTIONS_FILE).read_bytes() == (unbroken / captions.CAPTIONS_FILE).read_bytes()
 
 
 def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw, tmp_path: Path) -> None:
     one = make_catalog({"image_path": draw("a.png", "red")}, {"image_path": draw("b.png", "red")}, {"title": "a"})
-    settings, calls = CaptionSettings(generator="openai", model="m", max_tokens=50), CallSettings(price_out=1e6)
-    inquiry, recorded = captions.Captioning(settings, one, "openai:m"), settings.identity("openai", calls)[1]
-    cost = cost_of(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3)
-    assert (cost.items, cost.to_do, cost.tokens_out, cost.money) == (1, 1, 50, 50.0)
-    with Ledger(tmp_path / "ledger.sqlite") as book:
-        (key,) = {row.key for row in rows_of(inquiry, recorded, range(3))}
-        book.claim([key], inquiry.origin, 1)
-        book.settle([Settled(key, "A disc.", None, False, 1, 300, 9)])
-    assert cost_of(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3).to_do == 0
+    settings, calls = CaptionSettings(generator="openai", model="m", max_tokens=50), CallSettings(completion_price=1e6)
+    inquiry, recorded = captions.CaptionJob(settings, one, "openai:m"), settings.identify_model("openai", calls)[1]
+    cost = estimate_cost(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3)
+    assert (cost.num_items, cost.num_remaining, cost.completion_tokens, cost.total_price) == (1, 1, 50, 50.0)
+    with ResponseCache(tmp_path / "ledger.sqlite") as book:
+        (key,) = {row.key for row in iter_job_rows(inquiry, recorded, range(3))}
+        book.lease_keys([key], inquiry.origin, 1)
+        book.record_responses([ResponseRecord(key, "A disc.", None, False, 1, 300, 9)])
+    assert estimate_cost(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3).num_remaining == 0
 
 
 def test_an_unknown_generator(make_catalog: MakeCatalog, tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_the_offline_default_says_what_can_be_seen(make_catalog: MakeCatalog, dr
 
 
 def test_one_name_for_everything_it_writes() -> None:
-    assert MeasuredCaptioner("cpu").describe([]) == []
+    assert MeasuredCaptioner("cpu").describe_images([]) == []
     assert MeasuredCaptioner.name == "measured"

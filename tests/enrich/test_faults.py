@@ -13,9 +13,9 @@ import pytest
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, mine, right
 from trialigngr.enrich.interests import load_interests
-from trialigngr.llm.generator import CallSettings, GeneratorError, ItemText, Question
-from trialigngr.llm.rate_limit import Pace, asked_wait, duration
-from trialigngr.llm.server import Served
+from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorError, ItemText
+from trialigngr.llm.openai_generator import OpenAIGenerator
+from trialigngr.llm.rate_limiter import RateLimiter, parse_duration, parse_retry_after
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def sound() -> Iterator[str]:
 def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
     items = 3 * len(FAULTS)
     with chat_server(Script(in_turn=True, hang=6.0)) as url:
-        mine(tmp_path, items, CallSettings(url=url, timeout=3, first_wait=0.01))
+        mine(tmp_path, items, CallSettings(base_url=url, timeout=3, initial_backoff=0.01))
         calls = stats(url)["calls"]
     assert right(tmp_path, items)
     wanted = {f"item {n}": 1 if FAULTS[n % len(FAULTS)] in ("twice", "late") else 2 for n in range(items)}
@@ -36,7 +36,7 @@ def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
 
 def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp_path: Path) -> None:
     with chat_server(Script(share=1.0, faults=["500"])) as url:
-        calls = CallSettings(url=url, tries=1, retry_runs=2)
+        calls = CallSettings(base_url=url, max_attempts=1, max_runs=2)
         assert mine(tmp_path, 3, calls)["failed_answers"] == {"the server answered with status 500": 3}
         assert [one.tags for one in load_interests(tmp_path)] == [(), (), ()]
         mine(tmp_path, 3, calls)
@@ -46,7 +46,7 @@ def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp
 
 def test_a_server_that_says_when_to_come_back_loses_no_item(tmp_path: Path) -> None:
     with chat_server(Script(window=0.5, allowed=8)) as url:
-        facts = mine(tmp_path, 100, CallSettings(url=url, concurrency=64, tries=1))
+        facts = mine(tmp_path, 100, CallSettings(base_url=url, max_concurrency=64, max_attempts=1))
         counted = stats(url)
     assert right(tmp_path, 100)
     assert facts["calls"] == sum(counted["calls"].values()) == 100 + counted["refused"]
@@ -57,7 +57,7 @@ def test_a_server_that_says_when_to_come_back_loses_no_item(tmp_path: Path) -> N
 def test_no_call_goes_out_before_the_time_that_is_named(tmp_path: Path, limit: str | None) -> None:
     """By a refusal, and by the answer that uses up a limit, after which none is refused."""
     with chat_server(Script(window=0.4, allowed=3, limit=limit)) as url:
-        mine(tmp_path, 10, CallSettings(url=url, concurrency=1, tries=1))
+        mine(tmp_path, 10, CallSettings(base_url=url, max_concurrency=1, max_attempts=1))
         counted = stats(url)
     assert right(tmp_path, 10)
     assert counted["early"] == 0
@@ -66,11 +66,11 @@ def test_no_call_goes_out_before_the_time_that_is_named(tmp_path: Path, limit: s
 
 def test_those_who_waited_go_on_one_by_one() -> None:
     async def all_of_them() -> list[float]:
-        pace, began = Pace(), time.monotonic()
-        pace.pause(0.4)
+        pace, began = RateLimiter(), time.monotonic()
+        pace.pause_for(0.4)
 
         async def one() -> float:
-            await pace.may_go()
+            await pace.acquire()
             return time.monotonic() - began
 
         return sorted(await asyncio.gather(*(one() for _ in range(100))))
@@ -81,25 +81,28 @@ def test_those_who_waited_go_on_one_by_one() -> None:
 
 
 def test_a_server_that_never_lets_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trialigngr.llm.server.ASKED_WAIT", 0.3)
+    monkeypatch.setattr("trialigngr.llm.openai_generator.MAX_SERVER_WAIT", 0.3)
     with chat_server(Script(window=60, allowed=0)) as url:
-        calls = CallSettings(url=url, concurrency=1, tries=2, first_wait=0.01)
-        monkeypatch.setattr("trialigngr.llm.rate_limit.ASKED_WAIT", 0.05)
+        calls = CallSettings(base_url=url, max_concurrency=1, max_attempts=2, initial_backoff=0.01)
+        monkeypatch.setattr("trialigngr.llm.rate_limiter.MAX_SERVER_WAIT", 0.05)
         assert mine(tmp_path, 1, calls)["failed_answers"] == {"the server answered with status 429": 1}
         assert stats(url)["calls"] == {"item 0": 3}  # one that was no try, and two that were
 
 
 def test_answers_are_taken_though_questions_come_slowly() -> None:
-    def slow() -> Iterator[Question]:
+    def slow() -> Iterator[GenerationRequest]:
         for number in range(12):
             time.sleep(0.06)
             drawn.append(time.monotonic())
-            yield Question(number, ItemText(""), text=f"item {number}")
+            yield GenerationRequest(number, ItemText(""), user_prompt=f"item {number}")
 
     drawn: list[float] = []
     waited: list[float] = []
-    with chat_server(Script(delay=0.001)) as url, closing(Served(SETTINGS, CallSettings(url=url))) as served:
-        for group in served.answers(slow()):
+    with (
+        chat_server(Script(delay=0.001)) as url,
+        closing(OpenAIGenerator(SETTINGS, CallSettings(base_url=url))) as served,
+    ):
+        for group in served.generate(slow()):
             waited += [time.monotonic() - drawn[answer.number] for answer in group]
     assert len(waited) == 12
     assert sorted(waited)[6] < 0.4  # the first would wait for 0.7 s, till all questions are drawn
@@ -109,23 +112,23 @@ def test_a_server_that_refuses_all_is_not_taken_for_items_that_cannot_be_asked(t
     with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
         for _ in range(4):
             with pytest.raises(GeneratorError, match="all failed, at last by: the server refused the item"):
-                mine(tmp_path, 40, CallSettings(url=url, give_up_after=10, retry_runs=2))
+                mine(tmp_path, 40, CallSettings(base_url=url, max_consecutive_failures=10, max_runs=2))
     with chat_server(Script()) as url:
-        mine(tmp_path, 40, CallSettings(url=url, retry_runs=2))
+        mine(tmp_path, 40, CallSettings(base_url=url, max_runs=2))
     assert right(tmp_path, 40)
 
 
 def test_few_items_that_were_all_refused_are_asked_again(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
-        mine(tmp_path, 3, CallSettings(url=url, concurrency=1))
+        mine(tmp_path, 3, CallSettings(base_url=url, max_concurrency=1))
     with chat_server(Script()) as url:
-        mine(tmp_path, 3, CallSettings(url=url))
+        mine(tmp_path, 3, CallSettings(base_url=url))
     assert right(tmp_path, 3)
 
 
 def test_an_item_that_is_refused_among_others_is_asked_once(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, turns=9, faults=["", "400", "", ""])) as url:
-        calls = CallSettings(url=url, concurrency=1)
+        calls = CallSettings(base_url=url, max_concurrency=1)
         for _ in range(2):
             facts = mine(tmp_path, 4, calls)
         assert list(facts["failed_answers"].values()) == [1]
@@ -136,7 +139,7 @@ def test_an_item_that_is_refused_among_others_is_asked_once(tmp_path: Path) -> N
 
 def test_what_empty_and_refused_answers_took_is_counted(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, faults=["no text", "prose", ""])) as url:
-        facts = mine(tmp_path, 3, CallSettings(url=url, first_wait=0.01))
+        facts = mine(tmp_path, 3, CallSettings(base_url=url, initial_backoff=0.01))
     assert right(tmp_path, 3)
     assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (5, 1000, 200)
 
@@ -148,12 +151,12 @@ def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
             GeneratorError, match=r"The last \d+ items all failed, at last by: the server answered with status"
         ),
     ):
-        mine(tmp_path, 300, CallSettings(url=url, tries=1, give_up_after=20))
+        mine(tmp_path, 300, CallSettings(base_url=url, max_attempts=1, max_consecutive_failures=20))
 
 
 def refused(url: str, tmp_path: Path, **changes: object) -> str:
     with pytest.raises(GeneratorError) as caught:
-        mine(tmp_path, 2, CallSettings(url=url).model_copy(update=changes))
+        mine(tmp_path, 2, CallSettings(base_url=url).model_copy(update=changes))
     assert not (tmp_path / "ledger.sqlite").exists()
     return str(caught.value)
 
@@ -164,18 +167,18 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
     assert "cannot be reached" in refused("http://127.0.0.1:9/v1", tmp_path)
     assert "must begin with http" in refused("localhost:8000", tmp_path)
     assert "status 404" in refused(sound.removesuffix("/v1"), tmp_path)
-    assert "NO_API_KEY holds no key" in refused(sound, tmp_path, key_variable="NO_API_KEY")
+    assert "NO_API_KEY holds no key" in refused(sound, tmp_path, api_key_env="NO_API_KEY")
     monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="another")) as url:
-        said = refused(url, tmp_path, key_variable="MY_API_KEY")
+        said = refused(url, tmp_path, api_key_env="MY_API_KEY")
         assert "refuses the key in MY_API_KEY (status 401)" in said
         assert "secret" not in said
-        assert "set key_variable" in refused(url, tmp_path)
+        assert "set api_key_env" in refused(url, tmp_path)
         monkeypatch.setenv("MY_API_KEY", "another\n")
-        mine(tmp_path / "with it", 1, CallSettings(url=url, key_variable="MY_API_KEY"))
+        mine(tmp_path / "with it", 1, CallSettings(base_url=url, api_key_env="MY_API_KEY"))
     with chat_server(Script(models='{"data": [{"id": "secret-123"}]}')) as url:
         monkeypatch.setenv("MY_API_KEY", "secret-123")
-        assert "it has …." in refused(url, tmp_path, key_variable="MY_API_KEY")
+        assert "it has …." in refused(url, tmp_path, api_key_env="MY_API_KEY")
     with chat_server(Script(models="<html>hello</html>")) as url:
         assert "does not speak OpenAI's protocol: the answer is no JSON" in refused(url, tmp_path)
     monkeypatch.setattr("benchmarks.servers.mining.SETTINGS", SETTINGS.model_copy(update={"model": "tiny-chart"}))
@@ -185,9 +188,9 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
 def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
-        facts = mine(tmp_path, 3, CallSettings(url=url, key_variable="MY_API_KEY"))
+        facts = mine(tmp_path, 3, CallSettings(base_url=url, api_key_env="MY_API_KEY"))
         monkeypatch.setenv("MY_API_KEY", "secret\n123")
-        assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", key_variable="MY_API_KEY")
+        assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", api_key_env="MY_API_KEY")
     assert right(tmp_path, 3)
     assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (3, 600, 120)
     assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -195,10 +198,10 @@ def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
     with chat_server(Script(schema=False)) as url:
-        mine(tmp_path / "without", 5, CallSettings(url=url))
+        mine(tmp_path / "without", 5, CallSettings(base_url=url))
         assert "response_format" not in stats(url)["bodies"][0]
     with chat_server(Script()) as url:
-        mine(tmp_path / "with", 5, CallSettings(url=url))
+        mine(tmp_path / "with", 5, CallSettings(base_url=url))
         schema = stats(url)["bodies"][0]["response_format"]
     assert schema["json_schema"]["strict"] is True
     assert right(tmp_path / "without", 5)
@@ -206,13 +209,13 @@ def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
 
 
 def test_the_wait_that_a_server_asks_for_is_read_from_its_headers() -> None:
-    assert duration("6m0s") == 360
-    assert duration("20ms") == pytest.approx(0.02)
-    assert duration("1.5") == 1.5
-    assert duration("soon") is None
-    assert asked_wait({"retry-after": "7"}) == 7
-    assert asked_wait({"retry-after-ms": "250"}) == 0.25
-    assert asked_wait({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
-    assert asked_wait({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert asked_wait({"x-ratelimit-reset": str(time.time() + 30)}) == pytest.approx(30, abs=1)
-    assert asked_wait({}) is None
+    assert parse_duration("6m0s") == 360
+    assert parse_duration("20ms") == pytest.approx(0.02)
+    assert parse_duration("1.5") == 1.5
+    assert parse_duration("soon") is None
+    assert parse_retry_after({"retry-after": "7"}) == 7
+    assert parse_retry_after({"retry-after-ms": "250"}) == 0.25
+    assert parse_retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}) == 0
+    assert parse_retry_after({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
+    assert parse_retry_after({"x-ratelimit-reset": str(time.time() + 30)}) == pytest.approx(30, abs=1)
+    assert parse_retry_after({}) is None

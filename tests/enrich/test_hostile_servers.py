@@ -20,14 +20,14 @@ from trialigngr.enrich.interests import load_interests
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.api_keys import allow_key_variables, without_key
 from trialigngr.llm.generator import CallSettings, GeneratorError
-from trialigngr.llm.rate_limit import asked_wait, duration
+from trialigngr.llm.rate_limiter import parse_duration, parse_retry_after
 
 KEY = "sk-Proj_9a/Zq+Lm=71"
 
 
 def asked(told: Hostile, folder: Path, **how: object) -> dict[str, Any]:
     with listening(told):
-        calls = CallSettings(url=told.url, tries=1, first_wait=0.01, timeout=10).model_copy(update=how)
+        calls = CallSettings(base_url=told.url, max_attempts=1, initial_backoff=0.01, timeout=10).model_copy(update=how)
         return mine(folder, 1, calls)
 
 
@@ -93,9 +93,9 @@ def test_odd_words_of_an_error_are_one_short_problem(tmp_path: Path, message: ob
 
 
 def test_odd_headers_are_read_in_no_time() -> None:
-    assert duration("9" * 90_000) is None
-    assert asked_wait({"retry-after": "9" * 90_000}) is None
-    assert asked_wait({"retry-after": "Mon, 01 Jan 0001 00:00:00 -0000"}) in (None, 0.0)
+    assert parse_duration("9" * 90_000) is None
+    assert parse_retry_after({"retry-after": "9" * 90_000}) is None
+    assert parse_retry_after({"retry-after": "Mon, 01 Jan 0001 00:00:00 -0000"}) in (None, 0.0)
 
 
 FORMS: dict[str, Callable[[str], str]] = {
@@ -121,8 +121,8 @@ def test_a_key_that_is_repeated_is_kept_nowhere(form: str, tmp_path: Path, monke
     # Within JSON within JSON, as a tag; where that makes another letter of it, the letter counts.
     text = '{"interests": [{"tag": "for %s", "confidence": "high"}, {"tag": "weekend hiker", "confidence": "high"},'
     text += ' {"tag": "home barista", "confidence": "high"}], "lifestyle": "slow mornings"}'
-    asked(Hostile(completion(text % told)), tmp_path / "answer", key_variable="SHOP_API_KEY")
-    facts = asked(Hostile({"error": {"message": f"not {told}"}}, 400), tmp_path / "error", key_variable="SHOP_API_KEY")
+    asked(Hostile(completion(text % told)), tmp_path / "answer", api_key_env="SHOP_API_KEY")
+    facts = asked(Hostile({"error": {"message": f"not {told}"}}, 400), tmp_path / "error", api_key_env="SHOP_API_KEY")
     assert facts["failed_answers"] == {
         f"the server refused the item with status 400: {without_key(f'not {told}', KEY)}": 1
     }
@@ -146,11 +146,11 @@ def test_only_a_variable_for_keys_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME_SECRET", KEY)
     told = Hostile(completion())
     with pytest.raises(RecipeError, match=r"HOME_SECRET is not read.* say --allow-key-variable HOME_SECRET\."):
-        asked(told, tmp_path, key_variable="HOME_SECRET")
+        asked(told, tmp_path, api_key_env="HOME_SECRET")
     assert told.asked == []
     monkeypatch.setattr("trialigngr.llm.api_keys._allowed", set())
     allow_key_variables("HOME_SECRET")
-    asked(told, tmp_path, key_variable="HOME_SECRET")
+    asked(told, tmp_path, api_key_env="HOME_SECRET")
     assert {headers["authorization"] for _, headers in told.asked} == {f"Bearer {KEY}"}
 
 

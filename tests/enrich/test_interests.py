@@ -9,13 +9,13 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
-from trialigngr.enrich.answers import Tag
-from trialigngr.enrich.interests import FILE, Interests, InterestSettings, load_interests
+from trialigngr.enrich.interests import INTERESTS_FILE, Interests, InterestSettings, load_interests
 from trialigngr.enrich.miners import MINERS
-from trialigngr.enrich.mining import Mining, write_interests
+from trialigngr.enrich.mining import InterestJob, write_interests
+from trialigngr.enrich.parsing import Tag
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.llm.answers import AnswerError
-from trialigngr.llm.chat_protocol import schema_for
+from trialigngr.llm.answers import ResponseError
+from trialigngr.llm.chat_protocol import make_response_format
 from trialigngr.llm.generator import ItemText
 
 MakeCatalog = Callable[..., Catalog]
@@ -29,7 +29,7 @@ class Echo:
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
 
-    def mine(self, texts: Sequence[ItemText]) -> list[Interests]:
+    def mine_interests(self, texts: Sequence[ItemText]) -> list[Interests]:
         self.lives -= len(texts)
         if self.lives < 0:
             raise KeyboardInterrupt
@@ -52,7 +52,7 @@ def test_what_is_written_is_what_is_read(make_catalog: MakeCatalog, echo: Intere
         Interests((Tag("Tent", "high"), Tag("green", "medium")), "calm"),
         Interests((Tag("Acme Stoves 1", "high"), Tag("unseen", "medium")), "calm"),
     ]
-    table = pl.read_parquet(tmp_path / FILE)
+    table = pl.read_parquet(tmp_path / INTERESTS_FILE)
     assert table.columns == ["item_id", "tags", "lifestyle", "generator", "problem"]
     assert table["generator"].to_list() == ["echo", "echo"]
     assert (facts["tags"], facts["items_without_tags"]) == (4, 0)
@@ -60,44 +60,46 @@ def test_what_is_written_is_what_is_read(make_catalog: MakeCatalog, echo: Intere
 
 
 def test_each_tag_and_the_lifestyle_must_be_of_the_script_and_say_something(make_catalog: MakeCatalog) -> None:
-    mining = Mining(InterestSettings(generator="openai", model="m"), make_catalog({"title": "Tent"}), [None], "m")
+    mining = InterestJob(InterestSettings(generator="openai", model="m"), make_catalog({"title": "Tent"}), [None], "m")
 
     def answer(*tags: str, lifestyle: str | None = "slow days") -> str:
         return json.dumps({"interests": [{"tag": tag, "confidence": "high"} for tag in tags], "lifestyle": lifestyle})
 
-    mining.check(answer("camper", "café goer", "stargazer"))
+    mining.check_response(answer("camper", "café goer", "stargazer"))
     for odd in (
         answer("camper", "weekend hiker", "любитель чая"),
         answer("camper", "weekend hiker", lifestyle="медленная жизнь"),
     ):
-        with pytest.raises(AnswerError, match="written in latin letters"):
-            mining.check(odd)
+        with pytest.raises(ResponseError, match="written in latin letters"):
+            mining.check_response(odd)
     for lifestyle in ("product", "Everyday lifestyle"):
-        with pytest.raises(AnswerError, match="a lifestyle that does not fit every item"):
-            mining.check(answer("camper", "stargazer", lifestyle=lifestyle))
+        with pytest.raises(ResponseError, match="a lifestyle that does not fit every item"):
+            mining.check_response(answer("camper", "stargazer", lifestyle=lifestyle))
 
 
 def test_a_lifestyle_is_asked_for_and_missed(make_catalog: MakeCatalog) -> None:
     settings = InterestSettings(generator="openai", model="m")
-    mining = Mining(settings, make_catalog({"title": "Tent"}), [None], "m")
-    form = schema_for("interests")
+    mining = InterestJob(settings, make_catalog({"title": "Tent"}), [None], "m")
+    form = make_response_format("interests")
     assert form is not None
     assert form["json_schema"]["schema"]["required"] == ["interests", "lifestyle"]
-    assert "one lifestyle of one to four words" in mining.question(0).system.replace("\n", " ")
+    assert "one lifestyle of one to four words" in mining.make_request(0).system_prompt.replace("\n", " ")
     tags = [{"tag": tag, "confidence": "high"} for tag in ("camper", "stargazer")]
     for body in ({}, {"lifestyle": None}, {"lifestyle": ""}):
         answer = json.dumps({"interests": tags, **body})
-        with pytest.raises(AnswerError, match='"lifestyle" must be one'):
-            mining.check(answer)
+        with pytest.raises(ResponseError, match='"lifestyle" must be one'):
+            mining.check_response(answer)
         # Those that older ledgers keep are read all the same.
-        assert mining.said(answer) == Interests((Tag("camper", "high"), Tag("stargazer", "high")))
-    plain = settings.model_copy(update={"prompt": "keywords"})
-    Mining(plain, mining.catalog, [None], "m").check('{"tags": ["tent"]}')
+        assert mining.parse_response(answer) == Interests((Tag("camper", "high"), Tag("stargazer", "high")))
+    plain = settings.model_copy(update={"prompt_template": "keywords"})
+    InterestJob(plain, mining.catalog, [None], "m").check_response('{"tags": ["tent"]}')
 
 
 def test_low_confidence_stays_when_wanted(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:
-    write_interests(echo.model_copy(update={"drop_low": False}), make_catalog({"title": "Tent"}), [None], tmp_path)
-    assert load_interests(tmp_path)[0].names == ["Tent", "unseen", "perhaps"]
+    write_interests(
+        echo.model_copy(update={"drop_low_confidence": False}), make_catalog({"title": "Tent"}), [None], tmp_path
+    )
+    assert load_interests(tmp_path)[0].tag_names == ["Tent", "unseen", "perhaps"]
 
 
 def test_without_captions_the_miner_reads_none(
@@ -105,7 +107,7 @@ def test_without_captions_the_miner_reads_none(
 ) -> None:
     settings = echo.model_copy(update={"use_captions": False})
     write_interests(settings, make_catalog({"title": "Tent"}), ["green"], tmp_path)
-    assert load_interests(tmp_path)[0].names == ["Tent", "unseen"]
+    assert load_interests(tmp_path)[0].tag_names == ["Tent", "unseen"]
 
 
 def test_attributes_are_not_read(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_attributes_are_not_read(make_catalog: MakeCatalog, echo: InterestSettin
 def test_a_kill_costs_nothing_that_was_finished(
     make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(miners, "CHUNK", 2)
+    monkeypatch.setattr(miners, "BATCH_SIZE", 2)
     catalog = make_catalog(*({"title": f"item {number}"} for number in range(7)))
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     unbroken.mkdir()
@@ -129,7 +131,7 @@ def test_a_kill_costs_nothing_that_was_finished(
         write_interests(echo, catalog, [None] * 7, broken)
     monkeypatch.setitem(MINERS, "echo", lambda settings, sample: Echo(lives=3))
     write_interests(echo, catalog, [None] * 7, broken)
-    assert (broken / FILE).read_bytes() == (unbroken / FILE).read_bytes()
+    assert (broken / INTERESTS_FILE).read_bytes() == (unbroken / INTERESTS_FILE).read_bytes()
 
 
 def test_mistakes_are_named(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ import pytest
 from benchmarks.servers.chat import Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, right, titled
 from tests.conftest import start_forkserver
-from trialigngr.enrich.interests import FILE, load_interests
+from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.llm.generator import CallSettings
-from trialigngr.llm.response_cache import Kept, Ledger, Origin, Settled
+from trialigngr.llm.response_cache import CachedResponse, ResponseCache, ResponseOrigin, ResponseRecord
 
 ITEMS = 2_000
 CONCURRENCY = 64
@@ -33,7 +33,9 @@ def processes() -> None:
 @pytest.mark.slow
 def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
     with chat_server(Script(share=0.2, hang=3)) as url:
-        calls = CallSettings(url=url, concurrency=CONCURRENCY, timeout=2, tries=12, first_wait=0.02)
+        calls = CallSettings(
+            base_url=url, max_concurrency=CONCURRENCY, timeout=2, max_attempts=12, initial_backoff=0.02
+        )
         assert killed(5, tmp_path, ITEMS, calls) == 0
         counted = stats(url)
     assert right(tmp_path, ITEMS)
@@ -49,7 +51,7 @@ def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
 def open_each(paths: list[Path], together: Barrier) -> None:
     for path in paths:
         together.wait()
-        with Ledger(path):
+        with ResponseCache(path):
             pass
 
 
@@ -66,7 +68,7 @@ def test_processes_open_a_new_ledger_at_one_moment(tmp_path: Path) -> None:
 
 def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
     with chat_server(Script(delay=0.02)) as url:
-        calls = CallSettings(url=url, concurrency=8)
+        calls = CallSettings(base_url=url, max_concurrency=8)
         folders = [tmp_path / "one", tmp_path / "two"]
         for folder in folders:
             folder.mkdir()
@@ -76,13 +78,13 @@ def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
             process.join()
         assert set(stats(url)["calls"].values()) == {1}
     assert [process.exitcode for process in both] == [0, 0]
-    assert (folders[0] / FILE).read_bytes() == (folders[1] / FILE).read_bytes()
+    assert (folders[0] / INTERESTS_FILE).read_bytes() == (folders[1] / INTERESTS_FILE).read_bytes()
     assert right(folders[0], 150)
 
 
 def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) -> None:
     with chat_server(Script(delay=0.05)) as url:
-        calls = CallSettings(url=url, concurrency=4)
+        calls = CallSettings(base_url=url, max_concurrency=4)
         first = in_a_process(tmp_path, 60, calls)
         second = in_a_process(tmp_path, 60, calls)
         second.join(0.5)
@@ -95,22 +97,22 @@ def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) ->
 
 
 def test_what_another_gave_up_is_kept_with_its_problem_and_may_be_asked_again(tmp_path: Path) -> None:
-    origin, path = Origin("interests", "openai:m", "p"), tmp_path / "ledger.sqlite"
-    with Ledger(path) as one, Ledger(path) as other:
-        other.claim([b"given up", b"done", b"in flight"], origin, 3)
-        failed = Settled(b"given up", None, "no JSON", False, 2, 0, 0)
-        other.settle([failed, Settled(b"done", "{}", None, False, 1, 0, 0)])
+    origin, path = ResponseOrigin("interests", "openai:m", "p"), tmp_path / "ledger.sqlite"
+    with ResponseCache(path) as one, ResponseCache(path) as other:
+        other.lease_keys([b"given up", b"done", b"in flight"], origin, 3)
+        failed = ResponseRecord(b"given up", None, "no JSON", False, 2, 0, 0)
+        other.record_responses([failed, ResponseRecord(b"done", "{}", None, False, 1, 0, 0)])
         keys = [b"given up", b"done", b"in flight", b"never"]
-        found = [Kept(None, "no JSON", True), Kept("{}", None, False), None, None]
-        assert list(one.kept(keys, 3)) == found
+        found = [CachedResponse(None, "no JSON", True), CachedResponse("{}", None, False), None, None]
+        assert list(one.read_responses(keys, 3)) == found
         # It has tried what it may, and so has whoever may try once.
-        given_up = Kept(None, "no JSON", False)
-        assert list(other.kept(keys, 3)) == list(one.kept(keys, 1)) == [given_up, *found[1:]]
+        given_up = CachedResponse(None, "no JSON", False)
+        assert list(other.read_responses(keys, 3)) == list(one.read_responses(keys, 1)) == [given_up, *found[1:]]
 
 
 def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:
     with chat_server(Script()) as url:
-        calls, ledger = CallSettings(url=url), tmp_path / "ledger.sqlite"
+        calls, ledger = CallSettings(base_url=url), tmp_path / "ledger.sqlite"
         catalog = titled(5)
         write_interests(SETTINGS, catalog, [None] * 5, tmp_path, [], calls, ledger)
         changed = pl.when(pl.col("item_id") == "3").then(pl.lit("item 77")).otherwise("title").alias("title")
@@ -128,13 +130,13 @@ import resource, signal, sys
 from pathlib import Path
 from benchmarks.servers.mining import mine
 from trialigngr.llm.generator import CallSettings
-from trialigngr.cli.main import _system_error
+from trialigngr.cli.main import _find_errno
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 try:
-    mine(Path(sys.argv[2]), 150, CallSettings(url=sys.argv[1]))
+    mine(Path(sys.argv[2]), 150, CallSettings(base_url=sys.argv[1]))
 except OSError as error:
-    sys.exit(40 if _system_error(error) else 1)
+    sys.exit(40 if _find_errno(error) else 1)
 """
 
 
@@ -148,7 +150,7 @@ def test_a_full_disk_is_said_and_what_was_counted_stays(root: Path, tmp_path: Pa
             assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert 0 < counted < 150
         before = stats(url)["calls"]
-        mine(tmp_path, 150, CallSettings(url=url))
+        mine(tmp_path, 150, CallSettings(base_url=url))
         assert right(tmp_path, 150)
         after = stats(url)["calls"]
         assert sum(after.values()) - sum(before.values()) == 150 - counted

@@ -14,10 +14,10 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import Answer, CallSettings, GeneratorError, ItemText, Question
-from trialigngr.llm.local import Local, look_at
+from trialigngr.llm.generator import CallSettings, GenerationRequest, GenerationResponse, GeneratorError, ItemText
+from trialigngr.llm.transformers_generator import TransformersGenerator, check_local_model
 
-ONE_BY_ONE = CallSettings(batch=1)
+ONE_BY_ONE = CallSettings(batch_size=1)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def vision(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return str(save_vision_model(tmp_path_factory.mktemp("models") / request.param, request.param))
 
 
-def asked(generator: Local, questions: list[Question]) -> list[Answer]:
-    return [answer for group in generator.answers(questions) for answer in group]
+def asked(generator: TransformersGenerator, questions: list[GenerationRequest]) -> list[GenerationResponse]:
+    return [answer for group in generator.generate(questions) for answer in group]
 
 
 def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
@@ -40,43 +40,51 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
     pictures = [
         Image.new("RGB", size, colour) for size, colour in zip(sizes, ("red", "blue", "lime", "tan"), strict=True)
     ]
-    questions = [Question(n, ItemText(""), picture, "see", "describe") for n, picture in enumerate(pictures)]
-    together, alone = Local(settings, CallSettings(batch=4)), Local(settings, ONE_BY_ONE)
+    questions = [GenerationRequest(n, ItemText(""), picture, "see", "describe") for n, picture in enumerate(pictures)]
+    together, alone = (
+        TransformersGenerator(settings, CallSettings(batch_size=4)),
+        TransformersGenerator(settings, ONE_BY_ONE),
+    )
     first = asked(together, questions)
     assert first == asked(alone, questions)
     assert first == asked(together, questions)
-    assert len({answer.tokens_in for answer in first}) > 1  # larger pictures are more tokens
+    assert len({answer.prompt_tokens for answer in first}) > 1  # larger pictures are more tokens
     assert [answer.number for answer in first] == [0, 1, 2, 3]
 
 
 def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8)
-    questions = [Question(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(5)]
-    assert asked(Local(settings, CallSettings(batch=3)), questions) == asked(Local(settings, ONE_BY_ONE), questions)
+    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(5)]
+    assert asked(TransformersGenerator(settings, CallSettings(batch_size=3)), questions) == asked(
+        TransformersGenerator(settings, ONE_BY_ONE), questions
+    )
 
 
 def test_a_model_that_is_spread_by_a_map_answers_as_on_one_device(chat: str, vision: str) -> None:
     """The map of a machine without GPUs is one device, the CPU."""
-    questions = [Question(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(3)]
-    seen = [Question(0, ItemText(""), Image.new("RGB", (60, 90), "red"), "see", "describe")]
+    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(3)]
+    seen = [GenerationRequest(0, ItemText(""), Image.new("RGB", (60, 90), "red"), "see", "describe")]
     for of, asked_of in ((chat, questions), (vision, seen)):
         settings = CaptionSettings(model=of, dtype="fp32", device="map", max_tokens=6)
         alone = settings.model_copy(update={"device": "cpu"})
-        first, second = (asked(Local(one, CallSettings()), asked_of) for one in (settings, alone))
+        first, second = (asked(TransformersGenerator(one, CallSettings()), asked_of) for one in (settings, alone))
         assert first == second
 
 
 def test_shipped_sampling_settings_are_not_read(chat: str) -> None:
-    how = Local(InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)._how()
+    how = TransformersGenerator(
+        InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE
+    )._make_generation_config()
     assert not how.do_sample
     assert how.repetition_penalty in (None, 1.0)
 
 
 def test_a_warm_model_repeats_itself_for_a_seed(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8, temperature=1.0)
-    question = [Question(0, ItemText(""), None, "mine", "tea")]
+    question = [GenerationRequest(0, ItemText(""), None, "mine", "tea")]
     said = [
-        asked(Local(settings.model_copy(update={"seed": seed}), ONE_BY_ONE), question)[0].text for seed in (1, 1, 2)
+        asked(TransformersGenerator(settings.model_copy(update={"seed": seed}), ONE_BY_ONE), question)[0].text
+        for seed in (1, 1, 2)
     ]
     assert said[0] == said[1] != said[2]
 
@@ -98,12 +106,15 @@ def test_a_template_without_a_system_role_tells_it_before_the_users_text(
     rest = TEMPLATE.removeprefix("{% for m in messages %}")
     for of, picture, slot in ((chat, None, ""), (vision, Image.new("RGB", (30, 30)), "<|vision_start|><|image_pad|>")):
         settings = with_template(of, tmp_path / Path(of).name, before + rest)
-        look_at(settings, pictures=picture is not None)
-        local, question = Local(settings, ONE_BY_ONE), Question(0, ItemText(""), picture, "mine", "tea")
-        said = local._prompt(question)
+        check_local_model(settings, with_images=picture is not None)
+        local, question = (
+            TransformersGenerator(settings, ONE_BY_ONE),
+            GenerationRequest(0, ItemText(""), picture, "mine", "tea"),
+        )
+        said = local._format_prompt(question)
         assert said.startswith(f"<|im_start|>user\n{slot}")
         assert said.endswith("mine\n\ntea<|im_end|>\n<|im_start|>assistant")
-        assert asked(local, [question])[0].tokens_in > 10
+        assert asked(local, [question])[0].prompt_tokens > 10
 
 
 def test_a_template_that_cannot_be_filled_is_said(chat: str, tmp_path: Path) -> None:
@@ -114,24 +125,29 @@ def test_a_template_that_cannot_be_filled_is_said(chat: str, tmp_path: Path) -> 
         ("empty", "hello", "cannot be filled: it shows no system text"),
     ):
         settings = with_template(chat, tmp_path / name, template)
-        for start in (lambda of: Local(of, ONE_BY_ONE), lambda of: look_at(of, pictures=False)):
+        for start in (
+            lambda of: TransformersGenerator(of, ONE_BY_ONE),
+            lambda of: check_local_model(of, with_images=False),
+        ):
             with pytest.raises(GeneratorError, match=f"chat template of .* {sentence}"):
                 start(settings)
 
 
 def test_a_model_that_thinks_is_told_not_to(chat: str, tmp_path: Path) -> None:
     silent = "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
-    local = Local(with_template(chat, tmp_path / "thinker", TEMPLATE + silent), ONE_BY_ONE)
-    assert local._prompt(Question(0, ItemText(""), None, "mine", "tea")).endswith("assistant\n<think>\n\n</think>\n\n")
+    local = TransformersGenerator(with_template(chat, tmp_path / "thinker", TEMPLATE + silent), ONE_BY_ONE)
+    assert local._format_prompt(GenerationRequest(0, ItemText(""), None, "mine", "tea")).endswith(
+        "assistant\n<think>\n\n</think>\n\n"
+    )
 
 
 def test_a_text_that_ran_out_of_tokens_ends_with_a_whole_sentence(chat: str) -> None:
-    local = Local(InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
+    local = TransformersGenerator(InterestSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
     ids = local._tokenizer.encode("A mug. It is")
     end = local._tokenizer.eos_token_id
-    cut, whole = (local._answer(0, each, 3, {end}) for each in (ids, [*ids, end, end]))
+    cut, whole = (local._decode_response(0, each, 3, {end}) for each in (ids, [*ids, end, end]))
     assert (cut.text, whole.text) == ("A mug.", "A mug. It is")
-    assert cut.tokens_out == whole.tokens_out == len(ids)
+    assert cut.completion_tokens == whole.completion_tokens == len(ids)
 
 
 def test_a_model_that_is_not_whole_is_refused(chat: str, vision: str, tmp_path: Path) -> None:
@@ -144,14 +160,14 @@ def test_a_model_that_is_not_whole_is_refused(chat: str, vision: str, tmp_path: 
         few = {name: tensor for name, tensor in weights.items() if "layers" not in name}
         save_file(few, file, {"format": "pt"})
         with pytest.raises(GeneratorError, match=r"is not whole: \d+ weights are missing; first: \["):
-            Local(settings, ONE_BY_ONE)
+            TransformersGenerator(settings, ONE_BY_ONE)
         norm = next(name for name in weights if name.endswith("norm.weight"))
         save_file(weights | {norm: weights[norm][:3].clone()}, file, {"format": "pt"})
         with pytest.raises(GeneratorError, match="cannot be loaded"):
-            Local(settings, ONE_BY_ONE)
+            TransformersGenerator(settings, ONE_BY_ONE)
         file.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(GeneratorError, match=r"cannot be loaded: .*not fully covered"):
-            Local(settings, ONE_BY_ONE)
+            TransformersGenerator(settings, ONE_BY_ONE)
 
 
 def test_a_head_that_is_tied_is_not_missed(chat: str, tmp_path: Path) -> None:
@@ -161,10 +177,10 @@ def test_a_head_that_is_tied_is_not_missed(chat: str, tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     settings = InterestSettings(model=str(folder), dtype="fp32", device="cpu")
     with pytest.raises(GeneratorError, match="1 weights are missing"):
-        Local(settings, ONE_BY_ONE)
+        TransformersGenerator(settings, ONE_BY_ONE)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}), "utf-8")
-    Local(settings, ONE_BY_ONE)
+    TransformersGenerator(settings, ONE_BY_ONE)
 
 
 def test_the_stages_run_with_it_from_end_to_end(
@@ -187,9 +203,9 @@ def test_the_stages_run_with_it_from_end_to_end(
 
 def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="cannot be loaded"):
-        Local(CaptionSettings(model=str(tmp_path / "none")), ONE_BY_ONE)
+        TransformersGenerator(CaptionSettings(model=str(tmp_path / "none")), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="needs a hub name or a folder"):
-        Local(CaptionSettings(), ONE_BY_ONE)
+        TransformersGenerator(CaptionSettings(), ONE_BY_ONE)
     without = (
         ("deaf", chat, "token*", "comes without a tokenizer"),
         ("deaf too", vision, "token*", "comes without a tokenizer"),
@@ -200,14 +216,14 @@ def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
         bare = Path(shutil.copytree(of, tmp_path / name))
         for path in bare.glob(missing):
             path.unlink()
-        for start in (Local, lambda settings, calls: look_at(settings, pictures=False)):
+        for start in (TransformersGenerator, lambda settings, calls: check_local_model(settings, with_images=False)):
             with pytest.raises(GeneratorError, match=sentence):
                 start(
                     CaptionSettings(generator="transformers", model=str(bare), dtype="fp32", device="cpu"), ONE_BY_ONE
                 )
-    look_at(CaptionSettings(generator="transformers", model=vision), pictures=True)
+    check_local_model(CaptionSettings(generator="transformers", model=vision), with_images=True)
     with pytest.raises(GeneratorError, match="reads no pictures"):
-        look_at(CaptionSettings(generator="transformers", model=chat), pictures=True)
-    blind = Local(CaptionSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
+        check_local_model(CaptionSettings(generator="transformers", model=chat), with_images=True)
+    blind = TransformersGenerator(CaptionSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="reads no pictures"):
-        asked(blind, [Question(0, ItemText(""), Image.new("RGB", (30, 30)), "", "")])
+        asked(blind, [GenerationRequest(0, ItemText(""), Image.new("RGB", (30, 30)), "", "")])

@@ -17,10 +17,10 @@ from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.llm.chat_protocol import schema_for
-from trialigngr.llm.generator import Calls, CallSettings, GeneratorError, ItemText, Question
-from trialigngr.llm.offline import Offline
-from trialigngr.pipeline.stages import stages
+from trialigngr.llm.chat_protocol import make_response_format
+from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorError, ItemText, StageCallSettings
+from trialigngr.llm.vllm_generator import VllmGenerator
+from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import Recipe
 
 SAID = '{"interests": [{"tag": "tea lover", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}], "lifestyle": "calm"}'  # fmt: skip  # noqa: E501
@@ -101,8 +101,8 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
     engine: type[LLM], make_catalog: Callable[..., Catalog], tmp_path: Any
 ) -> None:
     catalog = make_catalog(*({"title": f"item {n}"} for n in range(5)))
-    settings = InterestSettings(generator="vllm", model="qwen", seed=3, max_tokens=99, drop_low=False)
-    calls = CallSettings(concurrency=2, engine={"max_model_len": 4096})
+    settings = InterestSettings(generator="vllm", model="qwen", seed=3, max_tokens=99, drop_low_confidence=False)
+    calls = CallSettings(max_concurrency=2, engine_args={"max_model_len": 4096})
     facts = write_interests(settings, catalog, [None] * 5, tmp_path, [], calls, tmp_path / "ledger.sqlite")
     (made,) = engine.made
     assert made.max_model_len == 4096
@@ -111,10 +111,10 @@ def test_interests_are_held_to_the_schema_and_reach_their_items(
     assert [message["role"] for message in messages[0]] == ["system", "user"]
     assert "item 0" in messages[0][1]["content"]
     assert (how.temperature, how.max_tokens, how.seed) == (0.0, 99, 3)
-    form = schema_for("interests")
+    form = make_response_format("interests")
     assert form is not None
     assert how.structured_outputs == StructuredOutputsParams(json=form["json_schema"]["schema"])
-    assert [one.names for one in load_interests(tmp_path)] == [["tea lover", "early riser"]] * 5
+    assert [one.tag_names for one in load_interests(tmp_path)] == [["tea lover", "early riser"]] * 5
     assert (facts["generator"], facts["tokens_in"], facts["tokens_out"]) == ("vllm:qwen", 15, 10)
 
 
@@ -122,7 +122,7 @@ def test_a_question_that_is_too_long_fails_alone(
     engine: type[LLM], make_catalog: Callable[..., Catalog], tmp_path: Path
 ) -> None:
     catalog = make_catalog(*({"title": "too long" if n == 3 else f"item {n}"} for n in range(6)))
-    settings = InterestSettings(generator="vllm", model="qwen", drop_low=False)
+    settings = InterestSettings(generator="vllm", model="qwen", drop_low_confidence=False)
     for _ in range(2):  # once is enough: it would fail again
         facts = write_interests(settings, catalog, [None] * 6, tmp_path, [], CallSettings(), tmp_path / "ledger.sqlite")
         assert facts["failed_answers"] == {"vLLM refused the item: The prompt is longer than the model's context": 1}
@@ -136,17 +136,17 @@ def test_an_engine_that_refuses_all_is_not_taken_for_items_that_cannot_be_asked(
     catalog = make_catalog(*({"title": f"too long {n}"} for n in range(9)))
     settings, ledger = InterestSettings(generator="vllm", model="qwen"), tmp_path / "ledger.sqlite"
     with pytest.raises(GeneratorError, match="The last 4 items all failed, at last by: vLLM refused the item"):
-        write_interests(settings, catalog, [None] * 9, tmp_path, [], CallSettings(give_up_after=4), ledger)
+        write_interests(settings, catalog, [None] * 9, tmp_path, [], CallSettings(max_consecutive_failures=4), ledger)
 
 
 def test_arguments_that_may_change_answers_count_among_what_these_depend_on() -> None:
     """For the ledger's keys, and for whether a stage that stands is what is wanted."""
 
     def of(generator: str, **engine: str | int) -> tuple[dict[str, Any], str]:
-        calls = Calls(interests=CallSettings(engine=engine))
+        calls = StageCallSettings(interests=CallSettings(engine_args=engine))
         recipe = Recipe(interests=InterestSettings(generator=generator, model="m"), calls=calls)
-        line = {stage.name: stage.fingerprint for stage in stages(recipe, None, Path("none"), 0)}
-        return recipe.interests.identity(generator, recipe.calls.interests)[1], line["interests"]
+        line = {stage.name: stage.fingerprint for stage in build_stages(recipe, None, Path("none"), 0)}
+        return recipe.interests.identify_model(generator, recipe.calls.interests)[1], line["interests"]
 
     plain, short = of("vllm"), of("vllm", tensor_parallel_size=2, max_model_len=512)
     assert "engine" not in plain[0]
@@ -161,18 +161,18 @@ def test_arguments_that_may_change_answers_count_among_what_these_depend_on() ->
 )
 def test_no_secret_is_taken_for_an_argument_of_the_engine(name: str) -> None:
     with pytest.raises(RecipeError, match=f"engine.{name} in calls is a secret") as caught:
-        CallSettings(engine={name: "tell-nobody"})
+        CallSettings(engine_args={name: "tell-nobody"})
     assert "nobody" not in str(caught.value)
 
 
 def test_arguments_that_sound_like_a_secret_are_taken() -> None:
     names = ("tokenizer", "tokenizer_mode", "max_num_batched_tokens", "skip_tokenizer_init", "num_gpu_blocks", "monkey")
-    assert set(CallSettings(engine=dict.fromkeys(names, 1)).engine) == set(names)
+    assert set(CallSettings(engine_args=dict.fromkeys(names, 1)).engine_args) == set(names)
 
 
 def test_a_picture_stands_before_the_text_as_a_data_url(engine: type[LLM]) -> None:
-    one = Offline(CaptionSettings(model="vl"), CallSettings())
-    list(one.answers([Question(0, ItemText(""), Image.new("RGB", (40, 40)), "see", "describe")]))
+    one = VllmGenerator(CaptionSettings(model="vl"), CallSettings())
+    list(one.generate([GenerationRequest(0, ItemText(""), Image.new("RGB", (40, 40)), "see", "describe")]))
     ((messages, (how,)),) = engine.made[0].asked
     picture, text = messages[0][1]["content"]
     assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")
@@ -182,9 +182,9 @@ def test_a_picture_stands_before_the_text_as_a_data_url(engine: type[LLM]) -> No
 
 def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GeneratorError, match=r"cannot start 'missing': no such model\. Arg"):
-        Offline(InterestSettings(model="missing"), CallSettings())
+        VllmGenerator(InterestSettings(model="missing"), CallSettings())
     with pytest.raises(GeneratorError, match="needs a hub name"):
-        Offline(InterestSettings(), CallSettings())
+        VllmGenerator(InterestSettings(), CallSettings())
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(GeneratorError, match=r"pip install 'trialigngr\[vllm\]'"):
-        Offline(InterestSettings(model="m"), CallSettings())
+        VllmGenerator(InterestSettings(model="m"), CallSettings())

@@ -24,12 +24,12 @@ from tests.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import Interests, InterestSettings, load_interests
-from trialigngr.enrich.mining import Mining, write_interests
-from trialigngr.enrich.prompts import LONGEST, read_prompt
+from trialigngr.enrich.mining import InterestJob, write_interests
+from trialigngr.enrich.prompts import MAX_PART_CHARACTERS, read_prompt
 from trialigngr.llm import jobs as asking
 from trialigngr.llm.generator import CallSettings, GeneratorError
-from trialigngr.llm.local import Local
-from trialigngr.llm.response_cache import Ledger
+from trialigngr.llm.response_cache import ResponseCache
+from trialigngr.llm.transformers_generator import TransformersGenerator
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]
@@ -103,8 +103,8 @@ def test_a_changed_picture_is_paid_again_for_its_item_alone(
         {"title": "item 4", "image_path": "gone.png"},
     )
     with chat_server(Script(share=1.0, faults=["prose"])) as url:
-        settings = CaptionSettings(generator="openai", model=MODEL, prompt=str(prompt))
-        calls, ledger = CallSettings(url=url, concurrency=1), tmp_path / "ledger.sqlite"
+        settings = CaptionSettings(generator="openai", model=MODEL, prompt_template=str(prompt))
+        calls, ledger = CallSettings(base_url=url, max_concurrency=1), tmp_path / "ledger.sqlite"
 
         def described() -> list[str | None]:
             facts = write_captions(settings, catalog, tmp_path, calls, ledger)
@@ -136,13 +136,13 @@ def test_a_prompt_of_table_9_is_asked_and_its_answer_stands_for_the_interests(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(chat, "_said", lambda item, fault: answer)
     catalog, server = make_catalog({"title": "item 0", "description": "A white mug."}), Server(Script())
-    settings, ledger = SETTINGS.model_copy(update={"prompt": prompt}), tmp_path / "l.sqlite"
+    settings, ledger = SETTINGS.model_copy(update={"prompt_template": prompt}), tmp_path / "l.sqlite"
     with listening(server) as url:
-        facts = write_interests(settings, catalog, ["round"], tmp_path, [], CallSettings(url=url), ledger)
+        facts = write_interests(settings, catalog, ["round"], tmp_path, [], CallSettings(base_url=url), ledger)
     (said,) = load_interests(tmp_path)
-    assert said.names == wanted
+    assert said.tag_names == wanted
     assert ({tag.confidence for tag in said.tags}, said.lifestyle) == ({"high"}, None)
-    assert (facts["calls"], facts["prompt"], facts["failed_answers"]) == (1, read_prompt(prompt).hash, {})
+    assert (facts["calls"], facts["prompt"], facts["failed_answers"]) == (1, read_prompt(prompt).content_hash, {})
     (body,) = server.bodies
     assert body["messages"][0]["content"] == read_prompt(prompt).system
     assert "A white mug." in body["messages"][1]["content"]
@@ -155,18 +155,18 @@ def test_an_answer_that_a_prompt_of_table_9_did_not_ask_for_is_refused(
     prompt: str, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat, "_said", lambda item, fault: "42" if prompt in ("summary", "paraphrase") else "kitchen")
-    settings = SETTINGS.model_copy(update={"prompt": prompt})
+    settings = SETTINGS.model_copy(update={"prompt_template": prompt})
     catalog, ledger = make_catalog({"title": "a"}), tmp_path / "l.sqlite"
     with listening(Server(Script())) as url:
-        facts = write_interests(settings, catalog, [None], tmp_path, [], CallSettings(url=url), ledger)
+        facts = write_interests(settings, catalog, [None], tmp_path, [], CallSettings(base_url=url), ledger)
     assert (facts["calls"], sum(facts["failed_answers"].values())) == (2, 1)
     assert load_interests(tmp_path) == [Interests()]
 
 
 def test_no_server_is_looked_for_where_every_answer_is_kept(tmp_path: Path) -> None:
     with chat_server(Script()) as url:
-        mine(tmp_path, 20, CallSettings(url=url))
-    calls = CallSettings(url="http://localhost:9/v1", tries=1)
+        mine(tmp_path, 20, CallSettings(base_url=url))
+    calls = CallSettings(base_url="http://localhost:9/v1", max_attempts=1)
     kept = load_interests(tmp_path)
     (tmp_path / "interests.parquet").unlink()
     mine(tmp_path, 20, calls)
@@ -181,10 +181,10 @@ def test_a_hostile_title_is_asked_about_as_any_other(make_catalog: MakeCatalog, 
     parts = {"title": hostile, "description": hostile, "categories": [hostile]}
     catalog, server = make_catalog(parts, {"title": "item 8"}), Server(Script())
     with listening(server) as url:
-        calls = CallSettings(url=url, concurrency=1)
+        calls = CallSettings(base_url=url, max_concurrency=1)
         facts = write_interests(SETTINGS, catalog, [hostile, None], tmp_path, [], calls, tmp_path / "l.sqlite")
     assert (facts["calls"], facts["failed_answers"]) == (2, {})
-    assert [one.names for one in load_interests(tmp_path)] == [
+    assert [one.tag_names for one in load_interests(tmp_path)] == [
         ["item 7 collector", "item 7 restorer"],
         ["item 8 collector", "item 8 restorer"],
     ]
@@ -197,19 +197,19 @@ def test_a_hostile_title_is_asked_about_as_any_other(make_catalog: MakeCatalog, 
     assert shown.startswith(before)
     assert shown.endswith(after)
     told = json.loads(shown[len(before) : -len(after)])
-    assert {name: len(text) for name, text in told.items()} == LONGEST
+    assert {name: len(text) for name, text in told.items()} == MAX_PART_CHARACTERS
 
 
 def test_a_hostile_title_gives_a_local_model_no_special_token(make_catalog: MakeCatalog, tmp_path: Path) -> None:
     settings = InterestSettings(
         generator="transformers", model=str(save_chat_model(tmp_path / "chat")), dtype="fp32", device="cpu"
     )
-    local = Local(settings, CallSettings(batch=1))
+    local = TransformersGenerator(settings, CallSettings(batch_size=1))
     catalog = make_catalog({"title": (ORDER * 1_000)[:100_000]}, {"title": "item 8"})
-    mining = Mining(settings, catalog, [None, None], local.name)
+    mining = InterestJob(settings, catalog, [None, None], local.name)
 
     def special(number: int) -> list[int]:
-        ids = local._read([local._prompt(mining.question(number))], [])["input_ids"][0].tolist()
+        ids = local._tokenize_prompts([local._format_prompt(mining.make_request(number))], [])["input_ids"][0].tolist()
         return [token for token in ids if token in local._tokenizer.all_special_ids]
 
     assert special(0) == special(1)
@@ -221,7 +221,7 @@ def test_the_server_never_has_more_calls_at_one_time_than_it_shall(concurrency: 
     """Whatever is tried again or asked once more."""
     server = Counting(Script(delay=0.01, share=0.3, faults=["429 milliseconds", "500", "cut", "prose", "no json"]))
     with listening(server) as url:
-        mine(tmp_path, 40, CallSettings(url=url, concurrency=concurrency, first_wait=0.01))
+        mine(tmp_path, 40, CallSettings(base_url=url, max_concurrency=concurrency, initial_backoff=0.01))
     assert sum(server.calls.values()) > 45
     assert server.most == concurrency
 
@@ -229,16 +229,16 @@ def test_the_server_never_has_more_calls_at_one_time_than_it_shall(concurrency: 
 def test_a_database_that_cannot_grow_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite itself says that it is full; what was counted stays, and is not paid again when there is room."""
 
-    class Small(Ledger):
+    class Small(ResponseCache):
         def __init__(self, path: Path) -> None:
             super().__init__(path)
-            self.select("PRAGMA max_page_count = 12")
+            self.run_query("PRAGMA max_page_count = 12")
 
     server = Counting(Script(delay=0))
     with listening(server) as url:
-        calls = CallSettings(url=url, concurrency=4)
+        calls = CallSettings(base_url=url, max_concurrency=4)
         with monkeypatch.context() as full:
-            full.setattr(asking, "Ledger", Small)
+            full.setattr(asking, "ResponseCache", Small)
             with pytest.raises(OSError, match="The disk is full") as caught:
                 mine(tmp_path, 150, calls)
         assert caught.value.errno == errno.ENOSPC

@@ -13,22 +13,24 @@ import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich import vocabulary
-from trialigngr.enrich.answers import parse_interests
+from trialigngr.enrich import tag_vocabulary as vocabulary
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.enrich.miners import start_miner
-from trialigngr.enrich.mining import Mining, write_interests
-from trialigngr.enrich.vocabulary import BLOCK, Vocabulary
+from trialigngr.enrich.mining import InterestJob, write_interests
+from trialigngr.enrich.parsing import parse_interests
+from trialigngr.enrich.tag_vocabulary import BATCH_SIZE, TagVocabulary
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.llm.answers import AnswerError
-from trialigngr.llm.backends import MODELS
-from trialigngr.llm.chat_protocol import schema_for
-from trialigngr.llm.generator import Batches, CallSettings, Choices, ItemText, Question
+from trialigngr.llm.answers import ResponseError
+from trialigngr.llm.backends import LANGUAGE_MODELS
+from trialigngr.llm.chat_protocol import make_response_format
+from trialigngr.llm.generator import BatchGenerator, CallSettings, Choices, GenerationRequest, ItemText
 
 LEXICON = {kind: tuple(names) for kind, names in read_lexicon().items()}
 MakeCatalog = Callable[..., Catalog]
-SETTINGS = InterestSettings(generator="openai", model="m", choose_from="lexicon", choices=8, drop_low=False)
+SETTINGS = InterestSettings(
+    generator="openai", model="m", tag_vocabulary="lexicon", num_choices=8, drop_low_confidence=False
+)
 
 
 class Alphabet:
@@ -36,7 +38,7 @@ class Alphabet:
 
     asked: list[int]
 
-    def nearest(self, texts: list[ItemText], kind: str, count: int) -> list[tuple[str, ...]]:
+    def find_nearest_names(self, texts: list[ItemText], kind: str, count: int) -> list[tuple[str, ...]]:
         self.asked.append(len(texts))
         return [LEXICON[kind][len(text.title) :][:count] for text in texts]
 
@@ -45,7 +47,7 @@ class Alphabet:
 def alphabet(monkeypatch: pytest.MonkeyPatch) -> Alphabet:
     found = Alphabet()
     found.asked = []
-    monkeypatch.setattr(vocabulary, "_miner", lambda device: found)
+    monkeypatch.setattr(vocabulary, "_load_miner", lambda device: found)
     return found
 
 
@@ -64,16 +66,16 @@ def words(schema: dict[str, Any]) -> Iterator[str]:
 
 def test_a_map_is_for_the_language_model_alone(make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
-    monkeypatch.setattr(vocabulary, "_miner", lambda device: found.append(device) or Alphabet())
+    monkeypatch.setattr(vocabulary, "_load_miner", lambda device: found.append(device) or Alphabet())
     monkeypatch.setattr(Alphabet, "asked", [], raising=False)
     spread = SETTINGS.model_copy(update={"generator": "transformers", "device": "map"})
     for settings in (spread, SETTINGS.model_copy(update={"device": "cpu"})):
-        Mining(settings, make_catalog({"title": "a"}), [None], "m").question(0)
+        InterestJob(settings, make_catalog({"title": "a"}), [None], "m").make_request(0)
     assert found == ["auto", "cpu"]
 
 
 def test_whatever_the_schema_allows_can_be_used() -> None:
-    form = schema_for("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
+    form = make_response_format("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
     assert form is not None
     answers = list(words(form["json_schema"]["schema"]))
     assert len(answers) == 2 * 2 * 1 * 1 * 3**4 * 2  # six tags dealt to four places, a confidence each, two lifestyles
@@ -84,7 +86,7 @@ def test_whatever_the_schema_allows_can_be_used() -> None:
 
 
 def test_the_choices_are_dealt_out_whole() -> None:
-    form = schema_for("interests", Choices(LEXICON["interests"][:24], LEXICON["lifestyles"][:8]))
+    form = make_response_format("interests", Choices(LEXICON["interests"][:24], LEXICON["lifestyles"][:8]))
     assert form is not None
     places = form["json_schema"]["schema"]["properties"]["interests"]["prefixItems"]
     hands = [place["properties"]["tag"]["enum"] for place in places]
@@ -104,27 +106,27 @@ def test_every_name_of_the_lexicon_is_a_tag_by_the_strict_rules() -> None:
 def test_an_item_is_shown_its_own_choices_and_blocks_are_found_once(
     make_catalog: MakeCatalog, alphabet: Alphabet
 ) -> None:
-    catalog = make_catalog(*({"title": "t" * (n % 7 + 1)} for n in range(BLOCK + 3)))
-    mining = Mining(SETTINGS, catalog, [None] * len(catalog), "openai:m")
-    question = mining.question(BLOCK + 2)
-    length = (BLOCK + 2) % 7 + 1
+    catalog = make_catalog(*({"title": "t" * (n % 7 + 1)} for n in range(BATCH_SIZE + 3)))
+    mining = InterestJob(SETTINGS, catalog, [None] * len(catalog), "openai:m")
+    question = mining.make_request(BATCH_SIZE + 2)
+    length = (BATCH_SIZE + 2) % 7 + 1
     assert question.choices == Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
-    assert question.system.endswith(
+    assert question.system_prompt.endswith(
         f"from this list: {'; '.join(question.choices.tags)}.\n"
         f"Choose the lifestyle, word for word, from this list: {'; '.join(question.choices.lifestyles)}."
     )
-    assert mining.question(BLOCK).choices != question.choices
+    assert mining.make_request(BATCH_SIZE).choices != question.choices
     assert alphabet.asked == [3, 3]  # one block, its tags and its lifestyles
 
 
 def test_a_key_depends_on_the_vocabulary_and_finds_no_choices(make_catalog: MakeCatalog, alphabet: Alphabet) -> None:
     catalog = make_catalog({"title": "a"})
-    some, free = (Mining(one, catalog, [None], "m") for one in (SETTINGS, InterestSettings(generator="openai")))
-    more = Mining(SETTINGS.model_copy(update={"choices": 12}), catalog, [None], "m")
-    first, second, third = (next(one.contents([0])) for one in (some, free, more))
+    some, free = (InterestJob(one, catalog, [None], "m") for one in (SETTINGS, InterestSettings(generator="openai")))
+    more = InterestJob(SETTINGS.model_copy(update={"num_choices": 12}), catalog, [None], "m")
+    first, second, third = (next(one.key_contents([0])) for one in (some, free, more))
     assert len({first, second, third}) == 3
     assert second == first[:1]
-    assert some.letters > free.letters
+    assert some.overhead_characters > free.overhead_characters
     assert alphabet.asked == []
 
 
@@ -133,23 +135,23 @@ def said(*tags: str, lifestyle: str) -> str:
 
 
 def test_what_is_not_on_the_list_is_refused_and_spelling_is_the_lexicons(make_catalog: MakeCatalog) -> None:
-    mining = Mining(SETTINGS, make_catalog({"title": "a"}), [None], "m")
+    mining = InterestJob(SETTINGS, make_catalog({"title": "a"}), [None], "m")
     first, second = LEXICON["interests"][:2]
     life = LEXICON["lifestyles"][0]
-    assert mining.said(said(first.upper(), second, lifestyle=life.title())).names == [first, second]
+    assert mining.parse_response(said(first.upper(), second, lifestyle=life.title())).tag_names == [first, second]
     for answer in (
         said(first, "odd", lifestyle=life),
         said(first, life, lifestyle=life),
         said(first, second, lifestyle=second),
     ):
-        with pytest.raises(AnswerError, match="must stand on their lists"):
-            mining.check(answer)
+        with pytest.raises(ResponseError, match="must stand on their lists"):
+            mining.check_response(answer)
 
 
 def test_about_as_many_letters_as_are_told() -> None:
-    some = Vocabulary(lambda number: ItemText("ten letter"), 1, 24)
-    tags, lifestyles = some.choices(0)
-    assert some.letters == pytest.approx(len("; ".join([*tags, *lifestyles])), rel=0.2)
+    some = TagVocabulary(lambda number: ItemText("ten letter"), 1, 24)
+    tags, lifestyles = some.find_choices(0)
+    assert some.choice_characters == pytest.approx(len("; ".join([*tags, *lifestyles])), rel=0.2)
 
 
 def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
@@ -157,33 +159,33 @@ def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
 ) -> None:
     """Without a schema too: the choices stand in the words, and an answer outside them is asked for again."""
 
-    def answer(questions: list[Question]) -> list[str]:
-        listed = re.findall(r"from this list: (.*)\.", questions[0].system)
+    def answer(questions: list[GenerationRequest]) -> list[str]:
+        listed = re.findall(r"from this list: (.*)\.", questions[0].system_prompt)
         tags, lifestyles = (line.split("; ") for line in listed)
-        again = "must stand on their lists" in questions[0].text
+        again = "must stand on their lists" in questions[0].user_prompt
         return [said(tags[0] if again else "tall tale teller", tags[1], lifestyle=lifestyles[0])]
 
-    monkeypatch.setitem(MODELS, "openai", lambda settings, calls, form: Batches("m", {}, 1, answer))
+    monkeypatch.setitem(LANGUAGE_MODELS, "openai", lambda settings, calls, form: BatchGenerator("m", {}, 1, answer))
     facts = write_interests(SETTINGS, make_catalog({"title": "a"}), [None], tmp_path, [], None, tmp_path / "l.sqlite")
     assert facts["calls"] == 2
-    assert load_interests(tmp_path)[0].names == list(LEXICON["interests"][1:3])
+    assert load_interests(tmp_path)[0].tag_names == list(LEXICON["interests"][1:3])
 
 
 def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"model": MODEL})
     catalog = make_catalog({"title": "item 1"}, {"title": "item 22"})
     with chat_server(Script()) as url:
-        calls = CallSettings(url=url, concurrency=1)
+        calls = CallSettings(base_url=url, max_concurrency=1)
         facts = write_interests(settings, catalog, [None] * 2, tmp_path, [], calls, tmp_path / "l.sqlite")
         bodies = stats(url)["bodies"]
     assert facts["failed_answers"] == {"tags and lifestyle must stand on their lists, word for word": 2}
     for body, length in zip(bodies[::2], (6, 7), strict=True):
         choices = Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
-        assert body["response_format"] == json.loads(json.dumps(schema_for("interests", choices)))
+        assert body["response_format"] == json.loads(json.dumps(make_response_format("interests", choices)))
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(RecipeError, match="is for language models"):
-        start_miner(InterestSettings(choose_from="lexicon"), [], CallSettings())
-    with pytest.raises(RecipeError, match="Leave the prompt or choose from"):
-        start_miner(SETTINGS.model_copy(update={"prompt": "summary"}), [], CallSettings())
+        start_miner(InterestSettings(tag_vocabulary="lexicon"), [], CallSettings())
+    with pytest.raises(RecipeError, match="Leave the prompt or set it to"):
+        start_miner(SETTINGS.model_copy(update={"prompt_template": "summary"}), [], CallSettings())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Done
-from trialigngr.evaluate.lint import lint_table
+from trialigngr.evaluate.table_lint import lint_table
 from trialigngr.foundation.errors import TriAlignError
 
 Cli = Callable[..., Done]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trialigngr.evaluate.probe import FEWEST, category_probe
+from trialigngr.evaluate.category_probe import MIN_CATEGORY_ITEMS, run_category_probe
 from trialigngr.foundation.errors import TriAlignError
 
 
@@ -18,15 +18,15 @@ def told(n: int, signal: float) -> tuple[np.ndarray, list[str | None], np.ndarra
 
 
 def test_a_signal_is_found_and_chance_is_chance() -> None:
-    clear, none = category_probe(*told(900, 4.0)), category_probe(*told(900, 0.0))
+    clear, none = run_category_probe(*told(900, 4.0)), run_category_probe(*told(900, 0.0))
     assert clear.accuracy.value > 0.9
     assert none.accuracy.high < 0.7
-    assert clear.accuracy.low > clear.majority.high
+    assert clear.accuracy.low > clear.majority_class.high
     for found in (clear, none):
-        assert found.shuffled.value < 0.65
-        assert 0.4 < found.majority.value < 0.6
-    assert clear.fitted + clear.held_out == 900
-    assert clear.held_out == 180
+        assert found.shuffled_labels.value < 0.65
+        assert 0.4 < found.majority_class.value < 0.6
+    assert clear.num_train_items + clear.num_test_items == 900
+    assert clear.num_test_items == 180
 
 
 def test_items_of_one_sid_are_held_out_together() -> None:
@@ -34,8 +34,8 @@ def test_items_of_one_sid_are_held_out_together() -> None:
     random = np.random.default_rng(1)
     features = np.repeat(random.normal(size=(60, 30)).astype(np.float32), 10, axis=0)
     labels: list[str | None] = np.repeat(random.choice(["a", "b"], 60), 10).tolist()
-    together = category_probe(features, labels, np.repeat(np.arange(60), 10))
-    apart = category_probe(features, labels, np.arange(600))
+    together = run_category_probe(features, labels, np.repeat(np.arange(60), 10))
+    apart = run_category_probe(features, labels, np.arange(600))
     assert apart.accuracy.value > 0.95
     assert together.accuracy.value < 0.8
 
@@ -44,12 +44,12 @@ def test_rare_and_unknown_categories_are_left_out() -> None:
     features, labels, groups = told(300, 4.0)
     labels[:5] = ["rare"] * 5
     labels[5:25] = [None] * 20
-    found = category_probe(features, labels, groups)
-    assert found.categories == 3
-    assert found.fitted + found.held_out == 275
+    found = run_category_probe(features, labels, groups)
+    assert found.num_categories == 3
+    assert found.num_train_items + found.num_test_items == 275
 
 
 @pytest.mark.parametrize("labels", [["a"] * 40, [None] * 40, ["a"] * 36 + ["b"] * 4])
 def test_nothing_to_tell_apart(labels: list[str | None]) -> None:
-    with pytest.raises(TriAlignError, match=f"two categories with at least {FEWEST} items"):
-        category_probe(np.zeros((40, 3), np.float32), labels, np.arange(40))
+    with pytest.raises(TriAlignError, match=f"two categories with at least {MIN_CATEGORY_ITEMS} items"):
+        run_category_probe(np.zeros((40, 3), np.float32), labels, np.arange(40))

@@ -10,18 +10,18 @@ import polars as pl
 import pytest
 
 from trialigngr.catalog.histories import Histories
-from trialigngr.evaluate import figures
-from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
+from trialigngr.evaluate import metrics_json as figures
+from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, SID, TargetRanks
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.metrics.ranks import MISSED, Ranks
+from trialigngr.metrics.ranks import NOT_LISTED, Ranks
 
 USERS = 30
 
 
 def some_ranks(seed: int, n: int) -> Ranks:
     random = np.random.default_rng(seed)
-    ahead = np.where(random.random(n) < 0.3, MISSED, random.integers(0, 12, n))
-    return Ranks(ahead, np.where(ahead == MISSED, 1, random.integers(1, 4, n)))
+    ahead = np.where(random.random(n) < 0.3, NOT_LISTED, random.integers(0, 12, n))
+    return Ranks(ahead, np.where(ahead == NOT_LISTED, 1, random.integers(1, 4, n)))
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def tested() -> TargetRanks:
     items = np.arange(offsets[-1], dtype=np.int64) % 50
     ids = [f"u{(user * 7) % USERS}" for user in range(USERS)]
     histories = Histories(ids, offsets, items, np.full(USERS, 2), np.full(USERS, 3))
-    targets = histories.targets("test")
+    targets = histories.list_targets("test")
     n = len(targets)
     ranks = {
-        "model": {ITEM: some_ranks(0, n), UNSEEN: some_ranks(1, n), SID: some_ranks(2, n)},
-        "popularity": {ITEM: some_ranks(3, n), UNSEEN: some_ranks(4, n)},
+        "model": {ITEM: some_ranks(0, n), SEEN_MASKED: some_ranks(1, n), SID: some_ranks(2, n)},
+        "popularity": {ITEM: some_ranks(3, n), SEEN_MASKED: some_ranks(4, n)},
     }
-    return TargetRanks.of(histories, targets, [f"i{row}" for row in range(50)], ranks)
+    return TargetRanks.from_ranks(histories, targets, [f"i{row}" for row in range(50)], ranks)
 
 
 def test_who_and_what_stand_beside_their_ranks(tested: TargetRanks):
@@ -53,15 +53,15 @@ def test_saved_and_loaded_gives_the_same_figures(tested: TargetRanks, tmp_path: 
     tested.save(tmp_path / "test.parquet")
     loaded = TargetRanks.load(tmp_path / "test.parquet")
     assert {system: set(ways) for system, ways in loaded.ranks.items()} == {
-        "model": {ITEM, UNSEEN, SID},
-        "popularity": {ITEM, UNSEEN},
+        "model": {ITEM, SEEN_MASKED, SID},
+        "popularity": {ITEM, SEEN_MASKED},
     }
     for system, ways in tested.ranks.items():
         for way, ranks in ways.items():
             assert (loaded.ranks[system][way].ahead_M == ranks.ahead_M).all()
             assert (loaded.ranks[system][way].tied_M == ranks.tied_M).all()
     # Intervals too: the bootstrap must draw the same users whatever their names sort like.
-    assert figures.test_figures(loaded, (5, 10)) == figures.test_figures(tested, (5, 10))
+    assert figures.build_test_figures(loaded, (5, 10)) == figures.build_test_figures(tested, (5, 10))
 
 
 def test_the_table_opens_without_us(tested: TargetRanks, tmp_path: Path):
@@ -77,15 +77,15 @@ def test_a_table_that_is_not_there(tmp_path: Path):
 
 
 def test_a_run_differs_from_itself_by_nothing(tested: TargetRanks):
-    same = tested.difference_from(tested, ITEM, (5, 10))
+    same = tested.compute_run_difference(tested, ITEM, (5, 10))
     assert {(figure.value, figure.low, figure.high) for figure in same.values()} == {(0.0, 0.0, 0.0)}
 
 
 def test_difference_has_the_sign_of_the_better_run(tested: TargetRanks):
     n = len(tested.user_ids)
     best = replace(tested, ranks={"model": {ITEM: Ranks(np.zeros(n, np.int64), np.ones(n, np.int64))}})
-    assert best.difference_from(tested, ITEM, (5,))["HR@5"].low > 0
-    assert tested.difference_from(best, ITEM, (5,))["HR@5"].high < 0
+    assert best.compute_run_difference(tested, ITEM, (5,))["HR@5"].low > 0
+    assert tested.compute_run_difference(best, ITEM, (5,))["HR@5"].high < 0
 
 
 @pytest.mark.parametrize("field", ["user_ids", "positions_M", "item_ids"])
@@ -93,4 +93,4 @@ def test_other_targets_are_refused(tested: TargetRanks, field: str):
     values = getattr(tested, field)
     other = replace(tested, **{field: values[::-1]})
     with pytest.raises(ArtifactError, match="different targets"):
-        tested.difference_from(other, ITEM, (5,))
+        tested.compute_run_difference(other, ITEM, (5,))

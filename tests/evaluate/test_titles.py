@@ -8,7 +8,13 @@ import sys
 import pytest
 
 from trialigngr.catalog.items import Item
-from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu_4, words
+from trialigngr.evaluate.title_metrics import (
+    compute_attribute_recall,
+    compute_bleu_4,
+    extract_attributes,
+    extract_words,
+    normalize_title,
+)
 from trialigngr.foundation.errors import TriAlignError
 
 ITEMS = [
@@ -18,40 +24,40 @@ ITEMS = [
 
 
 def test_words_are_of_three_letters() -> None:
-    assert words("Mug, 450 ml of BLUE_clay – Été") == {"mug", "450", "blue", "clay", "été"}
-    assert words(None) == set()
+    assert extract_words("Mug, 450 ml of BLUE_clay – Été") == {"mug", "450", "blue", "clay", "été"}
+    assert extract_words(None) == set()
 
 
 def test_attributes_by_hand() -> None:
     # "clothing" is every item's; red, cotton, steel and blue stand in the items' own text.
-    assert attributes(ITEMS) == [
+    assert extract_attributes(ITEMS) == [
         {"vero", "moda", "shirts", "tops", "red", "cotton"},
         {"ora", "kitchen", "steel", "blue"},
     ]
 
 
 def test_recall_by_hand() -> None:
-    wanted = attributes(ITEMS)
-    assert attribute_recall(["A red Vero shirt", "blue steel kettle"], wanted) == pytest.approx((2 + 2) / 10)
-    assert attribute_recall(["", ""], wanted) == 0
-    assert attribute_recall([], []) == 0
+    wanted = extract_attributes(ITEMS)
+    assert compute_attribute_recall(["A red Vero shirt", "blue steel kettle"], wanted) == pytest.approx((2 + 2) / 10)
+    assert compute_attribute_recall(["", ""], wanted) == 0
+    assert compute_attribute_recall([], []) == 0
 
 
 def test_bleu_by_hand() -> None:
     pytest.importorskip("sacrebleu")
-    score, signature = bleu_4(["the red cotton shirt of summer"], ["the red cotton shirt for summer"])
+    score, signature = compute_bleu_4(["the red cotton shirt of summer"], ["the red cotton shirt for summer"])
     # n-grams that match: 5 of 6, 3 of 5, 2 of 4, 1 of 3; lengths are equal.
     assert score == pytest.approx(math.prod([5 / 6, 3 / 5, 2 / 4, 1 / 3]) ** 0.25)
     assert "tok:13a" in signature
-    assert bleu_4(["a b c d e"], ["a b c d e"])[0] == pytest.approx(1)
-    assert bleu_4(["", ""], ["a title here now", "another title here now"])[0] == pytest.approx(0)
+    assert compute_bleu_4(["a b c d e"], ["a b c d e"])[0] == pytest.approx(1)
+    assert compute_bleu_4(["", ""], ["a title here now", "another title here now"])[0] == pytest.approx(0)
 
 
 def test_without_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(TriAlignError, match=r"pip install trialigngr\[diagnostics\]"):
-        bleu_4(["a"], ["a"])
+        compute_bleu_4(["a"], ["a"])
 
 
 def test_titles_are_compared_without_case_and_white_space() -> None:
-    assert as_known(" Red  Cotton\nShirt") == as_known("red cotton SHIRT")
+    assert normalize_title(" Red  Cotton\nShirt") == normalize_title("red cotton SHIRT")

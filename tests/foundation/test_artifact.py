@@ -17,11 +17,11 @@ from trialigngr.foundation import artifact
 from trialigngr.foundation.artifact import (
     check_file,
     check_stage,
-    file_hash,
-    fingerprint,
+    compute_fingerprint,
+    hash_file,
     make_stage,
     read_manifest,
-    stage_status,
+    read_stage_status,
 )
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError
@@ -85,12 +85,12 @@ def test_interrupted_then_gone_on_with(folder: Path, failure: BaseException):
     with pytest.raises(type(failure)):
         made(folder, Builder(failure))
     assert not folder.exists()
-    wanted = fingerprint("paint", {"name": "red"}, {})
-    assert stage_status(folder, wanted) == "begun"
+    wanted = compute_fingerprint("paint", {"name": "red"}, {})
+    assert read_stage_status(folder, wanted) == "begun"
     second = Builder()
     made(folder, second)
     assert second.found == {"half.txt"}
-    assert stage_status(folder, wanted) == "done"
+    assert read_stage_status(folder, wanted) == "done"
 
 
 def test_what_another_fingerprint_left_is_thrown_away(folder: Path):
@@ -120,7 +120,7 @@ def test_killed_between_manifest_and_move(folder: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifact, "_settle", killed)
+        patch.setattr(artifact, "_move_into_place", killed)
         with pytest.raises(KeyboardInterrupt):
             made(folder, Builder(), "blue")
     second = Builder()
@@ -151,21 +151,27 @@ def test_a_manifest_that_is_none(folder: Path, text: str):
 def test_a_folder_without_manifest(folder: Path):
     with pytest.raises(ArtifactError, match="no finished stage"):
         read_manifest(folder)
-    assert stage_status(folder, "x") == "to do"
+    assert read_stage_status(folder, "x") == "to do"
     folder.mkdir()
-    assert stage_status(folder, "x") == "changed"
+    assert read_stage_status(folder, "x") == "changed"
 
 
 def test_fingerprints_depend_on_everything_and_on_nothing_else():
-    assert fingerprint("a", {"x": 1, "y": 2}, {"p": "q"}) == fingerprint("a", {"y": 2, "x": 1}, {"p": "q"})
-    others = [fingerprint("b", {"x": 1}, {}), fingerprint("a", {"x": 2}, {}), fingerprint("a", {"x": 1}, {"p": "q"})]
-    assert len({fingerprint("a", {"x": 1}, {}), *others}) == 4
+    assert compute_fingerprint("a", {"x": 1, "y": 2}, {"p": "q"}) == compute_fingerprint(
+        "a", {"y": 2, "x": 1}, {"p": "q"}
+    )
+    others = [
+        compute_fingerprint("b", {"x": 1}, {}),
+        compute_fingerprint("a", {"x": 2}, {}),
+        compute_fingerprint("a", {"x": 1}, {"p": "q"}),
+    ]
+    assert len({compute_fingerprint("a", {"x": 1}, {}), *others}) == 4
 
 
 def test_file_hash_is_of_the_content(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"abc")
     # First 16 digits of SHA-256("abc"), FIPS 180-2 appendix B.1
-    assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea"
+    assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea"
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -207,8 +213,8 @@ def test_a_stage_is_made_again_when_its_parent_came_out_otherwise(folder: Path):
     assert built(folder, "second", {"wall": "c1"}).contents == {"wall": "c1"}
     assert (folder / "said.txt").read_text() == "first"
     wanted = read_manifest(folder).fingerprint
-    assert stage_status(folder, wanted, None) == "depends"
-    assert stage_status(folder, wanted, {"wall": "c2"}) == "changed"
+    assert read_stage_status(folder, wanted, None) == "depends"
+    assert read_stage_status(folder, wanted, {"wall": "c2"}) == "changed"
     assert built(folder, "second", {"wall": "c2"}).contents == {"wall": "c2"}
     assert (folder / "said.txt").read_text() == "second"
 
@@ -222,14 +228,14 @@ def test_work_on_what_a_parent_was_is_not_gone_on_with(folder: Path):
 
 
 def test_made_again_with_what_later_stages_read(folder: Path):
-    def made_of(text: str, *, again: bool = False) -> str:
-        return built(folder, text, read=lambda to: (to / "said.txt").read_text()[0], again=again).content
+    def made_of(text: str, *, rebuild: bool = False) -> str:
+        return built(folder, text, read=lambda to: (to / "said.txt").read_text()[0], rebuild=rebuild).content
 
     assert made_of("abc") == made_of("axy") == "a"
     assert (folder / "said.txt").read_text() == "abc", "it stands"
-    assert made_of("axy", again=True) == "a"
+    assert made_of("axy", rebuild=True) == "a"
     assert (folder / "said.txt").read_text() == "axy"
-    assert made_of("b", again=True) == "b"
+    assert made_of("b", rebuild=True) == "b"
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trialigngr.foundation.crew import RaySettings, crew_for
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.executor import RaySettings, make_executor
 
 # What ray.init of 2.60 raises, class and words, on a machine too busy to start it; and where nobody listens.
 SLOW = Exception("The current node timed out during startup. This could happen because some of the processes failed.")
@@ -30,10 +30,10 @@ def test_a_ray_that_does_not_stand(address: str, raised: Exception, said: str, m
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
     with pytest.raises(RecipeError, match=said):
-        crew_for(lambda: int, RaySettings(address=address))
+        make_executor(lambda: int, RaySettings(address=address))
 
 
 def test_a_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RecipeError, match=r"pip install 'trialigngr\[ray\]'"):
-        crew_for(lambda: int, RaySettings(address="auto"))
+        make_executor(lambda: int, RaySettings(address="auto"))

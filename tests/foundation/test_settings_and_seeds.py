@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from trialigngr.foundation.config import Settings, parse_settings
-from trialigngr.foundation.console import progress, track
+from trialigngr.foundation.console import show_progress, track_progress
 from trialigngr.foundation.errors import RecipeError, did_you_mean
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.seeds import derive_seed
 
 
 class Inner(Settings):
@@ -79,35 +79,43 @@ def test_help_texts_stand_under_the_fields():
 
 def test_seeds_are_the_same_everywhere_and_for_ever():
     # A change here changes every trained model: the values are part of the format.
-    assert child(0) == 3456079177858693020
-    assert child(0, "mixture") == 1082599571921775892
-    assert child(7, "step", 12) == 8962951959783446574
+    assert derive_seed(0) == 3456079177858693020
+    assert derive_seed(0, "mixture") == 1082599571921775892
+    assert derive_seed(7, "step", 12) == 8962951959783446574
 
 
 def test_seeds_differ_by_name_place_and_root():
-    seeds = [child(0, "a"), child(1, "a"), child(0, "b"), child(0, "a", 1), child(0, "a", 2), child(0, "a1"), child(0)]
+    seeds = [
+        derive_seed(0, "a"),
+        derive_seed(1, "a"),
+        derive_seed(0, "b"),
+        derive_seed(0, "a", 1),
+        derive_seed(0, "a", 2),
+        derive_seed(0, "a1"),
+        derive_seed(0),
+    ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 1 << 63 for seed in seeds)
 
 
 def test_seeds_do_not_depend_on_the_process():
-    code = "from trialigngr.foundation.seeds import child; print(child(3, 'x', 4))"
+    code = "from trialigngr.foundation.seeds import derive_seed; print(derive_seed(3, 'x', 4))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(done.stdout) == child(3, "x", 4)
+    assert int(done.stdout) == derive_seed(3, "x", 4)
 
 
 def test_quiet_when_not_a_terminal(capfd: pytest.CaptureFixture[str]):
-    with progress("train", 10) as advance:
+    with show_progress("train", 10) as advance:
         advance(3, "note")
-    assert list(track([1, 2, 3], "count")) == [1, 2, 3]
-    assert list(track(iter([4, 5]), "count", total=2)) == [4, 5]
+    assert list(track_progress([1, 2, 3], "count")) == [1, 2, 3]
+    assert list(track_progress(iter([4, 5]), "count", total=2)) == [4, 5]
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_bar_with_an_eta_on_a_terminal():
     code = (
         "from trialigngr.foundation import console\n"
-        "with console.progress('train', 10) as advance: advance(4, 'loss 1.5')\n"
+        "with console.show_progress('train', 10) as advance: advance(4, 'loss 1.5')\n"
     )
     terminal = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=terminal)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Done
 from trialigngr.foundation.console import log
-from trialigngr.foundation.visible import VisibleText, visible, visible_lines
+from trialigngr.foundation.visible import VisibleText, escape_controls, escape_controls_in_lines
 
 Cli = Callable[..., Done]
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\r\ud83d\x00\x7f\u2028"
@@ -25,21 +25,23 @@ HARMLESS = "Ünïcode 中文 شعار 👩‍👩‍👧 ½\t€"
 
 
 def test_what_commands_is_escaped_and_nothing_else() -> None:
-    assert visible(EVIL) == (r"\u001b]0;owned\u0007\u001b[2J\u009b31m\u202egnp.exe\u2066\u000d\ud83d\u0000\u007f\u2028")
-    assert visible(HARMLESS) == visible_lines(HARMLESS) == HARMLESS
-    assert (visible("a\nb"), visible_lines("a\nb")) == (r"a\u000ab", "a\nb")
+    assert escape_controls(EVIL) == (
+        r"\u001b]0;owned\u0007\u001b[2J\u009b31m\u202egnp.exe\u2066\u000d\ud83d\u0000\u007f\u2028"
+    )
+    assert escape_controls(HARMLESS) == escape_controls_in_lines(HARMLESS) == HARMLESS
+    assert (escape_controls("a\nb"), escape_controls_in_lines("a\nb")) == (r"a\u000ab", "a\nb")
 
 
 def test_json_says_the_same() -> None:
     told = json.dumps({"title": EVIL + HARMLESS}, ensure_ascii=False, indent=2)
-    assert json.loads(visible_lines(told)) == {"title": EVIL + HARMLESS}
+    assert json.loads(escape_controls_in_lines(told)) == {"title": EVIL + HARMLESS}
 
 
 def test_a_stream_is_itself_but_for_what_is_written() -> None:
     held = io.StringIO()
     stream = VisibleText(held)
     assert stream.write(EVIL) == len(EVIL)
-    assert held.getvalue() == visible_lines(EVIL)
+    assert held.getvalue() == escape_controls_in_lines(EVIL)
     assert stream.isatty() is False
 
 
@@ -47,7 +49,7 @@ def test_a_log_line_is_one_line() -> None:
     held = io.StringIO()
     with redirect_stderr(held):
         log(f"read {EVIL}\nError: no such thing [red]x[/red]")
-    assert held.getvalue() == f"read {visible(EVIL)}\\u000aError: no such thing [red]x[/red]\n"
+    assert held.getvalue() == f"read {escape_controls(EVIL)}\\u000aError: no such thing [red]x[/red]\n"
 
 
 def test_names_and_errors_are_printed_without_commands(cli: Cli, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.metrics.laws import Printed, broken_laws
+from trialigngr.metrics.consistency import RoundedValue, find_inconsistencies
 from trialigngr.metrics.ranks import Ranks, hit_rate, mrr, ndcg
 
 RANKS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), min_size=1, max_size=20)
@@ -20,15 +20,15 @@ METRICS = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
 def test_real_rankings_are_never_blamed_however_they_are_rounded(pairs: list[tuple[int, int]], decimals: int) -> None:
     ranks = Ranks(*np.array(pairs, dtype=np.int64).T)
     row = {
-        (name, k): Printed(round(float(metric(ranks, k).mean()), decimals), 0.5 * 10**-decimals + 1e-12)
+        (name, k): RoundedValue(round(float(metric(ranks, k).mean()), decimals), 0.5 * 10**-decimals + 1e-12)
         for name, metric in METRICS.items()
         for k in (1, 5, 10, 20)
     }
-    assert list(broken_laws(row)) == []
+    assert list(find_inconsistencies(row)) == []
 
 
-def figures(**values: float) -> dict[tuple[str, int], Printed]:
-    return {(key.rpartition("_")[0], int(key.rpartition("_")[2])): Printed(value) for key, value in values.items()}
+def figures(**values: float) -> dict[tuple[str, int], RoundedValue]:
+    return {(key.rpartition("_")[0], int(key.rpartition("_")[2])): RoundedValue(value) for key, value in values.items()}
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def figures(**values: float) -> dict[tuple[str, int], Printed]:
         (figures(HR_5=0.2, HR_10=0.2, NDCG_5=0.1, NDCG_10=0.15), "0.0500 / 0.0000 lies outside"),
     ],
 )
-def test_each_law(row: dict[tuple[str, int], Printed], sentence: str) -> None:
-    assert any(sentence in found for found in broken_laws(row))
+def test_each_law(row: dict[tuple[str, int], RoundedValue], sentence: str) -> None:
+    assert any(sentence in found for found in find_inconsistencies(row))
 
 
 def test_the_bounds_are_tight() -> None:
     """All new hits at the first or at the last of the new ranks are just possible."""
     for rank in (6, 10):
         gain = 1 / np.log2(rank + 1)
-        assert not list(broken_laws(figures(HR_5=0.2, HR_10=0.3, NDCG_5=0.1, NDCG_10=0.1 + 0.1 * gain)))
+        assert not list(find_inconsistencies(figures(HR_5=0.2, HR_10=0.3, NDCG_5=0.1, NDCG_10=0.1 + 0.1 * gain)))
     values = [0.1 + 0.1 / np.log2(rank + 1) for rank in (5, 6, 10, 11)]
-    blamed = [bool(list(broken_laws(figures(HR_5=0.2, HR_10=0.3, NDCG_5=0.1, NDCG_10=v)))) for v in values]
+    blamed = [bool(list(find_inconsistencies(figures(HR_5=0.2, HR_10=0.3, NDCG_5=0.1, NDCG_10=v)))) for v in values]
     assert blamed == [True, False, False, True]
     assert all(a > b for a, b in pairwise(values))

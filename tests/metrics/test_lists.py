@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.metrics.lists import coverage, invalid_rate, novelty, of_lists, popularity_bias, short_rate
+from trialigngr.metrics.lists import (
+    compute_list_metrics,
+    coverage,
+    invalid_rate,
+    novelty,
+    popularity_bias,
+    short_list_rate,
+)
 
 COUNTS = np.array([6, 2, 0, 0])
 LISTS = np.array([[0, 1, 2], [0, 2, -1]])
@@ -41,18 +48,18 @@ def test_invalid_places_are_those_outside_and_those_said_twice() -> None:
 
 
 def test_short_lists_by_hand() -> None:
-    assert short_rate(LISTS, 3) == 1 / 2
-    assert short_rate(LISTS, 2) == 0
+    assert short_list_rate(LISTS, 3) == 1 / 2
+    assert short_list_rate(LISTS, 2) == 0
 
 
 @given(st.lists(st.permutations(range(6)), min_size=1, max_size=8), st.integers(1, 6))
 def test_laws(rows: list[list[int]], k: int) -> None:
     lists, counts = np.array(rows), np.array([9, 4, 2, 1, 0, 0])
-    assert invalid_rate(lists, k, 6) == short_rate(lists, k) == 0
+    assert invalid_rate(lists, k, 6) == short_list_rate(lists, k) == 0
     assert k / 6 <= coverage(lists, k, 6) <= coverage(lists, 6, 6) == 1
     best, worst = -math.log2(10 / 22), -math.log2(1 / 22)
     assert best - 1e-9 <= novelty(lists, k, counts) <= worst + 1e-9
-    found = of_lists(lists, (2, 5), counts, np.array([0]))
+    found = compute_list_metrics(lists, (2, 5), counts, np.array([0]))
     assert list(found) == [f"{name}@{n}" for n in (2, 5) for name in ("Coverage", "Novelty", "PopularityBias")] + [
         "invalid",
         "short",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.metrics.ranks import MISSED, Ranks, hit_rate, mrr, ndcg, per_target
+from trialigngr.metrics.ranks import NOT_LISTED, Ranks, compute_target_metrics, hit_rate, mrr, ndcg
 
 RANKS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), min_size=1, max_size=20)
 
@@ -21,7 +21,7 @@ def ranks(*pairs: tuple[int, int]) -> Ranks:
 
 
 def test_first_third_sixth_and_missed_by_hand():
-    found = ranks((0, 1), (2, 1), (5, 1), (MISSED, 1))
+    found = ranks((0, 1), (2, 1), (5, 1), (NOT_LISTED, 1))
     assert hit_rate(found, 5).tolist() == [1, 1, 0, 0]
     assert hit_rate(found, 10).tolist() == [1, 1, 1, 0]
     # 1/log2(2), 1/log2(4), 1/log2(7)
@@ -66,15 +66,22 @@ def test_laws_of_one_relevant_item(pairs: list[tuple[int, int]], k: int):
 
 @given(RANKS)
 def test_what_ten_adds_to_five_is_bounded(pairs: list[tuple[int, int]]):
-    found = per_target(ranks(*pairs), (5, 10))
+    found = compute_target_metrics(ranks(*pairs), (5, 10))
     hits = found["HR@10"].mean() - found["HR@5"].mean()
     gain = found["NDCG@10"].mean() - found["NDCG@5"].mean()
     assert hits / log2(11) - 1e-12 <= gain <= hits / log2(7) + 1e-12
 
 
 def test_named_as_printed():
-    assert list(per_target(ranks((0, 1)), (5, 10))) == ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]
+    assert list(compute_target_metrics(ranks((0, 1)), (5, 10))) == [
+        "HR@5",
+        "NDCG@5",
+        "MRR@5",
+        "HR@10",
+        "NDCG@10",
+        "MRR@10",
+    ]
 
 
 def test_a_missed_target_is_missed_at_any_length():
-    assert hit_rate(ranks((MISSED, 1)), 1_000_000).tolist() == [0]
+    assert hit_rate(ranks((NOT_LISTED, 1)), 1_000_000).tolist() == [0]

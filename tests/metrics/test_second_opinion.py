@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from trialigngr.metrics.ranks import Ranks, hit_rate, per_target
+from trialigngr.metrics.ranks import Ranks, compute_target_metrics, hit_rate
 
 KS = (1, 5, 10)
 RANX = """
@@ -52,10 +52,15 @@ def test_hit_rate_is_what_ten_lines_count(seed: int) -> None:
 def test_ties_are_the_mean_over_every_order() -> None:
     random = np.random.default_rng(0)
     ahead, tied = random.integers(0, 12, 50), random.integers(1, 5, 50)
-    found = per_target(Ranks(ahead, tied), KS)
+    found = compute_target_metrics(Ranks(ahead, tied), KS)
     for name, values in found.items():
         orders = [
-            np.mean([per_target(ranks_in([list(range(20))], [first + own]), KS)[name][0] for own in range(width)])
+            np.mean(
+                [
+                    compute_target_metrics(ranks_in([list(range(20))], [first + own]), KS)[name][0]
+                    for own in range(width)
+                ]
+            )
             for first, width in zip(ahead.tolist(), tied.tolist(), strict=True)
         ]
         np.testing.assert_allclose(values, orders)
@@ -80,7 +85,7 @@ def test_equals_ranx() -> None:
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
     )
     theirs = json.loads(done.stdout)
-    ours = per_target(ranks_in(lists, wanted), KS)
+    ours = compute_target_metrics(ranks_in(lists, wanted), KS)
     assert set(ours) == set(theirs)
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name], rtol=1e-9, err_msg=name)

@@ -31,14 +31,14 @@ from trialigngr.models.backbone import (
     BackboneSettings,
     add_dropout,
     build_backbone,
-    checkpoint_class,
+    count_parameters,
     load_backbone,
-    parameter_counts,
+    read_architecture,
 )
-from trialigngr.sids.semantic_ids import all_tokens
+from trialigngr.sids.semantic_ids import list_sid_tokens
 
-SIDS = all_tokens((6, 5, 4))
-SMALL = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 300}
+SIDS = list_sid_tokens((6, 5, 4))
+SMALL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "ffn_size": 48, "vocab_size": 300}
 IDS = torch.arange(12)[None] * 20
 
 
@@ -57,7 +57,7 @@ def test_a_checkpoint_from_scratch_opens_anywhere(tmp_path: Path):
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert torch.equal(logits(model), logits(made.model))
-    assert (type(model).__name__, checkpoint_class(tmp_path)) == ("Qwen2ForCausalLM", "Qwen2ForCausalLM")
+    assert (type(model).__name__, read_architecture(tmp_path)) == ("Qwen2ForCausalLM", "Qwen2ForCausalLM")
     texts = ["A red dress", "Kleid: größer — «été» 漢字 🙂", "<a_5><b_3><c_1>", "  two  blanks\n\n1234567"]
     for text in texts:
         assert tokenizer(text)["input_ids"] == made.tokenizer(text)["input_ids"]
@@ -69,8 +69,8 @@ def test_a_checkpoint_from_scratch_opens_anywhere(tmp_path: Path):
 
 def test_every_sid_token_is_one_word(tmp_path: Path):
     made = scratch()
-    assert made.tokenizer("".join(SIDS), add_special_tokens=False)["input_ids"] == made.sid_ids
-    assert len(set(made.sid_ids)) == len(SIDS)
+    assert made.tokenizer("".join(SIDS), add_special_tokens=False)["input_ids"] == made.sid_token_ids
+    assert len(set(made.sid_token_ids)) == len(SIDS)
     assert made.model.get_input_embeddings().weight.shape[0] == len(made.tokenizer)
 
 
@@ -78,7 +78,7 @@ def test_load_gives_back_what_was_saved(tmp_path: Path):
     made = scratch()
     made.save(tmp_path)
     loaded = load_backbone(tmp_path, SIDS)
-    assert loaded.sid_ids == made.sid_ids
+    assert loaded.sid_token_ids == made.sid_token_ids
     assert torch.equal(logits(loaded.model), logits(made.model))
 
 
@@ -93,7 +93,7 @@ def test_sizes_from_scratch():
     words = len(made.tokenizer)
     # Two layers: q, k, v with bias, o, three feed-forward matrices, two norms; tied embeddings; the last norm.
     layer = 3 * (32 * 32 + 32) + 32 * 32 + 3 * 32 * 48 + 2 * 32
-    assert parameter_counts(made.model) == dict.fromkeys(("parameters", "trained"), 2 * layer + words * 32 + 32)
+    assert count_parameters(made.model) == dict.fromkeys(("parameters", "trained"), 2 * layer + words * 32 + 32)
 
 
 def pretrained(folder: Path, kind: str, *, tied: bool, spare: int) -> Any:
@@ -117,8 +117,8 @@ def pretrained(folder: Path, kind: str, *, tied: bool, spare: int) -> Any:
 def test_a_pretrained_model_gets_new_rows_and_keeps_the_old(tmp_path: Path, kind: str, tied: bool, spare: int):
     old = pretrained(tmp_path, kind, tied=tied, spare=spare)
     words = len(KINDS[kind]())
-    made = build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], seed=0)
-    assert made.sid_ids == list(range(words, words + len(SIDS)))
+    made = build_backbone(BackboneSettings(name_or_path=str(tmp_path)), SIDS, [], seed=0)
+    assert made.sid_token_ids == list(range(words, words + len(SIDS)))
     assert type(made.model) is type(old)
     layers = [model.get_input_embeddings().weight.data for model in (old, made.model)]
     heads = [model.get_output_embeddings().weight.data for model in (old, made.model)]
@@ -126,7 +126,7 @@ def test_a_pretrained_model_gets_new_rows_and_keeps_the_old(tmp_path: Path, kind
     for before, after in (layers, heads):
         assert after.shape[0] == max(words + len(SIDS), words + spare)
         assert torch.equal(after[:words], before[:words])
-        new, known = after[made.sid_ids], before[:words]
+        new, known = after[made.sid_token_ids], before[:words]
         # Near the mean of the old words, and no two alike: noise of a tenth of their spread.
         assert (new.mean(0) - known.mean(0)).abs().max() < 0.1
         assert 0.03 < (new - known.mean(0)).std() < 0.08
@@ -139,32 +139,34 @@ def test_a_pretrained_model_gets_new_rows_and_keeps_the_old(tmp_path: Path, kind
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_pretrained_model_saved_and_loaded_is_the_same(tmp_path: Path, tied: bool):
     pretrained(tmp_path / "old", "qwen", tied=tied, spare=3)
-    made = build_backbone(BackboneSettings(name=str(tmp_path / "old")), SIDS, [], seed=0)
+    made = build_backbone(BackboneSettings(name_or_path=str(tmp_path / "old")), SIDS, [], seed=0)
     made.save(tmp_path / "new")
     loaded = load_backbone(tmp_path / "new", SIDS)
     assert torch.equal(logits(loaded.model), logits(made.model))
-    assert loaded.sid_ids == made.sid_ids
+    assert loaded.sid_token_ids == made.sid_token_ids
 
 
 def test_a_model_that_knows_the_sids_already_goes_on_with_them(tmp_path: Path):
     made = scratch()
     made.save(tmp_path)
-    again = build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], seed=9)
-    assert again.sid_ids == made.sid_ids
+    again = build_backbone(BackboneSettings(name_or_path=str(tmp_path)), SIDS, [], seed=9)
+    assert again.sid_token_ids == made.sid_token_ids
     assert torch.equal(logits(again.model), logits(made.model))
 
 
 def test_wrong_names_are_a_sentence(tmp_path: Path):
-    with pytest.raises(RecipeError, match=r"model\.name = 'no/such-model' cannot be loaded .*; give a hub name"):
-        build_backbone(BackboneSettings(name="no/such-model"), SIDS, [], 0)
+    with pytest.raises(
+        RecipeError, match=r"model\.name_or_path = 'no/such-model' cannot be loaded .*; give a hub name"
+    ):
+        build_backbone(BackboneSettings(name_or_path="no/such-model"), SIDS, [], 0)
     with pytest.raises(RecipeError, match="cannot be loaded"):
-        build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], 0)
+        build_backbone(BackboneSettings(name_or_path=str(tmp_path)), SIDS, [], 0)
     tokenizer = KINDS["qwen"]()
     tokenizer.save_pretrained(tmp_path)
     shape = {"d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8}
     T5ForConditionalGeneration(T5Config(vocab_size=400, **shape)).save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match="cannot be loaded"):
-        build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], 0)
+        build_backbone(BackboneSettings(name_or_path=str(tmp_path)), SIDS, [], 0)
 
 
 def test_a_checkpoint_of_another_vocabulary(tmp_path: Path):
@@ -178,11 +180,18 @@ def test_a_checkpoint_of_another_vocabulary(tmp_path: Path):
     with pytest.raises(ArtifactError, match="cannot be opened: it comes without a tokenizer"):
         load_backbone(tmp_path, SIDS)
     with pytest.raises(RecipeError, match=r"cannot be loaded .it comes without a tokenizer"):
-        build_backbone(BackboneSettings(name=str(tmp_path)), SIDS, [], 0)
+        build_backbone(BackboneSettings(name_or_path=str(tmp_path)), SIDS, [], 0)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"width": 30, "heads": 4}, {"width": 12, "heads": 4}, {"layers": 0}, {"dropout": 1.0}, {"dropout": -0.1}]
+    "wrong",
+    [
+        {"hidden_size": 30, "num_heads": 4},
+        {"hidden_size": 12, "num_heads": 4},
+        {"num_layers": 0},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+    ],
 )
 def test_shapes_that_cannot_be(wrong: dict[str, float]):
     with pytest.raises(RecipeError):

@@ -12,9 +12,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.fitness import refuse_narrow, refuse_unfit
+from trialigngr.models.compatibility import check_attention_is_causal, check_context_length
 from trialigngr.sids.trie import Trie
-from trialigngr.train.loss import both_ways
+from trialigngr.train.loss import compute_trial_logits
 
 WORDS = 60
 USUAL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -61,15 +61,15 @@ def made(kind: str, shape: dict[str, Any]) -> Any:
 
 def searched(model: Any, prompt: int = 12) -> None:
     trie = Trie.from_codes(np.array([[0, 0], [0, 1], [1, 0]], dtype=np.int32))
-    BeamSearch(model, trie, [[10, 11], [20, 21]], 1, "vocabulary", "fp32")([list(range(10, 10 + prompt))], 2)
+    BeamSearch(model, trie, [[10, 11], [20, 21]], 1, "full", "fp32")([list(range(10, 10 + prompt))], 2)
 
 
 @pytest.mark.parametrize("kind", FIT)
 def test_plain_causal_models_are_fit(kind: str) -> None:
     model = made(kind, FIT[kind])
     before = model.config._attn_implementation
-    refuse_unfit(model, both_ways)
-    torch.testing.assert_close(*both_ways(model), rtol=1e-4, atol=1e-4)
+    check_attention_is_causal(model, compute_trial_logits)
+    torch.testing.assert_close(*compute_trial_logits(model), rtol=1e-4, atol=1e-4)
     assert model.config._attn_implementation == before
     searched(model)
 
@@ -78,7 +78,7 @@ def test_plain_causal_models_are_fit(kind: str) -> None:
 def test_others_are_refused_by_both(kind: str) -> None:
     shape, why = UNFIT[kind]
     model = made(kind, shape)
-    for use in (lambda: refuse_unfit(model, both_ways), lambda: searched(model)):
+    for use in (lambda: check_attention_is_causal(model, compute_trial_logits), lambda: searched(model)):
         with pytest.raises(RecipeError, match=f"A model of type '{kind}' cannot be a backbone.*{why}"):
             use()
 
@@ -87,19 +87,19 @@ def test_others_are_refused_by_both(kind: str) -> None:
 def test_attention_that_takes_no_layout_is_refused_in_training(kind: str) -> None:
     shape, why = UNFIT_TO_TRAIN[kind]
     with pytest.raises(RecipeError, match=f"A model of type '{kind}' cannot be a backbone.*{why}"):
-        refuse_unfit(made(kind, shape), both_ways)
+        check_attention_is_causal(made(kind, shape), compute_trial_logits)
 
 
 def test_a_window_is_held_against_the_longest_row_and_not_against_a_pass() -> None:
     model = made("mistral", GROUPED | {"sliding_window": 64})
-    refuse_narrow(model, 64)
+    check_context_length(model, 64)
     searched(model, 40)
-    for use in (lambda: refuse_narrow(model, 65), lambda: searched(model, 70)):
+    for use in (lambda: check_context_length(model, 65), lambda: searched(model, 70)):
         with pytest.raises(RecipeError, match="its sliding_window of 64 is shorter than the"):
             use()
 
 
 def test_half_precision_is_not_taken_for_another_model() -> None:
     model = made("qwen2", FIT["qwen2"]).to(torch.bfloat16)
-    refuse_unfit(model, both_ways)
+    check_attention_is_causal(model, compute_trial_logits)
     searched(model)

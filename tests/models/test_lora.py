@@ -11,7 +11,7 @@ import torch
 
 from tests.models.test_backbone import IDS, SIDS, logits, pretrained
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import Backbone, BackboneSettings, build_backbone, load_backbone, parameter_counts
+from trialigngr.models.backbone import Backbone, BackboneSettings, build_backbone, count_parameters, load_backbone
 from trialigngr.models.lora import LoraSettings
 
 pytest.importorskip("peft")
@@ -20,12 +20,12 @@ WIDTH, RANK = 32, 4
 
 def adapted(folder: Path, *, tied: bool = True, kind: str = "qwen", **more: Any) -> Backbone:
     pretrained(folder, kind, tied=tied, spare=3)
-    settings = BackboneSettings(name=str(folder), lora=LoraSettings(rank=RANK), **more)
+    settings = BackboneSettings(name_or_path=str(folder), lora=LoraSettings(rank=RANK), **more)
     return build_backbone(settings, SIDS, [], seed=0)
 
 
 def train(backbone: Backbone, steps: int = 5) -> None:
-    ids = torch.tensor([[*backbone.sid_ids, 5, 6, 7]])
+    ids = torch.tensor([[*backbone.sid_token_ids, 5, 6, 7]])
     parameters = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=0.02)
     backbone.model.train()
@@ -50,7 +50,7 @@ def test_only_sid_rows_and_added_matrices_move(tmp_path: Path, tied: bool, kind:
     train(made)
     after = table(made.model.get_input_embeddings())
     moved = (before != after).any(1).nonzero().flatten().tolist()
-    assert moved == made.sid_ids
+    assert moved == made.sid_token_ids
     assert frozen
     for name, value in made.model.named_parameters():
         if name in frozen:
@@ -64,14 +64,14 @@ def test_what_is_trained_by_hand(tmp_path: Path):
     # Two layers: rank × (in + out) for q, k, v, o (one key head of 16), and the three feed-forward matrices; the rows.
     made = adapted(tmp_path, tied=True)
     layer = 2 * RANK * (32 + 32) + 2 * RANK * (32 + 16) + 3 * RANK * (32 + 48)
-    assert parameter_counts(made.model)["trained"] == 2 * layer + len(SIDS) * WIDTH
+    assert count_parameters(made.model)["trained"] == 2 * layer + len(SIDS) * WIDTH
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("weights", ["fp32", "bf16"])
 def test_merged_and_loaded_is_the_trained_model(tmp_path: Path, tied: bool, weights: str):
     """With tied tables a merged checkpoint elsewhere loses its trained rows (transformers 45127)."""
-    made = adapted(tmp_path / "old", tied=tied, weights=weights)
+    made = adapted(tmp_path / "old", tied=tied, weight_dtype=weights)
     untrained = logits(made.model)
     train(made)
     trained = logits(made.model)
@@ -86,15 +86,15 @@ def test_merged_and_loaded_is_the_trained_model(tmp_path: Path, tied: bool, weig
 
 
 def test_frozen_weights_are_bf16_and_trained_ones_fp32(tmp_path: Path):
-    made = adapted(tmp_path, weights="bf16")
+    made = adapted(tmp_path, weight_dtype="bf16")
     kinds = {(value.requires_grad, value.dtype) for value in made.model.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
 def test_bf16_without_lora_is_a_sentence(tmp_path: Path):
     pretrained(tmp_path, "qwen", tied=True, spare=0)
-    with pytest.raises(RecipeError, match=r"model\.weights = bf16 is for frozen weights"):
-        build_backbone(BackboneSettings(name=str(tmp_path), weights="bf16"), SIDS, [], seed=0)
+    with pytest.raises(RecipeError, match=r"model\.weight_dtype = bf16 is for frozen weights"):
+        build_backbone(BackboneSettings(name_or_path=str(tmp_path), weight_dtype="bf16"), SIDS, [], seed=0)
 
 
 def test_without_peft_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from trialigngr.models import tokenizer
-from trialigngr.models.tokenizer import LONGEST, train_tokenizer
+from trialigngr.models.tokenizer import MAX_WORD_CHARACTERS, train_tokenizer
 
 TEXTS = ["a plain white mug for tea and coffee", "interests of a weekend hiker; home barista", "中文字"] * 20
 
@@ -15,7 +15,7 @@ TEXTS = ["a plain white mug for tea and coffee", "interests of a weekend hiker; 
 @pytest.mark.parametrize("part", ["abcdefgh", "!?", "中文"])
 def test_a_very_long_word_is_learnt_in_parts(part: str) -> None:
     learnt = train_tokenizer([*TEXTS, part * 4000], 4096)
-    assert max(map(len, learnt.get_vocab())) <= LONGEST
+    assert max(map(len, learnt.get_vocab())) <= MAX_WORD_CHARACTERS
     assert learnt.decode(learnt.encode(part * 50)) == part * 50
 
 
@@ -31,5 +31,5 @@ def test_a_word_ten_times_as_long_takes_about_ten_times_as_long() -> None:
 
 def test_other_words_are_learnt_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = train_tokenizer(TEXTS, 600).get_vocab()
-    monkeypatch.setattr(tokenizer, "LONGEST", 100_000)
+    monkeypatch.setattr(tokenizer, "MAX_WORD_CHARACTERS", 100_000)
     assert train_tokenizer(TEXTS, 600).get_vocab() == cut

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.images.colors import FAMILIES, NAMES, chroma_of_names, nearest_names, shares, to_oklab
+from trialigngr.images.colors import (
+    COLOR_FAMILIES,
+    COLOR_NAMES,
+    compute_color_shares,
+    compute_name_chroma,
+    find_nearest_names,
+    to_oklab,
+)
 
 
 def test_oklab_of_known_colours() -> None:
@@ -22,17 +29,17 @@ def test_oklab_of_known_colours() -> None:
 )  # fmt: skip
 def test_names_people_would_use(code: str, name: str) -> None:
     colour = to_oklab(np.array([list(bytes.fromhex(code))], np.uint8))
-    assert NAMES[int(nearest_names(colour)[0])] == name
+    assert COLOR_NAMES[int(find_nearest_names(colour)[0])] == name
 
 
 def test_every_name_has_one_family_and_can_be_reached() -> None:
-    assert sorted(name for family in FAMILIES.values() for name in family) == sorted(NAMES)
+    assert sorted(name for family in COLOR_FAMILIES.values() for name in family) == sorted(COLOR_NAMES)
     grid = np.stack(np.meshgrid(*[np.arange(0, 256, 8)] * 3), -1).astype(np.uint8)
-    assert set(np.unique(nearest_names(to_oklab(grid)))) == set(range(len(NAMES)))
-    assert chroma_of_names()[NAMES.index("grey")] < 0.01 < chroma_of_names()[NAMES.index("red")]
+    assert set(np.unique(find_nearest_names(to_oklab(grid)))) == set(range(len(COLOR_NAMES)))
+    assert compute_name_chroma()[COLOR_NAMES.index("grey")] < 0.01 < compute_name_chroma()[COLOR_NAMES.index("red")]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 255)] * 3), max_size=30))
 def test_shares_are_parts_of_one(pixels: list[tuple[int, int, int]]) -> None:
-    found = shares(to_oklab(np.array(pixels, np.uint8).reshape(-1, 3)))
+    found = compute_color_shares(to_oklab(np.array(pixels, np.uint8).reshape(-1, 3)))
     assert found.sum() == pytest.approx(1 if pixels else 0, abs=1e-5)

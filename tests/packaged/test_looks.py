@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from trialigngr.images.colors import NAMES
-from trialigngr.images.looks import DIMENSION, measure
+from trialigngr.images.colors import COLOR_NAMES
+from trialigngr.images.visual_features import DIMENSION, measure_image
 
 
 def draw_cloth(pattern: str) -> Image.Image:
@@ -45,7 +45,7 @@ ALL = ["plain", "horizontal stripes", "vertical stripes", "diagonal stripes", "d
 @pytest.mark.parametrize("pattern", ALL)
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 def test_patterns_are_told_apart(pattern: str, shape: str) -> None:
-    assert measure(on_white(draw_cloth(pattern), shape)).pattern.name == pattern
+    assert measure_image(on_white(draw_cloth(pattern), shape)).pattern.name == pattern
 
 
 @pytest.mark.parametrize("pattern", ALL)
@@ -53,30 +53,32 @@ def test_a_worse_copy_has_the_same_look(pattern: str) -> None:
     picture = on_white(draw_cloth(pattern))
     file = io.BytesIO()
     picture.resize((180, 180), Image.Resampling.BICUBIC).save(file, "JPEG", quality=60)
-    first, second = measure(picture), measure(Image.open(file))
+    first, second = measure_image(picture), measure_image(Image.open(file))
     assert first.pattern.name == second.pattern.name
-    assert first.background == second.background == "white"
-    cosine = first.vector() @ second.vector() / np.linalg.norm(first.vector()) / np.linalg.norm(second.vector())
+    assert first.background_color == second.background_color == "white"
+    cosine = (
+        first.to_vector() @ second.to_vector() / np.linalg.norm(first.to_vector()) / np.linalg.norm(second.to_vector())
+    )
     assert cosine > 0.98
 
 
 def test_stripes_have_their_angle() -> None:
-    assert measure(on_white(draw_cloth("diagonal stripes"))).pattern.angle == pytest.approx(135, abs=3)
-    assert measure(on_white(draw_cloth("vertical stripes"))).pattern.angle == pytest.approx(90, abs=3)
+    assert measure_image(on_white(draw_cloth("diagonal stripes"))).pattern.angle == pytest.approx(135, abs=3)
+    assert measure_image(on_white(draw_cloth("vertical stripes"))).pattern.angle == pytest.approx(90, abs=3)
 
 
 def test_outline_of_the_subject() -> None:
-    round_one = measure(on_white(draw_cloth("plain")))
+    round_one = measure_image(on_white(draw_cloth("plain")))
     assert round_one.has_background
-    assert round_one.fill == pytest.approx(np.pi / 4, abs=0.03)
-    assert round_one.subject == pytest.approx(np.pi * 80 * 88 / 256**2, abs=0.02)
-    assert round_one.tall == pytest.approx(176 / 160, abs=0.05)
-    assert max(map(abs, round_one.offset)) < 0.05
-    assert NAMES[int(round_one.colours.argmax())] == "navy blue"
+    assert round_one.box_fill == pytest.approx(np.pi / 4, abs=0.03)
+    assert round_one.subject_share == pytest.approx(np.pi * 80 * 88 / 256**2, abs=0.02)
+    assert round_one.aspect_ratio == pytest.approx(176 / 160, abs=0.05)
+    assert max(map(abs, round_one.subject_offset)) < 0.05
+    assert COLOR_NAMES[int(round_one.subject_colors.argmax())] == "navy blue"
 
 
 def test_a_picture_of_one_colour_has_no_subject() -> None:
-    look = measure(Image.new("RGB", (64, 64), "red"))
+    look = measure_image(Image.new("RGB", (64, 64), "red"))
     assert not look.has_background
     assert (look.pattern.name, look.contrast) == ("plain", pytest.approx(0, abs=1e-6))
 
@@ -86,6 +88,6 @@ def test_a_picture_of_one_colour_has_no_subject() -> None:
 def test_anything_can_be_measured(width: int, height: int, seed: int, flat: bool) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (1, 1, 3) if flat else (height, width, 3), dtype=np.uint8)
-    vector = measure(Image.fromarray(np.broadcast_to(pixels, (height, width, 3)).copy())).vector()
+    vector = measure_image(Image.fromarray(np.broadcast_to(pixels, (height, width, 3)).copy())).to_vector()
     assert vector.shape == (DIMENSION,)
     assert np.isfinite(vector).all()

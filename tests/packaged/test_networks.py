@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from trialigngr.pretrained import efficientnet
-from trialigngr.pretrained.efficientnet import class_names, load_efficientnet
+from trialigngr.pretrained.efficientnet import load_class_names, load_efficientnet
 from trialigngr.pretrained.minilm import embed_texts, load_minilm
 
 
@@ -18,14 +18,14 @@ def ball(colour: str) -> Image.Image:
 def test_features_belong_to_their_picture_whatever_the_company() -> None:
     network = load_efficientnet("cpu")
     red, blue = ball("red"), ball("blue")
-    together = network.features([red, blue, red])
+    together = network.extract_features([red, blue, red])
     assert together.shape == (3, efficientnet.DIMENSION)
     np.testing.assert_array_equal(together[0], together[2])
-    np.testing.assert_array_equal(network.features([blue])[0], together[1])
-    fresh = efficientnet.EfficientNetLite2("cpu").features([blue])
+    np.testing.assert_array_equal(network.extract_features([blue])[0], together[1])
+    fresh = efficientnet.EfficientNetLite2("cpu").extract_features([blue])
     np.testing.assert_array_equal(fresh[0], together[1])
     assert not np.allclose(together[0], together[1])
-    assert network.features([]).shape == (0, efficientnet.DIMENSION)
+    assert network.extract_features([]).shape == (0, efficientnet.DIMENSION)
 
 
 def test_the_hastened_network_is_the_same_function() -> None:
@@ -39,21 +39,21 @@ def test_the_hastened_network_is_the_same_function() -> None:
     with torch.inference_mode():
         scaled = (torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 127) / 128
         expected = plain.extract_features(scaled).mean((2, 3)).numpy()
-    np.testing.assert_allclose(load_efficientnet("cpu").features([ball("red")]), expected, atol=2e-3)
+    np.testing.assert_allclose(load_efficientnet("cpu").extract_features([ball("red")]), expected, atol=2e-3)
 
 
 def test_remembered_features_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet, "REMEMBERED", 2)
+    monkeypatch.setattr(efficientnet, "CACHE_SIZE", 2)
     network = efficientnet.EfficientNetLite2("cpu")
     pictures = [ball(colour) for colour in ("red", "green", "blue")]
-    assert len(network.features(pictures)) == 3
-    assert len(network._remembered) == 2
+    assert len(network.extract_features(pictures)) == 3
+    assert len(network._feature_cache) == 2
 
 
 def test_class_probabilities() -> None:
     network = load_efficientnet("cpu")
-    probabilities = network.class_probabilities(network.features([ball("orange")]))
-    assert probabilities.shape == (1, len(class_names()))
+    probabilities = network.predict_probabilities(network.extract_features([ball("orange")]))
+    assert probabilities.shape == (1, len(load_class_names()))
     assert probabilities.sum() == pytest.approx(1, abs=1e-4)
 
 

@@ -17,7 +17,11 @@ from typing import Any
 
 from tests.conftest import Done, start_forkserver
 
-CHUNKS = {"trialigngr.enrich.captions": 16, "trialigngr.enrich.miners": 16, "trialigngr.embed.items": 16}
+CHUNKS = {
+    "trialigngr.enrich.captions": "BATCH_SIZE",
+    "trialigngr.enrich.miners": "BATCH_SIZE",
+    "trialigngr.embed.embeddings": "CHUNK_SIZE",
+}
 """Small chunks, so that a stage over sixty items can be broken off between two of them."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -53,7 +57,7 @@ def _child(words: list[str], out: Path, fault: Fault | None) -> None:
     from trialigngr.cli.main import main
 
     for module, size in CHUNKS.items():
-        importlib.import_module(module).CHUNK = size
+        setattr(importlib.import_module(module), size, 16)
     # A time that is written down now and then would be one change more, or none, as fast as the machine is.
     importlib.import_module("trialigngr.foundation.stopwatch").BEAT = 3600.0
     if fault is not None:

@@ -27,7 +27,7 @@ def test_what_is_no_list_is_no_history_and_names_nothing(run: Run, given: Any) -
         run.recommend(given, 3)
     with pytest.raises(ArgumentError, match=r"deny is .*give a list of ids"):
         run.recommend(HISTORY, 3, deny=given)
-    for ask in (run.recommend, lambda history, **asked: run.find("a mug", **asked), run.recommend):
+    for ask in (run.recommend, lambda history, **asked: run.search_items("a mug", **asked), run.recommend):
         if given is not None:
             with pytest.raises(ArgumentError, match=r"only is .*give a list of ids"):
                 ask(HISTORY, only=given)
@@ -79,8 +79,8 @@ def test_a_history_has_an_order(run: Run) -> None:
 def test_k_is_a_whole_number(run: Run, tmp_path: Path, k: Any) -> None:
     for ask in (
         lambda: run.recommend(HISTORY, k),
-        lambda: run.find("a mug", k),
-        lambda: run.recommend_user(run.parts.histories.user_ids[0], k),
+        lambda: run.search_items("a mug", k),
+        lambda: run.recommend_user(run.artifacts.histories.user_ids[0], k),
         lambda: everyone.recommend_all(run, tmp_path / "out.parquet", k),
     ):
         with pytest.raises(ArgumentError, match=r"k is .*give a whole number"):
@@ -111,11 +111,11 @@ def test_everything_else_is_checked(run: Run, asked: dict[str, Any], sentence: s
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda run: run.find(12), "text is 12"),
-        (lambda run: run.find(["a", "mug"]), "text is .*give a text"),
-        (lambda run: run.find("a mug", view="sid"), "view = 'sid': items are found by 'title' or 'visual'"),
-        (lambda run: run.find("a mug", view=["title"]), "view = "),
-        (lambda run: run.find("a mug", only="p0003"), "only is the text 'p0003'"),
+        (lambda run: run.search_items(12), "text is 12"),
+        (lambda run: run.search_items(["a", "mug"]), "text is .*give a text"),
+        (lambda run: run.search_items("a mug", view="sid"), "view = 'sid': items are found by 'title' or 'visual'"),
+        (lambda run: run.search_items("a mug", view=["title"]), "view = "),
+        (lambda run: run.search_items("a mug", only="p0003"), "only is the text 'p0003'"),
         (lambda run: everyone.recommend_all(run, 3), "out is 3"),
         (lambda run: everyone.recommend_all(run, "out.parquet", deny="p0003"), "deny is the text 'p0003'"),
         (lambda run: everyone.recommend_all(run, "out.parquet", unseen="no"), "unseen is 'no'"),
@@ -127,7 +127,9 @@ def test_words_views_and_files_are_checked(run: Run, ask: Callable[[Run], object
 
 
 def test_a_view_may_be_named(run: Run) -> None:
-    assert run.find("a mug", 3, "visual") == run.find("a mug", 3, trialigngr.runs.recommender.View.VISUAL)
+    assert run.search_items("a mug", 3, "visual") == run.search_items(
+        "a mug", 3, trialigngr.runs.recommender.View.VISUAL
+    )
 
 
 def test_signatures_say_what_may_be_asked() -> None:

@@ -30,15 +30,15 @@ def gpt2(folder: Path, positions: int) -> Path:
 
 
 def checked(folder: Path, *changes: str) -> None:
-    check_backbone(read_recipe("trialigngr-demo", (f"model.name={folder}", *changes)))
+    check_backbone(read_recipe("trialigngr-demo", (f"model.name_or_path={folder}", *changes)))
 
 
 @pytest.mark.parametrize("until", [(), ("--until", "model")])
 def test_too_few_positions_are_told_before_anything_is_made(tmp_path: Path, cli: Callable[..., Done], until: Any):
     model = gpt2(tmp_path / "small", 64)
-    done = cli("run", "trialigngr-demo", "--out", tmp_path / "run", *tiny(model__name=str(model)), *until)
+    done = cli("run", "trialigngr-demo", "--out", tmp_path / "run", *tiny(model__name_or_path=str(model)), *until)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Error: model.name = ")
+    assert done.err.startswith("Error: model.name_or_path = ")
     assert "has 64 positions, and the shortest prompt and its answer take" in done.err
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
@@ -67,7 +67,7 @@ def test_a_window_is_told_as_early(tmp_path: Path):
 def test_what_is_no_causal_language_model_is_told_as_early(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"cannot be loaded \(a model of type 't5' is no causal LM\)"):
         checked(shape_of(tmp_path / "t5", T5Config(d_model=32)))
-    with pytest.raises(RecipeError, match=r"model.name = .* cannot be loaded"):
+    with pytest.raises(RecipeError, match=r"model.name_or_path = .* cannot be loaded"):
         checked(tmp_path / "nothing")
     GPT2Config().save_pretrained(tmp_path / "wordless")
     with pytest.raises(RecipeError, match="comes without a tokenizer"):
@@ -81,7 +81,7 @@ def test_a_model_without_a_chat_template_is_told_as_early(tmp_path: Path):
         checked(model)
 
 
-@pytest.mark.parametrize("change", ["model.weights=bf16", "model.width=30", "model.kv_heads=3"])
+@pytest.mark.parametrize("change", ["model.weight_dtype=bf16", "model.hidden_size=30", "model.num_kv_heads=3"])
 def test_settings_that_no_model_can_have_are_told_as_early(change: str):
     with pytest.raises(RecipeError, match=change.partition("=")[0]):
-        check_backbone(read_recipe("trialigngr-demo", ("model.heads=4", change)))
+        check_backbone(read_recipe("trialigngr-demo", ("model.num_heads=4", change)))

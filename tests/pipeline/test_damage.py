@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Done, tiny, trialigngr
 from tests.pipeline.test_growth import new_items
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.pipeline import growth
+from trialigngr.pipeline import add_items
 
 Cli = Callable[..., Done]
 RECIPE = "trialigngr-demo"
@@ -46,8 +46,8 @@ def damage(path: Path, how: str) -> None:
 
 
 def linked(run: Path, to: Path) -> Path:
-    """Return a copy of a run whose files are those of the run until they are written anew."""
-    return Path(shutil.copytree(run, to, copy_function=os.link))
+    """Return a copy of a run whose files are those of the run until they are written anew; its lock is its own."""
+    return Path(shutil.copytree(run, to, copy_function=os.link, ignore=shutil.ignore_patterns(".lock")))
 
 
 def uses(run: Path) -> list[list[str | Path]]:
@@ -63,8 +63,8 @@ def whole(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run with appended items and withdrawn ones."""
     folder = tmp_path_factory.mktemp("whole")
     run = Path(shutil.copytree(tiny_run, folder / "run"))
-    growth.append_items(run, new_items(run, folder / "new", 4))
-    growth.withdraw_items(run, ["p0008", "new_p0002"], free=False)
+    add_items.append_items(run, new_items(run, folder / "new", 4))
+    add_items.withdraw_items(run, ["p0008", "new_p0002"], free_sids=False)
     return run
 
 

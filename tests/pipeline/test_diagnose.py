@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.pipeline import load
-from trialigngr.report.from_run.ablation_grids import enriched_by
-from trialigngr.studies.diagnose import _features, _written
+from trialigngr.report.from_run.result_tables import classify_sid_inputs
+from trialigngr.studies.diagnose import _generate_titles, _sid_embeddings
 from trialigngr.tasks.task import TASKS
 
 pytest.importorskip("sacrebleu")
@@ -29,19 +29,19 @@ def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
     done = cli("diagnose", copied_run, "--items", 20)
     assert done.code == 0, done.err
     found = body(copied_run)
-    assert set(found) == {"of", "probe", "titles", "sha256"}
-    assert {"accuracy", "shuffled", "majority"} <= set(found["probe"])
+    assert set(found) == {"computed_for", "probe", "titles", "sha256"}
+    assert {"accuracy", "shuffled_labels", "majority_class"} <= set(found["probe"])
     titles = found["titles"]
     assert titles["items"] == 20
-    assert 0 <= titles["attribute_recall"]["blind"] < titles["attribute_recall"]["true_title"] <= 1
-    assert titles["hallucination"] + titles["own_title"] <= 1
+    assert 0 <= titles["attribute_recall"]["other_title"] < titles["attribute_recall"]["true_title"] <= 1
+    assert titles["hallucination_rate"] + titles["own_title_rate"] <= 1
     assert "majority class" in done.out
     assert "title BLEU-4" in (copied_run / "diagnostics.txt").read_text("utf-8")
     page = (copied_run / "report.html").read_text("utf-8")
     assert 'id="diagnostics"' in page
     again = cli("diagnose", copied_run, "--items", 20, "--format", "json")
     assert "are there, kept" in again.err
-    assert json.loads(again.out)["runs"]["run"] == {"enriched": "full", "figures": found}
+    assert json.loads(again.out)["runs"]["run"] == {"sid_inputs": "full", "diagnostics": found}
 
 
 def test_runs_stand_side_by_side_above_the_papers_rows(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
@@ -71,7 +71,7 @@ def test_what_sids_are_made_from(tiny_run: Path) -> None:
             update={"use_captions": bool(captions), "use_interests": bool(interests)}
         )
         run.recipe = run.recipe.model_copy(update={"embeddings": embeddings})
-        assert enriched_by(run) == name
+        assert classify_sid_inputs(run) == name
 
 
 def test_a_report_without_them_has_no_such_section(tiny_run: Path) -> None:
@@ -87,21 +87,23 @@ def test_diagnostics_of_another_model_are_gone(copied_run: Path, cli: Cli) -> No
 
 
 def test_features_are_the_tokens_own_rows(tiny_run: Path) -> None:
-    parts = load(tiny_run).parts
+    parts = load(tiny_run).artifacts
     table = parts.backbone.model.get_input_embeddings().weight.detach().numpy()
     vocabulary = parts.backbone.tokenizer.get_vocab()
-    expected = np.concatenate([table[vocabulary[token]] for token in parts.sids.tokens(7)])
-    np.testing.assert_array_equal(_features(parts)[7], expected)
+    expected = np.concatenate([table[vocabulary[token]] for token in parts.sids.item_tokens(7)])
+    np.testing.assert_array_equal(_sid_embeddings(parts)[7], expected)
 
 
 def test_the_prompt_is_that_of_training(tiny_run: Path) -> None:
-    parts = load(tiny_run).parts
-    examples = parts.examples(TASKS["sid_to_title"], parts.views(parts.chat), parts.chat)
-    sheet = examples.batch(0, 0, 1)[0]
-    branch = sheet.branches[0]
-    row = branch.example[0]
-    assert [*examples.header, *sheet.trunk, *branch.prompt] == examples.prompt(np.array([row]))
-    assert not any("<a_" in text or "<|" in text for text in _written(parts, [0, 1, 2]))
+    parts = load(tiny_run).artifacts
+    examples = parts.build_examples(TASKS["sid_to_title"], parts.encode_views(parts.chat_template), parts.chat_template)
+    sheet = examples.draw_batch(0, 0, 1)[0]
+    branch = sheet.continuations[0]
+    row = branch.example_id[0]
+    assert [*examples.prompt_header, *sheet.prefix_tokens, *branch.prompt_suffix] == examples.build_prompt(
+        np.array([row])
+    )
+    assert not any("<a_" in text or "<|" in text for text in _generate_titles(parts, [0, 1, 2]))
 
 
 def test_without_t2_there_are_no_titles(copied_run: Path, cli: Cli) -> None:
@@ -109,7 +111,7 @@ def test_without_t2_there_are_no_titles(copied_run: Path, cli: Cli) -> None:
     done = cli("diagnose", copied_run)
     assert done.code == 0, done.err
     assert "T2 (SID to title) was not trained." in done.out
-    assert body(copied_run)["titles"] == {"absent": "T2 (SID to title) was not trained."}
+    assert body(copied_run)["titles"] == {"missing_reason": "T2 (SID to title) was not trained."}
 
 
 def test_bad_input(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:

@@ -14,16 +14,16 @@ import polars as pl
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.evaluate.lists import TargetLists
-from trialigngr.evaluate.targets import ITEM, UNSEEN, TargetRanks
+from trialigngr.evaluate.target_lists import TargetLists
+from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, TargetRanks
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.metrics.ranks import mrr
 from trialigngr.pipeline import load
-from trialigngr.pipeline.oracle import against_exact
-from trialigngr.report.write import protocol_rows
-from trialigngr.studies.diagnose import diagnose
+from trialigngr.pipeline.exact_oracle import compare_beams_with_exact
+from trialigngr.report.render import format_protocol_rows
+from trialigngr.studies.diagnose import diagnose_run
 
 Cli = Callable[..., Done]
 
@@ -42,22 +42,22 @@ def body(run: Path) -> dict[str, Any]:
 
 
 def test_lists_are_those_that_are_recommended(tiny_run: Path) -> None:
-    parts = load(tiny_run).parts
+    parts = load(tiny_run).artifacts
     lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
     table = pl.read_parquet(tiny_run / "recommendations.parquet")
-    assert [parts.catalog.row(item_id) for item_id in table["item_id"]] == lists["model"][ITEM].ravel().tolist()
+    assert [parts.catalog.find_row(item_id) for item_id in table["item_id"]] == lists["model"][ITEM].ravel().tolist()
     assert body(tiny_run)["lists"]["model"]["Coverage@10"] == round(table["item_id"].n_unique() / len(parts.catalog), 6)
-    popular = np.argsort(-parts.histories.popularity(len(parts.catalog)), kind="stable")[:5]
-    counts = parts.histories.popularity(len(parts.catalog))
+    popular = np.argsort(-parts.histories.count_train_items(len(parts.catalog)), kind="stable")[:5]
+    counts = parts.histories.count_train_items(len(parts.catalog))
     assert counts[lists["popularity"][ITEM][0, :5]].tolist() == counts[popular].tolist()
 
 
 def test_masked_lists_hold_nothing_seen(tiny_run: Path) -> None:
-    parts = load(tiny_run).parts
+    parts = load(tiny_run).artifacts
     lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
     for system, ways in lists.items():
-        seen = parts.seen_by(parts.histories.targets("test"))
-        twice = [set(rows.tolist()) & set(own.tolist()) for rows, own in zip(ways[UNSEEN], seen, strict=True)]
+        seen = parts.seen_items(parts.histories.list_targets("test"))
+        twice = [set(rows.tolist()) & set(own.tolist()) for rows, own in zip(ways[SEEN_MASKED], seen, strict=True)]
         assert not any(twice), system
 
 
@@ -68,7 +68,7 @@ def test_invalid_is_measured_and_nought(tiny_run: Path) -> None:
 
 
 def test_the_page_has_a_name_and_a_sentence_for_all_of_the_protocol(tiny_run: Path) -> None:
-    rows = protocol_rows(body(tiny_run)["protocol"])
+    rows = format_protocol_rows(body(tiny_run)["protocol"])
     assert [name for name, meaning, _ in rows if not meaning] == []
     assert not [name for name, _, _ in rows if set("._") & set(name)]
 
@@ -95,9 +95,9 @@ def test_evaluate_prints_slices_when_asked(tiny_run: Path, cli: Cli) -> None:
 def test_lists_longer_than_the_beams_take_more_beams(copied_run: Path, cli: Cli) -> None:
     done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(evaluate__ks=[30]))
     assert done.code == 0, done.err
-    assert "decode.beams = 20 cannot fill lists of 30" in done.err
+    assert "decode.num_beams = 20 cannot fill lists of 30" in done.err
     found = body(copied_run)
-    assert found["protocol"]["beams"] == 30
+    assert found["protocol"]["num_beams"] == 30
     assert {"HR@5", "HR@10", "MRR@30", "NDCG@30"} <= set(found["test"])
     assert found["lists"]["model"]["short"] == 0
     assert found["lists"]["model"]["Coverage@30"] >= found["lists"]["model"]["Coverage@10"]
@@ -107,7 +107,7 @@ def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cl
     assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(evaluate__ks=[30])).code == 0
     done = cli("evaluate", tiny_run, copied_run)
     assert done.code == 0, done.err
-    assert "run differs: beams 30" in done.out
+    assert "run differs: num beams 30" in done.out
     assert cli("compare", tiny_run, copied_run).out == done.out, "another word for it"
 
 
@@ -124,7 +124,7 @@ def test_slices_are_matched_by_name(tiny_run: Path, copied_run: Path, cli: Cli) 
 
 
 def test_how_much_sasrec_sees_is_told(copied_run: Path, cli: Cli) -> None:
-    few = tiny(evaluate__baselines=["sasrec"], sasrec__epochs=1, sasrec__length=7, sasrec__width=8)
+    few = tiny(evaluate__baselines=["sasrec"], sasrec__epochs=1, sasrec__max_history=7, sasrec__hidden_size=8)
     assert cli("run", "trialigngr-demo", "--out", copied_run, *few).code == 0
     assert "history ≤ 20 (SASRec ≤ 7), which" in cli("evaluate", copied_run).out
 
@@ -138,9 +138,9 @@ def test_stages_of_different_runs_are_refused(tiny_run: Path, copied_run: Path, 
             done = cli("evaluate", *runs)
             assert (done.code, "trained on other SIDs than stand beside it" in done.err) == (2, True), done.err
         with pytest.raises(ArtifactError, match="trained on other SIDs"):
-            against_exact(load(copied_run), 2)
+            compare_beams_with_exact(load(copied_run), 2)
         with pytest.raises(ArtifactError, match="trained on other SIDs"):
-            diagnose(load(copied_run), 5)
+            diagnose_run(load(copied_run), 5)
     assert cli("evaluate", copied_run).code == 0
 
 
@@ -157,8 +157,8 @@ def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
     found = json.loads(done.out)
     assert found["metrics"] == ["MRR@20", "HR@1"]
     ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["model"][ITEM]
-    assert found["lines"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
-    assert set(found["versus"][0]["p"]) == {"MRR@20", "HR@1"}
+    assert found["rows"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
+    assert set(found["paired_comparisons"][0]["p_values"]) == {"MRR@20", "HR@1"}
     assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 3
 
 
@@ -166,8 +166,8 @@ def test_other_ways_to_count_are_those_of_the_test(tiny_run: Path, copied_run: P
     assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(train__max_steps=1)).code == 0
     done = cli("evaluate", tiny_run, copied_run, "--format", "json")
     assert done.code == 0, done.err
-    ways = {line["name"]: line["figures"]["HR@10"] for line in json.loads(done.out)["ways"]}
-    systems = ("tiny", "run", "popularity", "co-occurrence")
+    ways = {line["name"]: line["figures"]["HR@10"] for line in json.loads(done.out)["alternative_rows"]}
+    systems = ("tiny", "run", "popularity", "co_occurrence")
     assert list(ways) == [*(f"{name}, seen masked" for name in systems), "tiny, SID level", "run, SID level"]
     for name, figures in {"tiny": body(tiny_run), "run": body(copied_run)}.items():
         for way, told in {"seen masked": "test_unseen", "SID level": "test_sid"}.items():
@@ -181,12 +181,15 @@ def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> 
     assert done.code == 0, done.err
     found, told = json.loads(done.out), body(tiny_run)["lists"]
     assert found["metrics"] == ["HR@1"]
-    assert found["listed"] == ["MRR@10", "Coverage@3", "Novelty@10", "PopularityBias@1", "invalid"]
-    lists, items = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists, len(load(tiny_run).parts.catalog)
-    for line, system in zip(found["lines"], ("model", "popularity", "co-occurrence"), strict=True):
+    assert found["list_metrics"] == ["MRR@10", "Coverage@3", "Novelty@10", "PopularityBias@1", "invalid"]
+    lists, items = (
+        TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists,
+        len(load(tiny_run).artifacts.catalog),
+    )
+    for line, system in zip(found["rows"], ("model", "popularity", "co_occurrence"), strict=True):
         shown = len(np.unique(lists[system][ITEM][:, :3]))
-        assert line["lists"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
-        assert line["lists"].items() >= told[system].items()
+        assert line["list_figures"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
+        assert line["list_figures"].items() >= told[system].items()
     alone = cli("evaluate", tiny_run, "--metrics", "Coverage@3").out
     assert ("NDCG@5" in alone, "Coverage@3" in alone, "Coverage@10" in alone) == (True, True, False)
 

@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import Done
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.studies.annotation import QUESTIONS, Grade, add_up
-from trialigngr.studies.annotation_sheet import GRADED, Sheet, key_of, write_sheet
+from trialigngr.studies.annotation import WRITER_COLUMNS, GradeSummary, summarize_grades
+from trialigngr.studies.annotation_sheet import GRADE_COLUMNS, AnnotationSheet, locate_key, write_annotation_sheet
 
 ANSWERS = 6
-TRUE, USEFUL, FIT, SPECIFIC = QUESTIONS
+TRUE, USEFUL, FIT, SPECIFIC = WRITER_COLUMNS
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def sheet(tmp_path: Path) -> Path:
     rows = [(str(n), str((n + 1) // 2), "a mug", "", "red, round", "tea; home", "calm") for n in range(1, ANSWERS + 1)]
     runs = {1: ("runs/a", "measured", "lexicon"), 0: ("runs/b", "openai vl", "openai chat")}
     key = [(str(n), runs[n % 2][0], f"i{(n + 1) // 2}", *runs[n % 2][1:]) for n in range(1, ANSWERS + 1)]
-    write_sheet(Sheet(rows, key), tmp_path / "sheet.csv")
+    write_annotation_sheet(AnnotationSheet(rows, key), tmp_path / "sheet.csv")
     return tmp_path / "sheet.csv"
 
 
@@ -33,7 +33,7 @@ def filled(sheet: Path, *grades: Sequence[str], name: str = "sheet.csv", separat
     with sheet.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, some in zip(rows, grades, strict=True):
-        row |= dict(zip(GRADED, some, strict=False))
+        row |= dict(zip(GRADE_COLUMNS, some, strict=False))
     copy = sheet.with_name(name)
     with copy.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=separator)
@@ -49,15 +49,15 @@ ONE = [
 
 
 def test_means_worked_by_hand(sheet: Path) -> None:
-    assert add_up([filled(sheet, *ONE)]) == [
-        Grade(TRUE, "runs/a", "measured", 4.0, 3, 0),  # 5, 4, 3
-        Grade(TRUE, "runs/b", "openai vl", 1.5, 2, 1),  # 1, 2
-        Grade(USEFUL, "runs/a", "measured", 4.5, 2, 1),  # 4, 5
-        Grade(USEFUL, "runs/b", "openai vl", 1.0, 2, 1),
-        Grade(FIT, "runs/a", "lexicon", 1.0, 3, 0),
-        Grade(FIT, "runs/b", "openai chat", 4.5, 2, 1),
-        Grade(SPECIFIC, "runs/a", "lexicon", 2.0, 2, 1),
-        Grade(SPECIFIC, "runs/b", "openai chat", 5.0, 2, 1),
+    assert summarize_grades([filled(sheet, *ONE)]) == [
+        GradeSummary(TRUE, "runs/a", "measured", 4.0, 3, 0),  # 5, 4, 3
+        GradeSummary(TRUE, "runs/b", "openai vl", 1.5, 2, 1),  # 1, 2
+        GradeSummary(USEFUL, "runs/a", "measured", 4.5, 2, 1),  # 4, 5
+        GradeSummary(USEFUL, "runs/b", "openai vl", 1.0, 2, 1),
+        GradeSummary(FIT, "runs/a", "lexicon", 1.0, 3, 0),
+        GradeSummary(FIT, "runs/b", "openai chat", 4.5, 2, 1),
+        GradeSummary(SPECIFIC, "runs/a", "lexicon", 2.0, 2, 1),
+        GradeSummary(SPECIFIC, "runs/b", "openai chat", 5.0, 2, 1),
     ]
 
 
@@ -68,12 +68,12 @@ def test_several_people_fill_copies_whatever_their_spreadsheet_puts_between_cell
         filled(sheet, ("1", "1", "1", "1"), *blank, name="anna.csv", separator=";"),
         filled(sheet, ("2", "", "", ""), *blank, name="ben.csv", separator="\t"),
     ]
-    first = add_up(copies)[0]
-    assert (first.mean, first.graded, first.blank) == (3.0, 5, 4)  # 5, 4, 3, 1, 2
+    first = summarize_grades(copies)[0]
+    assert (first.mean, first.num_graded, first.num_blank) == (3.0, 5, 4)  # 5, 4, 3, 1, 2
 
 
 def test_the_command_prints_a_table_and_json(cli: Callable[..., Done], sheet: Path, tmp_path: Path) -> None:
-    moved = key_of(sheet).rename(tmp_path / "hidden.csv")
+    moved = locate_key(sheet).rename(tmp_path / "hidden.csv")
     words = ("enrich", "grade", filled(sheet, *ONE), "--key", moved)
     done = cli(*words)
     assert done.code == 0, done.err
@@ -90,13 +90,13 @@ def test_the_command_prints_a_table_and_json(cli: Callable[..., Done], sheet: Pa
 @pytest.mark.parametrize("grade", ["6", "0", "4.5", "good", "4/5"])
 def test_a_grade_that_is_none(sheet: Path, grade: str) -> None:
     with pytest.raises(ArtifactError, match=r"answer 2 has '.*' under 'tags fit \(1-5\)'; a grade is a whole number"):
-        add_up([filled(sheet, ONE[0], ("1", "1", grade, "1"), *ONE[2:])])
+        summarize_grades([filled(sheet, ONE[0], ("1", "1", grade, "1"), *ONE[2:])])
 
 
 def test_a_sheet_that_is_not_whole(sheet: Path) -> None:
     whole = sheet.read_text("utf-8-sig")
     with pytest.raises(ArtifactError, match="hold no grades yet"):
-        add_up([sheet])
+        summarize_grades([sheet])
     lines = filled(sheet, ONE[0][:4], *ONE[1:]).read_text("utf-8").splitlines()
     broken = {
         "not about the same answers": lines[:-1],
@@ -109,7 +109,7 @@ def test_a_sheet_that_is_not_whole(sheet: Path) -> None:
     for said, some in broken.items():
         sheet.write_text("\n".join(some), "utf-8")
         with pytest.raises(ArtifactError, match=said):
-            add_up([sheet])
+            summarize_grades([sheet])
     sheet.write_bytes(whole.replace("calm", "cälm").encode("latin-1"))
     with pytest.raises(ArtifactError, match="save it as CSV in UTF-8"):
-        add_up([sheet])
+        summarize_grades([sheet])

@@ -14,12 +14,11 @@ import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
 from tests.conftest import Done, tiny
-from trialigngr.embed.collaborative import collaborative_vectors
-from trialigngr.embed.fusion import Fusion, unit
-from trialigngr.embed.items import COLLABORATIVE, FUSION, load_embeddings
+from trialigngr.embed.collaborative import compute_collaborative_vectors
+from trialigngr.embed.embeddings import COLLABORATIVE, FUSION_FILE, load_embeddings
+from trialigngr.embed.fusion import Fusion, l2_normalize
 from trialigngr.foundation.artifact import read_manifest, write_manifest
-from trialigngr.pipeline import add_items as growth
-from trialigngr.pipeline import load
+from trialigngr.pipeline import add_items, load
 
 Cli = Callable[..., Done]
 OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'
@@ -105,7 +104,7 @@ def test_a_broken_append_goes_on_to_the_same_sids(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(growth, "write_embeddings", full)
+        broken.setattr(add_items, "write_embeddings", full)
         assert cli("sids", "append", copied_run, folder).code != 0
     assert len(published(copied_run)) == len(published(whole)) - 5, "a batch that is not whole is not there"
     assert ids(copied_run) == recommended
@@ -129,7 +128,7 @@ def test_withdrawn_items_are_gone_and_their_sids_stay_reserved(cli: Cli, copied_
 
 def test_a_freed_sid_can_be_given_again(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     before = published(copied_run)
-    assert "are free" in cli("sids", "remove", copied_run, "p0002", "--free").out
+    assert "are free" in cli("sids", "remove", copied_run, "p0002", "--free-sids").out
     assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 5)).code == 0
     after = published(copied_run)
     assert after["new_p0002"] == before["p0002"], "the twin takes the nearest SID, and that is free now"
@@ -153,7 +152,7 @@ def test_what_cannot_be_appended_leaves_nothing(cli: Cli, copied_run: Path, tmp_
     done = cli("sids", "append", copied_run, folder)
     assert done.code != 0
     assert "leads out of" in done.err
-    assert len(published(copied_run)) == len(load(copied_run).parts.sids)
+    assert len(published(copied_run)) == len(load(copied_run).artifacts.sids)
 
 
 def test_a_generator_that_cannot_work_is_told_before_new_items_are_enriched(
@@ -167,7 +166,7 @@ def test_a_generator_that_cannot_work_is_told_before_new_items_are_enriched(
     )
     done = cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3))
     assert (done.code, "cannot be reached" in done.err) == (2, True)
-    assert not list((copied_run / growth.APPENDED).glob("*/captions"))
+    assert not list((copied_run / add_items.APPENDED).glob("*/captions"))
 
 
 def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, t
     with chat_server(Script()) as url:
         text = recipe.read_text("utf-8").replace('generator = "lexicon"\nmodel = ""', OPENAI)
         captions, interests = text.split("[calls.interests]")
-        priced = interests.replace("price_out = 0.0", "price_out = 1000.0", 1).replace(LOCAL, url, 1)
+        priced = interests.replace("completion_price = 0.0", "completion_price = 1000.0", 1).replace(LOCAL, url, 1)
         recipe.write_text(f"{captions}[calls.interests]{priced}", "utf-8")
         done = cli("sids", "append", copied_run, new)
         assert done.code == 2
@@ -195,24 +194,24 @@ def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, t
 def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
     assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
     write_manifest(copied_run / "sids", replace(read_manifest(copied_run / "sids"), fingerprint="0" * 16))
-    live = load(copied_run).live
-    assert live.batches == []
-    assert len(live.sids) == len(live.as_trained.sids)
-    assert np.array_equal(live.sids.codes_NL, live.as_trained.sids.codes_NL)
+    live = load(copied_run).catalog_snapshot
+    assert live.batch_folders == []
+    assert len(live.sids) == len(live.trained_artifacts.sids)
+    assert np.array_equal(live.sids.codes_NL, live.trained_artifacts.sids.codes_NL)
 
 
 def test_items_that_the_log_does_not_know_yet_join_collaborative_ones(
     cli: Cli, copied_run: Path, tmp_path: Path
 ) -> None:
-    own = ["--set", "embeddings.collaborative_weight=0.7", "--set", "sids.held_out=0"]
+    own = ["--set", "embeddings.collaborative_weight=0.7", "--set", "sids.held_out_ratio=0"]
     assert cli("run", "trialigngr-demo", "--out", copied_run, *tiny(), *own).code == 0
     assert cli("sids", "append", copied_run, new_items(copied_run, tmp_path / "new", 3)).code == 0
     assert {item_id for item_id in ids(copied_run) if item_id.startswith("new_")}
-    wide = Fusion.load(copied_run / "embeddings" / FUSION).widths()[COLLABORATIVE]
-    (batch,) = (copied_run / growth.APPENDED).glob("*/embeddings")
+    wide = Fusion.load(copied_run / "embeddings" / FUSION_FILE).block_widths()[COLLABORATIVE]
+    (batch,) = (copied_run / add_items.APPENDED).glob("*/embeddings")
     assert not load_embeddings(batch)[:, -wide:].any()
-    parts = load(copied_run).parts
-    said = collaborative_vectors(list(parts.histories.train_sequences()), len(published(copied_run)) - 3)
+    parts = load(copied_run).artifacts
+    said = compute_collaborative_vectors(list(parts.histories.train_sequences()), len(published(copied_run)) - 3)
     settled = load_embeddings(copied_run / "embeddings")[:, -wide:]
-    centred = unit(said[said.any(1)] - said[said.any(1)].mean(0))
-    np.testing.assert_allclose(unit(settled[said.any(1)]), centred, atol=1e-4)
+    centred = l2_normalize(said[said.any(1)] - said[said.any(1)].mean(0))
+    np.testing.assert_allclose(l2_normalize(settled[said.any(1)]), centred, atol=1e-4)

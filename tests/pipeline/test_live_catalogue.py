@@ -11,18 +11,17 @@ import polars as pl
 import pytest
 
 from tests.pipeline.test_growth import new_items
-from trialigngr.pipeline import add_items as growth
-from trialigngr.pipeline import load
+from trialigngr.pipeline import add_items, load
 from trialigngr.runs.run import Run
-from trialigngr.runs.snapshot import State, write_withdrawals
+from trialigngr.runs.snapshot import WithdrawalState, write_withdrawals
 
 HISTORY = ["p0003", "p0017"]
 UPDATES, BATCHES, THREADS = 1000, (300, 700), 2
 
 
 def offered(run: Run) -> frozenset[str]:
-    live = run.live
-    return frozenset(live.catalog.ids) - frozenset(live.withdrawn)
+    live = run.catalog_snapshot
+    return frozenset(live.catalog.item_ids) - frozenset(live.withdrawn_items)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def batches(copied_run: Path, tmp_path: Path) -> list[Path]:
         changed = new_items(copied_run, tmp_path / f"new{number}", 4 + number)
         items = pl.read_parquet(changed / "items.parquet")
         items.with_columns(item_id=f"batch{number}_" + items["item_id"]).write_parquet(changed / "items.parquet")
-        growth.append_items(copied_run, changed)
+        add_items.append_items(copied_run, changed)
     made = sorted((copied_run / "appended").iterdir())
     return [Path(shutil.move(path, tmp_path / path.name)) for path in made]
 
@@ -60,7 +59,7 @@ def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: l
         thread.start()
     assert began.wait(300)
     run.recommend(HISTORY, 1, by="title")
-    withdrawn: dict[str, State] = {}
+    withdrawn: dict[str, WithdrawalState] = {}
     for update in range(UPDATES):
         if update in BATCHES:
             path = batches[BATCHES.index(update)]
@@ -70,14 +69,15 @@ def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: l
             if withdrawn.pop(item_id, None) is None:
                 withdrawn[item_id] = "reserved"
             write_withdrawals(copied_run, withdrawn)
-        assert run.refresh()
-        assert {"recommender", "title_recommender"} <= vars(run.offer).keys(), "no request waits for them"
+        assert run.refresh_catalog()
+        made = vars(run.current_recommender).keys()
+        assert {"sid_recommender", "title_recommender"} <= made, "no request waits for them"
         versions.append(offered(run))
     stop.set()
     for thread in threads:
         thread.join(300)
     assert not failed
-    assert not run.refresh(), "nothing has changed since"
+    assert not run.refresh_catalog(), "nothing has changed since"
     assert len(versions[-1] | set(withdrawn)) == len(versions[0]) + 9
     assert len(answers) >= 20
     known: dict[frozenset[str], int] = {}

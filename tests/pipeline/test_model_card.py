@@ -8,51 +8,57 @@ from typing import Any
 import pytest
 
 from trialigngr.pipeline import load
-from trialigngr.pipeline.card import card
+from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import read_recipe
-from trialigngr.runs.artifacts import Parts
+from trialigngr.runs.artifacts import RunArtifacts
 
 FACTS: dict[str, Any] = {
     "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,
     "tokens": 90_000, "best": 0.0123,
 }  # fmt: skip
 PRIVATE = (
-    "calls.captions.url=http://secret.corp:8000/v1",
-    "calls.interests.key_variable=SECRET_API_KEY",
-    "calls.ledger=/mnt/secret/ledger.sqlite",
+    "calls.captions.base_url=http://secret.corp:8000/v1",
+    "calls.interests.api_key_env=SECRET_API_KEY",
+    "calls.response_cache=/mnt/secret/ledger.sqlite",
     "captions.model=/mnt/secret/qwen-vl",
-    "captions.prompt=secret/caption.toml",
+    "captions.prompt_template=secret/caption.toml",
     "interests.model=./secret",
-    "interests.prompt=../secret.toml",
+    "interests.prompt_template=../secret.toml",
     "embeddings.model=~/secret/gme",
-    "embeddings.picture_model=/mnt/secret/clip",
-    "model.name=secret/models/qwen",
+    "embeddings.image_model=/mnt/secret/clip",
+    "model.name_or_path=secret/models/qwen",
 )
 
 
 def written(run: Path, *changes: str) -> str:
     recipe = read_recipe(str(run / "recipe.toml"), changes)
-    return card(Parts(recipe, run), FACTS)
+    return format_model_card(RunArtifacts(recipe, run), FACTS)
 
 
 def test_what_is_private_is_left_out_and_named(tiny_run: Path) -> None:
     text = written(tiny_run, *PRIVATE)
     assert "secret" not in text.casefold()
-    names = ("captions.model", "captions.prompt", "interests.model", "interests.prompt", "embeddings.model")
-    for name in (*names, "embeddings.picture_model"):
+    names = (
+        "captions.model",
+        "captions.prompt_template",
+        "interests.model",
+        "interests.prompt_template",
+        "embeddings.model",
+    )
+    for name in (*names, "embeddings.image_model"):
         assert f"`{name}`" in text
-    assert "`model.name`, `calls`." in text
+    assert "`model.name_or_path`, `calls`." in text
     assert "From a local model" in text
     assert "[calls" not in text
 
 
 def test_what_is_public_stays(tiny_run: Path) -> None:
-    text = written(tiny_run, "model.name=Qwen/Qwen2.5-0.5B-Instruct", "captions.model=gpt-4o")
+    text = written(tiny_run, "model.name_or_path=Qwen/Qwen2.5-0.5B-Instruct", "captions.model=gpt-4o")
     assert "From `Qwen/Qwen2.5-0.5B-Instruct`" in text
-    assert 'name = "Qwen/Qwen2.5-0.5B-Instruct"' in text
+    assert 'name_or_path = "Qwen/Qwen2.5-0.5B-Instruct"' in text
     assert 'model = "gpt-4o"' in text
     assert "Left out, as private to the machine where it ran: `calls`." in text
-    assert f"beams = {load(tiny_run).recipe.decode.beams}" in text
+    assert f"num_beams = {load(tiny_run).recipe.decode.num_beams}" in text
 
 
 def test_it_counts_the_data_as_the_protocol_does(tiny_run: Path) -> None:
@@ -64,4 +70,4 @@ def test_it_counts_the_data_as_the_protocol_does(tiny_run: Path) -> None:
 def test_a_folder_beside_us_is_no_public_name(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models" / "mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert "models/mine" not in written(tiny_run.resolve(), "model.name=models/mine")
+    assert "models/mine" not in written(tiny_run.resolve(), "model.name_or_path=models/mine")

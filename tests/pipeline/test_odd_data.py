@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.embed.items import load_texts
+from trialigngr.embed.embeddings import load_texts
 from trialigngr.pipeline import load
 
 Cli = Callable[..., Done]
@@ -43,8 +43,8 @@ def test_nothing_but_ids(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     done = run(cli, data, tmp_path / "run", interests__generator="none")
     assert left_out(done) == {"T1", "T2", "T4", "T5", "T6", "T7", "T8"}
     found = load(tmp_path / "run")
-    assert list(found.manifest("model").facts["examples"]) == ["sids_to_sid"]
-    assert load_texts(tmp_path / "run" / "embeddings") == found.parts.catalog.ids
+    assert list(found.read_stage_manifest("model").facts["examples"]) == ["sids_to_sid"]
+    assert load_texts(tmp_path / "run" / "embeddings") == found.artifacts.catalog.item_ids
     best = found.recommend(["p0003"], k=2)
     assert [item.title for item in best] == [item.item_id for item in best]
     assert "p0003" in (tmp_path / "run" / "report.html").read_text("utf-8")
@@ -55,18 +55,18 @@ def test_no_titles(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     done = run(cli, data, tmp_path / "run")
     assert "items without title 59" in done.err
     found = load(tmp_path / "run")
-    item = found.parts.catalog[0]
-    assert item.name == f"{item.brand} {item.categories[-1]} {item.item_id}"
-    assert load_texts(tmp_path / "run" / "embeddings")[0].startswith(item.name)
+    item = found.artifacts.catalog[0]
+    assert item.display_name == f"{item.brand} {item.categories[-1]} {item.item_id}"
+    assert load_texts(tmp_path / "run" / "embeddings")[0].startswith(item.display_name)
 
 
 def test_no_pictures(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     done = run(cli, spoiled(tiny_run, tmp_path), tmp_path / "run")
     assert left_out(done) == {"T7", "T8"}
     found = load(tmp_path / "run")
-    assert found.manifest("captions").facts["captions"] == 0
-    assert found.manifest("embeddings").facts["with_picture"] == 0
-    assert len(found.manifest("model").facts["examples"]) == 6
+    assert found.read_stage_manifest("captions").facts["captions"] == 0
+    assert found.read_stage_manifest("embeddings").facts["with_picture"] == 0
+    assert len(found.read_stage_manifest("model").facts["examples"]) == 6
     assert np.isfinite(found.metrics["test"]["HR@10"]["value"])
 
 
@@ -80,12 +80,12 @@ def test_some_items_without_a_title_or_a_caption(cli: Cli, tiny_run: Path, tmp_p
     items.with_columns(title=title, image_path=picture).write_parquet(data / "items.parquet")
     done = run(cli, data, tmp_path / "run", interests__generator="none")
     found = load(tmp_path / "run")
-    facts, examples = found.manifest("model").facts, found.manifest("model").facts["examples"]
+    facts, examples = found.read_stage_manifest("model").facts, found.read_stage_manifest("model").facts["examples"]
     for view, least, most, task in (("title", 10, 12, "title_to_sid"), ("caption", 5, 6, "visual_to_sid")):
         without = facts[f"items_without_{view}"]
         assert least <= without <= most
         assert f"{without} items without a {view} are left out of the tasks that need one" in done.err
-        assert examples[task] == len(found.parts.catalog) - without
+        assert examples[task] == len(found.artifacts.catalog) - without
 
 
 def test_a_recipe_of_tasks_that_the_data_cannot_have(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_recipe_of_tasks_that_the_data_cannot_have(cli: Cli, tiny_run: Path, t
 def test_splits(cli: Cli, tiny_run: Path, tmp_path: Path, split: str) -> None:
     changes: dict[str, Any] = {"catalog__split": split}
     if split == "leave-last":
-        changes["catalog__last"] = 2
+        changes["catalog__leave_last_n"] = 2
     data = spoiled(tiny_run, tmp_path)
     run(cli, data, tmp_path / "run", interests__generator="none", **changes)
     found = load(tmp_path / "run").metrics["protocol"]

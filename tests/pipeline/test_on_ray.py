@@ -21,16 +21,16 @@ from PIL import Image, ImageDraw
 
 from tests.conftest import tiny
 from tests.tiny_models import save_chat_model
-from trialigngr.catalog.items import COLUMNS, Catalog
-from trialigngr.embed import items
-from trialigngr.embed.items import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
+from trialigngr.embed import embeddings as items
+from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings
 from trialigngr.enrich import captions, miners
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.foundation import crew
-from trialigngr.foundation.crew import HERE, OnRay, RaySettings, crew_for
+from trialigngr.foundation import executor as crew
 from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.foundation.executor import LOCAL_EXECUTION, RayExecutor, RaySettings, make_executor
 from trialigngr.llm.generator import CallSettings
 from trialigngr.sids import assign
 from trialigngr.sids.assign import SidSettings, assign_sids
@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-TWO = RaySettings(address="local", workers=2)
+TWO = RaySettings(address="local", num_workers=2)
 ITEMS = 24
 
 
@@ -61,19 +61,19 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Kill the busier worker of each crew when its first block has come; return the numbers of the killed."""
-    came, killed, struck = OnRay._came, list[int](), set[int]()
+    came, killed, struck = RayExecutor._collect_results, list[int](), set[int]()
 
-    def and_kill(self: OnRay[Any, Any]) -> Iterator[tuple[int, Any]]:
+    def and_kill(self: RayExecutor[Any, Any]) -> Iterator[tuple[int, Any]]:
         for place, result in came(self):
             if id(self) not in struck:
                 struck.add(id(self))
-                victim = max((hand for hand in self._hands if hand.pid), key=lambda hand: len(hand.blocks))
-                assert victim.blocks
-                os.kill(victim.pid, signal.SIGKILL)
-                killed.append(victim.pid)
+                victim = max((hand for hand in self._workers if hand.process_id), key=lambda hand: len(hand.batches))
+                assert victim.batches
+                os.kill(victim.process_id, signal.SIGKILL)
+                killed.append(victim.process_id)
             yield place, result
 
-    monkeypatch.setattr(OnRay, "_came", and_kill)
+    monkeypatch.setattr(RayExecutor, "_collect_results", and_kill)
     return killed
 
 
@@ -97,7 +97,7 @@ def catalog(tmp_path: Path) -> Catalog:
         picture.save(tmp_path / "data" / f"{number}.png")
         rows.append({"item_id": str(number), "title": f"tent {number}", "image_path": f"{number}.png"})
     (tmp_path / "data" / "7.png").write_bytes(b"no picture")
-    return Catalog(pl.DataFrame(rows, schema=COLUMNS), tmp_path / "data")
+    return Catalog(pl.DataFrame(rows, schema=ITEM_COLUMNS), tmp_path / "data")
 
 
 def captioned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
@@ -116,11 +116,11 @@ def written(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     if not model.exists():
         save_chat_model(model)
     settings = InterestSettings(
-        generator="transformers", model=str(model), prompt="paraphrase", script="any", dtype="fp32", device="cpu",
-        max_tokens=12,
+        generator="transformers", model=str(model), prompt_template="paraphrase", script="any", dtype="fp32",
+        device="cpu", max_tokens=12,
     )  # fmt: skip
     facts = write_interests(
-        settings, catalog, [None] * ITEMS, out, [], CallSettings(batch=4), out / "ledger.sqlite", ray
+        settings, catalog, [None] * ITEMS, out, [], CallSettings(batch_size=4), out / "ledger.sqlite", ray
     )
     assert facts["distinct_tags"] > 5
     return facts, load_interests(out)
@@ -133,7 +133,9 @@ def embedded(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
 
 def assigned(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
     vectors_ND = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
-    facts = assign_sids(SidSettings(sizes=(8, 8), quantizer="rqkmeans"), vectors_ND, catalog.ids, out, None, ray)
+    facts = assign_sids(
+        SidSettings(codebook_sizes=(8, 8), quantizer="rqkmeans"), vectors_ND, catalog.item_ids, out, None, ray
+    )
     return facts, SemanticIds.load(out).codes_NL.tobytes()
 
 
@@ -144,7 +146,7 @@ def test_a_stage_is_the_local_one_row_for_row_though_a_worker_is_killed(
 ) -> None:
     for name in ("here", "ray"):
         (tmp_path / name).mkdir()
-    here = stage(catalog, tmp_path / "here", HERE)
+    here = stage(catalog, tmp_path / "here", LOCAL_EXECUTION)
     assert not kills
     assert stage(catalog, tmp_path / "ray", TWO) == here
     assert len(kills) == 1
@@ -164,16 +166,16 @@ def squaring() -> Callable[[int], int]:
 
 
 def test_mistakes_come_back_and_a_block_that_kills_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "MOST_DEATHS", 2)
+    monkeypatch.setattr(crew, "MAX_CONSECUTIVE_DEATHS", 2)
     start = partial(partial, squaring())
-    team = crew_for(start, TWO)
+    team = make_executor(start, TWO)
     assert sorted(team.map([1, 2])) == [(0, 1), (1, 4)]
     assert sorted(team.map(np.arange(3).tolist())) == [(0, 0), (1, 1), (2, 4)]
     assert list(team.map([])) == []
     with pytest.raises(ArtifactError, match="three is refused"):
         list(team.map([3]))
     team.close()
-    team = crew_for(start, TWO)
+    team = make_executor(start, TWO)
     with pytest.raises(RecipeError, match="last 2 workers on Ray died"):
         list(team.map([4]))
     team.close()
@@ -193,7 +195,7 @@ def handed_out() -> Callable[[int], tuple[int, list[Any]]]:
 
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_each_worker_has_its_own_gpus(gpus: int) -> None:
-    team = crew_for(partial(partial, handed_out()), RaySettings(address="local", workers=2, gpus=gpus))
+    team = make_executor(partial(partial, handed_out()), RaySettings(address="local", num_workers=2, num_gpus=gpus))
     owners = {pid: tuple(map(int, ids)) for _, (pid, ids) in team.map(range(8))}
     team.close()
     assert len(owners) == 2

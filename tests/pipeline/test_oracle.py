@@ -9,23 +9,23 @@ import pytest
 
 from trialigngr.decode.beam import Beams
 from trialigngr.pipeline import load
-from trialigngr.pipeline.oracle import _overlap, against_exact
+from trialigngr.pipeline.exact_oracle import _top_k_overlap, compare_beams_with_exact
 
 
 def test_a_beam_as_wide_as_the_catalogue_is_exact_and_a_narrow_one_is_not(tiny_run: Path) -> None:
     run = load(tiny_run)
-    for normalisation in ("vocabulary", "catalogue"):
-        one, all_of_them = against_exact(run, 20, (1, 60), normalisation)
-        assert (all_of_them.users, all_of_them.normalisation) == (20, normalisation)
-        assert all_of_them.overlap.value > 0.95, "near ties alone may turn"
-        assert all_of_them.difference.value == pytest.approx(0, abs=0.1)
-        assert one.overlap.value < 0.11, "one beam holds one of ten"
-        assert one.exact == all_of_them.exact
-        assert one.exact.value > 0
+    for score_softmax in ("full", "constrained"):
+        one, all_of_them = compare_beams_with_exact(run, 20, (1, 60), score_softmax)
+        assert (all_of_them.num_users, all_of_them.score_softmax) == (20, score_softmax)
+        assert all_of_them.exact_overlap.value > 0.95, "near ties alone may turn"
+        assert all_of_them.hit_rate_difference.value == pytest.approx(0, abs=0.1)
+        assert one.exact_overlap.value < 0.11, "one beam holds one of ten"
+        assert one.exact_hit_rate == all_of_them.exact_hit_rate
+        assert one.exact_hit_rate.value > 0
 
 
 def test_overlap_by_hand() -> None:
     scores_BW = np.zeros((2, 12), dtype=np.float32)
     exact = Beams(np.stack([np.arange(12), np.arange(12)]), scores_BW)
     beams = Beams(np.stack([np.arange(12)[::-1], np.r_[np.arange(4), np.full(8, -1)]]), scores_BW)
-    assert _overlap(beams, exact).tolist() == [0.8, 0.4]
+    assert _top_k_overlap(beams, exact).tolist() == [0.8, 0.4]

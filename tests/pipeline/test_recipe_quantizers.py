@@ -10,28 +10,30 @@ import numpy as np
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.embed.items import load_modalities
+from trialigngr.embed.embeddings import load_modalities
 from trialigngr.pipeline import load
-from trialigngr.runs.sid_quality import beside
-from trialigngr.sids.quality import measure
+from trialigngr.runs.sid_quality import load_quality_inputs
+from trialigngr.sids.quality import measure_quality
 from trialigngr.sids.semantic_ids import SemanticIds
 
 Cli = Callable[..., Done]
-QUICK = ["--set", "sasrec.epochs=2", "--set", "sasrec.width=16"]
+QUICK = ["--set", "sasrec.epochs=2", "--set", "sasrec.hidden_size=16"]
 
 
 @pytest.mark.parametrize("method", ["letter", "macrec"])
 def test_a_recipe_names_it_and_gets_it(cli: Cli, copied_run: Path, method: str) -> None:
-    own = ["--set", f"sids.quantizer={method}", "--set", f"sids.{method}.epochs=5", "--set", "sids.held_out=0"]
+    own = ["--set", f"sids.quantizer={method}", "--set", f"sids.{method}.epochs=5", "--set", "sids.held_out_ratio=0"]
     done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(), *own, *QUICK, "--until", "sids")
     assert done.code == 0, done.err
     run = load(copied_run)
-    assert run.manifest("sids").facts["quantizer"] == method
+    assert run.read_stage_manifest("sids").facts["quantizer"] == method
     assert (copied_run / "sasrec").is_dir() == (method == "letter")
-    assert ("sasrec" in run.manifest("sids").parents) == (method == "letter")
-    assert measure(run.parts.sids, beside(run.parts)).fidelity is not None, "the report can be written"
+    assert ("sasrec" in run.read_stage_manifest("sids").parents) == (method == "letter")
+    assert measure_quality(run.artifacts.sids, load_quality_inputs(run.artifacts)).fidelity is not None, (
+        "the report can be written"
+    )
     if method == "macrec":
-        assert len(SemanticIds.load(copied_run / "sids" / "pictures")) == len(run.parts.sids)
+        assert len(SemanticIds.load(copied_run / "sids" / "pictures")) == len(run.artifacts.sids)
 
 
 def test_sasrec_stands_in_the_table(cli: Cli, copied_run: Path) -> None:
@@ -44,6 +46,6 @@ def test_sasrec_stands_in_the_table(cli: Cli, copied_run: Path) -> None:
 
 def test_text_and_pictures_apart(tiny_run: Path) -> None:
     text, pictures = load_modalities(tiny_run / "embeddings")
-    assert text.shape == (len(load(tiny_run).parts.catalog), 384)
+    assert text.shape == (len(load(tiny_run).artifacts.catalog), 384)
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(pictures, axis=1), 1, atol=1e-5)

@@ -18,7 +18,7 @@ from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
 from trialigngr.pipeline import Run, load
 from trialigngr.recipes.recipe import read_recipe
-from trialigngr.report.from_run.page import page
+from trialigngr.report.from_run.page import build_page
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.tasks.task import TASKS
 
@@ -57,7 +57,7 @@ def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
     path.write_text(json.dumps(between) + "\n" + path.read_text("utf-8"), encoding="utf-8")
     record_files(copied_run / "model")
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    curves = page(load(copied_run)).curves
+    curves = build_page(load(copied_run)).curves
     assert curves.loss["sids_to_sid"][0] == (2, 7.5)
     assert list(curves.loss) == [task for task in TASKS if task in curves.loss], "in the paper's order"
     for task, points in curves.loss.items():
@@ -75,8 +75,12 @@ def test_metrics_have_the_published_shape(tiny_run: Path) -> None:
             assert set(figure) == {"value", "low", "high"}
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
     said = found["protocol"]
-    assert (said["split"], said["k_core"], said["beams"], said["seeds"]) == ("leave-last-1", 5, 20, [0])
-    assert said["test_users"] == said["test_targets"] == load(tiny_run).manifest("catalog").facts["split"]["test"]
+    assert (said["split"], said["k_core"], said["num_beams"], said["seeds"]) == ("leave-last-1", 5, 20, [0])
+    assert (
+        said["test_users"]
+        == said["test_targets"]
+        == load(tiny_run).read_stage_manifest("catalog").facts["split"]["test"]
+    )
     assert said["valid_users"] == 20
 
 
@@ -84,11 +88,13 @@ def test_sids_are_judged_by_both_definitions_and_by_test_targets(tiny_run: Path)
     found = body(tiny_run)["sids"]
     assert set(found["collisions"]) == {"items", "sids", "test_targets"}
     assert found["collisions"]["items"] == 0  # the default policy parts them
-    assert len(found["utilisation"]) == len(found["sizes"]) == 3
+    assert len(found["utilization"]) == len(found["codebook_sizes"]) == 3
 
 
 def test_sharing_is_weighted_by_test_targets(copied_run: Path, cli: Cli) -> None:
-    done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(sids__collisions="keep", sids__sizes=[4, 2]))
+    done = cli(
+        "run", "trialigngr-demo", "--out", copied_run, *tiny(sids__collision_policy="keep", sids__codebook_sizes=[4, 2])
+    )
     assert done.code == 0, done.err
     run = load(copied_run)
     bearers = pl.read_parquet(copied_run / "sids.parquet").select("item_id", n=pl.len().over("sid"))
@@ -166,11 +172,11 @@ def test_nothing_is_made_twice(copied_run: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
-        ({"evaluate__recommendations": 5}, "evaluation"),
-        ({"decode__beams": 12}, "model"),  # selection decodes
+        ({"evaluate__num_recommendations": 5}, "evaluation"),
+        ({"decode__num_beams": 12}, "model"),  # selection decodes
         ({"train__max_steps": 4}, "model"),
         ({"tasks__use": ["T3"]}, "model"),
-        ({"sids__sizes": [4, 4, 8]}, "sids"),
+        ({"sids__codebook_sizes": [4, 4, 8]}, "sids"),
     ],
 )
 def test_only_what_depends_on_a_setting_is_made_anew(
@@ -186,12 +192,12 @@ def test_only_what_depends_on_a_setting_is_made_anew(
 def test_other_codes_under_the_same_manifest_are_seen(copied_run: Path) -> None:
     load(copied_run).check_model()
     sids = SemanticIds.load(copied_run / "sids")
-    SemanticIds(sids.item_ids, sids.codes_NL[::-1].copy(), sids.sizes).save(copied_run / "sids")
+    SemanticIds(sids.item_ids, sids.codes_NL[::-1].copy(), sids.codebook_sizes).save(copied_run / "sids")
     record_files(copied_run / "sids")
     with pytest.raises(ArtifactError, match="trained on other SIDs"):
         load(copied_run).check_model()
     with pytest.raises(ArtifactError, match="trained on other SIDs"):
-        load(copied_run).check_figures()
+        load(copied_run).check_metrics()
 
 
 def test_until(tiny_run: Path, copied_run: Path, tmp_path: Path, cli: Cli) -> None:
@@ -206,7 +212,7 @@ def test_until(tiny_run: Path, copied_run: Path, tmp_path: Path, cli: Cli) -> No
 
 
 def test_what_no_longer_fits_is_taken_from_the_top(copied_run: Path, cli: Cli) -> None:
-    done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(sids__sizes=[4, 4, 8]), "--until", "sids")
+    done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(sids__codebook_sizes=[4, 4, 8]), "--until", "sids")
     assert done.code == 0
     assert not any((copied_run / name).exists() for name in ("metrics.json", "report.html", "recommendations.parquet"))
     assert (copied_run / "sids.parquet").read_bytes() == (copied_run / "sids" / "sids.parquet").read_bytes()
@@ -215,7 +221,7 @@ def test_what_no_longer_fits_is_taken_from_the_top(copied_run: Path, cli: Cli) -
 
 
 def test_a_model_of_other_settings_is_not_used(copied_run: Path, cli: Cli) -> None:
-    cli("run", "trialigngr-demo", "--out", copied_run, *tiny(prompt__history_cap=3), "--until", "sids")
+    cli("run", "trialigngr-demo", "--out", copied_run, *tiny(prompt__max_history=3), "--until", "sids")
     with pytest.raises(ArtifactError, match="other settings"):
         load(copied_run).recommend(["p0001"])
 
@@ -244,7 +250,7 @@ def test_from_python(copied_run: Path, tiny_run: Path) -> None:
     again = trialigngr.run(
         read_recipe("trialigngr-demo", changes), copied_run / "shop", str(copied_run) + "2", until="catalog"
     )
-    assert again.manifest("catalog").facts["kept"] == run.manifest("catalog").facts["kept"]
+    assert again.read_stage_manifest("catalog").facts["kept"] == run.read_stage_manifest("catalog").facts["kept"]
 
 
 def test_recommend(tiny_run: Path) -> None:
@@ -256,25 +262,25 @@ def test_recommend(tiny_run: Path) -> None:
     scores = [item.score for item in best if item.score is not None]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
-    assert all(item.title == run.parts.catalog[run.parts.catalog.row(item.item_id)].title for item in best)
+    assert all(item.title == run.artifacts.catalog[run.artifacts.catalog.find_row(item.item_id)].title for item in best)
     assert run.recommend(history, k=3) == best[:3]
     everything = run.recommend(history, k=100, unseen=False)
-    assert {item.item_id for item in everything} == set(run.parts.catalog.ids)
+    assert {item.item_id for item in everything} == set(run.artifacts.catalog.item_ids)
 
 
 def test_recommend_for_a_user_follows_all_they_took(tiny_run: Path) -> None:
     run = load(tiny_run)
-    user = run.parts.histories.user_ids[3]
-    taken = [run.parts.catalog.ids[row] for row in run.parts.histories.sequence(3)]
+    user = run.artifacts.histories.user_ids[3]
+    taken = [run.artifacts.catalog.item_ids[row] for row in run.artifacts.histories.user_sequence(3)]
     assert run.recommend_user(user, k=4) == run.recommend(taken, k=4)
 
 
 def test_without_a_history_what_is_popular(tiny_run: Path) -> None:
     run = load(tiny_run)
-    counts = run.parts.histories.popularity(len(run.parts.catalog))
+    counts = run.artifacts.histories.count_train_items(len(run.artifacts.catalog))
     best = run.recommend([], k=3)
     assert [item.score for item in best] == [None] * 3
-    assert [counts[run.parts.catalog.row(item.item_id)] for item in best] == sorted(counts, reverse=True)[:3]
+    assert [counts[run.artifacts.catalog.find_row(item.item_id)] for item in best] == sorted(counts, reverse=True)[:3]
 
 
 def test_wrong_questions(tiny_run: Path, tmp_path: Path) -> None:
@@ -293,7 +299,7 @@ def test_wrong_questions(tiny_run: Path, tmp_path: Path) -> None:
 
 def test_a_moved_run_finds_its_pictures(copied_run: Path, cli: Cli) -> None:
     moved = copied_run.rename(copied_run.with_name("elsewhere"))
-    picture = load(moved).parts.catalog.picture(0)
+    picture = load(moved).artifacts.catalog.image_file(0)
     assert picture is not None
     assert picture.resolve().is_relative_to(moved)
     assert picture.is_file()

@@ -15,9 +15,9 @@ import pytest
 from tests.catalog.picture_server import picture_server
 from tests.conftest import Done
 from trialigngr.foundation.artifact import record_files
-from trialigngr.report.from_run.enrichment_statistics import seen
+from trialigngr.report.from_run.enrichment_statistics import build_enrichment_section
 from trialigngr.runs.run import Run
-from trialigngr.studies.annotation_sheet import STARTS, harmless
+from trialigngr.studies.annotation_sheet import FORMULA_PREFIXES, escape_formula
 
 Cli = Callable[..., Done]
 
@@ -32,16 +32,16 @@ def test_show_tells_the_figures(cli: Cli, tiny_run: Path) -> None:
     assert told.code == 0, told.err
     assert "captions: 59; without one 0.0 % of all items, 0.0 % of those with a picture" in told.out
     body = json.loads(cli("enrich", "show", tiny_run, "--json").out)
-    assert body["captions"]["captions"] == 59
+    assert body["captions"]["num_captions"] == 59
     facts = json.loads((tiny_run / "interests" / "manifest.json").read_text())["facts"]
-    assert (body["tags"]["tags"], body["tags"]["distinct"]) == (facts["tags"], facts["distinct_tags"])
+    assert (body["tags"]["num_tags"], body["tags"]["num_distinct"]) == (facts["tags"], facts["distinct_tags"])
     one = json.loads(cli("enrich", "show", tiny_run, "p0003", "--json").out)[0]
     assert one["item"].startswith("p0003")
     assert cli("enrich", "show", tiny_run / "nothing").code == 2
 
 
 def test_the_page_shows_the_same_items_each_time(tiny_run: Path) -> None:
-    one, other = (seen(Run(tiny_run).parts) for _ in range(2))
+    one, other = (build_enrichment_section(Run(tiny_run).artifacts) for _ in range(2))
     assert one == other
     assert len(one.items) == len({described.item.title for described in one.items}) == 12
     page = (tiny_run / "report.html").read_text(encoding="utf-8")
@@ -61,7 +61,9 @@ def other_run(copied_run: Path) -> Path:
 
 
 def test_a_sheet_is_blind_and_its_key_tells(cli: Cli, tiny_run: Path, other_run: Path, tmp_path: Path) -> None:
-    done = cli("enrich", "sheet", tiny_run, other_run, "--items", 20, "--seed", 3, "--out", tmp_path / "sheet.csv")
+    done = cli(
+        "enrich", "annotation-sheet", tiny_run, other_run, "--items", 20, "--seed", 3, "--out", tmp_path / "sheet.csv"
+    )
     assert done.code == 0, done.err
     rows, key = rows_of(tmp_path / "sheet.csv"), rows_of(tmp_path / "sheet.key.csv")
     assert [row["answer"] for row in rows] == [row["answer"] for row in key] == [str(n) for n in range(1, 41)]
@@ -77,21 +79,23 @@ def test_a_sheet_is_blind_and_its_key_tells(cli: Cli, tiny_run: Path, other_run:
     for row, told in zip(rows, key, strict=True):
         assert row["caption"].startswith("'=HYPER") is (told["run"] == str(other_run))
         assert row["remarks"] == ""
-    again = cli("enrich", "sheet", tiny_run, other_run, "--items", 20, "--seed", 3, "--out", tmp_path / "again.csv")
+    again = cli(
+        "enrich", "annotation-sheet", tiny_run, other_run, "--items", 20, "--seed", 3, "--out", tmp_path / "again.csv"
+    )
     assert again.code == 0
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "sheet.csv").read_bytes()
     # Grades are not written over.
-    done = cli("enrich", "sheet", tiny_run, "--out", tmp_path / "sheet.csv")
+    done = cli("enrich", "annotation-sheet", tiny_run, "--out", tmp_path / "sheet.csv")
     assert done.code == 2
     assert "perhaps with grades in it" in done.err
 
 
 def test_no_cell_is_a_formula() -> None:
-    for start in STARTS:
+    for start in FORMULA_PREFIXES:
         for text in (f"{start}cmd|' /C calc'!A0", f"  {start}1+1", f"\n{start}x", f"\ufeff{start}x", f"\x00{start}x"):
-            assert not harmless(text).startswith(STARTS)
-    assert harmless("plain, text") == "plain, text"
-    assert harmless("two\nlines\ttabbed") == "two lines tabbed"
+            assert not escape_formula(text).startswith(FORMULA_PREFIXES)
+    assert escape_formula("plain, text") == "plain, text"
+    assert escape_formula("two\nlines\ttabbed") == "two lines tabbed"
 
 
 def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
         changes = {
             "catalog.k_core": 0,
             "catalog.unknown_items": "drop",
-            "catalog.pictures.private_hosts": [server.host],
+            "catalog.images.allowed_private_hosts": [server.host],
             "interests.generator": "none",
         }
         sets = [word for name, value in changes.items() for word in ("--set", f"{name}={json.dumps(value)}")]
@@ -126,7 +130,7 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
     assert failed[:2] == [(ids[3], "not found"), (ids[4], "not a picture")]
     assert failed[2:] == [(ids[6], "host not allowed"), (ids[7], "host not allowed")]
     done = cli("enrich", "status", tmp_path / "run")
-    assert "pictures: 2 not fetched, as catalog.pictures.hosts does not name their hosts\n" in done.out
+    assert "pictures: 2 not fetched, as catalog.images.allowed_hosts does not name their hosts\n" in done.out
     assert "host not allowed" not in done.out
     assert "pictures: 2 failed" in done.out
     assert f"1 × not found: {ids[3]}" in done.out

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Done
 from tests.pipeline.conftest import HISTORY, ids
-from trialigngr.decode.exact import exact_scores
+from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.pipeline import load
@@ -27,7 +27,7 @@ Cli = Callable[..., Done]
 
 def test_titles_rank_the_same_catalogue(run: Run) -> None:
     found = run.recommend(HISTORY, 100, by="title")
-    assert sorted(ids(found)) == sorted(set(run.parts.catalog.ids) - set(HISTORY))
+    assert sorted(ids(found)) == sorted(set(run.artifacts.catalog.item_ids) - set(HISTORY))
     scores = [item.score for item in found]
     assert scores == sorted(scores, reverse=True)
     assert ids(found) != ids(run.recommend(HISTORY, 100))
@@ -37,13 +37,17 @@ def test_titles_rank_the_same_catalogue(run: Run) -> None:
 @torch.no_grad()
 def test_a_titles_score_is_the_models_own(run: Run) -> None:
     """Against plain forward passes: softmax, at every token, over what goes on to some title."""
-    offer = run.offer
-    own, model, close = offer.title_recommender, run.parts.backbone.model, offer.parts.chat.close[0]
-    titles = [tuple(title or ()) for title in offer.views.ids[View.TITLE]]
+    offer = run.current_recommender
+    own, model, close = (
+        offer.title_recommender,
+        run.artifacts.backbone.model,
+        offer.snapshot.chat_template.assistant_suffix[0],
+    )
+    titles = [tuple(title or ()) for title in offer.item_views.token_ids[View.TITLE]]
     longest = max(map(len, titles))
     paths = sorted({title if len(title) == longest else (*title, close) for title in titles})
-    prompt = own.prompt(np.array([3, 17]))
-    exact = exact_scores(own.search, [prompt])[0]
+    prompt = own.build_prompt(np.array([3, 17]))
+    exact = compute_exact_scores(own.search, [prompt])[0]
     by_title = {titles[row]: float(exact[own.search.trie.node_of_item[-1][row]]) for row in range(len(titles))}
     for path in paths[::17]:
         logits = model(torch.tensor([[*prompt, *path]])).logits[0, len(prompt) - 1 : -1].double()
@@ -58,49 +62,51 @@ def test_a_titles_score_is_the_models_own(run: Run) -> None:
 @settings(max_examples=15)
 @given(data=st.data())
 def test_no_title_is_written_that_is_not_there(run: Run, data: st.DataObject) -> None:
-    n = len(run.parts.catalog)
+    n = len(run.artifacts.catalog)
     rows = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)))
     denied = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1))), dtype=np.int64)
     k = data.draw(st.integers(1, n))
-    found = run.offer.title_recommender.recommend(rows, k, denied).rows.tolist()
+    found = run.current_recommender.title_recommender.recommend(rows, k, denied).rows.tolist()
     assert len(found) == len(set(found)) == min(k, n - len(denied))
     assert not set(found) & set(denied.tolist())
 
 
 def test_words_find_items(cli: Cli, run: Run, tiny_run: Path) -> None:
-    title = run.parts.catalog[7].title
-    found = run.find(title, 100)
-    assert len(found) == len(run.parts.catalog)
+    title = run.artifacts.catalog[7].title
+    found = run.search_items(title, 100)
+    assert len(found) == len(run.artifacts.catalog)
     done = cli("recommend", tiny_run, "--text", title, "-k", 3, "--json")
     assert [item["item_id"] for item in json.loads(done.out)] == ids(found)[:3]
-    looks = cli("recommend", tiny_run, "--look", run.parts.captions[7] or "", "-k", 3, "--deny", found[0].item_id)
+    looks = cli("recommend", tiny_run, "--visual", run.artifacts.captions[7] or "", "-k", 3, "--deny", found[0].item_id)
     assert (looks.code, len(looks.out.splitlines())) == (0, 3)
     assert found[0].item_id not in looks.out
 
 
 def test_words_with_half_characters_are_found_as_far_as_they_are_whole(run: Run) -> None:
-    title = run.parts.catalog[3].title or ""
-    mended = run.find(f"{title} \ufffd", 5)
-    assert run.find(f"{title} \ud83d", 5) == mended, "an emoji that was cut"
-    assert run.find(f"{title} \udcff", 5) == mended, "a byte of the command line that is no UTF-8"
+    title = run.artifacts.catalog[3].title or ""
+    mended = run.search_items(f"{title} \ufffd", 5)
+    assert run.search_items(f"{title} \ud83d", 5) == mended, "an emoji that was cut"
+    assert run.search_items(f"{title} \udcff", 5) == mended, "a byte of the command line that is no UTF-8"
 
 
 def test_words_ask_as_training_did(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[int]] = []
-    own = type(run.offer.recommender).after
+    own = type(run.current_recommender.sid_recommender).recommend_after_prompt
     monkeypatch.setattr(
-        type(run.offer.recommender),
-        "after",
+        type(run.current_recommender.sid_recommender),
+        "recommend_after_prompt",
         lambda self, prompt, *rest: asked.append(prompt) or own(self, prompt, *rest),
     )
     row = 11
-    run.find(run.parts.catalog[row].title, 1)
-    run.find(run.parts.captions[row] or "", 1, View.VISUAL)
+    run.search_items(run.artifacts.catalog[row].title, 1)
+    run.search_items(run.artifacts.captions[row] or "", 1, View.VISUAL)
     for number, prompt in zip(("T1", "T7"), asked, strict=True):
-        examples = run.offer._examples(next(task for task in run.recipe.tasks.tasks() if task.number == number))
-        sheets = examples.batch(0, 0, len(examples))
-        (branch,) = [branch for sheet in sheets for branch in sheet.branches if branch.example[0] == row]
-        assert prompt == [*examples.header, *branch.prompt]
+        examples = run.current_recommender._task_examples(
+            next(task for task in run.recipe.tasks.list_tasks() if task.number == number)
+        )
+        sheets = examples.draw_batch(0, 0, len(examples))
+        (branch,) = [branch for sheet in sheets for branch in sheet.continuations if branch.example_id[0] == row]
+        assert prompt == [*examples.prompt_header, *branch.prompt_suffix]
 
 
 def test_titles_from_the_command_line(cli: Cli, run: Run, tiny_run: Path) -> None:
@@ -132,6 +138,6 @@ def test_a_model_that_never_learnt_it(copied_run: Path) -> None:
     with pytest.raises(RecipeError, match=r"titles after a history; train one with sids_to_title \(T5\) or titles_to"):
         run.recommend(HISTORY, by="title")
     with pytest.raises(RecipeError, match=r"SIDs for titles; train one with title_to_sid \(T1\)"):
-        run.find("a mug")
+        run.search_items("a mug")
     with pytest.raises(CatalogError, match="at least one"):
-        run.find("a mug", 0)
+        run.search_items("a mug", 0)

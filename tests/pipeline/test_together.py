@@ -19,7 +19,7 @@ from tests.pipeline.test_pretrained_run import words
 
 CHANGES: dict[str, Any] = {
     "model__lora": {"rank": 2, "dropout": 0.0},
-    "model__weights": "bf16",
+    "model__weight_dtype": "bf16",
     "model__dropout": 0.0,
     "train__precision": "fp32",
     "train__max_steps": 6,
@@ -42,7 +42,7 @@ def test_two_processes_with_shares_make_the_run_of_one(tmp_path: Path, copied_ru
     pretrained(tmp_path / "qwen", "qwen", tied=True, spare=0)
     changed = words(tmp_path / "qwen", **CHANGES)
     both = Path(shutil.copytree(copied_run, tmp_path / "both"))
-    said = torchrun("run", "trialigngr-demo", "--out", both, *changed, "--set", "train.shard=true")
+    said = torchrun("run", "trialigngr-demo", "--out", both, *changed, "--set", "train.fsdp=true")
     assert said.count("model: done") == 1
     assert cli("run", "trialigngr-demo", "--out", copied_run, *changed).code == 0
     assert losses(both) == pytest.approx(losses(copied_run), rel=2e-3)

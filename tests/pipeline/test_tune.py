@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.evaluate.ranker import ranks
+from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.recipes.recipe import read_recipe
-from trialigngr.runs.artifacts import Parts
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.sequential import sasrec
 from trialigngr.studies import tune as module
-from trialigngr.studies.tune import Search, Trial, as_text, ordered, tune
+from trialigngr.studies.tune import Trial, TuningSearch, format_trials, sort_trials, tune_recipe
 from trialigngr.systems.co_occurrence import CoOccurrence
 
 Cli = Callable[..., Done]
-SMALL = ("sasrec.epochs=3", "sasrec.width=8", "sasrec.length=8", "sasrec.validate_users=30")
+SMALL = ("sasrec.epochs=3", "sasrec.hidden_size=8", "sasrec.max_history=8", "sasrec.validate_users=30")
 OVER = ("sasrec.dropout=[0.1, 0.5]", "sasrec.learning_rate=[1e-3, 1e-2, 1e-4]")
 
 
 def searched(tiny_run: Path, out: Path, **words: Any) -> list[Trial]:
-    search = Search("trialigngr-demo", words.pop("over", OVER), SMALL, **words)
-    return tune(search, tiny_run / "shop", out)
+    search = TuningSearch("trialigngr-demo", words.pop("search_space", OVER), SMALL, **words)
+    return tune_recipe(search, tiny_run / "shop", out)
 
 
 def names(out: Path) -> set[str]:
@@ -35,7 +35,7 @@ def names(out: Path) -> set[str]:
 
 
 def test_the_best_is_a_recipe_and_only_sasrec_was_trained(tiny_run: Path, tmp_path: Path) -> None:
-    found = searched(tiny_run, tmp_path / "s", trials=3)
+    found = searched(tiny_run, tmp_path / "s", num_trials=3)
     assert len(found) == 4
     assert () in [trial.changes for trial in found], "the recipe as it is comes along"
     assert [trial.score for trial in found] == sorted((trial.score or 0 for trial in found), reverse=True)
@@ -48,27 +48,33 @@ def test_the_best_is_a_recipe_and_only_sasrec_was_trained(tiny_run: Path, tmp_pa
 
 
 def test_a_score_is_what_the_stage_itself_says(tiny_run: Path, tmp_path: Path) -> None:
-    found = searched(tiny_run, tmp_path / "s", trials=1, over=("sasrec.dropout=[0.4]",))
+    found = searched(tiny_run, tmp_path / "s", num_trials=1, search_space=("sasrec.dropout=[0.4]",))
     facts = read_manifest(tmp_path / "s" / "run" / "sasrec").facts
     assert facts["valid_ndcg_10"] == next(trial.score for trial in found if trial.changes)
 
 
 def test_co_occurrence_is_searched_too_and_nothing_is_trained(tiny_run: Path, tmp_path: Path) -> None:
-    found = tune(Search("trialigngr-demo", ("co_occurrence.reach=[1, 6]",)), tiny_run / "shop", tmp_path / "s")
-    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "co-occurrence"}
-    assert {trial.changes for trial in found} == {(), ("co_occurrence.reach=1",), ("co_occurrence.reach=6",)}
+    found = tune_recipe(
+        TuningSearch("trialigngr-demo", ("co_occurrence.window_size=[1, 6]",)), tiny_run / "shop", tmp_path / "s"
+    )
+    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "co_occurrence"}
+    assert {trial.changes for trial in found} == {
+        (),
+        ("co_occurrence.window_size=1",),
+        ("co_occurrence.window_size=6",),
+    }
     assert len({trial.score for trial in found}) == 3
     best = read_recipe(str(tmp_path / "s" / "best.toml"))
-    own = Parts(best, tiny_run)
-    targets = own.histories.targets("valid")
+    own = RunArtifacts(best, tiny_run)
+    targets = own.histories.list_targets("valid")
     ranker = CoOccurrence(best.co_occurrence, own.histories, len(own.catalog))
-    ahead = ranks(ranker, own.histories, targets, unseen=False).ahead_M
+    ahead = compute_ranks(ranker, own.histories, targets, mask_seen=False).ahead_M
     assert found[0].score == pytest.approx(sum(1 / np.log2(ahead[ahead < 10] + 2)) / len(targets), rel=0.05)  # ties
 
 
 def test_a_search_that_was_killed_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = searched(tiny_run, tmp_path / "whole", trials=3)
-    run_epoch, done = sasrec._epoch, []
+    whole = searched(tiny_run, tmp_path / "whole", num_trials=3)
+    run_epoch, done = sasrec._train_epoch, []
 
     def breaks(*words: Any) -> float:
         done.append(1)
@@ -77,23 +83,23 @@ def test_a_search_that_was_killed_goes_on(tiny_run: Path, tmp_path: Path, monkey
         return run_epoch(*words)
 
     with monkeypatch.context() as broken:
-        broken.setattr(sasrec, "_epoch", breaks)
+        broken.setattr(sasrec, "_train_epoch", breaks)
         with pytest.raises(KeyboardInterrupt):
-            searched(tiny_run, tmp_path / "broken", trials=3)
+            searched(tiny_run, tmp_path / "broken", num_trials=3)
     assert len(json.loads((tmp_path / "broken" / "trials.json").read_text("utf-8")).keys() - {"sha256"}) == 2
     done.clear()
-    again = searched(tiny_run, tmp_path / "broken", trials=3)
+    again = searched(tiny_run, tmp_path / "broken", num_trials=3)
     assert [(trial.changes, trial.score) for trial in again] == [(trial.changes, trial.score) for trial in whole]
 
 
 def test_more_trials_begin_with_those_there_are(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = searched(tiny_run, tmp_path / "s", trials=2)
+    few = searched(tiny_run, tmp_path / "s", num_trials=2)
     made: list[tuple[str, ...]] = []
-    make = module._made
-    monkeypatch.setattr(module, "_made", lambda tried, *rest: (made.append(tried), make(tried, *rest))[1])
-    all_of_them = searched(tiny_run, tmp_path / "s", trials=99)
+    make = module._make_trial
+    monkeypatch.setattr(module, "_make_trial", lambda tried, *rest: (made.append(tried), make(tried, *rest))[1])
+    all_of_them = searched(tiny_run, tmp_path / "s", num_trials=99)
     assert len(all_of_them) == 7, "six combinations and the recipe as it is"
     assert set(made) == {trial.changes for trial in all_of_them} - {trial.changes for trial in few}
 
@@ -102,11 +108,13 @@ def test_the_language_model_can_be_tuned(tiny_run: Path, tmp_path: Path, cli: Cl
     words = tiny(train__max_steps=4)
     done = cli(
         "tune", "trialigngr-demo", "--data", tiny_run / "shop", "--out", tmp_path / "s", *words,
-        "--over", "model.heads=[1, 3]",
+        "--over", "model.num_heads=[1, 3]",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "test targets were not looked at" in done.out
-    assert "failed         0  model.heads=3: model.width = 32 cannot be shared" in done.out, "ends one trial alone"
+    assert "failed         0  model.num_heads=3: model.hidden_size = 32 cannot be shared" in done.out, (
+        "ends one trial alone"
+    )
     assert {"model", "sids"} <= names(tmp_path / "s")
     assert "evaluation" not in names(tmp_path / "s")
     found = json.loads((tmp_path / "s" / "trials.json").read_text("utf-8"))
@@ -114,9 +122,9 @@ def test_the_language_model_can_be_tuned(tiny_run: Path, tmp_path: Path, cli: Cl
 
 
 def test_a_failed_trial_is_last() -> None:
-    found = ordered([Trial(("a",), None, problem="why"), Trial(("b",), 0.1), Trial(("c",), 0.2), Trial((), 0.2)])
+    found = sort_trials([Trial(("a",), None, error="why"), Trial(("b",), 0.1), Trial(("c",), 0.2), Trial((), 0.2)])
     assert [trial.changes for trial in found] == [("c",), (), ("b",), ("a",)]
-    assert as_text(found, "by coin").splitlines()[-2].endswith("a: why")
+    assert format_trials(found, "by coin").splitlines()[-2].endswith("a: why")
 
 
 @pytest.mark.parametrize(
@@ -139,8 +147,8 @@ def test_bad_input(tmp_path: Path, cli: Cli, words: tuple[str, ...], said: str) 
 
 
 def test_a_width_that_heads_cannot_share(tiny_run: Path, tmp_path: Path) -> None:
-    found = searched(tiny_run, tmp_path / "s", over=("sasrec.heads=[3]",))
-    assert found[-1].problem.startswith("sasrec.width = 8 cannot be shared by 3 heads")
+    found = searched(tiny_run, tmp_path / "s", search_space=("sasrec.num_heads=[3]",))
+    assert found[-1].error.startswith("sasrec.hidden_size = 8 cannot be shared by 3 heads")
 
 
 def test_what_fails_as_the_recipe_is_stops_the_search(tmp_path: Path, cli: Cli) -> None:
@@ -148,5 +156,5 @@ def test_what_fails_as_the_recipe_is_stops_the_search(tmp_path: Path, cli: Cli) 
     done = cli("tune", "trialigngr-demo", "--out", tmp_path / "s", *words)
     assert done.code == 2
     assert "nowhere" in done.err
-    wrong = cli("tune", "trialigngr-demo", "--out", tmp_path / "t", *tiny(sasrec__heads=3), *words[2:])
+    wrong = cli("tune", "trialigngr-demo", "--out", tmp_path / "t", *tiny(sasrec__num_heads=3), *words[2:])
     assert (wrong.code, "cannot be shared by 3 heads" in wrong.err) == (2, True)

@@ -13,29 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.recipes.recipe import Recipe, packaged_recipes, read_recipe
-from trialigngr.tasks.task import TASKS, StageSettings
+from trialigngr.recipes.recipe import Recipe, read_packaged_recipes, read_recipe
+from trialigngr.tasks.task import TASKS, CurriculumPartSettings
 
 SIX = ["T1", "T2", "T3", "T4", "T5", "T6"]
 EIGHT = [*SIX, "T7", "T8"]
 WITHOUT_PIXELS = {"captions.generator": "none", "interests.use_captions": False, "embeddings.use_captions": False}
-ITEMS_FIRST = StageSettings(
+ITEMS_FIRST = CurriculumPartSettings(
     until=0.35, weights={"title_to_sid": 1.0, "sid_to_title": 1.0, "visual_to_sid": 2.0, "visual_to_title": 1.0}
 )
 # What each ablation trains, and what it says of the other stages (the paper's Tables 3, 4 and 5).
 ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.generator": "lexicon"}),
-    "collaborative": (EIGHT, {"embeddings.collaborative_weight": 0.7, "embeddings.use_pixels": True}),
-    "items-first": (EIGHT, {"tasks.stages": (ITEMS_FIRST,)}),
+    "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_images": False, "interests.generator": "lexicon"}),
+    "collaborative": (EIGHT, {"embeddings.collaborative_weight": 0.7, "embeddings.use_images": True}),
+    "items-first": (EIGHT, {"tasks.curriculum": (ITEMS_FIRST,)}),
     "no-mdim": (EIGHT, {"interests.generator": "none", "embeddings.use_interests": False}),
     "no-translation": (EIGHT[2:], {}),
-    "no-visual-tasks": (SIX, {"captions.generator": "measured", "embeddings.use_pixels": True}),
+    "no-visual-tasks": (SIX, {"captions.generator": "measured", "embeddings.use_images": True}),
     "t1-t2-t3-t5": (["T1", "T2", "T3", "T5"], {}),
     "t1-t3": (["T1", "T3"], {}),
     "t1-t7": (EIGHT[:7], {}),
     "t3-only": (["T3"], {}),
     **{
-        f"control-{prompt}": (SIX, WITHOUT_PIXELS | {"embeddings.use_pixels": False, "interests.prompt": prompt})
+        f"control-{prompt}": (
+            SIX,
+            WITHOUT_PIXELS | {"embeddings.use_images": False, "interests.prompt_template": prompt},
+        )
         for prompt in ("keywords", "summary", "paraphrase", "generic-tags")
     },
     "control-caption-concat": (
@@ -43,7 +46,7 @@ ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {
             "captions.generator": "measured",
             "embeddings.use_captions": True,
-            "embeddings.use_pixels": False,
+            "embeddings.use_images": False,
             "interests.generator": "none",
         },
     ),
@@ -55,7 +58,7 @@ ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "text-only": (
         SIX,
         WITHOUT_PIXELS
-        | {"embeddings.use_pixels": False, "interests.generator": "none", "embeddings.use_interests": False},
+        | {"embeddings.use_images": False, "interests.generator": "none", "embeddings.use_interests": False},
     ),
 }
 
@@ -68,7 +71,7 @@ def value(recipe: Recipe, key: str) -> Any:
 
 
 def numbers(recipe: Recipe) -> list[str]:
-    return [task.number for task in recipe.tasks.tasks()]
+    return [task.number for task in recipe.tasks.list_tasks()]
 
 
 def write(path: Path, text: str) -> Path:
@@ -76,7 +79,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", packaged_recipes())
+@pytest.mark.parametrize("name", read_packaged_recipes())
 def test_every_packaged_recipe_reads_and_comes_back_from_toml(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
     assert recipe.description.endswith((".", ")"))
@@ -96,7 +99,7 @@ def test_ablations_say_what_their_row_says_and_leave_the_rest(name: str, base: s
 
 
 def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
-    assert set(packaged_recipes()) - set(ABLATIONS) == {
+    assert set(read_packaged_recipes()) - set(ABLATIONS) == {
         "trialigngr",
         "trialigngr-small",
         "trialigngr-light",
@@ -107,11 +110,11 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
 
 def test_the_paper_s_settings() -> None:
     recipe = read_recipe("trialigngr")
-    assert recipe.sids.sizes == (4096, 2048, 1024)
-    assert (recipe.sids.quantizer, recipe.model.name) == ("rqvae", "Qwen/Qwen2.5-7B-Instruct")
+    assert recipe.sids.codebook_sizes == (4096, 2048, 1024)
+    assert (recipe.sids.quantizer, recipe.model.name_or_path) == ("rqvae", "Qwen/Qwen2.5-7B-Instruct")
     assert (recipe.train.learning_rate, recipe.train.batch_size, recipe.train.epochs) == (3e-4, 64, 3)
-    assert (recipe.decode.beams, recipe.catalog.k_core, recipe.catalog.last) == (20, 5, 1)
-    assert recipe.tasks.weight_of() == dict.fromkeys(TASKS, 1.0)
+    assert (recipe.decode.num_beams, recipe.catalog.k_core, recipe.catalog.leave_last_n) == (20, 5, 1)
+    assert recipe.tasks.task_weights() == dict.fromkeys(TASKS, 1.0)
 
 
 def test_the_makefile_runs_recipes_that_exist(root: Path) -> None:
@@ -130,10 +133,10 @@ def test_a_file_extends_a_packaged_recipe_and_a_file_beside_it(tmp_path: Path) -
 
 
 def test_a_file_may_extend_two_and_later_ones_win(tmp_path: Path) -> None:
-    child = write(tmp_path / "child.toml", 'extends = "trialigngr-demo+text-only"\n[embeddings]\nuse_pixels = true\n')
+    child = write(tmp_path / "child.toml", 'extends = "trialigngr-demo+text-only"\n[embeddings]\nuse_images = true\n')
     recipe = read_recipe(f"{child}+t3-only")
     assert numbers(recipe) == ["T3"]
-    assert (recipe.embeddings.use_pixels, recipe.embeddings.use_captions) == (True, False)
+    assert (recipe.embeddings.use_images, recipe.embeddings.use_captions) == (True, False)
 
 
 def test_a_path_with_a_plus(tmp_path: Path) -> None:
@@ -176,15 +179,15 @@ def test_a_recipe_that_is_no_text(tmp_path: Path) -> None:
     ("change", "key", "wanted"),
     [
         ("train.learning_rate=1e-4", "train.learning_rate", 1e-4),
-        ("sids.sizes=[8, 4]", "sids.sizes", (8, 4)),
+        ("sids.codebook_sizes=[8, 4]", "sids.codebook_sizes", (8, 4)),
         ("catalog.split=global-temporal", "catalog.split", "global-temporal"),
-        ('model.name="scratch"', "model.name", "scratch"),
-        ("model.name=Qwen/Qwen3-0.6B", "model.name", "Qwen/Qwen3-0.6B"),
-        ("embeddings.use_pixels=false", "embeddings.use_pixels", False),
+        ('model.name_or_path="scratch"', "model.name_or_path", "scratch"),
+        ("model.name_or_path=Qwen/Qwen3-0.6B", "model.name_or_path", "Qwen/Qwen3-0.6B"),
+        ("embeddings.use_images=false", "embeddings.use_images", False),
         ("tasks.use=['T3']", "tasks.use", ("T3",)),
-        ("catalog.columns.asin=item_id", "catalog.columns", {"asin": "item_id"}),
-        ('catalog.columns."a.b"=item_id', "catalog.columns", {"a.b": "item_id"}),
-        ("catalog.columns.parent asin=item_id", "catalog.columns", {"parent asin": "item_id"}),
+        ("catalog.column_map.asin=item_id", "catalog.column_map", {"asin": "item_id"}),
+        ('catalog.column_map."a.b"=item_id', "catalog.column_map", {"a.b": "item_id"}),
+        ("catalog.column_map.parent asin=item_id", "catalog.column_map", {"parent asin": "item_id"}),
     ],
 )
 def test_set(change: str, key: str, wanted: Any) -> None:
@@ -221,14 +224,14 @@ def test_set_that_does_not_fit(change: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "calls.interests.key_variable=sk-tell-nobody",
-        "calls.interests.key_variable=tell_nobody_0123",
-        'calls.captions.key_variable=["tell-nobody"]',
+        "calls.interests.api_key_env=sk-tell-nobody",
+        "calls.interests.api_key_env=tell_nobody_0123",
+        'calls.captions.api_key_env=["tell-nobody"]',
         "calls.interests.key_varable=tell-nobody",
-        "calls.captions.url=https://me:tell-nobody@host/v1",
-        "calls.captions.url=https://host/v1?api_key=tell-nobody",
-        "calls.captions.url=https://host/v1#tell-nobody",
-        'calls.interests.engine={hf_token = "tell-nobody"}',
+        "calls.captions.base_url=https://me:tell-nobody@host/v1",
+        "calls.captions.base_url=https://host/v1?api_key=tell-nobody",
+        "calls.captions.base_url=https://host/v1#tell-nobody",
+        'calls.interests.engine_args={hf_token = "tell-nobody"}',
     ],
 )
 def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_path: Path) -> None:
@@ -244,8 +247,8 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_p
 
 
 def test_a_key_variable_is_a_name_in_capitals() -> None:
-    recipe = read_recipe("trialigngr", ["calls.captions.key_variable=MY_KEY_2", "calls.interests.key_variable="])
-    assert (recipe.calls.captions.key_variable, recipe.calls.interests.key_variable) == ("MY_KEY_2", "")
+    recipe = read_recipe("trialigngr", ["calls.captions.api_key_env=MY_KEY_2", "calls.interests.api_key_env="])
+    assert (recipe.calls.captions.api_key_env, recipe.calls.interests.api_key_env) == ("MY_KEY_2", "")
 
 
 @given(st.text(max_size=40))

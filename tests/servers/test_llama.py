@@ -14,11 +14,11 @@ import pytest
 
 from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.conftest import Done
-from trialigngr.enrich.interests import FILE, load_interests
+from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
-from trialigngr.llm.chat_protocol import MOST
-from trialigngr.llm.generator import LABELS
-from trialigngr.pipeline.enrichment import asked_stages
+from trialigngr.llm.chat_protocol import MAX_INTERESTS
+from trialigngr.llm.generator import MODEL_LABELS
+from trialigngr.pipeline.llm_stages import find_llm_stages
 from trialigngr.recipes.recipe import read_recipe
 
 pytestmark = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="a real server needs: make test-servers")
@@ -33,7 +33,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def mined(cli: Callable[..., Done], out: Path, items: int, **changes: object) -> dict[str, Any]:
     """Run a recipe up to the interests on a shop of so many items; return the facts of that stage."""
-    changes = {"shop__items": items, "shop__shoppers": 200, "interests__drop_low": False} | changes
+    changes = {"shop__num_items": items, "shop__num_shoppers": 200, "interests__drop_low_confidence": False} | changes
     sets = [f"{name.replace('__', '.')}={json.dumps(value)}" for name, value in changes.items()]
     words = [word for one in sets for word in ("--set", one)]
     done = cli("run", "trialigngr-demo", "--out", out, "--until", "interests", *words)
@@ -44,28 +44,28 @@ def mined(cli: Callable[..., Done], out: Path, items: int, **changes: object) ->
 
 def problems(run: Path) -> list[str | None]:
     """Return of each item why no usable answer came about it."""
-    return pl.read_parquet(run / "interests" / FILE)["problem"].to_list()
+    return pl.read_parquet(run / "interests" / INTERESTS_FILE)["problem"].to_list()
 
 
 def first_of_its_hand(run: Path) -> float:
     """Return the share of tags that were the first of those that could stand in their place: .17 by chance."""
-    (asked,) = asked_stages(read_recipe(str(run / "recipe.toml")), run)
+    (asked,) = find_llm_stages(read_recipe(str(run / "recipe.toml")), run)
     first = total = 0
     for number, one in enumerate(load_interests(run / "interests")):
-        choices = asked.inquiry.question(number).choices
+        choices = asked.job.make_request(number).choices
         assert choices is not None
-        assert set(one.names) <= set(choices.tags)
+        assert set(one.tag_names) <= set(choices.tags)
         assert one.lifestyle is None or one.lifestyle in choices.lifestyles
-        first += len(set(one.names) & set(choices.tags[:MOST]))
-        total += len(one.names)
+        first += len(set(one.tag_names) & set(choices.tags[:MAX_INTERESTS]))
+        total += len(one.tag_names)
     return first / total
 
 
 def test_a_real_server_answers_about_fifty_items(cli: Callable[..., Done], url: str, tmp_path: Path) -> None:
     began = time.monotonic()
     facts = mined(
-        cli, tmp_path, ITEMS, interests__generator="openai", interests__model=NAME, interests__choose_from="lexicon",
-        calls__interests__url=url, calls__interests__concurrency=SLOTS, calls__interests__timeout=600,
+        cli, tmp_path, ITEMS, interests__generator="openai", interests__model=NAME, interests__tag_vocabulary="lexicon",
+        calls__interests__base_url=url, calls__interests__max_concurrency=SLOTS, calls__interests__timeout=600,
     )  # fmt: skip
     seconds = time.monotonic() - began
     said = problems(tmp_path)
@@ -82,14 +82,14 @@ def test_a_real_server_answers_about_fifty_items(cli: Callable[..., Done], url: 
 def test_the_packaged_model_runs_as_a_generator(cli: Callable[..., Done], tmp_path: Path) -> None:
     """Without a grammar this model is plumbing: every item ends with tags of the lexicon or with a reason."""
     facts = mined(
-        cli, tmp_path, 16, interests__generator="smollm2", interests__choose_from="lexicon", interests__dtype="fp32",
+        cli, tmp_path, 16, interests__generator="smollm2", interests__tag_vocabulary="lexicon", interests__dtype="fp32",
         interests__max_tokens=96,
     )  # fmt: skip
     said, lexicon = problems(tmp_path), read_lexicon()
     print(f"\nsmollm2: {said.count(None)} of {len(said)} items parsed after {facts['calls']} calls")
-    assert facts["generator"] == LABELS["smollm2"]
+    assert facts["generator"] == MODEL_LABELS["smollm2"]
     assert len(said) == 16
     assert facts["tokens_out"] >= facts["calls"] >= 16
     for one, problem in zip(load_interests(tmp_path / "interests"), said, strict=True):
-        assert (len(one.names) >= 2) is (problem is None)
-        assert set(one.names) <= set(lexicon["interests"])
+        assert (len(one.tag_names) >= 2) is (problem is None)
+        assert set(one.tag_names) <= set(lexicon["interests"])

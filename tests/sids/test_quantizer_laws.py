@@ -10,24 +10,24 @@ import pytest
 from trialigngr.foundation.config import Settings
 from trialigngr.sids.assign import SidSettings
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.fidelity import cosine, fidelity, fidelity_by_depth
+from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth, cosine_similarity
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.registry import METHODS, fit_method
+from trialigngr.sids.quantizers.registry import METHODS, load_fit_function
 
 SIZES = (16, 8, 8)
 QUICK = {
-    "rqvae": {"hidden": (32,), "latent": 12, "epochs": 8, "warm_up": 4},
-    "rqkmeans_plus": {"hidden": (32,), "epochs": 5},
-    "fsq": {"hidden": (32,), "epochs": 8, "warm_up": 4},
-    "letter": {"hidden": (32,), "latent": 12, "epochs": 5, "warm_up": 4},
+    "rqvae": {"hidden_sizes": (32,), "latent_size": 12, "epochs": 8, "warmup_epochs": 4},
+    "rqkmeans_plus": {"hidden_sizes": (32,), "epochs": 5},
+    "fsq": {"hidden_sizes": (32,), "epochs": 8, "warmup_epochs": 4},
+    "letter": {"hidden_sizes": (32,), "latent_size": 12, "epochs": 5, "warmup_epochs": 4},
     "macrec": {
-        "hidden": (32,),
-        "latent": 12,
+        "hidden_sizes": (32,),
+        "latent_size": 12,
         "epochs": 5,
-        "warm_up": 4,
-        "contrast": 0.1,
-        "linear": True,
-        "best": "reconstruction",
+        "warmup_epochs": 4,
+        "contrast_weight": 0.1,
+        "linear_skip": True,
+        "selection_metric": "reconstruction",
     },
 }
 
@@ -50,7 +50,7 @@ FITTED: dict[str, Quantizer] = {}
 
 def fitted(method: str) -> Quantizer:
     if method not in FITTED:
-        FITTED[method] = fit_method(method)(VECTORS, SIZES, quick(method), 7, BESIDE)
+        FITTED[method] = load_fit_function(method)(VECTORS, SIZES, quick(method), 7, BESIDE)
     return FITTED[method]
 
 
@@ -63,8 +63,8 @@ def test_codes_lie_within_their_codebooks(method: str) -> None:
     assert codes_NL.dtype == np.int32
     assert codes_NL.shape == (400, 3)
     assert (codes_NL >= 0).all()
-    assert (codes_NL < np.array(fitted(method).sizes)).all()
-    assert all(size <= wanted for size, wanted in zip(fitted(method).sizes, SIZES, strict=True))
+    assert (codes_NL < np.array(fitted(method).codebook_sizes)).all()
+    assert all(size <= wanted for size, wanted in zip(fitted(method).codebook_sizes, SIZES, strict=True))
 
 
 @every_method
@@ -90,12 +90,12 @@ def test_saving_and_loading_changes_nothing(method: str, tmp_path: Path) -> None
 def test_one_seed_gives_the_same_bytes_and_another_seed_other_codes(method: str, tmp_path: Path) -> None:
     files = []
     for turn in range(2):
-        quantizer = fit_method(method)(VECTORS, SIZES, quick(method), 7, BESIDE)
+        quantizer = load_fit_function(method)(VECTORS, SIZES, quick(method), 7, BESIDE)
         files.append(tmp_path / f"{turn}.safetensors")
         quantizer.save(files[-1])
         assert np.array_equal(quantizer.encode(VECTORS), fitted(method).encode(VECTORS))
     assert files[0].read_bytes() == files[1].read_bytes()
-    other = fit_method(method)(VECTORS, SIZES, quick(method), 8, BESIDE)
+    other = load_fit_function(method)(VECTORS, SIZES, quick(method), 8, BESIDE)
     assert not np.array_equal(other.encode(VECTORS), fitted(method).encode(VECTORS))
 
 
@@ -104,11 +104,11 @@ def test_decoded_vectors_are_near_and_each_level_brings_them_nearer(method: str)
     quantizer = fitted(method)
     codes_NL = quantizer.encode(VECTORS)
     assert quantizer.decode(codes_NL).shape == VECTORS.shape
-    depths = fidelity_by_depth(quantizer, VECTORS, codes_NL)
+    depths = compute_fidelity_by_depth(quantizer, VECTORS, codes_NL)
     assert depths == sorted(depths)
     assert depths[-1] > 0.5
     shuffled = np.random.default_rng(0).permutation(codes_NL)
-    assert depths[-1] > fidelity(quantizer, VECTORS, shuffled) + 0.3
+    assert depths[-1] > compute_fidelity(quantizer, VECTORS, shuffled) + 0.3
 
 
 @every_method
@@ -120,7 +120,7 @@ def test_another_width_is_refused(method: str) -> None:
 @every_method
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_handful_of_items_can_be_fitted(method: str, n: int) -> None:
-    quantizer = fit_method(method)(VECTORS[:n], (n, n), quick(method), 0, BESIDE[:n])
+    quantizer = load_fit_function(method)(VECTORS[:n], (n, n), quick(method), 0, BESIDE[:n])
     assert quantizer.encode(VECTORS[:n]).shape == (n, 2)
     assert np.isfinite(quantizer.decode(quantizer.encode(VECTORS[:n]))).all()
 
@@ -128,7 +128,7 @@ def test_a_handful_of_items_can_be_fitted(method: str, n: int) -> None:
 @every_method
 def test_constant_embeddings_can_be_fitted(method: str) -> None:
     constant_ND = np.full((50, 24), 0.25, dtype=np.float32)
-    quantizer = fit_method(method)(constant_ND, (8, 4), quick(method), 0, BESIDE[:50])
+    quantizer = load_fit_function(method)(constant_ND, (8, 4), quick(method), 0, BESIDE[:50])
     codes_NL = quantizer.encode(constant_ND)
     assert (codes_NL == codes_NL[0]).all()
     assert np.allclose(quantizer.decode(codes_NL), constant_ND, atol=1e-2)
@@ -136,13 +136,13 @@ def test_constant_embeddings_can_be_fitted(method: str) -> None:
 
 def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(SidError, match="Did you mean 'rqkmeans'"):
-        fit_method("rqkmean")
+        load_fit_function("rqkmean")
 
 
 @pytest.mark.parametrize("method", ["letter", "macrec"])
 def test_methods_that_need_a_second_table_say_so(method: str) -> None:
     with pytest.raises(SidError, match="needs"):
-        fit_method(method)(VECTORS, SIZES, quick(method), 0)
+        load_fit_function(method)(VECTORS, SIZES, quick(method), 0)
 
 
 def test_a_file_that_is_no_quantizer_is_refused(tmp_path: Path) -> None:
@@ -156,4 +156,4 @@ def test_a_file_that_is_no_quantizer_is_refused(tmp_path: Path) -> None:
 def test_cosine_by_hand() -> None:
     left = np.array([[3, 4], [1, 0], [0, 0]], dtype=np.float32)
     right = np.array([[4, 3], [0, 2], [1, 1]], dtype=np.float32)
-    assert cosine(left, right).tolist() == pytest.approx([0.96, 0, 0])  # 24 / 25; right angle; no direction
+    assert cosine_similarity(left, right).tolist() == pytest.approx([0.96, 0, 0])  # 24 / 25; right angle; no direction

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.sids.semantic_ids import END, SemanticIds, all_tokens, parse_sid, token
+from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, format_token, list_sid_tokens, parse_sid
 
 SIZES = (3, 200, 5)
 
@@ -22,7 +22,7 @@ def semantic_ids(draw: st.DrawFn) -> SemanticIds:
     for _ in range(draw(st.integers(0, 12))):
         length = draw(st.integers(1, 3))
         codes = [draw(st.integers(0, size - 1)) for size in SIZES]
-        rows.append([*codes[:length], *[END] * (3 - length)])
+        rows.append([*codes[:length], *[END_CODE] * (3 - length)])
     codes_NL = np.array(rows, dtype=np.int32).reshape(-1, 3)
     return SemanticIds([f"item {row}" for row in range(len(rows))], codes_NL, SIZES)
 
@@ -32,20 +32,20 @@ def ids(*codes: list[int], sizes: tuple[int, ...] = SIZES) -> SemanticIds:
 
 
 def test_written_as_in_the_paper():
-    assert token(0, 195) == "<a_195>"
-    assert ids([2, 112, 4]).text(0) == "<a_2><b_112><c_4>"
-    assert ids([2, END, END]).tokens(0) == ["<a_2>"]
-    assert all_tokens((2, 1)) == ["<a_0>", "<a_1>", "<b_0>"]
+    assert format_token(0, 195) == "<a_195>"
+    assert ids([2, 112, 4]).sid_text(0) == "<a_2><b_112><c_4>"
+    assert ids([2, END_CODE, END_CODE]).item_tokens(0) == ["<a_2>"]
+    assert list_sid_tokens((2, 1)) == ["<a_0>", "<a_1>", "<b_0>"]
 
 
 @given(semantic_ids())
 def test_text_and_back(sids: SemanticIds):
     for row in range(len(sids)):
-        codes = tuple(code for code in sids.codes_NL[row].tolist() if code != END)
-        assert parse_sid(sids.text(row)) == codes
-        assert row in sids.rows_of[codes]
-        assert set(sids.tokens(row)) <= set(all_tokens(SIZES))
-    assert sum(map(len, sids.rows_of.values())) == len(sids)
+        codes = tuple(code for code in sids.codes_NL[row].tolist() if code != END_CODE)
+        assert parse_sid(sids.sid_text(row)) == codes
+        assert row in sids.rows_by_codes[codes]
+        assert set(sids.item_tokens(row)) <= set(list_sid_tokens(SIZES))
+    assert sum(map(len, sids.rows_by_codes.values())) == len(sids)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_saved_and_loaded(sids: SemanticIds, tmp_path_factory: pytest.TempPathFa
     sids.save(folder)
     loaded = SemanticIds.load(folder)
     assert loaded.item_ids == sids.item_ids
-    assert loaded.sizes == sids.sizes
+    assert loaded.codebook_sizes == sids.codebook_sizes
     assert loaded.codes_NL.dtype == sids.codes_NL.dtype
     assert np.array_equal(loaded.codes_NL, sids.codes_NL)
 
 
 def test_the_file_opens_without_us(tmp_path: Path):
-    ids([2, 112, 4], [0, END, END]).save(tmp_path)
+    ids([2, 112, 4], [0, END_CODE, END_CODE]).save(tmp_path)
     assert pl.read_parquet(tmp_path / "sids.parquet").rows() == [
         ("i0", "<a_2><b_112><c_4>", [2, 112, 4]),
         ("i1", "<a_0>", [0, -1, -1]),
@@ -87,8 +87,8 @@ def test_the_file_opens_without_us(tmp_path: Path):
         ([3, 0, 0], SIZES),
         ([0, 200, 0], SIZES),
         ([0, 0, -2], SIZES),
-        ([END, END, END], SIZES),
-        ([0, END, 1], SIZES),
+        ([END_CODE, END_CODE, END_CODE], SIZES),
+        ([0, END_CODE, 1], SIZES),
         ([0, 0], SIZES),
     ],
 )

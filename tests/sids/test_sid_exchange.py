@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.exchange import FORMATS, export_sids, import_sids
-from trialigngr.sids.semantic_ids import END, SemanticIds
+from trialigngr.sids.formats import FORMATS, export_sids, import_sids
+from trialigngr.sids.semantic_ids import END_CODE, SemanticIds
 
 SIDS = SemanticIds(["p", 'q "ü"', "r"], np.int32([[0, 1], [2, 0], [0, 1]]), (3, 2))
 
@@ -49,17 +49,17 @@ def test_round_trips(name: str, sids: SemanticIds, tmp_path_factory: pytest.Temp
     export_sids(sids, name, path)
     again = import_sids(name, path)
     ids = [str(row) for row in range(len(sids))] if name == "grid" else sids.item_ids  # GRID knows items by place
-    assert again.sizes == sids.sizes
-    assert {item_id: again.text(row) for row, item_id in enumerate(again.item_ids)} == {
-        item_id: sids.text(row) for row, item_id in enumerate(ids)
+    assert again.codebook_sizes == sids.codebook_sizes
+    assert {item_id: again.sid_text(row) for row, item_id in enumerate(again.item_ids)} == {
+        item_id: sids.sid_text(row) for row, item_id in enumerate(ids)
     }
 
 
 def test_sids_of_unequal_length(tmp_path: Path) -> None:
-    sids = SemanticIds(["p", "q"], np.int32([[0, END], [0, 1]]), (1, 2))
+    sids = SemanticIds(["p", "q"], np.int32([[0, END_CODE], [0, 1]]), (1, 2))
     for name in ("lcrec", "flashrec", "parquet"):
         export_sids(sids, name, tmp_path / name)
-        assert sorted(import_sids(name, tmp_path / name).codes_NL.tolist()) == [[0, END], [0, 1]]
+        assert sorted(import_sids(name, tmp_path / name).codes_NL.tolist()) == [[0, END_CODE], [0, 1]]
     with pytest.raises(SidError, match="unequal length"):
         export_sids(sids, "grid", tmp_path / "grid")
 

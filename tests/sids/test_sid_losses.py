@@ -9,26 +9,32 @@ import pytest
 import torch
 
 from trialigngr.sids.quantizers.bottleneck import (
-    AtLevel,
-    HowCodesLearn,
-    ResidualCodebooks,
-    nearest,
+    CodebookUpdateRule,
+    LevelBatch,
+    ResidualBottleneck,
+    nearest_codes,
     rotation_trick,
     straight_through,
 )
-from trialigngr.sids.quantizers.fsq import grid_levels, steps
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, means, residual_kmeans
-from trialigngr.sids.quantizers.letter_losses import Collaboration, Diversity, collaboration_loss, diversity_loss
-from trialigngr.sids.quantizers.levels import Level, Levels
-from trialigngr.sids.quantizers.macrec import MacRecSettings
-from trialigngr.sids.quantizers.macrec_losses import Contrast, alignment_loss, contrast_loss, draw_positives
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, balanced_kmeans
+from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks
+from trialigngr.sids.quantizers.fsq import choose_grid_steps, make_grid_codebooks
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, compute_cluster_means, fit_residual_kmeans
+from trialigngr.sids.quantizers.letter_losses import (
+    CollaborationLoss,
+    DiversityLoss,
+    collaboration_loss,
+    diversity_loss,
+)
+from trialigngr.sids.quantizers.macrec_losses import ContrastLoss, alignment_loss, contrast_loss, draw_positives
+from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, fit_balanced_kmeans
 
-PLAIN = HowCodesLearn(commitment=0.25, ema_decay=None, restart_dead=True, rotation=False, sinkhorn=())
+PLAIN = CodebookUpdateRule(
+    commitment_weight=0.25, ema_decay=None, restart_dead_codes=True, rotation_trick=False, sinkhorn_epsilons=()
+)
 
 
-def one_level(how: HowCodesLearn, *codes: list[float]) -> ResidualCodebooks:
-    return ResidualCodebooks(Levels([Level(np.float32(codes))]), how)
+def one_level(how: CodebookUpdateRule, *codes: list[float]) -> ResidualBottleneck:
+    return ResidualBottleneck(Codebooks([Codebook(np.float32(codes))]), how)
 
 
 def test_codebook_and_commitment_loss_by_hand() -> None:
@@ -40,7 +46,7 @@ def test_codebook_and_commitment_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(0.75 * 1.25)
     loss.backward()
     assert torch.allclose(latents_BZ.grad, 0.25 * 2 * torch.tensor([[1.0, 1.0], [-1.0, 0.0]]) / 4)
-    assert torch.allclose(books.vectors[0].grad, 2 * torch.tensor([[-1.0, -1.0], [1.0, 0.0]]) / 4)
+    assert torch.allclose(books.codebook_vectors[0].grad, 2 * torch.tensor([[-1.0, -1.0], [1.0, 0.0]]) / 4)
 
 
 def test_straight_through_hands_the_gradient_on() -> None:
@@ -60,11 +66,11 @@ def test_the_rotation_trick_turns_and_stretches_the_gradient() -> None:
 
 
 def test_codes_follow_the_running_mean() -> None:
-    how = HowCodesLearn(0.25, 0.5, restart_dead=True, rotation=False, sinkhorn=())
+    how = CodebookUpdateRule(0.25, 0.5, restart_dead_codes=True, rotation_trick=False, sinkhorn_epsilons=())
     books = one_level(how, [0.0], [10.0])
     books(torch.tensor([[2.0], [4.0]]), torch.arange(2))
     # count 1 → .5 · 1 + .5 · 2, sum 0 → .5 · 0 + .5 · 6; the code nobody chose stays
-    assert books.vectors[0].flatten().tolist() == pytest.approx([3 / 1.5, 10])
+    assert books.codebook_vectors[0].flatten().tolist() == pytest.approx([3 / 1.5, 10])
 
 
 def test_dead_codes_move_onto_residuals() -> None:
@@ -72,20 +78,20 @@ def test_dead_codes_move_onto_residuals() -> None:
     rows_NZ = torch.tensor([[1.0], [2.0], [3.0]])
     books(rows_NZ, torch.arange(3))
     books.end_epoch(rows_NZ, torch.Generator().manual_seed(0))
-    assert books.vectors[0][0].item() == 0
-    assert {value.item() for value in books.vectors[0][1:].flatten()} <= {1.0, 2.0, 3.0}
+    assert books.codebook_vectors[0][0].item() == 0
+    assert {value.item() for value in books.codebook_vectors[0][1:].flatten()} <= {1.0, 2.0, 3.0}
 
 
 def test_sinkhorn_levels_use_codes_evenly_while_training_only() -> None:
-    how = HowCodesLearn(0.25, None, restart_dead=False, rotation=False, sinkhorn=(0.05,))
+    how = CodebookUpdateRule(0.25, None, restart_dead_codes=False, rotation_trick=False, sinkhorn_epsilons=(0.05,))
     books = one_level(how, [0.0], [10.0])
     rows_BZ = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     books(rows_BZ, torch.arange(4))
-    assert books.used[0].all()
+    assert books.codes_in_use[0].all()
     books.eval()
     quantised_BZ, _ = books(rows_BZ, torch.arange(4))
     assert quantised_BZ.unique().tolist() == [0]
-    assert nearest(rows_BZ, books.vectors[0].detach()).tolist() == [0, 0, 0, 0]
+    assert nearest_codes(rows_BZ, books.codebook_vectors[0].detach()).tolist() == [0, 0, 0, 0]
 
 
 def test_letters_collaboration_by_hand() -> None:
@@ -93,10 +99,10 @@ def test_letters_collaboration_by_hand() -> None:
     # products [[2, 0], [0, 1]]
     expected = (log(1 + exp(-2)) + log(1 + exp(-1))) / 2
     assert collaboration_loss(z_BC, h_BC).item() == pytest.approx(expected)
-    term = Collaboration(0.5, 2, np.float32([[9, 9], [2, 0], [0, 1]]), seed=0)
+    term = CollaborationLoss(0.5, 2, np.float32([[9, 9], [2, 0], [0, 1]]), seed=0)
     assert term([z_BC], torch.tensor([1, 2])).item() == pytest.approx(0.5 * expected)
     assert not list(term.parameters())
-    assert len(list(Collaboration(0.5, 3, np.float32([[2, 0]]), seed=0).parameters())) == 1
+    assert len(list(CollaborationLoss(0.5, 3, np.float32([[2, 0]]), seed=0).parameters())) == 1
 
 
 def test_letters_diversity_by_hand() -> None:
@@ -107,11 +113,11 @@ def test_letters_diversity_by_hand() -> None:
 
 def test_letters_positives_are_other_codes_of_the_cluster() -> None:
     codes_KZ = torch.tensor([[0.0], [0.1], [9.0], [9.1]])
-    term = Diversity(1.0, clusters=2, seed=0)
-    at = AtLevel(0, torch.zeros(40, 1), torch.arange(4).repeat(10), codes_KZ, torch.arange(40))
+    term = DiversityLoss(1.0, num_clusters=2, seed=0)
+    at = LevelBatch(0, torch.zeros(40, 1), torch.arange(4).repeat(10), codes_KZ, torch.arange(40))
     assert term(at).item() > 0
-    assert term._positives(at).tolist() == [1, 0, 3, 2] * 10
-    assert term(AtLevel(1, torch.zeros(2, 1), torch.zeros(2).long(), codes_KZ[:1], torch.arange(2))).item() == 0
+    assert term._draw_positives(at).tolist() == [1, 0, 3, 2] * 10
+    assert term(LevelBatch(1, torch.zeros(2, 1), torch.zeros(2).long(), codes_KZ[:1], torch.arange(2))).item() == 0
 
 
 def test_macrecs_contrast_by_hand() -> None:
@@ -139,22 +145,22 @@ def test_macrecs_positives_share_the_label_and_are_others_where_there_are_others
 
 
 def test_macrecs_contrast_begins_at_its_level() -> None:
-    term = Contrast(np.int32([0, 0]), MacRecSettings(contrast_from=1, contrast=0.5, temperature=1.0), seed=0)
+    term = ContrastLoss(np.int32([0, 0]), weight=0.5, from_level=1, temperature=1.0, seed=0)
     residual_BZ = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     rows = (residual_BZ, torch.zeros(2).long(), torch.zeros(1, 2), torch.arange(2))
-    assert term(AtLevel(0, *rows)).item() == 0
-    assert term(AtLevel(1, *rows)).item() == pytest.approx(0.5 * log(1 + exp(1)))
+    assert term(LevelBatch(0, *rows)).item() == 0
+    assert term(LevelBatch(1, *rows)).item() == pytest.approx(0.5 * log(1 + exp(1)))
 
 
 @pytest.mark.parametrize(
     ("size", "expected"), [(4096, 4096), (2048, 2048), (1024, 1024), (256, 256), (7, 7), (1, 1), (2, 2)]
 )
 def test_grids_of_the_usual_sizes_are_exact(size: int, expected: int) -> None:
-    assert np.prod(steps(size)) == expected
+    assert np.prod(choose_grid_steps(size)) == expected
 
 
 def test_a_grid_is_all_combinations_in_its_own_coordinates() -> None:
-    levels = grid_levels([[3, 2], [2]])
+    levels = make_grid_codebooks([[3, 2], [2]])
     assert levels[0].vectors_KD.tolist() == [[x, y, 0] for x in (-1, 0, 1) for y in (-1, 1)]
     assert levels[1].vectors_KD.tolist() == [[0, 0, -1], [0, 0, 1]]
 
@@ -162,35 +168,35 @@ def test_a_grid_is_all_combinations_in_its_own_coordinates() -> None:
 def test_balanced_kmeans_keeps_to_its_capacity() -> None:
     rng = np.random.default_rng(0)
     rows_ND = np.concatenate([rng.normal(size=(900, 4)), 8 + rng.normal(size=(100, 4))]).astype(np.float32)
-    settings = BalancedSettings(slack=1.1)
-    counts = np.bincount(balanced_kmeans(rows_ND, 10, settings, 0).nearest(rows_ND), minlength=10)
+    settings = BalancedSettings(capacity_factor=1.1)
+    counts = np.bincount(fit_balanced_kmeans(rows_ND, 10, settings, 0).nearest_codes(rows_ND), minlength=10)
     assert counts.max() <= 125  # capacity 110, and what the last means still shift
     assert counts.min() > 30
 
 
 def test_prices_are_part_of_the_distance() -> None:
-    level = Level(np.float32([[0], [1]]), np.float32([5, 3]))
+    level = Codebook(np.float32([[0], [1]]), np.float32([5, 3]))
     # |x|² + 5 against |x − 1|² + 3: equal at x = −0.5
-    assert level.nearest(np.float32([[-0.6], [-0.4], [2]])).tolist() == [0, 1, 1]
-    assert level.distances(np.float32([[2]])).tolist() == [[9, 4]]
+    assert level.nearest_codes(np.float32([[-0.6], [-0.4], [2]])).tolist() == [0, 1, 1]
+    assert level.code_distances(np.float32([[2]])).tolist() == [[9, 4]]
 
 
 def test_a_beam_finds_the_better_whole_code() -> None:
-    levels = [Level(np.float32([[0], [3]])), Level(np.float32([[-1], [0]]))]
+    levels = [Codebook(np.float32([[0], [3]])), Codebook(np.float32([[-1], [0]]))]
     # 1.9: 3 is nearer than 0, and 3 − 1 is best. 1.4: 0 is nearer and leaves 1.4, but 3 − 1 is only 0.6 away.
     rows_ND = np.float32([[1.9], [1.4]])
-    assert Levels(levels).encode(rows_ND).tolist() == [[1, 0], [0, 1]]
-    assert Levels(levels, beam=2).encode(rows_ND).tolist() == [[1, 0], [1, 0]]
+    assert Codebooks(levels).encode(rows_ND).tolist() == [[1, 0], [0, 1]]
+    assert Codebooks(levels, num_beams=2).encode(rows_ND).tolist() == [[1, 0], [1, 0]]
 
 
 def test_refinement_moves_all_codebooks_to_less_error() -> None:
     rows_ND = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
-    plain = residual_kmeans(rows_ND, (8, 8), KMeansSettings(beam=3), 0)
-    better = residual_kmeans(rows_ND, (8, 8), KMeansSettings(beam=3, refinements=4), 0)
-    errors = [float(np.square(rows_ND - levels.sum(levels.encode(rows_ND))).mean()) for levels in (plain, better)]
+    plain = fit_residual_kmeans(rows_ND, (8, 8), KMeansSettings(num_beams=3), 0)
+    better = fit_residual_kmeans(rows_ND, (8, 8), KMeansSettings(num_beams=3, refinement_rounds=4), 0)
+    errors = [float(np.square(rows_ND - levels.sum_codes(levels.encode(rows_ND))).mean()) for levels in (plain, better)]
     assert errors[1] < 0.98 * errors[0]
 
 
 def test_means_by_hand() -> None:
-    found = means(np.float32([[1], [5], [3]]), np.int32([2, 0, 2]), np.float32([[9], [8], [7]]))
+    found = compute_cluster_means(np.float32([[1], [5], [3]]), np.int32([2, 0, 2]), np.float32([[9], [8], [7]]))
     assert found.tolist() == [[5], [8], [2]]

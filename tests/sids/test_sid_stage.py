@@ -15,30 +15,30 @@ from safetensors.numpy import save_file
 from trialigngr.cli.main import trialigngr
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.sids.assign import SidSettings, assign_sids, fit
+from trialigngr.sids.assign import SidSettings, assign_sids, fit_quantizers
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans
-from trialigngr.sids.quantizers.levels import Level
+from trialigngr.sids.quantizers.codebooks import Codebook
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors
 from trialigngr.sids.semantic_ids import SemanticIds
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(200, 12)).astype(np.float32)
 IDS = [f"item {row}" for row in range(200)]
-SMALL = SidSettings(quantizer="rqkmeans", sizes=(8, 8, 8))
+SMALL = SidSettings(quantizer="rqkmeans", codebook_sizes=(8, 8, 8))
 
 
 def test_the_stage_writes_both_files_and_tells_what_came_out(tmp_path: Path) -> None:
     facts = assign_sids(SMALL, VECTORS, IDS, tmp_path)
     sids = SemanticIds.load(tmp_path)
     assert sids.item_ids == IDS
-    assert sids.sizes == (8, 8, 8)
-    assert len(sids.rows_of) == 200
+    assert sids.codebook_sizes == (8, 8, 8)
+    assert len(sids.rows_by_codes) == 200
     raw_NL = Quantizer.load(tmp_path / "quantizer.safetensors").encode(VECTORS)
-    assert facts["moved"] == (raw_NL != sids.codes_NL).any(1).sum() > 0
+    assert facts["moved_items"] == (raw_NL != sids.codes_NL).any(1).sum() > 0
     assert facts["collisions_raw"]["items"] > 0 == facts["collisions"]["items"]
-    assert facts["utilisation"] == [1, 1, 1]
+    assert facts["utilization"] == [1, 1, 1]
     assert facts["fidelity_raw"] >= facts["fidelity"] > facts["fidelity_held_out"] > 0
     assert facts["fidelity_by_depth"][-1] == facts["fidelity"]
     json.dumps(facts)
@@ -53,17 +53,17 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_an_extra_level_is_part_of_the_sids(tmp_path: Path) -> None:
-    facts = assign_sids(SMALL.model_copy(update={"collisions": "extra_level"}), VECTORS, IDS, tmp_path)
-    assert SemanticIds.load(tmp_path).sizes == (8, 8, 8, facts["sizes"][-1])
-    assert facts["moved"] == 0
+    facts = assign_sids(SMALL.model_copy(update={"collision_policy": "extra_level"}), VECTORS, IDS, tmp_path)
+    assert SemanticIds.load(tmp_path).codebook_sizes == (8, 8, 8, facts["codebook_sizes"][-1])
+    assert facts["moved_items"] == 0
     assert facts["collisions"]["items"] == 0
 
 
 def test_macrec_writes_two_sets(tmp_path: Path) -> None:
     quick = SMALL.macrec.model_copy(
-        update={"hidden": (16,), "latent": 8, "epochs": 2, "warm_up": 2, "pseudo_labels": 9}
+        update={"hidden_sizes": (16,), "latent_size": 8, "epochs": 2, "warmup_epochs": 2, "num_pseudo_labels": 9}
     )
-    settings = SMALL.model_copy(update={"quantizer": "macrec", "macrec": quick, "held_out": 0.0})
+    settings = SMALL.model_copy(update={"quantizer": "macrec", "macrec": quick, "held_out_ratio": 0.0})
     facts = assign_sids(settings, VECTORS, IDS, tmp_path, VECTORS[:, :5] ** 2)
     assert SemanticIds.load(tmp_path / "pictures").item_ids == IDS
     assert facts["pictures"]["items"] == 200
@@ -71,9 +71,9 @@ def test_macrec_writes_two_sets(tmp_path: Path) -> None:
 
 
 def test_fewer_items_than_codes_works_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assign_sids(SidSettings(quantizer="rqkmeans", sizes=(4096, 4, 1024)), VECTORS[:30], IDS[:30], tmp_path)
+    assign_sids(SidSettings(quantizer="rqkmeans", codebook_sizes=(4096, 4, 1024)), VECTORS[:30], IDS[:30], tmp_path)
     assert "level 1 from 4096 to 30 codes, level 3 from 1024 to 30 codes" in capsys.readouterr().err
-    assert SemanticIds.load(tmp_path).sizes == (30, 4, 30)
+    assert SemanticIds.load(tmp_path).codebook_sizes == (30, 4, 30)
 
 
 def test_one_item_and_identical_items(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_embeddings_are_real_numbers(kind: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("largest", [1e12, 1e-9])
 @pytest.mark.parametrize("method", ["rqkmeans", "rqkmeans_balanced", "opq"])
 def test_within_the_bounds_the_scale_changes_nothing(method: str, largest: float) -> None:
-    settings = SidSettings(quantizer=method, sizes=(8, 8), held_out=0)
+    settings = SidSettings(quantizer=method, codebook_sizes=(8, 8), held_out_ratio=0)
     rounded = np.floor if largest > 1 else np.ceil
     power = 2.0 ** rounded(np.log2(largest / np.abs(VECTORS).max()))
     scaled_ND = check_vectors((VECTORS * power).astype(np.float32))
-    (own,), (scaled,) = fit(settings, VECTORS), fit(settings, scaled_ND)
+    (own,), (scaled,) = fit_quantizers(settings, VECTORS), fit_quantizers(settings, scaled_ND)
     assert (scaled.encode(scaled_ND) == own.encode(VECTORS)).mean() > 0.98
 
 
@@ -139,7 +139,10 @@ def test_within_the_bounds_the_scale_changes_nothing(method: str, largest: float
 def test_no_such_number_comes_as_far_as_faiss(broken: float) -> None:
     vectors_ND = VECTORS.copy()
     vectors_ND[3, 3] = broken
-    for use in (lambda: kmeans(vectors_ND, 8, KMeansSettings(), 0), lambda: Level(VECTORS[:8]).nearest(vectors_ND)):
+    for use in (
+        lambda: fit_kmeans(vectors_ND, 8, KMeansSettings(), 0),
+        lambda: Codebook(VECTORS[:8]).nearest_codes(vectors_ND),
+    ):
         with pytest.raises(SidError, match="hold NaN or numbers beyond"):
             use()
 
@@ -161,7 +164,7 @@ def test_ids_and_rows_must_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 10_000_000])
 def test_senseless_codebook_sizes_are_refused(size: int) -> None:
     with pytest.raises(RecipeError, match=r"sizes\.1 = "):
-        parse_settings(SidSettings, {"sizes": [256, size]}, "recipe")
+        parse_settings(SidSettings, {"codebook_sizes": [256, size]}, "recipe")
 
 
 def test_embeddings_are_read_from_all_three_formats(tmp_path: Path) -> None:
@@ -213,21 +216,23 @@ def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
         str(tmp_path / "items.parquet"),
     )
     report = json.loads(run("report", folder, *beside, "--json"))[folder]
-    assert report["distinct"] == 200
-    assert not report["missing"]
+    assert report["num_distinct_sids"] == 200
+    assert not report["not_computed"]
     assert "codes used, by level" in run("report", folder, folder, "--tsne", str(tmp_path / "t.png"), *beside)
     assert (tmp_path / "t.png").is_file()
     for name in ("lcrec", "grid", "flashrec", "parquet"):
         run("export", folder, name, str(tmp_path / name))
         run("import", name, str(tmp_path / name), "--out", str(tmp_path / f"{name}-again"))
-        assert len(SemanticIds.load(tmp_path / f"{name}-again").rows_of) == 200
-    said = run("append", folder, str(tmp_path / "new.parquet"), "--out", str(tmp_path / "grown"), "--old", old)
+        assert len(SemanticIds.load(tmp_path / f"{name}-again").rows_by_codes) == 200
+    said = run(
+        "append", folder, str(tmp_path / "new.parquet"), "--out", str(tmp_path / "grown"), "--old-embeddings", old
+    )
     assert "2 items added" in said
     assert "5 % point" in said
     grown = SemanticIds.load(tmp_path / "grown")
     assert np.array_equal(grown.codes_NL[:200], SemanticIds.load(tmp_path / "sids").codes_NL)
     assert "1 items removed, 201 stay; their SIDs are reserved" in run("remove", str(tmp_path / "grown"), "n1")
-    assert "their SIDs are free" in run("remove", str(tmp_path / "grown"), "n2", "--free")
+    assert "their SIDs are free" in run("remove", str(tmp_path / "grown"), "n2", "--free-sids")
     assert "held-out items" in run("depth", old, "--sizes", "8", "--levels", "2", "--png", str(tmp_path / "d.png"))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from trialigngr.sids.semantic_ids import END
+from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
 CODES = arrays.arrays(
@@ -20,7 +20,7 @@ CODES = arrays.arrays(
 def unequal(draw: st.DrawFn) -> npt.NDArray[np.int32]:
     codes_NL = draw(CODES).copy()
     for row in codes_NL:
-        row[draw(st.integers(1, len(row))) :] = END
+        row[draw(st.integers(1, len(row))) :] = END_CODE
     return codes_NL
 
 
@@ -34,7 +34,7 @@ def paths(trie: Trie) -> dict[tuple[int, ...], list[int]]:
         if depth + 1 == len(trie.levels):
             found[prefix] = trie.items_at(node).tolist()
             return
-        for child in range(level.children[node], level.children[node + 1]):
+        for child in range(level.child_starts[node], level.child_starts[node + 1]):
             assert trie.levels[depth + 1].parent_M[child] == node
             walk(depth + 1, child, prefix)
 
@@ -44,14 +44,14 @@ def paths(trie: Trie) -> dict[tuple[int, ...], list[int]]:
 
 
 def test_by_hand():
-    trie = Trie.from_codes(np.array([[1, 0], [0, 2], [1, 0], [1, END]], dtype=np.int32))
+    trie = Trie.from_codes(np.array([[1, 0], [0, 2], [1, 0], [1, END_CODE]], dtype=np.int32))
     first, second = trie.levels
     assert first.codes_M.tolist() == [0, 1]
-    assert first.children.tolist() == [0, 1, 3]
-    assert second.codes_M.tolist() == [2, END, 0]
+    assert first.child_starts.tolist() == [0, 1, 3]
+    assert second.codes_M.tolist() == [2, END_CODE, 0]
     assert second.parent_M.tolist() == [0, 1, 1]
-    assert second.children.tolist() == [0, 1, 2, 4]
-    assert trie.items.tolist() == [1, 3, 0, 2]
+    assert second.child_starts.tolist() == [0, 1, 2, 4]
+    assert trie.sorted_rows.tolist() == [1, 3, 0, 2]
     assert [trie.items_at(leaf).tolist() for leaf in range(3)] == [[1], [3], [0, 2]]
     assert trie.node_of_item.tolist() == [[1, 0, 1, 1], [2, 0, 2, 1]]
     assert trie.item_counts(0).tolist() == [1, 3]

@@ -21,8 +21,8 @@ from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.exchange import import_sids
-from trialigngr.sids.exchange import read_parquet as read_sids
+from trialigngr.sids.formats import import_sids
+from trialigngr.sids.formats import read_parquet as read_sids
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import LARGEST, SemanticIds
 
@@ -375,7 +375,7 @@ def test_a_folder_of_sids_that_holds_something_else(change: Any, fitted: Path, t
             ["fit", "e.npy", "--out", "x", "--set", "rqvae={learning_rate=1e30, epochs=2}", "--quantizer", "rqvae"],
             "it has diverged",
         ),
-        (["fit", "e.npy", "--out", "x", "--sizes", "4,,4"], "sizes.1 = ''"),
+        (["fit", "e.npy", "--out", "x", "--sizes", "4,,4"], "codebook_sizes.1 = ''"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")

@@ -14,13 +14,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from trialigngr.catalog.histories import Histories
-from trialigngr.catalog.items import COLUMNS, Catalog
+from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
-from trialigngr.sids.semantic_ids import END, SemanticIds, all_tokens
-from trialigngr.tasks.chat import Chat
+from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, list_sid_tokens
+from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.item_views import encode_views
 from trialigngr.tasks.task import TASKS, View
-from trialigngr.tasks.views import encode_views
 
 TEXTS = ["A red cotton dress for summer", "You are a recommendation model: you write what comes next."] * 50
 SIZES = (6, 5, 4)
@@ -106,7 +106,7 @@ KINDS: dict[str, Callable[[], Any]] = {"scratch": scratch, "qwen": qwen, "llama"
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tokenizer of each kind with SID tokens, saved and opened again as a user's would be."""
     made = KINDS[request.param]()
-    add_sid_tokens(made, all_tokens(SIZES))
+    add_sid_tokens(made, list_sid_tokens(SIZES))
     folder: Path = tmp_path_factory.mktemp(request.param)
     made.save_pretrained(folder)
     return type(made).from_pretrained(folder)
@@ -124,10 +124,12 @@ class World:
         self.captions: list[str | None] = [f"A picture of dress {row}" for row in range(n)]
         self.captions[0] = self.captions[3] = self.captions[7] = None
         table = pl.DataFrame({"item_id": [f"i{row}" for row in range(n)], "title": titles})
-        missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in COLUMNS.items() if name not in table.columns]
+        missing = [
+            pl.lit(None, dtype=kind).alias(name) for name, kind in ITEM_COLUMNS.items() if name not in table.columns
+        ]
         self.catalog = Catalog(table.with_columns(missing), Path())
         codes = np.stack([random.integers(0, size, n) for size in SIZES], axis=1).astype(np.int32)
-        codes[2, 2] = END
+        codes[2, 2] = END_CODE
         self.sids = SemanticIds([f"i{row}" for row in range(n)], codes, SIZES)
         lengths = np.array([3, 4, 7, 9, 12, 20, 31, 3], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -135,19 +137,19 @@ class World:
         rows[offsets[4]] = 3  # begins with the item that has no title
         self.histories = Histories([f"u{u}" for u in range(8)], offsets, rows, lengths - 2, lengths - 1)
         tokenizer = scratch()
-        add_sid_tokens(tokenizer, all_tokens(SIZES))
-        self.chat = Chat(tokenizer)
+        add_sid_tokens(tokenizer, list_sid_tokens(SIZES))
+        self.chat = ChatTemplate(tokenizer)
 
     def examples(self, name: str, room: int | None = None, **settings: Any) -> TaskExamples:
         """Return a task's examples; ``room`` tokens are left for items (a tight maximum length)."""
-        known = {"history_cap": 6, "window_overlap": 3, "title_tokens": 20} | settings
-        limits = {View.TITLE: known["title_tokens"], View.VISUAL: 64}
+        known = {"max_history": 6, "window_overlap": 3, "max_title_tokens": 20} | settings
+        limits = {View.TITLE: known["max_title_tokens"], View.VISUAL: 64}
         views = encode_views(self.catalog, self.sids, self.captions, self.chat, limits)
         task = TASKS[name]
         wide = TaskExamples(task, views, self.histories, self.chat, PromptSettings(**known))
         if room is None:
             return wide
-        length = wide.settings.max_length - wide.budget + room
+        length = wide.settings.max_length - wide.item_budget + room
         return TaskExamples(task, views, self.histories, self.chat, PromptSettings(**known, max_length=length))
 
 

@@ -9,17 +9,17 @@ import pytest
 
 from tests.tasks.conftest import World
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.tasks.examples import PromptSettings, TaskExamples, plain_rows
-from trialigngr.tasks.mixture import Mixture, epoch_steps
-from trialigngr.tasks.packing import Sheet
+from trialigngr.tasks.examples import PromptSettings, TaskExamples, unshare_rows
+from trialigngr.tasks.item_views import ItemViews
+from trialigngr.tasks.mixture import Mixture, count_epoch_steps
+from trialigngr.tasks.packing import SharedPrefixRow
 from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View
-from trialigngr.tasks.views import ItemViews
 
 NAMES = list(TASKS)
 
 
-def asked(sheets: list[Sheet]) -> list[tuple[int, int]]:
-    return [branch.example for sheet in sheets for branch in sheet.branches]
+def asked(sheets: list[SharedPrefixRow]) -> list[tuple[int, int]]:
+    return [branch.example_id for sheet in sheets for branch in sheet.continuations]
 
 
 def expected(world: World, examples: TaskExamples) -> set[tuple[int, int]]:
@@ -48,134 +48,151 @@ def test_each_target_once_an_epoch(world: World, name: str, room: int | None):
     assert len(wanted) > 5
     assert len(examples) == len(wanted)
     for epoch in range(3):
-        assert Counter(asked(examples.batch(0, epoch, len(examples)))) == Counter(wanted)
+        assert Counter(asked(examples.draw_batch(0, epoch, len(examples)))) == Counter(wanted)
 
 
 @pytest.mark.parametrize("room", [None, 24])
 @pytest.mark.parametrize("name", ["sids_to_sid", "titles_to_sid"])
 def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World, name: str, room: int | None):
     examples = world.examples(name, room)
-    cap, ends, ages = examples.settings.history_cap, {}, set()
+    cap, ends, ages = examples.settings.max_history, {}, set()
     for row in range(12):
-        ends.setdefault(tuple(examples.target(row)), []).append(row)
-    sheets = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples), refuse=True)]
+        ends.setdefault(tuple(examples.target_tokens(row)), []).append(row)
+    sheets = [
+        sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples), with_negatives=True)
+    ]
     for sheet in sheets:
-        answers = {branch.example: branch for branch in sheet.branches}
-        for one in sheet.refused:
-            user, place = one.example
+        answers = {branch.example_id: branch for branch in sheet.continuations}
+        for one in sheet.negatives:
+            user, place = one.example_id
             meant = {sid for sid in ends if list(sid[: len(one.target)]) == one.target}
             (sid,) = meant  # no other SID begins so, and with one token less some other would
             assert len(one.target) == 1 or sum(list(sid[: len(one.target) - 1]) == one.target[:-1] for sid in ends) > 1
-            found = [age for age, row in enumerate(world.histories.train(user)[:place][::-1]) if row in ends[sid]]
+            found = [
+                age for age, row in enumerate(world.histories.train_sequence(user)[:place][::-1]) if row in ends[sid]
+            ]
             assert found[0] < cap
             ages.add(found[0])
-            asked_for = answers[one.example]
-            assert (one.cut, one.prompt) == (asked_for.cut, asked_for.prompt)
+            asked_for = answers[one.example_id]
+            assert (one.prefix_length, one.prompt_suffix) == (asked_for.prefix_length, asked_for.prompt_suffix)
             assert asked_for.target[: len(one.target)] != one.target
     assert len(ages) >= (4 if room is None else 2)
-    again = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples), refuse=True)]
+    again = [
+        sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples), with_negatives=True)
+    ]
     assert again == sheets
-    plain = [sheet for number in range(9) for sheet in examples.batch(1, number, len(examples))]
-    assert [(sheet.trunk, sheet.branches) for sheet in sheets] == [(sheet.trunk, sheet.branches) for sheet in plain]
+    plain = [sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples))]
+    assert [(sheet.prefix_tokens, sheet.continuations) for sheet in sheets] == [
+        (sheet.prefix_tokens, sheet.continuations) for sheet in plain
+    ]
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "sids_to_title"])
 def test_only_a_sid_behind_a_history_can_be_a_repeat(world: World, name: str):
     examples = world.examples(name)
-    assert not any(sheet.refused for sheet in examples.batch(1, 0, len(examples), refuse=True))
+    assert not any(sheet.negatives for sheet in examples.draw_batch(1, 0, len(examples), with_negatives=True))
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid"])
 def test_a_batch_is_exactly_its_size_and_the_stream_has_no_seams(world: World, name: str):
     examples = world.examples(name)
     size, total = 7, len(examples)
-    stream = [example for number in range(total) for example in asked(examples.batch(5, number, size))]
+    stream = [example for number in range(total) for example in asked(examples.draw_batch(5, number, size))]
     assert len(stream) == total * size
     for epoch in range(size):
         assert len(set(stream[epoch * total : (epoch + 1) * total])) == total
-    assert len(asked(examples.batch(5, 0, 3 * total + 1))) == 3 * total + 1
+    assert len(asked(examples.draw_batch(5, 0, 3 * total + 1))) == 3 * total + 1
 
 
 def test_the_stream_is_a_function_of_seed_and_number(world: World):
     examples = world.examples("sids_to_sid")
-    first = [examples.batch(1, number, 8) for number in range(20)]
+    first = [examples.draw_batch(1, number, 8) for number in range(20)]
     fresh = world.examples("sids_to_sid")
-    assert [fresh.batch(1, number, 8) for number in reversed(range(20))] == first[::-1]
-    assert [fresh.batch(2, number, 8) for number in range(20)] != first
-    assert asked(fresh.batch(1, 0, len(fresh))) != asked(fresh.batch(1, 1, len(fresh)))
+    assert [fresh.draw_batch(1, number, 8) for number in reversed(range(20))] == first[::-1]
+    assert [fresh.draw_batch(2, number, 8) for number in range(20)] != first
+    assert asked(fresh.draw_batch(1, 0, len(fresh))) != asked(fresh.draw_batch(1, 1, len(fresh)))
 
 
 def test_targets_of_a_window_share_its_trunk(world: World):
     examples = world.examples("sids_to_sid")
-    sheets = examples.batch(0, 0, len(examples))
-    longest = max(sheets, key=lambda sheet: len(sheet.branches))
-    assert len(longest.branches) == 6
-    assert sum(map(len, sheets)) < sum(map(len, plain_rows(sheets))) / 1.3
+    sheets = examples.draw_batch(0, 0, len(examples))
+    longest = max(sheets, key=lambda sheet: len(sheet.continuations))
+    assert len(longest.continuations) == 6
+    assert sum(map(len, sheets)) < sum(map(len, unshare_rows(sheets))) / 1.3
 
 
 def test_what_a_branch_shows_is_what_came_before(world: World):
     """Every user and position: the tokens shown are the SIDs of items that the user took before, and no others."""
     examples = world.examples("sids_to_sid")
     vocabulary = world.chat.tokenizer.get_vocab()
-    for sheet in examples.batch(0, 0, len(examples)):
-        for branch in sheet.branches:
-            user, place = branch.example
-            rows = world.histories.train(user)
-            before = [vocabulary[token] for row in rows[:place] for token in world.sids.tokens(int(row))]
-            shown = sheet.trunk[: branch.cut]
+    for sheet in examples.draw_batch(0, 0, len(examples)):
+        for branch in sheet.continuations:
+            user, place = branch.example_id
+            rows = world.histories.train_sequence(user)
+            before = [vocabulary[token] for row in rows[:place] for token in world.sids.item_tokens(int(row))]
+            shown = sheet.prefix_tokens[: branch.prefix_length]
             assert shown
             assert before[len(before) - len(shown) :] == shown
-            assert branch.target == [vocabulary[t] for t in world.sids.tokens(int(rows[place]))] + world.chat.close
+            assert (
+                branch.target
+                == [vocabulary[t] for t in world.sids.item_tokens(int(rows[place]))] + world.chat.assistant_suffix
+            )
 
 
 def test_a_continued_history_is_its_own_target(world: World):
     """SIDs of one length stand one behind the other in the assistant's turn: three tokens a target, and no more."""
     usual = world.examples("sids_to_sid")
-    ids = {**usual.views.ids, View.SID: [[700 + row, 800 + row, 900 + row] for row in range(len(world.sids))]}
-    settings = PromptSettings(history_cap=6, window_overlap=3, continued=True)
-    views = ItemViews(ids, usual.views.separator)
+    ids = {**usual.views.token_ids, View.SID: [[700 + row, 800 + row, 900 + row] for row in range(len(world.sids))]}
+    settings = PromptSettings(max_history=6, window_overlap=3, history_in_completion=True)
+    views = ItemViews(ids, usual.views.separator_ids)
     examples = TaskExamples(TASKS["sids_to_sid"], views, world.histories, world.chat, settings)
-    assert examples.header == [*usual.header, *world.chat.tail]
+    assert examples.prompt_header == [*usual.prompt_header, *world.chat.assistant_prefix]
     assert len(examples) == len(usual)
-    for sheet in examples.batch(0, 0, len(examples)):
-        shown, last = sheet.trunk, sheet.branches[-1]
+    for sheet in examples.draw_batch(0, 0, len(examples)):
+        shown, last = sheet.prefix_tokens, sheet.continuations[-1]
         assert len(sheet) == len(shown) + 2
-        assert last.cut == len(shown)
-        for branch in sheet.branches:
-            user, place = branch.example
-            rows = world.histories.train(user)
+        assert last.prefix_length == len(shown)
+        for branch in sheet.continuations:
+            user, place = branch.example_id
+            rows = world.histories.train_sequence(user)
             assert branch.target == ids[View.SID][rows[place]]
-            assert shown[branch.cut - 3 : branch.cut] == ids[View.SID][rows[place - 1]]
-            prompt = examples.prompt(rows[:place])
-            assert prompt[len(examples.header) :] == [
+            assert shown[branch.prefix_length - 3 : branch.prefix_length] == ids[View.SID][rows[place - 1]]
+            prompt = examples.build_prompt(rows[:place])
+            assert prompt[len(examples.prompt_header) :] == [
                 token for row in rows[:place][-6:] for token in ids[View.SID][row]
             ]
     # A SID is never cut, its end included: where not one finds room, that is said.
-    uneven = ItemViews({**ids, View.SID: [*ids[View.SID][:-1], [700, 800]]}, usual.views.separator)
-    paid = len(examples.header) + 2 * (3 + len(world.chat.close))
+    uneven = ItemViews({**ids, View.SID: [*ids[View.SID][:-1], [700, 800]]}, usual.views.separator_ids)
+    paid = len(examples.prompt_header) + 2 * (3 + len(world.chat.assistant_suffix))
     tight = settings.model_copy(update={"max_length": paid})
     cut = TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tight)
-    assert cut._shown(0) == [700, 800, 900, *world.chat.close]
+    assert cut._item_tokens(0) == [700, 800, 900, *world.chat.assistant_suffix]
     tighter = settings.model_copy(update={"max_length": paid - 1})
     with pytest.raises(RecipeError, match="leaves no room"):
         TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tighter)
     # Only SIDs behind SIDs can be read on.
     other = TaskExamples(TASKS["titles_to_sid"], views, world.histories, world.chat, settings)
-    assert other.tail == world.chat.tail
+    assert other.prompt_suffix == world.chat.assistant_prefix
 
 
 @pytest.mark.parametrize("room", [None, 24])
 @pytest.mark.parametrize("name", ["sids_to_sid", "titles_to_sid", "sids_to_title", "titles_to_title"])
 def test_the_prompt_at_test_is_the_one_of_training(world: World, name: str, room: int | None):
     examples, compared = world.examples(name, room), 0
-    longest = max(len(ids) for ids in examples.views.ids[examples.task.target] if ids) + len(world.chat.close)
-    for sheet in examples.batch(0, 0, len(examples)):
-        for branch in sheet.branches:
-            user, place = branch.example
-            rows = world.histories.train(user)[:place]
-            prompt = examples.prompt(rows)
-            shown = [*examples.header, *sheet.trunk[: branch.cut], *branch.prompt]
-            whole = [*examples.header, *(t for row in rows for t in examples._shown(int(row))), *world.chat.tail]
+    longest = max(len(ids) for ids in examples.views.token_ids[examples.task.target] if ids) + len(
+        world.chat.assistant_suffix
+    )
+    for sheet in examples.draw_batch(0, 0, len(examples)):
+        for branch in sheet.continuations:
+            user, place = branch.example_id
+            rows = world.histories.train_sequence(user)[:place]
+            prompt = examples.build_prompt(rows)
+            shown = [*examples.prompt_header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix]
+            whole = [
+                *examples.prompt_header,
+                *(t for row in rows for t in examples._item_tokens(int(row))),
+                *world.chat.assistant_prefix,
+            ]
             if place <= 6 and len(whole) + longest <= examples.settings.max_length:
                 assert prompt == shown == whole
                 compared += 1
@@ -189,18 +206,20 @@ def test_the_prompt_shows_at_most_the_cap(world: World):
     examples = world.examples("sids_to_sid")
     rows = np.arange(12)
     vocabulary = world.chat.tokenizer.get_vocab()
-    last = [vocabulary[token] for row in rows[-6:] for token in world.sids.tokens(int(row))]
-    assert examples.prompt(rows) == [*examples.header, *last, *world.chat.tail]
-    assert examples.prompt(rows[:0]) == [*examples.header, *world.chat.tail]
+    last = [vocabulary[token] for row in rows[-6:] for token in world.sids.item_tokens(int(row))]
+    assert examples.build_prompt(rows) == [*examples.prompt_header, *last, *world.chat.assistant_prefix]
+    assert examples.build_prompt(rows[:0]) == [*examples.prompt_header, *world.chat.assistant_prefix]
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid", "titles_to_title", "visual_to_title"])
 def test_a_text_longer_than_the_room_is_cut(world: World, name: str):
     examples = world.examples(name, room=4)
     lengths = []
-    for row in plain_rows(examples.batch(0, 0, len(examples))):
-        (branch,) = row.branches
-        lengths.append(len(examples.header) + len(row.trunk) + len(branch.prompt) + len(branch.target))
+    for row in unshare_rows(examples.draw_batch(0, 0, len(examples))):
+        (branch,) = row.continuations
+        lengths.append(
+            len(examples.prompt_header) + len(row.prefix_tokens) + len(branch.prompt_suffix) + len(branch.target)
+        )
     assert max(lengths) == examples.settings.max_length
     assert len(examples) == len(world.examples(name))
 
@@ -213,15 +232,15 @@ def test_no_room_for_an_item_is_a_sentence(world: World):
 
 @pytest.mark.parametrize("name", ["sid_to_title", "sids_to_title", "titles_to_title", "visual_to_title"])
 def test_a_target_longer_than_the_maximum_length_is_a_sentence(world: World, name: str):
-    assert max(len(ids or []) for ids in world.examples(name, title_tokens=99).views.ids[View.TITLE]) > 40
+    assert max(len(ids or []) for ids in world.examples(name, max_title_tokens=99).views.token_ids[View.TITLE]) > 40
     with pytest.raises(RecipeError, match=rf"prompt\.max_length = 40 leaves no room for an item in {name}: .*Give at"):
-        world.examples(name, title_tokens=99, max_length=40)
+        world.examples(name, max_title_tokens=99, max_length=40)
 
 
 def test_one_item_of_history_and_no_overlap(world: World):
-    examples = world.examples("sids_to_sid", history_cap=1, window_overlap=10)
-    assert sorted(asked(examples.batch(0, 0, len(examples)))) == sorted(expected(world, examples))
-    assert {len(sheet.trunk) for sheet in examples.batch(0, 0, len(examples))} == {2, 3}
+    examples = world.examples("sids_to_sid", max_history=1, window_overlap=10)
+    assert sorted(asked(examples.draw_batch(0, 0, len(examples)))) == sorted(expected(world, examples))
+    assert {len(sheet.prefix_tokens) for sheet in examples.draw_batch(0, 0, len(examples))} == {2, 3}
 
 
 def mixture(world: World, steps: int, seed: int = 0, **weights: float) -> Mixture:
@@ -232,28 +251,28 @@ def mixture(world: World, steps: int, seed: int = 0, **weights: float) -> Mixtur
 def test_the_mixture_is_a_function_of_seed_and_step(world: World):
     short, long = mixture(world, 30), mixture(world, 300)
     for step in reversed(range(30)):
-        (task, sheets), (same_task, same_sheets) = short.batch(step), long.batch(step)
+        (task, sheets), (same_task, same_sheets) = short.draw_batch(step), long.draw_batch(step)
         assert task.task == same_task.task
         assert sheets == same_sheets
         assert len(asked(sheets)) == 5
     other = mixture(world, 30, seed=1)
-    assert [other.batch(step)[1] for step in range(30)] != [short.batch(step)[1] for step in range(30)]
+    assert [other.draw_batch(step)[1] for step in range(30)] != [short.draw_batch(step)[1] for step in range(30)]
 
 
 def test_a_task_goes_on_where_its_last_batch_ended(world: World):
     mixed = mixture(world, 60)
-    drawn = [mixed.batch(step) for step in range(60)]
+    drawn = [mixed.draw_batch(step) for step in range(60)]
     mine = [asked(sheets) for task, sheets in drawn if task.task.name == "sids_to_sid"]
     own = world.examples("sids_to_sid")
-    assert mine == [asked(own.batch(0, number, 5)) for number in range(len(mine))]
+    assert mine == [asked(own.draw_batch(0, number, 5)) for number in range(len(mine))]
 
 
 def test_tasks_are_drawn_uniformly_or_by_weight(world: World):
-    draws = Counter(int(draw) for draw in mixture(world, 30_000)._draws)
+    draws = Counter(int(draw) for draw in mixture(world, 30_000)._task_by_step)
     assert all(abs(count - 10_000) < 400 for count in draws.values())
     weighted = mixture(world, 30_000, title_to_sid=0, sids_to_sid=3)
-    assert weighted.stages == [(30_000, {"title_to_sid": 0, "sids_to_sid": 3, "visual_to_sid": 1})]
-    counts = Counter(int(draw) for draw in weighted._draws)
+    assert weighted.curriculum == [(30_000, {"title_to_sid": 0, "sids_to_sid": 3, "visual_to_sid": 1})]
+    counts = Counter(int(draw) for draw in weighted._task_by_step)
     assert set(counts) == {1, 2}
     assert abs(counts[1] - 22_500) < 400
 
@@ -268,8 +287,8 @@ def test_weights_that_train_nothing(world: World):
 def test_an_epoch_is_all_examples_of_all_tasks(world: World):
     tasks = {name: world.examples(name) for name in NAMES}
     total = sum(len(task) for task in tasks.values())
-    assert epoch_steps(tasks, 64) == -(-total // 64)
-    assert epoch_steps(tasks, total) == 1
+    assert count_epoch_steps(tasks, 64) == -(-total // 64)
+    assert count_epoch_steps(tasks, total) == 1
 
 
 def test_temperature_draws_large_tasks_more_often(world: World):
@@ -277,7 +296,7 @@ def test_temperature_draws_large_tasks_more_often(world: World):
     sizes = [len(task) for task in tasks.values()]
     for temperature, power in ((1.0, 1.0), (2.0, 0.5)):
         settings = TaskSettings(temperature=temperature, weights={"title_to_sid": 2.0})
-        draws = Counter(int(draw) for draw in Mixture(tasks, settings, 5, 20_000, 0)._draws)
+        draws = Counter(int(draw) for draw in Mixture(tasks, settings, 5, 20_000, 0)._task_by_step)
         wanted = 2 * sizes[0] ** power / (2 * sizes[0] ** power + sizes[1] ** power)
         assert abs(draws[0] / 20_000 - wanted) < 0.02
 
@@ -286,14 +305,14 @@ def test_stages_draw_by_their_own_weights_and_then_come_the_usual_ones(world: Wo
     names = ("title_to_sid", "sids_to_sid", "visual_to_sid")
     tasks = {name: world.examples(name) for name in names}
     stages = ({"until": 0.25, "weights": {"T1": 1.0}}, {"until": 0.5, "weights": {"T1": 1.0, "T7": 1.0}})
-    settings = TaskSettings(stages=stages, weights={"title_to_sid": 0.0, "visual_to_sid": 0.0})
+    settings = TaskSettings(curriculum=stages, weights={"title_to_sid": 0.0, "visual_to_sid": 0.0})
     mixed = Mixture(tasks, settings, 5, 400, 0)
-    drawn = [mixed.batch(step)[0].task.name for step in range(400)]
+    drawn = [mixed.draw_batch(step)[0].task.name for step in range(400)]
     assert set(drawn[:100]) == {"title_to_sid"}
     assert set(drawn[100:200]) == {"title_to_sid", "visual_to_sid"}
     assert set(drawn[200:]) == {"sids_to_sid"}
-    assert all(settings.ever_drawn(name) for name in names)
-    assert not TaskSettings(weights={"T1": 0}).ever_drawn("title_to_sid")
+    assert all(settings.is_ever_drawn(name) for name in names)
+    assert not TaskSettings(weights={"T1": 0}).is_ever_drawn("title_to_sid")
 
 
 @pytest.mark.parametrize(
@@ -309,4 +328,4 @@ def test_stages_that_cannot_be(world: World, stages: list[tuple[float, dict[str,
     tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid")}
     given = [{"until": until, "weights": weights} for until, weights in stages]
     with pytest.raises(RecipeError, match=sentence):
-        Mixture(tasks, TaskSettings(stages=given), 5, 10, 0)
+        Mixture(tasks, TaskSettings(curriculum=given), 5, 10, 0)

@@ -11,14 +11,16 @@ from tests.tasks.conftest import World
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.items import Catalog
 from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.item_views import encode_views
 from trialigngr.tasks.task import TASKS, View
-from trialigngr.tasks.views import encode_views
 
 
 def test_items_without_a_caption_are_in_no_visual_task_and_counted(world: World):
     examples = world.examples("visual_to_sid")
-    assert examples.views.missing(View.VISUAL) == 3  # items 0, 3 and 7
-    asked = {branch.example[0] for sheet in examples.batch(0, 0, len(examples)) for branch in sheet.branches}
+    assert examples.views.count_missing(View.VISUAL) == 3  # items 0, 3 and 7
+    asked = {
+        branch.example_id[0] for sheet in examples.draw_batch(0, 0, len(examples)) for branch in sheet.continuations
+    }
     assert asked == set(range(12)) - {0, 3, 7}
     assert len(world.examples("title_to_sid")) == 11  # of them only item 3, which has no title
 
@@ -26,9 +28,12 @@ def test_items_without_a_caption_are_in_no_visual_task_and_counted(world: World)
 def test_a_history_of_one_asks_for_nothing_and_does_no_harm(world: World):
     usual = world.examples("sids_to_sid")
     one = Histories(["a", "b"], np.array([0, 1, 4]), np.array([2, 5, 1, 4]), np.array([1, 3]), np.array([1, 3]))
-    examples = TaskExamples(TASKS["sids_to_sid"], usual.views, one, usual.chat, PromptSettings())
+    examples = TaskExamples(TASKS["sids_to_sid"], usual.views, one, usual.chat_template, PromptSettings())
     assert len(examples) == 2
-    assert {branch.example for sheet in examples.batch(0, 0, 2) for branch in sheet.branches} == {(1, 1), (1, 2)}
+    assert {branch.example_id for sheet in examples.draw_batch(0, 0, 2) for branch in sheet.continuations} == {
+        (1, 1),
+        (1, 2),
+    }
 
 
 def test_a_title_that_is_empty_after_cleaning_is_no_title(world: World):
@@ -37,4 +42,4 @@ def test_a_title_that_is_empty_after_cleaning_is_no_title(world: World):
     limits = {View.TITLE: 20, View.VISUAL: 20}
     views = encode_views(catalog, world.sids, world.captions, world.chat, limits)
     examples = TaskExamples(TASKS["title_to_sid"], views, world.histories, world.chat, PromptSettings())
-    assert (views.missing(View.TITLE), len(examples)) == (2, 10)
+    assert (views.count_missing(View.TITLE), len(examples)) == (2, 10)

@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from tests.tasks.conftest import World
-from trialigngr.tasks.examples import TaskExamples, plain_rows
-from trialigngr.tasks.packing import Branch, Sheet, passes
+from trialigngr.tasks.examples import TaskExamples, unshare_rows
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.task import TASKS
 from trialigngr.train import attention, loss
-from trialigngr.train.attention import NAME, Layout
-from trialigngr.train.loss import DevicePass, target_losses, with_unlikelihood
+from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
+from trialigngr.train.loss import DeviceMicroBatch, add_unlikelihood, compute_target_losses
 
 CPU = torch.device("cpu")
 
@@ -41,19 +41,22 @@ def models(world: World) -> dict[str, Any]:
 
 @pytest.fixture
 def model(models: dict[str, Any]) -> Any:
-    models["qwen"].set_attn_implementation(NAME)
+    models["qwen"].set_attn_implementation(ATTENTION_NAME)
     return models["qwen"]
 
 
-def packed_losses(model: Any, header: list[int], sheets: list[Sheet], tokens: int) -> Tensor:
-    model.set_attn_implementation(NAME)
-    found = [target_losses(model, DevicePass.of(part, CPU)) for part in passes(header, sheets, tokens)]
+def packed_losses(model: Any, header: list[int], sheets: list[SharedPrefixRow], tokens: int) -> Tensor:
+    model.set_attn_implementation(ATTENTION_NAME)
+    found = [
+        compute_target_losses(model, DeviceMicroBatch.from_micro_batch(part, CPU))
+        for part in pack_micro_batches(header, sheets, tokens)
+    ]
     return torch.cat(found)
 
 
-def alone(model: Any, header: list[int], sheet: Sheet, branch: Branch) -> Tensor:
+def alone(model: Any, header: list[int], sheet: SharedPrefixRow, branch: Continuation) -> Tensor:
     """Return the losses of one example as the model's own class computes them: one causal row, no mask of ours."""
-    prompt = [*header, *sheet.trunk[: branch.cut], *branch.prompt]
+    prompt = [*header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix]
     model.set_attn_implementation("sdpa")
     logits = model(torch.tensor([[*prompt, *branch.target]])).logits[0, len(prompt) - 1 : -1]
     return torch.nn.functional.cross_entropy(logits, torch.tensor(branch.target), reduction="none")
@@ -64,8 +67,10 @@ def gradients(model: Any, loss: Tensor) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in found])
 
 
-def everything(examples: TaskExamples) -> list[Sheet]:
-    return plain_rows(sorted(examples.batch(0, 0, len(examples)), key=lambda sheet: sheet.branches[0].example))
+def everything(examples: TaskExamples) -> list[SharedPrefixRow]:
+    return unshare_rows(
+        sorted(examples.draw_batch(0, 0, len(examples)), key=lambda sheet: sheet.continuations[0].example_id)
+    )
 
 
 CONTINUED = "sids_to_sid, continued"
@@ -76,10 +81,13 @@ ROOM = {
 """Tokens for items that are too few for some: histories of SIDs are short, longer are those of titles. T2 is not here:
 it shows one SID, which is never cut."""
 COMPARED = [
-    *[("qwen", "_plain", name, None) for name in (CONTINUED, *TASKS)],
-    *[("qwen", "_plain", name, room) for name, room in ROOM.items()],
-    *[("qwen", "_fused", name, ROOM[name]) for name in ("title_to_sid", "sids_to_sid", "titles_to_title")],
-    *[("llama", "_plain", name, ROOM.get(name)) for name in ("sid_to_title", "sids_to_title", "titles_to_sid")],
+    *[("qwen", "_eager_attention", name, None) for name in (CONTINUED, *TASKS)],
+    *[("qwen", "_eager_attention", name, room) for name, room in ROOM.items()],
+    *[("qwen", "_fused_attention", name, ROOM[name]) for name in ("title_to_sid", "sids_to_sid", "titles_to_title")],
+    *[
+        ("llama", "_eager_attention", name, ROOM.get(name))
+        for name in ("sid_to_title", "sids_to_title", "titles_to_sid")
+    ],
 ]
 
 
@@ -96,19 +104,21 @@ def test_sharing_changes_nothing(
     """``room`` None: everything fits; else the maximum length cuts texts and histories, beside the cap."""
     model = models[kind]
     # What a GPU takes is compared here too: a CPU can compute it, only more slowly.
-    monkeypatch.setattr(attention, "_plain", getattr(attention, way))
+    monkeypatch.setattr(attention, "_eager_attention", getattr(attention, way))
     task, _, continued = name.partition(", ")
-    examples = world.examples(task, room, continued=bool(continued))
-    uncut = world.examples(task, continued=bool(continued))
+    examples = world.examples(task, room, history_in_completion=bool(continued))
+    uncut = world.examples(task, history_in_completion=bool(continued))
     assert (everything(examples) != everything(uncut)) == (room is not None)
-    sheets = examples.batch(0, 0, min(len(examples), 40))
+    sheets = examples.draw_batch(0, 0, min(len(examples), 40))
     # Means in fp64: those of fp32 are multiples of 5e-7 here.
-    plain = packed_losses(model, examples.header, plain_rows(sheets), 1).double().mean()
-    own = torch.cat([alone(model, examples.header, sheet, branch) for sheet in sheets for branch in sheet.branches])
+    plain = packed_losses(model, examples.prompt_header, unshare_rows(sheets), 1).double().mean()
+    own = torch.cat(
+        [alone(model, examples.prompt_header, sheet, branch) for sheet in sheets for branch in sheet.continuations]
+    )
     theirs = gradients(model, own.double().mean())
     assert theirs.norm() > 0.01
     for tokens in (150, 5000):  # several passes, and one
-        shared = packed_losses(model, examples.header, sheets, tokens).double().mean()
+        shared = packed_losses(model, examples.prompt_header, sheets, tokens).double().mean()
         assert abs(shared - plain) < 1e-6
         assert abs(shared - own.double().mean()) < 1e-6
         ours = gradients(model, shared)
@@ -121,28 +131,31 @@ def test_sharing_changes_nothing(
 def test_what_must_not_be_written_costs_what_it_costs_in_a_row_of_its_own(
     world: World, model: Any, name: str, continued: bool
 ):
-    examples = world.examples(name, continued=continued)
-    sheets = examples.batch(0, 0, 40, refuse=True)
-    pairs = [(sheet, branch) for sheet in sheets for branch in sheet.branches]
-    refused = [(sheet, branch) for sheet in sheets for branch in sheet.refused]
+    examples = world.examples(name, history_in_completion=continued)
+    sheets = examples.draw_batch(0, 0, 40, with_negatives=True)
+    pairs = [(sheet, branch) for sheet in sheets for branch in sheet.continuations]
+    refused = [(sheet, branch) for sheet in sheets for branch in sheet.negatives]
     assert len(refused) > 20
-    own = sum(alone(model, examples.header, *pair).sum() for pair in pairs)
-    likely = [torch.exp(-alone(model, examples.header, *pair)[-1]) for pair in refused]
+    own = sum(alone(model, examples.prompt_header, *pair).sum() for pair in pairs)
+    likely = [torch.exp(-alone(model, examples.prompt_header, *pair)[-1]) for pair in refused]
     theirs = own - 0.3 * sum(torch.log(1 - p) for p in likely)
     assert theirs - own > 0.01
     wanted = gradients(model, theirs)
-    for given, tokens in ((sheets, 150), (sheets, 5000), (plain_rows(sheets), 1)):
-        model.set_attn_implementation(NAME)
-        parts = [DevicePass.of(part, CPU) for part in passes(examples.header, given, tokens)]
-        ours = sum(with_unlikelihood(target_losses(model, part), part, 0.3).sum() for part in parts)
+    for given, tokens in ((sheets, 150), (sheets, 5000), (unshare_rows(sheets), 1)):
+        model.set_attn_implementation(ATTENTION_NAME)
+        parts = [
+            DeviceMicroBatch.from_micro_batch(part, CPU)
+            for part in pack_micro_batches(examples.prompt_header, given, tokens)
+        ]
+        ours = sum(add_unlikelihood(compute_target_losses(model, part), part, 0.3).sum() for part in parts)
         assert abs(ours - theirs) < 1e-6 * abs(theirs)
         assert (gradients(model, ours) - wanted).norm() < 1e-5 * wanted.norm()
 
 
 def test_a_certain_repeat_costs_much_and_breaks_nothing():
     losses = torch.tensor([2.0, 0.0, 1e-3], requires_grad=True)
-    passed = SimpleNamespace(refused_M=torch.tensor([False, True, True]))
-    found = with_unlikelihood(losses, passed, 2.0)  # type: ignore[arg-type]
+    passed = SimpleNamespace(is_negative_M=torch.tensor([False, True, True]))
+    found = add_unlikelihood(losses, passed, 2.0)  # type: ignore[arg-type]
     assert found[0] == 2
     assert 20 < found[1] < 40
     assert float(found[2].detach()) == pytest.approx(-2 * math.log(-math.expm1(-1e-3)), rel=1e-4)
@@ -154,46 +167,48 @@ def test_a_certain_repeat_costs_much_and_breaks_nothing():
 
 @pytest.mark.parametrize("continued", [False, True])
 def test_every_single_target_has_the_loss_of_its_own_row(world: World, model: Any, continued: bool):
-    examples = world.examples("sids_to_sid", continued=continued)
-    sheets = examples.batch(0, 0, len(examples))
-    assert max(len(sheet.branches) for sheet in sheets) > 4
+    examples = world.examples("sids_to_sid", history_in_completion=continued)
+    sheets = examples.draw_batch(0, 0, len(examples))
+    assert max(len(sheet.continuations) for sheet in sheets) > 4
     for sheet in sheets:
-        ours = packed_losses(model, examples.header, [sheet], 512)
-        theirs = torch.cat([alone(model, examples.header, sheet, branch) for branch in sheet.branches])
+        ours = packed_losses(model, examples.prompt_header, [sheet], 512)
+        theirs = torch.cat([alone(model, examples.prompt_header, sheet, branch) for branch in sheet.continuations])
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_a_branch_that_repeats_the_trunk_takes_no_tokens():
     """Trunk 1 2 3 4: 3 4 is written after 1 2 (it stands there), 3 5 is not; and 6 7 after all, beyond its end."""
-    sheet = Sheet([1, 2, 3, 4], [Branch(2, [], [3, 4]), Branch(2, [], [5, 4]), Branch(4, [], [6, 7])])
-    (part,) = passes([9], [sheet], 99)
+    sheet = SharedPrefixRow(
+        [1, 2, 3, 4], [Continuation(2, [], [3, 4]), Continuation(2, [], [5, 4]), Continuation(4, [], [6, 7])]
+    )
+    (part,) = pack_micro_batches([9], [sheet], 99)
     assert part.tokens_T.tolist() == [9, 1, 2, 3, 4, 5, 6]
     assert part.positions_T.tolist() == [0, 1, 2, 3, 4, 3, 5]
-    assert part.predict_place_M.tolist() == [2, 3, 2, 5, 4, 6]
-    assert part.predict_token_M.tolist() == [3, 4, 5, 4, 6, 7]
-    assert (part.lengths_S.tolist(), len(sheet), part.examples) == ([6], 6, 3)
+    assert part.source_place_M.tolist() == [2, 3, 2, 5, 4, 6]
+    assert part.target_token_M.tolist() == [3, 4, 5, 4, 6, 7]
+    assert (part.row_lengths_S.tolist(), len(sheet), part.num_examples) == ([6], 6, 3)
 
 
 def test_a_leak_would_be_seen(world: World, model: Any):
     # The comparison above can fail: let one branch see its neighbour and the loss is another.
     examples = world.examples("sids_to_sid")
-    (part,) = passes(examples.header, examples.batch(0, 0, 40), 5000)
-    part.own_T[:] = np.maximum(part.own_T - 3, 0)
-    leaked = target_losses(model, DevicePass.of(part, CPU)).mean()
-    right = packed_losses(model, examples.header, examples.batch(0, 0, 40), 5000).mean()
+    (part,) = pack_micro_batches(examples.prompt_header, examples.draw_batch(0, 0, 40), 5000)
+    part.own_start_T[:] = np.maximum(part.own_start_T - 3, 0)
+    leaked = compute_target_losses(model, DeviceMicroBatch.from_micro_batch(part, CPU)).mean()
+    right = packed_losses(model, examples.prompt_header, examples.draw_batch(0, 0, 40), 5000).mean()
     assert abs(leaked - right) > 1e-3
 
 
 def test_a_pass_by_hand():
     """Header 7 7, trunk 1 2 3; one branch leaves after 1, one after 3; each reads 9 and writes two tokens."""
-    sheet = Sheet([1, 2, 3], [Branch(1, [9], [5, 8]), Branch(3, [9], [6, 8])])
-    (part,) = passes([7, 7], [sheet, Sheet([], [Branch(0, [4], [6])])], 99)
+    sheet = SharedPrefixRow([1, 2, 3], [Continuation(1, [9], [5, 8]), Continuation(3, [9], [6, 8])])
+    (part,) = pack_micro_batches([7, 7], [sheet, SharedPrefixRow([], [Continuation(0, [4], [6])])], 99)
     assert part.tokens_T.tolist() == [7, 7, 1, 2, 3, 9, 5, 9, 6, 4]
     assert part.positions_T.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 2]
-    assert part.predict_place_M.tolist() == [5, 6, 7, 8, 9]
-    assert part.predict_token_M.tolist() == [5, 8, 6, 8, 6]
-    assert (part.examples, part.header, part.lengths_S.tolist(), len(sheet)) == (3, 2, [7, 1], 7)
-    layout = Layout.of(part, CPU)
+    assert part.source_place_M.tolist() == [5, 6, 7, 8, 9]
+    assert part.target_token_M.tolist() == [5, 8, 6, 8, 6]
+    assert (part.num_examples, part.header_length, part.row_lengths_S.tolist(), len(sheet)) == (3, 2, [7, 1], 7)
+    layout = BlockLayout.from_micro_batch(part, CPU)
     header, long, short = ((block.mask == 0)[0, 0].int().tolist() for block in layout.blocks)
     assert header == [[1, 0], [1, 1]]
     assert long == [
@@ -209,11 +224,11 @@ def test_a_pass_by_hand():
 
 
 def test_sheets_of_like_length_share_a_block():
-    sheets = [Sheet([3] * n, [Branch(n, [9], [5])]) for n in (7, 19, 18, 15, 3)]
-    (part,) = passes([7], sheets, 99)
-    layout = Layout.of(part, CPU)
+    sheets = [SharedPrefixRow([3] * n, [Continuation(n, [9], [5])]) for n in (7, 19, 18, 15, 3)]
+    (part,) = pack_micro_batches([7], sheets, 99)
+    layout = BlockLayout.from_micro_batch(part, CPU)
     # 20 tokens and what is at least three quarters of that; 8; 4. The header is a block of its own.
-    assert [(block.sheets, block.length) for block in layout.blocks] == [(1, 1), (3, 20), (1, 8), (1, 4)]
+    assert [(block.num_rows, block.length) for block in layout.blocks] == [(1, 1), (3, 20), (1, 8), (1, 4)]
     places = layout.places_P.tolist()
     assert places[:21] == list(range(21))
     assert places[41:61] == [*range(40, 56), 0, 0, 0, 0]
@@ -223,35 +238,45 @@ def test_sheets_of_like_length_share_a_block():
 
 def test_passes_keep_every_sheet_and_pad_nothing():
     random = np.random.default_rng(0)
-    sheets = [Sheet([3] * int(n), [Branch(int(n), [9], [5, 6])]) for n in random.integers(1, 40, 60)]
-    parts = list(passes([7, 7], sheets, 200))
-    assert sum(part.examples for part in parts) == 60
-    assert sum(int((part.predict_token_M == 5).sum()) for part in parts) == 60
+    sheets = [SharedPrefixRow([3] * int(n), [Continuation(int(n), [9], [5, 6])]) for n in random.integers(1, 40, 60)]
+    parts = list(pack_micro_batches([7, 7], sheets, 200))
+    assert sum(part.num_examples for part in parts) == 60
+    assert sum(int((part.target_token_M == 5).sum()) for part in parts) == 60
     assert sum(len(part.tokens_T) - 2 for part in parts) == sum(map(len, sheets))
     assert all(len(part.tokens_T) <= 200 for part in parts)
     assert min(len(part.tokens_T) for part in parts[:-1]) > 160
 
 
 def test_a_sheet_longer_than_a_pass_gets_one_of_its_own():
-    sheets = [Sheet([1] * 50, [Branch(50, [9], [5])]), Sheet([1] * 4, [Branch(4, [9], [5])])]
-    assert [len(part.tokens_T) for part in passes([7], sheets, 10)] == [52, 6]
+    sheets = [
+        SharedPrefixRow([1] * 50, [Continuation(50, [9], [5])]),
+        SharedPrefixRow([1] * 4, [Continuation(4, [9], [5])]),
+    ]
+    assert [len(part.tokens_T) for part in pack_micro_batches([7], sheets, 10)] == [52, 6]
 
 
 def test_attention_that_is_not_plain_is_refused():
-    (part,) = passes([7], [Sheet([1] * 9, [Branch(9, [9], [5])])], 99)
+    (part,) = pack_micro_batches([7], [SharedPrefixRow([1] * 9, [Continuation(9, [9], [5])])], 99)
     heads = torch.zeros(1, 2, len(part.tokens_T), 4)
     with pytest.raises(ValueError, match="its attention has sinks"):
-        attention.attend(
-            None, heads, heads, heads, None, layout=Layout.of(part, CPU), scaling=0.5, s_aux=torch.zeros(2)
+        attention.shared_prefix_attention(
+            None,
+            heads,
+            heads,
+            heads,
+            None,
+            layout=BlockLayout.from_micro_batch(part, CPU),
+            scaling=0.5,
+            s_aux=torch.zeros(2),
         )
 
 
 def test_logits_in_pieces_are_the_same(world: World, model: Any, monkeypatch: pytest.MonkeyPatch):
     examples = world.examples("sids_to_title")
-    sheets = examples.batch(0, 0, 20)
-    whole = packed_losses(model, examples.header, sheets, 999)
+    sheets = examples.draw_batch(0, 0, 20)
+    whole = packed_losses(model, examples.prompt_header, sheets, 999)
     before = gradients(model, whole.mean())
-    monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 7 * model.config.vocab_size)
-    pieces = packed_losses(model, examples.header, sheets, 999)
+    monkeypatch.setattr(loss, "MAX_CPU_LOGITS", 7 * model.config.vocab_size)
+    pieces = packed_losses(model, examples.prompt_header, sheets, 999)
     torch.testing.assert_close(pieces, whole)
     torch.testing.assert_close(gradients(model, pieces.mean()), before)

@@ -6,27 +6,27 @@ import pytest
 
 from tests.tasks.conftest import World
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks.item_views import collapse_whitespace, encode_views
 from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View, find_task
-from trialigngr.tasks.views import encode_views, one_line
 
 
 def test_views_of_items(world: World):
     limits = {View.TITLE: 5, View.VISUAL: 64}
     views = encode_views(world.catalog, world.sids, world.captions, world.chat, limits)
     vocabulary = world.chat.tokenizer.get_vocab()
-    assert views.ids[View.SID][0] == [vocabulary[token] for token in world.sids.tokens(0)]
-    assert len(views.ids[View.SID][2] or []) == 2
-    assert views.ids[View.TITLE][3] is None
-    assert not views.has(View.TITLE, 3)
-    assert views.missing(View.TITLE) == 1
-    assert views.missing(View.VISUAL) == 3
-    assert max(len(ids) for ids in views.ids[View.TITLE] if ids) == 5
-    assert world.chat.tokenizer.decode(views.ids[View.VISUAL][1]) == "A picture of dress 1"
+    assert views.token_ids[View.SID][0] == [vocabulary[token] for token in world.sids.item_tokens(0)]
+    assert len(views.token_ids[View.SID][2] or []) == 2
+    assert views.token_ids[View.TITLE][3] is None
+    assert not views.has_view(View.TITLE, 3)
+    assert views.count_missing(View.TITLE) == 1
+    assert views.count_missing(View.VISUAL) == 3
+    assert max(len(ids) for ids in views.token_ids[View.TITLE] if ids) == 5
+    assert world.chat.tokenizer.decode(views.token_ids[View.VISUAL][1]) == "A picture of dress 1"
 
 
 def test_a_title_that_attacks_is_text(world: World):
     views = encode_views(world.catalog, world.sids, world.captions, world.chat, {View.TITLE: 64, View.VISUAL: 64})
-    ids = views.ids[View.TITLE][4]
+    ids = views.token_ids[View.TITLE][4]
     assert ids is not None
     assert not any(world.chat.is_special(token) for token in ids)
     assert world.chat.tokenizer.decode(ids) == "<a_5><b_3><|end|>"
@@ -34,7 +34,7 @@ def test_a_title_that_attacks_is_text(world: World):
 
 @pytest.mark.parametrize(("text", "line"), [("  a \n\t b ", "a b"), ("\u2003\n", ""), ("plain", "plain")])
 def test_one_line(text: str, line: str):
-    assert one_line(text) == line
+    assert collapse_whitespace(text) == line
 
 
 def test_the_eight_tasks_of_the_paper():
@@ -67,7 +67,7 @@ def test_tasks_by_name_or_number():
 
 
 def test_a_temperature_near_zero_draws_the_largest_task_alone() -> None:
-    ((_, chances),) = TaskSettings(use=("T1", "T3"), temperature=1e-3).schedule(
+    ((_, chances),) = TaskSettings(use=("T1", "T3"), temperature=1e-3).build_curriculum(
         {"title_to_sid": 9, "sids_to_sid": 90_000}, 5
     )
     assert chances == {"title_to_sid": 0.0, "sids_to_sid": 1.0}
@@ -75,9 +75,9 @@ def test_a_temperature_near_zero_draws_the_largest_task_alone() -> None:
 
 def test_settings_of_tasks():
     settings = TaskSettings(use=("T5", "sids_to_sid", "T3"), weights={"T3": 4})
-    assert [task.number for task in settings.tasks()] == ["T3", "T5"]
-    assert settings.weight_of() == {"sids_to_sid": 4, "sids_to_title": 1}
+    assert [task.number for task in settings.list_tasks()] == ["T3", "T5"]
+    assert settings.task_weights() == {"sids_to_sid": 4, "sids_to_title": 1}
     with pytest.raises(RecipeError, match="names no task"):
-        TaskSettings(use=()).tasks()
+        TaskSettings(use=()).list_tasks()
     with pytest.raises(RecipeError, match="no task 'T9'"):
-        TaskSettings(weights={"T9": 1}).tasks()
+        TaskSettings(weights={"T9": 1}).list_tasks()

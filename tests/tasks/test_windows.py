@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.tasks.windows import Window, shown_from, windows
+from trialigngr.tasks.windows import Window, cut_windows, find_prompt_start
 
 COSTS = st.lists(st.integers(0, 9), min_size=0, max_size=40)
 CAP = st.integers(1, 8)
 
 
 def cut(costs: list[int], cap: int, overlap: int, budget: int) -> list[Window]:
-    return list(windows(np.array(costs, dtype=np.int64), cap, overlap, budget))
+    return list(cut_windows(np.array(costs, dtype=np.int64), cap, overlap, budget))
 
 
 def test_by_hand():
@@ -49,7 +49,7 @@ def test_laws(costs: list[int], cap: int, data: st.DataObject, budget: int):
 
 @given(COSTS, CAP, st.integers(1, 40))
 def test_a_prompt_shows_all_that_fits(costs: list[int], cap: int, budget: int):
-    first = shown_from(np.array(costs, dtype=np.int64), cap, budget)
+    first = find_prompt_start(np.array(costs, dtype=np.int64), cap, budget)
     shown = costs[first:]
     if costs:
         assert 1 <= len(shown) <= cap

@@ -14,10 +14,10 @@ from tests.tasks.conftest import World
 from tests.tasks.test_packing import tiny
 from tests.train.toy import fingerprint, toy
 from trialigngr.models.layers import compile_layers
-from trialigngr.tasks.packing import passes
+from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train import loop
-from trialigngr.train.attention import NAME
-from trialigngr.train.loss import Attention, DevicePass, target_losses
+from trialigngr.train.attention import ATTENTION_NAME
+from trialigngr.train.loss import AttentionKind, DeviceMicroBatch, compute_target_losses
 
 # torch's tracer looks at gradients that nobody asked for, and no warning passes the tests.
 pytestmark = pytest.mark.filterwarnings(
@@ -42,7 +42,9 @@ def test_a_compiled_run_is_the_plain_one(checkpointing: bool, tmp_path: Path, mo
         return {"NDCG@10": fingerprint(model), "HR@10": 0.0}
 
     monkeypatch.setattr(loop, "compile_layers", partial(compile_layers, backend=compiler))
-    plain, compiled = (toy(validate, max_steps=3, checkpointing=checkpointing, compile=kind) for kind in (False, True))
+    plain, compiled = (
+        toy(validate, max_steps=3, checkpointing=checkpointing, torch_compile=kind) for kind in (False, True)
+    )
     for name in ("plain", "compiled"):
         (tmp_path / name).mkdir()
     plain.fit(tmp_path / "plain")
@@ -54,26 +56,28 @@ def test_a_compiled_run_is_the_plain_one(checkpointing: bool, tmp_path: Path, mo
         torch.testing.assert_close(compiled.parameters[name], parameter, rtol=1e-4, atol=1e-5)
 
 
-def learnt(model: Any, world: World, device: torch.device, attention: Attention) -> tuple[Tensor, Tensor]:
+def learnt(model: Any, world: World, device: torch.device, attention: AttentionKind) -> tuple[Tensor, Tensor]:
     """Return the losses of T3's first examples in passes of unlike lengths, and all gradients."""
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(ATTENTION_NAME)
     examples = world.examples("sids_to_sid")
-    parts = list(passes(examples.header, examples.batch(0, 0, min(len(examples), 30)), 300))
+    parts = list(pack_micro_batches(examples.prompt_header, examples.draw_batch(0, 0, min(len(examples), 30)), 300))
     assert len({len(part.tokens_T) for part in parts}) > 1
-    losses = torch.cat([target_losses(model, DevicePass.of(part, device, attention)) for part in parts])
+    losses = torch.cat(
+        [compute_target_losses(model, DeviceMicroBatch.from_micro_batch(part, device, attention)) for part in parts]
+    )
     gradients = torch.autograd.grad(losses.sum(), [*model.parameters()])
     return losses.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
 @on_a_gpu
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("attention", ["blocks", "flex"])
-def test_a_gpu_learns_the_same(attention: Attention, compiled: bool) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
+def test_a_gpu_learns_the_same(attention: AttentionKind, compiled: bool) -> None:
     world = World()
     model = tiny("qwen", len(world.chat.tokenizer))
-    plain = learnt(model, world, torch.device("cpu"), "blocks")
+    plain = learnt(model, world, torch.device("cpu"), "sdpa")
     model.cuda()
     if compiled:
-        compile_layers(model, whole=attention == "flex")
+        compile_layers(model, whole_layers=attention == "flex_attention")
     for mine, theirs in zip(learnt(model, world, model.device, attention), plain, strict=True):
         torch.testing.assert_close(mine.cpu(), theirs, rtol=1e-3, atol=1e-3)

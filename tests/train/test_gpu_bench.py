@@ -11,13 +11,13 @@ import torch
 
 from benchmarks.train_gpu import PEAKS, drawn, flops, peak_of, table
 from tests.tasks.test_packing import tiny
-from trialigngr.tasks.packing import Branch, Sheet, passes
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 
 
 def test_flops_by_hand():
     """The pass of `tests/tasks/test_packing.py`: ten tokens, five of them before a target."""
-    sheet = Sheet([1, 2, 3], [Branch(1, [9], [5, 8]), Branch(3, [9], [6, 8])])
-    (part,) = passes([7, 7], [sheet, Sheet([], [Branch(0, [4], [6])])], 99)
+    sheet = SharedPrefixRow([1, 2, 3], [Continuation(1, [9], [5, 8]), Continuation(3, [9], [6, 8])])
+    (part,) = pack_micro_batches([7, 7], [sheet, SharedPrefixRow([], [Continuation(0, [4], [6])])], 99)
     model = tiny("qwen", 50)  # width 32, tied, two layers
     head = 50 * 32
     weights = sum(parameter.numel() for parameter in model.parameters()) - head

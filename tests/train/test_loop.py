@@ -13,12 +13,12 @@ import torch
 from tests.train.toy import STEPS, fingerprint, toy
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.tasks.packing import passes
+from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train import loop
-from trialigngr.train.checkpoint import trainable
-from trialigngr.train.journal import Journal
+from trialigngr.train.checkpoint import trainable_parameters
 from trialigngr.train.loop import Trainer
-from trialigngr.train.loss import DevicePass
+from trialigngr.train.loss import DeviceMicroBatch
+from trialigngr.train.metrics_logger import MetricsLogger
 from trialigngr.train.settings import TrainSettings
 
 
@@ -27,7 +27,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in trainable(trainer.model).items()}
+    return {name: parameter.detach().clone() for name, parameter in trainable_parameters(trainer.model).items()}
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -50,7 +50,7 @@ def test_the_loss_goes_down_for_every_task(tmp_path: Path):
 
 
 def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop, "LINE_EVERY", 4)
+    monkeypatch.setattr(loop, "LOG_EVERY", 4)
     trainer, losses, number = toy(max_steps=14, validate_every=8), dict[str, list[float]](), 0
     taken = trainer.train_step
 
@@ -59,9 +59,9 @@ def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         return losses[task.task.name][-1]
 
     trainer.train_step = noted  # type: ignore[method-assign]
-    write = Journal.write
+    write = MetricsLogger.write_line
 
-    def written(journal: Journal, step: int, **more: Any) -> dict[str, float]:
+    def written(journal: MetricsLogger, step: int, **more: Any) -> dict[str, float]:
         nonlocal number
         wanted = {name: sum(values) / len(values) for name, values in losses.items()}
         losses.clear()
@@ -69,7 +69,7 @@ def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         assert write(journal, step, **more) == wanted
         return wanted
 
-    monkeypatch.setattr(Journal, "write", written)
+    monkeypatch.setattr(MetricsLogger, "write_line", written)
     trainer.fit(tmp_path)
     assert number == 4
     found = [(line["step"], "valid" in line) for line in lines(tmp_path)]
@@ -79,35 +79,35 @@ def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_must_not_be_written_grows_unlikely():
     found = {}
     for weight in (0.0, 10.0):
-        trainer = toy(weights={"title_to_sid": 0.0}, dropout=0.0, max_steps=60, unlikelihood=weight)
+        trainer = toy(weights={"title_to_sid": 0.0}, dropout=0.0, max_steps=60, unlikelihood_weight=weight)
         for step in range(60):
-            trainer.train_step(step, *trainer.mixture.batch(step))
+            trainer.train_step(step, *trainer.mixture.draw_batch(step))
         task = trainer.mixture.tasks["sids_to_sid"]
-        (part,) = passes(task.header, task.batch(0, 0, 40, refuse=True), 9999)
-        passed = DevicePass.of(part, trainer.device)
+        (part,) = pack_micro_batches(task.prompt_header, task.draw_batch(0, 0, 40, with_negatives=True), 9999)
+        passed = DeviceMicroBatch.from_micro_batch(part, trainer.device)
         with torch.no_grad():
-            losses_M = trainer.losses(passed)
-        found[weight] = float(losses_M[passed.refused_M].neg().exp().mean())
+            losses_M = trainer.target_losses(passed)
+        found[weight] = float(losses_M[passed.is_negative_M].neg().exp().mean())
     assert found[10.0] < 0.6 * found[0.0]
 
 
 def test_warm_up_and_cosine_by_hand():
-    trainer = toy(max_steps=100, warm_up=0.1, learning_rate=0.2)
-    assert trainer.rate(0) == pytest.approx(0.02)
-    assert trainer.rate(9) == pytest.approx(0.2)
-    assert trainer.rate(10) == pytest.approx(0.2)
+    trainer = toy(max_steps=100, warmup_ratio=0.1, learning_rate=0.2)
+    assert trainer.learning_rate_at(0) == pytest.approx(0.02)
+    assert trainer.learning_rate_at(9) == pytest.approx(0.2)
+    assert trainer.learning_rate_at(10) == pytest.approx(0.2)
     # Half of the 90 steps after the warm-up: 0.01 + 0.99 / 2.
-    assert trainer.rate(55) == pytest.approx(0.2 * 0.505)
-    assert trainer.rate(100) == pytest.approx(0.2 * 0.01)
-    rates = [trainer.rate(step) for step in range(10, 100)]
+    assert trainer.learning_rate_at(55) == pytest.approx(0.2 * 0.505)
+    assert trainer.learning_rate_at(100) == pytest.approx(0.2 * 0.01)
+    rates = [trainer.learning_rate_at(step) for step in range(10, 100)]
     assert rates == sorted(rates, reverse=True)
 
 
 def test_the_rate_is_what_the_optimizer_takes():
-    trainer = toy(learning_rate=0.01, warm_up=0.5)
+    trainer = toy(learning_rate=0.01, warmup_ratio=0.5)
     for step in (0, 1):
-        trainer.train_step(step, *trainer.mixture.batch(step))
-        assert {group["lr"] for group in trainer.optimizer.param_groups} == {trainer.rate(step)}
+        trainer.train_step(step, *trainer.mixture.draw_batch(step))
+        assert {group["lr"] for group in trainer.optimizer.param_groups} == {trainer.learning_rate_at(step)}
 
 
 def test_every_parameter_is_trained_once_and_only_matrices_decay():
@@ -119,7 +119,7 @@ def test_every_parameter_is_trained_once_and_only_matrices_decay():
     assert all(parameter.dim() == 1 for parameter in groups[1]["params"])
     before = weights(trainer)
     for step in range(2):
-        trainer.train_step(step, *trainer.mixture.batch(step))
+        trainer.train_step(step, *trainer.mixture.draw_batch(step))
     assert not any(torch.equal(before[name], after) for name, after in weights(trainer).items())
 
 
@@ -166,24 +166,24 @@ def test_validation_and_training_find_the_model_in_their_own_modes(tmp_path: Pat
     trainer.fit(tmp_path)
     assert modes == [(False, "sdpa")]
     assert trainer.model.config._attn_implementation == "sdpa"
-    trainer.train_step(0, *trainer.mixture.batch(0))
+    trainer.train_step(0, *trainer.mixture.draw_batch(0))
     assert trainer.model.training
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
     trainer = toy(max_steps=30)
-    poisoned = trainer.mixture.batch
+    poisoned = trainer.mixture.draw_batch
 
     def batch(step: int) -> Any:
         if step == 13:
             with torch.no_grad():
-                next(iter(trainable(trainer.model).values()))[:] = math.nan
+                next(iter(trainable_parameters(trainer.model).values()))[:] = math.nan
         return poisoned(step)
 
-    trainer.mixture.batch = batch  # type: ignore[method-assign]
+    trainer.mixture.draw_batch = batch  # type: ignore[method-assign]
     task = poisoned(13)[0].task.name
     sentence = (
-        rf"The loss of task {task} is not a number at step 13 \(batch {trainer.mixture.number(13)} of that task\)"
+        rf"The loss of task {task} is not a number at step 13 \(batch {trainer.mixture.batch_number(13)} of that task\)"
     )
     with pytest.raises(TriAlignError, match=sentence):
         trainer.fit(tmp_path)
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
 
 
 def test_gradients_are_clipped():
-    trainer, norms = toy(clip=0.01), list[float]()
+    trainer, norms = toy(max_grad_norm=0.01), list[float]()
     step = trainer.optimizer.step
 
     def seen() -> None:
@@ -201,25 +201,32 @@ def test_gradients_are_clipped():
         step()
 
     trainer.optimizer.step = seen  # type: ignore[method-assign]
-    trainer.train_step(0, *trainer.mixture.batch(0))
+    trainer.train_step(0, *trainer.mixture.draw_batch(0))
     assert norms == [pytest.approx(0.01, rel=1e-3)]
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
     trainer = toy()
     before = weights(trainer)
-    parameter = list(trainable(trainer.model).values())[-1]
+    parameter = list(trainable_parameters(trainer.model).values())[-1]
     hook = parameter.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(TriAlignError, match=r"The gradient of task \w+ is not a number at step 0"):
-        trainer.train_step(0, *trainer.mixture.batch(0))
+        trainer.train_step(0, *trainer.mixture.draw_batch(0))
     assert equal(weights(trainer), before)
     hook.remove()
-    assert math.isfinite(trainer.train_step(0, *trainer.mixture.batch(0)))
+    assert math.isfinite(trainer.train_step(0, *trainer.mixture.draw_batch(0)))
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"batch_size": 0}, {"epochs": 0}, {"learning_rate": -1}, {"warm_up": 2}, {"max_steps": 0}, {"precision": "fp8"}],
+    [
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"learning_rate": -1},
+        {"warmup_ratio": 2},
+        {"max_steps": 0},
+        {"precision": "fp8"},
+    ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, float]):
     with pytest.raises(RecipeError, match="does not fit"):

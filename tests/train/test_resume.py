@@ -23,7 +23,7 @@ from tests.train.toy import LINE_EVERY, STEPS, toy
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train import checkpoint as checkpoints
 from trialigngr.train import loop
-from trialigngr.train.checkpoint import clear, load_checkpoint, save_checkpoint
+from trialigngr.train.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 
 
 class Unbroken:
@@ -47,7 +47,7 @@ def without_time(facts: dict[str, Any]) -> dict[str, Any]:
 def _many_lines() -> Iterator[None]:
     """Let lines stand between validations, which are twelve steps apart."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "LINE_EVERY", LINE_EVERY)
+        patch.setattr(loop, "LOG_EVERY", LINE_EVERY)
         yield
 
 
@@ -173,7 +173,7 @@ def test_a_checkpoint_that_is_not_whole_is_left_aside(tmp_path: Path, damage: st
 def test_a_checkpoint_holds_weights_and_the_whole_optimizer(tmp_path: Path):
     trainer, other = toy(), toy()
     for step in range(3):
-        trainer.train_step(step, *trainer.mixture.batch(step))
+        trainer.train_step(step, *trainer.mixture.draw_batch(step))
     save_checkpoint(tmp_path, trainer.model, trainer.optimizer, {"step": 3})
     assert load_checkpoint(tmp_path, other.model, other.optimizer) == {"step": 3}
     assert equal(weights(trainer), weights(other))
@@ -239,10 +239,10 @@ def test_what_is_left_over_is_cleared_best_last(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda _path: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
-            clear(tmp_path)
+            remove_checkpoints(tmp_path)
     assert (tmp_path / "best.safetensors").exists()
     assert reached(tmp_path) == 0
-    clear(tmp_path)
+    remove_checkpoints(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl"}
 
 

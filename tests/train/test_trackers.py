@@ -23,7 +23,7 @@ class Kept:
     def __init__(self) -> None:
         self.written: list[tuple[int, dict[str, float]]] = []
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_metrics(self, step: int, figures: Mapping[str, float]) -> None:
         self.written.append((step, dict(figures)))
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class Kept:
 def test_a_tracker_gets_what_the_journal_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loop, "LINE_EVERY", 8)
+    monkeypatch.setattr(loop, "LOG_EVERY", 8)
     kept = Kept()
     toy(more={"trackers": [kept]}).fit(tmp_path)
     assert [step for step, _ in kept.written] == [8, 12, 16, 24, 32, 36]
@@ -57,7 +57,7 @@ def test_runs_that_go_on_by_their_name(tmp_path: Path, monkeypatch: pytest.Monke
     )
     monkeypatch.setitem(sys.modules, name, library)
     (tracker,) = open_trackers([name], tmp_path, "beauty", {"batch_size": 64})
-    tracker.write(3, {"loss/sids_to_sid": 2.5})
+    tracker.log_metrics(3, {"loss/sids_to_sid": 2.5})
     tracker.close()
     (_, given), logged, finished = calls
     assert (given["project"], given["name"], given["config"]) == ("trialigngr", "beauty", {"batch_size": 64})
@@ -69,7 +69,7 @@ def test_runs_that_go_on_by_their_name(tmp_path: Path, monkeypatch: pytest.Monke
 def test_tensorboard_writes_event_files(tmp_path: Path):
     pytest.importorskip("tensorboard")
     (tracker,) = open_trackers(["tensorboard"], tmp_path, "beauty", {"batch_size": 64})
-    tracker.write(3, {"loss/sids_to_sid": 2.5})
+    tracker.log_metrics(3, {"loss/sids_to_sid": 2.5})
     tracker.close()
     assert list((tmp_path / "tensorboard").glob("events*"))
 

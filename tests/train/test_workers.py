@@ -18,7 +18,7 @@ from tests.tasks.conftest import World
 from tests.train.toy import PAIRS, toy
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.train.checkpoint import load_best
-from trialigngr.train.workers import Workers
+from trialigngr.train.process_group import ProcessGroup
 
 
 def free_port() -> int:
@@ -46,7 +46,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(PAIRS))
 def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str):
-    alone = toy(dropout=0.0, max_steps=9, validate_every=3, **{**PAIRS[name], "shard": False})
+    alone = toy(dropout=0.0, max_steps=9, validate_every=3, **{**PAIRS[name], "fsdp": False})
     alone.fit(tmp_path)
     first, second = (load_file(pair / f"{name}-{rank}.safetensors") for rank in range(2))
     for key, value in alone.parameters.items():
@@ -72,8 +72,8 @@ def only(folder: Path) -> Path:
 
 
 def test_shares_of_one_process_are_a_sentence():
-    with pytest.raises(RecipeError, match=r"train\.shard shares the weights among processes.*torchrun"):
-        toy(shard=True)
+    with pytest.raises(RecipeError, match=r"train\.fsdp shares the weights among processes.*torchrun"):
+        toy(fsdp=True)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -81,9 +81,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_sheet_is_somebody_s_and_tokens_are_shared_evenly():
-    sheets = World().examples("titles_to_title").batch(0, 0, 40)
-    shares = [Workers(rank, 3).share(sheets) for rank in range(3)]
+    sheets = World().examples("titles_to_title").draw_batch(0, 0, 40)
+    shares = [ProcessGroup(rank, 3).select_local_rows(sheets) for rank in range(3)]
     assert sorted(map(id, sheets)) == sorted(id(sheet) for share in shares for sheet in share)
     loads = [sum(map(len, share)) for share in shares]
     assert max(loads) - min(loads) <= max(map(len, sheets))
-    assert Workers().share(sheets) == sorted(sheets, key=len, reverse=True)
+    assert ProcessGroup().select_local_rows(sheets) == sorted(sheets, key=len, reverse=True)

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from tests.tasks.conftest import SIZES, TEXTS, World
 from trialigngr.models.backbone import BackboneSettings, build_backbone
-from trialigngr.sids.semantic_ids import all_tokens
+from trialigngr.sids.semantic_ids import list_sid_tokens
 from trialigngr.tasks.task import TaskSettings
 from trialigngr.train import loop
 from trialigngr.train.loop import Trainer
+from trialigngr.train.process_group import join_process_group
 from trialigngr.train.settings import TrainSettings
-from trialigngr.train.shards import whole
-from trialigngr.train.workers import together
+from trialigngr.train.sharding import to_full_tensor
 
 STEPS = 36
 LINE_EVERY = 5
@@ -33,8 +33,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     # A batch of one example leaves the second worker with nothing to do.
     "idle": {"batch_size": 1},
     # Two examples are two sheets of T1, one of T3: here too one worker has nothing to do at times.
-    "shared": {"shard": True, "ema": 0.5, "batch_size": 2},
-    "level": {"shard": True, "softmax": "level", "unlikelihood": 0.5},
+    "shared": {"fsdp": True, "ema_decay": 0.5, "batch_size": 2},
+    "level": {"fsdp": True, "loss_softmax": "level", "unlikelihood_weight": 0.5},
 }
 """What two processes train: by name, settings. One with an average is killed on its way and goes on."""
 
@@ -46,7 +46,7 @@ def settings(**changes: Any) -> TrainSettings:
         "epochs": 1000,
         "max_steps": STEPS,
         "learning_rate": 3e-3,
-        "pass_tokens": 400,
+        "micro_batch_tokens": 400,
         "precision": "fp32",
         "device": "cpu",
         "validate_every": 12,
@@ -72,15 +72,15 @@ def toy(
     """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
     torch.set_num_threads(1)
     world = World()
-    small = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 48, "vocabulary": 320, "dropout": dropout}
+    small = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "ffn_size": 48, "vocab_size": 320, "dropout": dropout}
     # The same texts as the world's tokenizer, so the same words.
     chosen = BackboneSettings(**small, gradient_checkpointing=checkpointing)
-    backbone = build_backbone(chosen, all_tokens(SIZES), TEXTS, seed=0)
+    backbone = build_backbone(chosen, list_sid_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
     if changes.get("softmax") == "level":
         level_V = torch.zeros(backbone.model.config.vocab_size, dtype=torch.long)
-        level_V[backbone.sid_ids] = torch.arange(1, len(SIZES) + 1).repeat_interleave(torch.tensor(SIZES))
+        level_V[backbone.sid_token_ids] = torch.arange(1, len(SIZES) + 1).repeat_interleave(torch.tensor(SIZES))
         more = {"level_V": level_V} | (more or {})
     given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
     return Trainer(
@@ -90,31 +90,31 @@ def toy(
 
 def one_of_two(folder: Path) -> None:
     """Train as one of the processes that the environment speaks of; each writes where it ended."""
-    with together() as workers:
+    with join_process_group() as workers:
         for name, changes in PAIRS.items():
             out = folder / name
             out.mkdir(exist_ok=True)
-            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"workers": workers}, **changes)
-            if changes.get("ema"):
+            trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"process_group": workers}, **changes)
+            if changes.get("ema_decay"):
                 killed_at(trainer, 5, out)
-                trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"workers": workers}, **changes)
+                trainer = toy(dropout=0.0, max_steps=9, validate_every=3, more={"process_group": workers}, **changes)
             trainer.fit(out)
             # The first has the best weights now; all have the same last ones in the optimizer's averages.
             moments = {name: trainer.optimizer.state[value]["exp_avg"] for name, value in trainer.parameters.items()}
-            state = {name: whole(value) for name, value in moments.items()}
+            state = {name: to_full_tensor(value) for name, value in moments.items()}
             save_file(state, folder / f"{name}-{workers.rank}.safetensors")
 
 
 def killed_at(trainer: Trainer, step: int, out: Path) -> None:
     """Train until a step begins, and no further."""
-    drawn = trainer.mixture.batch
+    drawn = trainer.mixture.draw_batch
 
     def batch(number: int) -> Any:
         if number == step:
             raise KeyboardInterrupt
         return drawn(number)
 
-    trainer.mixture.batch = batch  # type: ignore[method-assign]
+    trainer.mixture.draw_batch = batch  # type: ignore[method-assign]
     with suppress(KeyboardInterrupt):
         trainer.fit(out)
 
@@ -123,6 +123,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         one_of_two(Path(sys.argv[1]))
     else:
-        loop.LINE_EVERY = LINE_EVERY
+        loop.LOG_EVERY = LINE_EVERY
         toy().fit(Path(sys.argv[1]))
         time.sleep(600)

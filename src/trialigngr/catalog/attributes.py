@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from trialigngr.catalog.items import COLUMNS
+from trialigngr.catalog.items import ITEM_COLUMNS
 
 _SIGNED = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 """Integers that all fit in 64 bits with a sign."""
@@ -19,13 +19,13 @@ def stack_items(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     kinds: dict[str, list[pl.DataType]] = {}
     for table in tables:
         for name, kind in table.schema.items():
-            if name not in COLUMNS and kind != pl.Null:
+            if name not in ITEM_COLUMNS and kind != pl.Null:
                 kinds.setdefault(name, []).append(kind)
-    common = {name: wanted for name, own in kinds.items() if (wanted := _common(own)) is not None}
+    common = {name: wanted for name, own in kinds.items() if (wanted := _find_common_type(own)) is not None}
     return pl.concat([_brought_to(table, common) for table in tables], how="diagonal_relaxed")
 
 
-def _common(kinds: Sequence[pl.DataType]) -> type[pl.DataType] | None:
+def _find_common_type(kinds: Sequence[pl.DataType]) -> type[pl.DataType] | None:
     """Return the type that values of these types are brought to; None where they are of one."""
     if all(kind == kinds[0] for kind in kinds):
         return None
@@ -42,10 +42,10 @@ def _brought_to(table: pl.DataFrame, common: dict[str, type[pl.DataType]]) -> pl
 
 
 def _as_text(values: pl.Series) -> pl.Series:
-    return pl.Series(values.name, [_text(value) for value in values.to_list()], pl.String)
+    return pl.Series(values.name, [_cast_to_text(value) for value in values.to_list()], pl.String)
 
 
-def _text(value: Any) -> str | None:
+def _cast_to_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from trialigngr.catalog.items import COLUMNS
+from trialigngr.catalog.items import ITEM_COLUMNS
 from trialigngr.catalog.listed import OPENS, read_list
 from trialigngr.catalog.scanning import place_of
 from trialigngr.foundation.errors import CatalogError
@@ -16,7 +16,7 @@ NO_NAMES = r"^\s*\[\s*(?:\[|-?[\d.][-\d.,\s]*\]\s*$)"
 ISO_FORMAT = "%Y-%m-%d %H:%M:%S%.f%:z"
 
 
-def _refuse(name: str, dtype: pl.DataType, path: Path, wanted: str) -> CatalogError:
+def _column_type_error(name: str, dtype: pl.DataType, path: Path, wanted: str) -> CatalogError:
     return CatalogError(f"{path}: column {name!r} is of type {dtype}; {wanted} is needed.")
 
 
@@ -24,13 +24,13 @@ def _is_text(dtype: pl.DataType) -> bool:
     return dtype == pl.String or dtype == pl.Categorical or dtype == pl.Enum
 
 
-def filled(text: pl.Expr) -> pl.Expr:
+def strip_to_null(text: pl.Expr) -> pl.Expr:
     """Return stripped text; what is empty then is null."""
     stripped = text.str.strip_chars()
     return pl.when(stripped != "").then(stripped)
 
 
-def identifier(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+def cast_identifiers(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     """Return ids as text, empty ones as null. A whole float (an integer that met a null elsewhere) loses its .0."""
     ids = pl.col(name)
     if dtype == pl.Null or dtype.is_integer() or _is_text(dtype):
@@ -39,41 +39,41 @@ def identifier(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
         whole = pl.when(ids == ids.floor()).then(ids.cast(pl.Int64, strict=False)).cast(pl.String)
         text = pl.when(ids.is_finite()).then(pl.coalesce(whole, ids.cast(pl.String)))
     else:
-        raise _refuse(name, dtype, path, "text or a number")
+        raise _column_type_error(name, dtype, path, "text or a number")
     return pl.when(text != "").then(text).alias(name)
 
 
-def _shown(text: pl.Expr) -> pl.Expr:
+def _clean_text(text: pl.Expr) -> pl.Expr:
     """Return stripped text for people and tokenizers, which take no NUL: it becomes U+FFFD."""
-    return filled(text.str.replace_all("\0", "\ufffd", literal=True))
+    return strip_to_null(text.str.replace_all("\0", "\ufffd", literal=True))
 
 
-def _listed(text: pl.Expr) -> pl.Expr:
+def _parse_text_lists(text: pl.Expr) -> pl.Expr:
     """Return the lists that were written as text; null where text is no list."""
     may_be = pl.when(text.str.contains(OPENS)).then(text)
     return may_be.map_elements(read_list, return_dtype=pl.List(pl.String))
 
 
-def text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+def cast_text(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     """Return stripped text, empty and NaN as null; the parts of a list, also one written as text, joined by a space."""
     values = pl.col(name)
     if dtype == pl.List(pl.String):
-        return _shown(values.list.join(" ", ignore_nulls=True)).alias(name)
+        return _clean_text(values.list.join(" ", ignore_nulls=True)).alias(name)
     if dtype.is_float():
         values = values.fill_nan(None)
     elif not (dtype == pl.Null or dtype == pl.List(pl.Null) or dtype.is_integer() or _is_text(dtype)):
-        raise _refuse(name, dtype, path, "text")
+        raise _column_type_error(name, dtype, path, "text")
     if dtype == pl.List(pl.Null):
         return pl.lit(None, pl.String).alias(name)
     whole = values.cast(pl.String)
     if name.startswith("image_"):
-        return filled(whole).alias(name)
+        return strip_to_null(whole).alias(name)
     if _is_text(dtype):
-        whole = pl.coalesce(_listed(whole).list.join(" ", ignore_nulls=True), whole)
-    return _shown(whole).alias(name)
+        whole = pl.coalesce(_parse_text_lists(whole).list.join(" ", ignore_nulls=True), whole)
+    return _clean_text(whole).alias(name)
 
 
-def categories(name: str, dtype: pl.DataType, path: Path, table: pl.LazyFrame | None = None) -> pl.Expr:
+def cast_categories(name: str, dtype: pl.DataType, path: Path, table: pl.LazyFrame | None = None) -> pl.Expr:
     """Return lists of stripped, non-empty names, or null. Text that is a list is read as one; other text is cut at
     ``|``, or at ``>`` where it has no ``|``.
 
@@ -89,10 +89,10 @@ def categories(name: str, dtype: pl.DataType, path: Path, table: pl.LazyFrame | 
     elif _is_text(dtype):
         whole = values.cast(pl.String)
         cut = pl.when(whole.str.contains("|", literal=True)).then(whole.str.split("|")).otherwise(whole.str.split(">"))
-        parts = pl.coalesce(_listed(whole), cut)
+        parts = pl.coalesce(_parse_text_lists(whole), cut)
     else:
-        raise _refuse(name, dtype, path, "a list of names, or text separated by | or >,")
-    kept = parts.list.eval(_shown(pl.element()).drop_nulls())
+        raise _column_type_error(name, dtype, path, "a list of names, or text separated by | or >,")
+    kept = parts.list.eval(_clean_text(pl.element()).drop_nulls())
     return pl.when(kept.list.len() > 0).then(kept).alias(name)
 
 
@@ -102,7 +102,7 @@ def _refuse_nameless(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: P
         given, fits = pl.col(name).fill_nan(None), pl.lit(False)
     elif not _is_text(dtype):
         return
-    if (misfit := _first_misfit(table, given, fits)) is not None:
+    if (misfit := _find_first_misfit(table, given, fits)) is not None:
         row, value = misfit
         raise CatalogError(
             f"{path}, {place_of(path, row)}: {name} {value[:80]!r} is no list of names; give each item one list of "
@@ -110,40 +110,40 @@ def _refuse_nameless(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: P
         )
 
 
-def standard(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
+def cast_item_column(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
     """Return the expression for one of the item columns `COLUMNS`; a column that is not there is all null."""
     if dtype is None:
-        return pl.lit(None, COLUMNS[name]).alias(name)
+        return pl.lit(None, ITEM_COLUMNS[name]).alias(name)
     if name == "item_id":
-        return identifier(name, dtype, path)
+        return cast_identifiers(name, dtype, path)
     if name == "categories":
-        return categories(name, dtype, path, table)
-    return text(name, dtype, path)
+        return cast_categories(name, dtype, path, table)
+    return cast_text(name, dtype, path)
 
 
-def _first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> tuple[int, str] | None:
+def _find_first_misfit(table: pl.LazyFrame, given: pl.Expr, fits: pl.Expr) -> tuple[int, str] | None:
     """Return row and value of the first that does not fit; None where all do."""
     values = table.select(given=given).with_row_index("row")
     misfits = values.filter(fits.not_() & pl.col("given").is_not_null()).head(1).collect()
     return None if misfits.is_empty() else (misfits["row"][0], str(misfits["given"][0]))
 
 
-def number(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+def cast_numbers(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
     """Return floats, NaN as null; raise `CatalogError` with the first text that is no number."""
     values = pl.col(name)
     if _is_text(dtype):
-        given = filled(values.cast(pl.String))
-        misfit = _first_misfit(table, given, pl.col("given").cast(pl.Float64, strict=False).is_not_null())
+        given = strip_to_null(values.cast(pl.String))
+        misfit = _find_first_misfit(table, given, pl.col("given").cast(pl.Float64, strict=False).is_not_null())
         if misfit is not None:
             row, value = misfit
             raise CatalogError(f"{path}, {place_of(path, row)}: {name} {value!r} is not a number.")
         values = given
     elif not (dtype == pl.Null or dtype.is_numeric()):
-        raise _refuse(name, dtype, path, "a number")
+        raise _column_type_error(name, dtype, path, "a number")
     return values.cast(pl.Float64).fill_nan(None).alias(name)
 
 
-def order(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
+def cast_order(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.Expr:
     """Return what orders interactions: integers (of dates: microseconds since 1970), or floats; NaN is null.
 
     Text may hold whole numbers, numbers, or ISO dates (without an offset: UTC), one kind in the whole column.
@@ -156,17 +156,17 @@ def order(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: Path) -> pl.
     if dtype == pl.Date or dtype == pl.Datetime:
         return values.cast(pl.Datetime("us")).to_physical().alias(name)
     if _is_text(dtype):
-        return _order_of_text(name, table, path).alias(name)
-    raise _refuse(name, dtype, path, "a number, a date, or text that holds one")
+        return _cast_text_order(name, table, path).alias(name)
+    raise _column_type_error(name, dtype, path, "a number, a date, or text that holds one")
 
 
-def _order_of_text(name: str, table: pl.LazyFrame, path: Path) -> pl.Expr:
-    given = filled(pl.col(name).cast(pl.String))
-    for kind in (_whole, _real, _microseconds):
-        if _first_misfit(table, given, kind(pl.col("given")).is_not_null()) is None:
+def _cast_text_order(name: str, table: pl.LazyFrame, path: Path) -> pl.Expr:
+    given = strip_to_null(pl.col(name).cast(pl.String))
+    for kind in (_cast_integers, _cast_floats, _cast_iso_dates):
+        if _find_first_misfit(table, given, kind(pl.col("given")).is_not_null()) is None:
             return kind(given)
-    either = _real(pl.col("given")).is_not_null() | _microseconds(pl.col("given")).is_not_null()
-    misfit = _first_misfit(table, given, either)
+    either = _cast_floats(pl.col("given")).is_not_null() | _cast_iso_dates(pl.col("given")).is_not_null()
+    misfit = _find_first_misfit(table, given, either)
     if misfit is None:
         raise CatalogError(f"{path}: {name} mixes numbers and dates; write all of them the same way.")
     row, value = misfit
@@ -176,16 +176,16 @@ def _order_of_text(name: str, table: pl.LazyFrame, path: Path) -> pl.Expr:
     )
 
 
-def _whole(texts: pl.Expr) -> pl.Expr:
+def _cast_integers(texts: pl.Expr) -> pl.Expr:
     return texts.cast(pl.Int64, strict=False)
 
 
-def _real(texts: pl.Expr) -> pl.Expr:
+def _cast_floats(texts: pl.Expr) -> pl.Expr:
     number = texts.cast(pl.Float64, strict=False)
     return pl.when(number.is_finite()).then(number)
 
 
-def _microseconds(texts: pl.Expr) -> pl.Expr:
+def _cast_iso_dates(texts: pl.Expr) -> pl.Expr:
     plain = texts.str.replace(r"^(.{10})[Tt]", "$1 ").str.replace(r"[Zz]$", "+00:00")
     timed = plain.str.replace(r"^(.{10})$", "$1 00:00:00").str.replace(r"^(.{10} \d\d:\d\d)($|[+-])", "$1:00$2")
     zoned = timed.str.replace(r"^(.{10} \d\d:\d\d:\d\d(?:\.\d+)?)$", "$1+00:00")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
-Part = Literal["train", "valid", "test"]
+Split = Literal["train", "valid", "test"]
 Rows = npt.NDArray[np.int64]
 
 
@@ -46,30 +46,31 @@ class Histories:
         return len(self.user_ids)
 
     @cached_property
-    def lengths(self) -> Rows:
+    def sequence_lengths(self) -> Rows:
         """Sequence length of each user [U]."""
         return np.diff(self.offsets)
 
-    def sequence(self, user: int) -> Rows:
+    def user_sequence(self, user: int) -> Rows:
         """Return all rows that a user took, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
-    def train(self, user: int) -> Rows:
+    def train_sequence(self, user: int) -> Rows:
         """Return the training part of a user's sequence."""
-        return self.sequence(user)[: self.valid_from[user]]
+        return self.user_sequence(user)[: self.valid_from[user]]
 
-    def before(self, user: int, position: int, cap: int) -> Rows:
-        """Return the last ``cap`` rows taken before ``position`` (the test history contains the validation item)."""
-        return self.sequence(user)[max(0, position - cap) : position]
+    def history_before(self, user: int, position: int, max_length: int) -> Rows:
+        """Return the last ``max_length`` rows taken before ``position`` (the test history contains the validation
+        item)."""
+        return self.user_sequence(user)[max(0, position - max_length) : position]
 
-    def targets(self, part: Part) -> Targets:
+    def list_targets(self, split: Split) -> Targets:
         """Return every (user, position ≥ 1) of a part, user by user, in order."""
         bounds = {
             "train": (np.zeros_like(self.valid_from), self.valid_from),
             "valid": (self.valid_from, self.test_from),
-            "test": (self.test_from, self.lengths),
+            "test": (self.test_from, self.sequence_lengths),
         }
-        first, last = bounds[part]
+        first, last = bounds[split]
         first = np.maximum(first, 1)
         counts = np.maximum(last - first, 0)
         users = np.repeat(np.arange(len(self)), counts)
@@ -83,29 +84,29 @@ class Histories:
 
     def train_sequences(self) -> Iterator[Rows]:
         """Iterate over the training parts of all users."""
-        return (self.train(user) for user in range(len(self)))
+        return (self.train_sequence(user) for user in range(len(self)))
 
-    def popularity(self, n_items: int) -> Rows:
+    def count_train_items(self, n_items: int) -> Rows:
         """Return how often each item occurs in the training parts [N]."""
-        counts: Rows = np.bincount(self.trained, minlength=n_items)
+        counts: Rows = np.bincount(self.train_rows, minlength=n_items)
         return counts
 
     @property
-    def trained(self) -> Rows:
+    def train_rows(self) -> Rows:
         """The rows of the training parts, user by user."""
-        positions = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
-        rows: Rows = self.items[positions < np.repeat(self.valid_from, self.lengths)]
+        positions = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.sequence_lengths)
+        rows: Rows = self.items[positions < np.repeat(self.valid_from, self.sequence_lengths)]
         return rows
 
     @cached_property
-    def users(self) -> dict[str, int]:
+    def user_numbers(self) -> dict[str, int]:
         """User id → number."""
         return {user_id: user for user, user_id in enumerate(self.user_ids)}
 
-    def user(self, user_id: str) -> int:
+    def find_user(self, user_id: str) -> int:
         """Return the number of a user; raise `CatalogError` with the nearest known id."""
         try:
-            return self.users[user_id]
+            return self.user_numbers[user_id]
         except KeyError:
             raise CatalogError(
                 f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}"

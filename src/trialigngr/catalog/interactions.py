@@ -1,4 +1,4 @@
-"""`Log`: the interactions as arrays of codes, and the filters before the k-core."""
+"""`InteractionLog`: the interactions as arrays of codes, and the filters before the k-core."""
 
 from __future__ import annotations
 
@@ -9,53 +9,54 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.folder import ORDERS, DataFolder, scan_interactions
-from trialigngr.catalog.scanning import reading
+from trialigngr.catalog.data_folder import ORDER_COLUMNS, DataFolder, scan_interactions
+from trialigngr.catalog.scanning import translate_read_errors
 from trialigngr.foundation.errors import CatalogError
 
-Codes = npt.NDArray[np.uint32]
+Uint32Array = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class Log:
-    """n interactions. ``keys`` order those of a user, most significant first; the last key is the place in the file.
+class InteractionLog:
+    """n interactions. ``sort_keys`` order those of a user, most significant first; the last key is the place in the
+    file.
 
     ``users`` are numbers in order of first appearance in the file (``user_ids`` names them), ``items`` are item rows.
-    ``order`` names the columns behind the keys before the last.
+    ``order_columns`` names the columns behind the keys before the last.
     """
 
     user_ids: pl.Series
-    users: Codes
-    items: Codes
-    keys: tuple[npt.NDArray[Any], ...]
-    order: tuple[str, ...]
+    users: Uint32Array
+    items: Uint32Array
+    sort_keys: tuple[npt.NDArray[Any], ...]
+    order_columns: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.users)
 
-    def take(self, which: npt.NDArray[Any]) -> Log:
+    def take_rows(self, which: npt.NDArray[Any]) -> InteractionLog:
         """Return the interactions of a mask or of an array of places, in that order."""
-        keys = tuple(key[which] for key in self.keys)
-        return Log(self.user_ids, self.users[which], self.items[which], keys, self.order)
+        keys = tuple(key[which] for key in self.sort_keys)
+        return InteractionLog(self.user_ids, self.users[which], self.items[which], keys, self.order_columns)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A `Log` of usable interactions, and the counts: as they stood in the file, and dropped by reason."""
+class LoadedInteractions:
+    """A `InteractionLog` of usable interactions, and the counts: as they stood in the file, and dropped by reason."""
 
-    log: Log
-    users: int
-    interactions: int
+    log: InteractionLog
+    num_users: int
+    num_interactions: int
     dropped: dict[str, int]
     first_incomplete: int = 0
     """Row of the first interaction without an id or an order, where there is one."""
 
 
-def load_log(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> Loaded:
+def load_interactions(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> LoadedInteractions:
     """Return the interactions with an id, an order and a known item; the rest is counted under ``dropped``."""
-    table = _read(folder, item_ids, min_rating)
+    table = _read_with_flags(folder, item_ids, min_rating)
     if table.is_empty():
-        raise CatalogError(f"{folder.interactions} is empty: there is nothing to learn from.")
+        raise CatalogError(f"{folder.interactions_path} is empty: there is nothing to learn from.")
     users, interactions = table["user_id"].drop_nulls().n_unique(), table.height
     first = int(table["row"][table["incomplete"].arg_max() or 0])
     dropped: dict[str, int] = {}
@@ -64,13 +65,13 @@ def load_log(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) 
             dropped[reason] = int(table[reason].sum())
             if dropped[reason]:
                 table = table.filter(pl.col(reason).not_())
-    return Loaded(_coded(table), users, interactions, dropped, first)
+    return LoadedInteractions(_encode_ids(table), users, interactions, dropped, first)
 
 
-def _read(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> pl.DataFrame:
+def _read_with_flags(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> pl.DataFrame:
     rows = pl.LazyFrame({"item_id": item_ids}).with_row_index("item")
     log = scan_interactions(folder, with_rating=min_rating is not None)
-    orders = [name for name in ORDERS if name in log.collect_schema()]
+    orders = [name for name in ORDER_COLUMNS if name in log.collect_schema()]
     log = log.join(rows, on="item_id", how="left", maintain_order="left")
     flags = {
         "incomplete": pl.any_horizontal(pl.col("user_id", "item_id", *orders).is_null()),
@@ -78,20 +79,20 @@ def _read(folder: DataFolder, item_ids: pl.Series, min_rating: float | None) -> 
     }
     if min_rating is not None:
         flags["rated_low"] = (pl.col("rating") >= min_rating).fill_null(False).not_()
-    with reading(folder.interactions):
+    with translate_read_errors(folder.interactions_path):
         return log.select("row", "user_id", "item", *orders, **flags).collect(engine="streaming")
 
 
-def _coded(table: pl.DataFrame) -> Log:
+def _encode_ids(table: pl.DataFrame) -> InteractionLog:
     user_ids = table["user_id"].unique(maintain_order=True)
     numbers = pl.LazyFrame({"user_id": user_ids}).with_row_index("user")
     users = table.lazy().select("user_id").join(numbers, on="user_id", how="left", maintain_order="left").select("user")
-    order = tuple(name for name in ORDERS if name in table.columns)
+    order = tuple(name for name in ORDER_COLUMNS if name in table.columns)
     keys = tuple(table[name].to_numpy() for name in (*order, "row"))
-    return Log(user_ids, users.collect()["user"].to_numpy(), table["item"].to_numpy(), keys, order)
+    return InteractionLog(user_ids, users.collect()["user"].to_numpy(), table["item"].to_numpy(), keys, order)
 
 
-def first_unknown_items(folder: DataFolder, item_ids: pl.Series, count: int = 3) -> list[str]:
+def find_unknown_items(folder: DataFolder, item_ids: pl.Series, count: int = 3) -> list[str]:
     """Return the first ids in the log that no item has."""
     known = pl.LazyFrame({"item_id": item_ids})
     log = scan_interactions(folder, with_rating=False).select("item_id").drop_nulls()
@@ -99,24 +100,25 @@ def first_unknown_items(folder: DataFolder, item_ids: pl.Series, count: int = 3)
     return [str(item_id) for item_id in unknown.head(count).collect()["item_id"]]
 
 
-def in_order(log: Log) -> Log:
-    """Return the log sorted by user and, within a user, by the keys: `Log.keys` states the rule for ties.
+def sort_log(log: InteractionLog) -> InteractionLog:
+    """Return the log sorted by user and, within a user, by the keys: `InteractionLog.sort_keys` states the rule for
+    ties.
 
     The place in the file is the last key, so the order depends on the file alone, never on how it was read in parallel.
     """
-    return log.take(np.lexsort((*reversed(log.keys), log.users)))
+    return log.take_rows(np.lexsort((*reversed(log.sort_keys), log.users)))
 
 
-def without_repeats(log: Log) -> Log:
+def drop_repeats(log: InteractionLog) -> InteractionLog:
     """Return a sorted log with the first of each (user, item) only."""
     pairs = log.users.astype(np.int64) * (int(log.items.max(initial=0)) + 1) + log.items
-    return log.take(np.sort(np.unique(pairs, return_index=True)[1]))
+    return log.take_rows(np.sort(np.unique(pairs, return_index=True)[1]))
 
 
-def ties(log: Log) -> dict[str, int]:
+def count_ties(log: InteractionLog) -> dict[str, int]:
     """Return how many users of a sorted log have two interactions that only the place in the file tells apart."""
     same = log.users[1:] == log.users[:-1]
     ends = np.append(~same, True)[1:]
-    for key in log.keys[:-1]:
+    for key in log.sort_keys[:-1]:
         same &= key[1:] == key[:-1]
     return {"users_with_a_tie": len(np.unique(log.users[1:][same])), "users_ending_on_a_tie": int((same & ends).sum())}

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
-from trialigngr.foundation.artifact import file_hash
+from trialigngr.foundation.artifact import hash_file
 from trialigngr.foundation.errors import CatalogError, did_you_mean
-from trialigngr.images.pictures import LONG_SIDE, is_file, open_picture
+from trialigngr.images.image_open import LONGEST_EDGE, is_file, open_image
 
-COLUMNS: dict[str, pl.DataType] = {
+ITEM_COLUMNS: dict[str, pl.DataType] = {
     "item_id": pl.String(),
     "title": pl.String(),
     "description": pl.String(),
@@ -26,7 +26,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "image_url": pl.String(),
 }
 """The columns that mean something. Any other column is an attribute: kept, and never part of an item's text."""
-AT_ONCE = 512
+ROWS_PER_READ = 512
 """Rows that are read from the table together."""
 
 
@@ -34,7 +34,7 @@ AT_ONCE = 512
 class Item:
     """One item. Missing text is ``None``, never an empty string.
 
-    ``image_path`` is relative to the data folder, or absolute where the picture is kept elsewhere (`KeptPictures`).
+    ``image_path`` is relative to the data folder, or absolute where the picture is kept elsewhere (`ImageRecords`).
     """
 
     item_id: str
@@ -47,20 +47,20 @@ class Item:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
+    def display_name(self) -> str:
         """The title, or what an item without one is known by: brand, last category, id."""
         return self.title or " ".join(part for part in (self.brand, *self.categories[-1:], self.item_id) if part)
 
 
 @dataclass(frozen=True)
-class KeptPictures:
+class ImageRecords:
     """Pictures that were fetched, unpacked or reduced: they lie in ``folder``, their names stand for their content.
 
-    ``problems``: item id → why its picture could not be had. ``long_side``: no opened picture is longer.
+    ``problems``: item id → why its picture could not be had. ``longest_edge``: no opened picture is longer.
     """
 
     folder: Path | None = None
-    long_side: int = LONG_SIDE
+    longest_edge: int = LONGEST_EDGE
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,70 +70,70 @@ class Catalog:
 
     table: pl.DataFrame
     root: Path
-    kept: KeptPictures = field(default_factory=KeptPictures)
+    image_records: ImageRecords = field(default_factory=ImageRecords)
 
     def __len__(self) -> int:
         return self.table.height
 
     def __getitem__(self, row: int) -> Item:
-        return self._item(self._ordered.row(row))
+        return self._make_item(self._ordered_table.row(row))
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self._item, self._ordered.iter_rows())
+        return map(self._make_item, self._ordered_table.iter_rows())
 
-    def some(self, rows: Iterable[int]) -> Iterator[Item]:
+    def iter_items(self, rows: Iterable[int]) -> Iterator[Item]:
         """Yield the items of rows, much faster than one by one."""
         rest = iter(rows)
-        while block := list(islice(rest, AT_ONCE)):
-            yield from map(self._item, self._ordered[block].iter_rows())
+        while block := list(islice(rest, ROWS_PER_READ)):
+            yield from map(self._make_item, self._ordered_table[block].iter_rows())
 
     @cached_property
-    def _ordered(self) -> pl.DataFrame:
+    def _ordered_table(self) -> pl.DataFrame:
         """The table with its attributes last."""
-        return self.table.select(*COLUMNS, pl.exclude(*COLUMNS))
+        return self.table.select(*ITEM_COLUMNS, pl.exclude(*ITEM_COLUMNS))
 
     @cached_property
-    def _attributes(self) -> list[str]:
-        return self._ordered.columns[len(COLUMNS) :]
+    def _attribute_names(self) -> list[str]:
+        return self._ordered_table.columns[len(ITEM_COLUMNS) :]
 
-    def _item(self, row: tuple[Any, ...]) -> Item:
+    def _make_item(self, row: tuple[Any, ...]) -> Item:
         item_id, title, description, brand, categories, path, url, *values = row
-        own = dict(zip(self._attributes, values, strict=True)) if values else {}
+        own = dict(zip(self._attribute_names, values, strict=True)) if values else {}
         return Item(item_id, title, description, brand, tuple(categories or ()), path, url, own)
 
     @cached_property
-    def ids(self) -> list[str]:
+    def item_ids(self) -> list[str]:
         """The item ids in row order."""
         return self.table["item_id"].to_list()
 
     @cached_property
-    def rows(self) -> dict[str, int]:
+    def row_by_id(self) -> dict[str, int]:
         """Item id → row."""
-        return {item_id: row for row, item_id in enumerate(self.ids)}
+        return {item_id: row for row, item_id in enumerate(self.item_ids)}
 
-    def row(self, item_id: str) -> int:
+    def find_row(self, item_id: str) -> int:
         """Return the row of an item; raise `CatalogError` with the nearest known id."""
         try:
-            return self.rows[item_id]
+            return self.row_by_id[item_id]
         except KeyError:
             raise CatalogError(
-                f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.ids)}"
+                f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.item_ids)}"
             ) from None
 
-    def picture(self, row: int) -> Path | None:
-        """Return the path of the item's picture file, or None when it has none. `open_picture` opens it safely."""
+    def image_file(self, row: int) -> Path | None:
+        """Return the path of the item's picture file, or None when it has none. `open_image` opens it safely."""
         relative = self.table["image_path"][row]
         return self.root / relative if relative else None
 
-    def open_picture(self, row: int) -> Image.Image | None:
-        """Return the item's picture as `catalog.pictures` opens it, or None when it has none; raise `PictureError`."""
-        path = self.picture(row)
-        return None if path is None else open_picture(path, self.kept.long_side)
+    def open_image(self, row: int) -> Image.Image | None:
+        """Return the item's picture as `catalog.images` opens it, or None when it has none; raise `ImageError`."""
+        path = self.image_file(row)
+        return None if path is None else open_image(path, self.image_records.longest_edge)
 
-    def picture_content(self, row: int) -> str | None:
+    def hash_image(self, row: int) -> str | None:
         """Return hex digits that stand for the bytes of the item's picture; ``missing`` when its file is not there."""
-        path = self.picture(row)
+        path = self.image_file(row)
         if path is None or not is_file(path):
             return None if path is None else "missing"
-        folder = self.kept.folder
-        return path.stem if folder is not None and path.is_relative_to(folder) else file_hash(path)
+        folder = self.image_records.folder
+        return path.stem if folder is not None and path.is_relative_to(folder) else hash_file(path)

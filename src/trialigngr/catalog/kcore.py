@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def k_core(users: npt.NDArray[Any], items: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
+def find_k_core(users: npt.NDArray[Any], items: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     """Return the places of the interactions that the k-core keeps, ascending. Each interaction counts, repeats too.
 
     Dropping a user can leave an item with too few and the other way round, so it goes on until nothing more falls.

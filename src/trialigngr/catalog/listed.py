@@ -23,10 +23,10 @@ def read_list(text: str) -> list[str] | None:
     """
     if not _LIST.fullmatch(text):
         return None
-    return [_literal(part) for part in _PARTS.findall(text)]
+    return [_parse_literal(part) for part in _PARTS.findall(text)]
 
 
-def _literal(quoted: str) -> str:
+def _parse_literal(quoted: str) -> str:
     try:
         if quoted[0] == '"':
             return str(json.loads(mend_escapes(quoted), strict=False))

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.foundation.separated import BOM, BrokenTableError, Form, examine, read_mixed, repeated
+from trialigngr.foundation.separated import BOM, BrokenTableError, Form, detect_table_format, find_repeated, read_mixed
 from trialigngr.foundation.strict_json import mend_escapes, parse_json
 from trialigngr.foundation.tables import scan_json_lines, scan_table
 
@@ -36,7 +36,7 @@ SETTLED = 2_000_000_000
 """Nanoseconds without change after which what was seen of a file is remembered: its time tells of the next change."""
 
 
-def scan(path: Path) -> pl.LazyFrame:
+def scan_data_file(path: Path) -> pl.LazyFrame:
     """Return a table lazily. CSV cells stay text, so that the id 007 does not become 7.
 
     Raises `CatalogError` for a file that is something else than its name says, for a column that is there twice, and,
@@ -49,7 +49,7 @@ def scan(path: Path) -> pl.LazyFrame:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def translate_read_errors(path: Path) -> Iterator[None]:
     """Turn what polars says about an unreadable file into a `CatalogError` that names the file."""
     try:
         yield
@@ -93,7 +93,7 @@ def check_utf8(path: Path) -> None:
             line += block.count(b"\n")
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _file_state(path: Path) -> tuple[int, ...]:
     """Return what changes with a file; of one that was changed just now it is never the same."""
     state = path.stat()
     age = time.time_ns() - state.st_mtime_ns
@@ -113,7 +113,7 @@ def place_of(path: Path, row: int) -> str:
 
 def _csv_line(path: Path, row: int) -> int:
     """Return the line where a record below the header begins."""
-    form = _form_of(path, _state(path))
+    form = _form_of(path, _file_state(path))
     if form.quotes != "doubled":
         with path.open("rb") as file:
             numbers = (number for number, line in enumerate(file, 1) if line.strip(b"\r\n"))
@@ -131,7 +131,7 @@ def _csv_line(path: Path, row: int) -> int:
 
 
 def _scan_csv(path: Path) -> pl.LazyFrame:
-    form = _form_of(path, _state(path))
+    form = _form_of(path, _file_state(path))
     if not any(form.names):
         raise CatalogError(f"{path} cannot be read as csv: it is empty.")
     _refuse_repeated(path, form.names)
@@ -146,13 +146,13 @@ def _scan_csv(path: Path) -> pl.LazyFrame:
 def _form_of(path: Path, state: tuple[int, ...]) -> Form:
     with path.open("rb") as file:
         try:
-            return examine(file)
+            return detect_table_format(file)
         except BrokenTableError as error:
             raise CatalogError(f"{path} cannot be read as csv, line {error.line}: {error.why}.") from None
 
 
 def _refuse_repeated(path: Path, names: list[str]) -> None:
-    if twice := repeated(names):
+    if twice := find_repeated(names):
         raise CatalogError(f"{path} has {names.count(twice[0])} columns {twice[0]!r}; leave one, or rename the others.")
 
 
@@ -168,7 +168,7 @@ def _read_mixed(path: Path, form: Form) -> pl.DataFrame:
 
 
 def _scan_jsonl(path: Path) -> pl.LazyFrame:
-    if not _must_mend(path, _state(path)):
+    if not _must_mend(path, _file_state(path)):
         return scan_json_lines(path)
     whole = mend_escapes(path.read_text(encoding="utf-8-sig"))
     return pl.scan_ndjson(io.BytesIO(whole.encode("utf-8")), infer_schema_length=None)

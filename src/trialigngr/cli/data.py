@@ -32,5 +32,5 @@ def draw_shop(out: Path, seed: int, items: int, shoppers: int) -> None:
     from trialigngr.datasets.synthetic.draw import draw_shop as draw
     from trialigngr.foundation.config import parse_settings
 
-    draw(out, parse_settings(ShopSettings, {"seed": seed, "items": items, "shoppers": shoppers}, "draw-shop"))
+    draw(out, parse_settings(ShopSettings, {"seed": seed, "num_items": items, "num_shoppers": shoppers}, "draw-shop"))
     click.echo(f"{out}: {items} products, {shoppers} shoppers")

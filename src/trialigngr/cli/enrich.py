@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-_run = click.argument("run", type=click.Path(path_type=Path))
+_run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -16,24 +16,28 @@ def enrich() -> None:
 
 
 @enrich.command()
-@_run
+@_run_argument
 @click.option("--items", default=10, show_default=True, help="Name this many items of each problem.")
 def status(run: Path, items: int) -> None:
     """Print what is done, failed and to do of the stages of RUN that ask language models.
 
     Before that, print which pictures could not be had or used, and why.
     """
-    from trialigngr.pipeline.enrichment import cost_lines
+    from trialigngr.pipeline.llm_stages import describe_costs
     from trialigngr.recipes.written import read_run_recipe
-    from trialigngr.studies.enrichment_status import picture_lines, status_lines
+    from trialigngr.studies.enrichment_status import describe_image_failures, describe_status
 
     recipe = read_run_recipe(run)
-    for line in (*picture_lines(run, items), *status_lines(recipe, run, items), *cost_lines(recipe, run)):
+    for line in (
+        *describe_image_failures(run, items),
+        *describe_status(recipe, run, items),
+        *describe_costs(recipe, run),
+    ):
         click.echo(line)
 
 
 @enrich.command()
-@_run
+@_run_argument
 @click.argument("items", nargs=-1, metavar="[ITEM…]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
@@ -44,15 +48,18 @@ def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from trialigngr.report.from_run.enrichment_statistics import written, written_lines
-    from trialigngr.studies.annotation_sheet import open_parts
-    from trialigngr.studies.enrichment_status import shown
+    from trialigngr.report.from_run.enrichment_statistics import (
+        compute_enrichment_statistics,
+        describe_enrichment_statistics,
+    )
+    from trialigngr.studies.annotation_sheet import open_artifacts
+    from trialigngr.studies.enrichment_status import describe_item
 
     if not items:
-        told = written(open_parts(run))
-        click.echo(json.dumps(asdict(told), indent=2) if as_json else "\n".join(written_lines(told)))
+        told = compute_enrichment_statistics(open_artifacts(run))
+        click.echo(json.dumps(asdict(told), indent=2) if as_json else "\n".join(describe_enrichment_statistics(told)))
         return
-    found = [shown(run, item_id) for item_id in items]
+    found = [describe_item(run, item_id) for item_id in items]
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -67,16 +74,16 @@ def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
 @click.option("--items", default=50, show_default=True, type=click.IntRange(1), help="Items on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Decides which items, and in which order.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The sheet, a CSV file.")
-def sheet(runs: tuple[Path, ...], items: int, seed: int, out: Path) -> None:
+def annotation_sheet(runs: tuple[Path, ...], items: int, seed: int, out: Path) -> None:
     """Write a sheet for people to grade captions and tags of RUN… blindly.
 
     Every item stands there with each run's answer, in shuffled order and without a name. Which answer is of which run
     stands beside it, in NAME.key.csv: keep that from the graders.
     """
-    from trialigngr.studies.annotation_sheet import draw_sheet, write_sheet
+    from trialigngr.studies.annotation_sheet import draw_annotation_sheet, write_annotation_sheet
 
-    drawn = draw_sheet(runs, items, seed)
-    key = write_sheet(drawn, out)
+    drawn = draw_annotation_sheet(runs, items, seed)
+    key = write_annotation_sheet(drawn, out)
     click.echo(f"{out}: {len(drawn.rows)} answers to grade; which is whose stands in {key}")
 
 
@@ -93,7 +100,7 @@ def grade(sheets: tuple[Path, ...], key: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from trialigngr.studies.annotation import add_up, grade_lines
+    from trialigngr.studies.annotation import format_grades, summarize_grades
 
-    grades = add_up(sheets, key)
-    click.echo(json.dumps([asdict(one) for one in grades], indent=2) if as_json else "\n".join(grade_lines(grades)))
+    grades = summarize_grades(sheets, key)
+    click.echo(json.dumps([asdict(one) for one in grades], indent=2) if as_json else "\n".join(format_grades(grades)))

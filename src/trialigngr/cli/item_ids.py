@@ -13,10 +13,10 @@ def read_item_ids(values: Sequence[str], known: Collection[str]) -> list[Any]:
     A value that is the id of an item stands for that item, whatever it holds. Another one is a JSON list, or is cut at
     its commas. What is in a JSON list is left to whoever takes the ids.
     """
-    return [item_id for value in values for item_id in _named(value, known)]
+    return [item_id for value in values for item_id in _split_ids(value, known)]
 
 
-def _named(value: str, known: Collection[str]) -> Iterator[Any]:
+def _split_ids(value: str, known: Collection[str]) -> Iterator[Any]:
     if value in known:
         yield value
     elif (listed := _json_list(value)) is not None:

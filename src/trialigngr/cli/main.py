@@ -26,8 +26,8 @@ COMMANDS = {
     "compare": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
     "lint-table": "trialigngr.cli.use",
-    "diagnose": "trialigngr.cli.study",
-    "tune": "trialigngr.cli.study",
+    "diagnose": "trialigngr.cli.studies",
+    "tune": "trialigngr.cli.studies",
     "import": "trialigngr.cli.data",
     "draw-shop": "trialigngr.cli.data",
     "sids": "trialigngr.cli.sids",
@@ -36,7 +36,7 @@ COMMANDS = {
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 
 
-class _Lazy(click.Group):
+class _LazyGroup(click.Group):
     """Imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -51,7 +51,7 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="trialigngr")
 def trialigngr() -> None:
     """Multimodal generative recommendation with Semantic IDs.
@@ -63,7 +63,7 @@ def trialigngr() -> None:
     """
 
 
-FULL = {
+DISK_ERRORS = {
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "Your quota is used up",
     errno.EFBIG: "A file grew too large",
@@ -71,7 +71,7 @@ FULL = {
 }
 
 
-def _system_error(error: BaseException) -> int | None:
+def _find_errno(error: BaseException) -> int | None:
     """Return the system's number for what went wrong.
 
     Polars, safetensors and tokenizers raise errors of their own for a full disk, and tell the number in their text;
@@ -84,9 +84,9 @@ def _system_error(error: BaseException) -> int | None:
     return errno.EIO if "thrift: transport error" in str(error) else None
 
 
-def _complaint(error: BaseException, number: int) -> str:
-    if number in FULL:
-        return f"{FULL[number]}. Free some space and run the same command again; finished stages are kept."
+def _describe_system_error(error: BaseException, number: int) -> str:
+    if number in DISK_ERRORS:
+        return f"{DISK_ERRORS[number]}. Free some space and run the same command again; finished stages are kept."
     named = re.search(r"\(os error \d+\)\S*?: *(.+)", str(error))  # Polars has the path in its text alone
     path = getattr(error, "filename", None) or (named and named[1].strip())
     return f"{os.strerror(number)}{f': {path}' if path else ''}."
@@ -105,7 +105,7 @@ def _write_any_letter(stream: TextIO) -> None:
 def main() -> None:
     """Run the command line: 0 when all went well, 2 after a user's mistake (a sentence, no traceback), 130 after ^C."""
     from trialigngr.foundation.errors import TriAlignError
-    from trialigngr.foundation.visible import VisibleText, visible
+    from trialigngr.foundation.visible import VisibleText, escape_controls
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -125,11 +125,11 @@ def main() -> None:
         click.echo("Stopped. Run the same command again to go on.", err=True)
         sys.exit(130)
     except TriAlignError as error:
-        click.echo(f"Error: {visible(str(error))}", err=True)
+        click.echo(f"Error: {escape_controls(str(error))}", err=True)
         sys.exit(2)
     except Exception as error:
-        number = _system_error(error)
+        number = _find_errno(error)
         if number is None:
             raise
-        click.echo(f"Error: {visible(_complaint(error, number))}", err=True)
+        click.echo(f"Error: {escape_controls(_describe_system_error(error, number))}", err=True)
         sys.exit(2)

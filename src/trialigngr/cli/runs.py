@@ -7,26 +7,32 @@ from pathlib import Path
 
 import click
 
-from trialigngr.cli.agreement import agree, key_option, yes_option
+from trialigngr.cli.cost_confirmation import confirm_costs, key_option, yes_option
 
-_recipe = click.argument("recipe")
-_data = click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
-_set = click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
-_seeds = click.option("--seeds", default=1, show_default=True, help="Train this many models and report their spread.")
+_recipe_argument = click.argument("recipe")
+_data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn."
+)
+_set_option = click.option(
+    "--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often."
+)
+_seeds_option = click.option(
+    "--seeds", default=1, show_default=True, help="Train this many models and report their spread."
+)
 
 
-FREE = ("shop", "catalog")
+FREE_STAGES = ("shop", "catalog")
 """Stages before the first that may cost money."""
 
 
 @click.command()
-@_recipe
-@_data
+@_recipe_argument
+@_data_option
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Run folder; a run that stands there goes on."
 )
-@_set
-@_seeds
+@_set_option
+@_seeds_option
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
 @yes_option
 @key_option
@@ -45,25 +51,29 @@ def run(
 ) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
     from trialigngr.pipeline import run as run_recipe
-    from trialigngr.pipeline.running import run_costs
+    from trialigngr.pipeline.execute import estimate_run_costs
     from trialigngr.recipes.recipe import read_recipe
 
     if ray is not None:
         changes = (*changes, f"ray.address={json.dumps(ray)}")
-    if not yes and until not in FREE:
-        agree(run_costs(read_recipe(recipe, changes), data, out, until))
+    if not yes and until not in FREE_STAGES:
+        confirm_costs(estimate_run_costs(read_recipe(recipe, changes), data, out, until))
     run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
 
 
 @click.command()
-@_recipe
-@_data
+@_recipe_argument
+@_data_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/plan"), show_default=True, help="Run folder."
 )
-@_set
-@_seeds
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Training tokens/s, for the hours it takes.")
+@_set_option
+@_seeds_option
+@click.option(
+    "--tokens-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Training tokens/s, for the hours it takes.",
+)
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
@@ -72,13 +82,19 @@ def run(
     help="Devices that train together.  [default: $WORLD_SIZE or 1]",
 )
 def plan(
-    recipe: str, data: Path | None, out: Path, changes: tuple[str, ...], seeds: int, rate: float | None, devices: int
+    recipe: str,
+    data: Path | None,
+    out: Path,
+    changes: tuple[str, ...],
+    seeds: int,
+    tokens_per_second: float | None,
+    devices: int,
 ) -> None:
     """Print the stages of a run, what is done already, and what the rest will cost."""
-    from trialigngr.pipeline.plan import plan_lines
+    from trialigngr.pipeline.plan import describe_plan
     from trialigngr.recipes.recipe import read_recipe
 
-    for line in plan_lines(read_recipe(recipe, changes), data, out, seeds, rate, devices):
+    for line in describe_plan(read_recipe(recipe, changes), data, out, seeds, tokens_per_second, devices):
         click.echo(line)
 
 
@@ -107,5 +123,5 @@ def ls(folder: Path) -> None:
             f"{m} {test[m]['value']:.4f} [{test[m]['low']:.4f}, {test[m]['high']:.4f}]" for m in ("HR@10", "NDCG@10")
         )
         how = f"{protocol['split']}, {protocol['test_targets']:,} targets of {protocol['data']['items']:,} items"
-        beams = f"{protocol['beams']} beams over the {protocol['normalisation']}"
+        beams = f"{protocol['num_beams']} beams, {protocol['score_softmax']} softmax"
         click.echo(f"{run_folder.name:30s} {said}  {how}, {beams}")

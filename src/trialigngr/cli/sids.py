@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trialigngr.cli.agreement import agree, key_option, yes_option
+from trialigngr.cli.cost_confirmation import confirm_costs, key_option, yes_option
 
 
 def _refuse_no_picture(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
@@ -15,12 +15,18 @@ def _refuse_no_picture(_ctx: click.Context, _param: click.Parameter, path: Path 
     return path
 
 
-_path = click.Path(path_type=Path)
-_out = click.option("--out", type=_path, required=True, help="Folder to write.")
-_quantizer = click.option("--quantizer", default="rqkmeans", show_default=True, help="Method; see docs/sids.md.")
-_sizes = click.option("--sizes", metavar="K,K,…", help="Codebook sizes, coarse to fine.  [default: 4096,2048,1024]")
-_set = click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting, e.g. rqvae.latent=32.")
-_beside = click.option("--beside", type=_path, help="Second table of vectors: letter's, macrec's.")
+_path_type = click.Path(path_type=Path)
+_out_option = click.option("--out", type=_path_type, required=True, help="Folder to write.")
+_quantizer_option = click.option("--quantizer", default="rqkmeans", show_default=True, help="Method; see docs/sids.md.")
+_codebook_sizes_option = click.option(
+    "--sizes", "codebook_sizes", metavar="K,K,…", help="Codebook sizes, coarse to fine.  [default: 4096,2048,1024]"
+)
+_set_option = click.option(
+    "--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting, e.g. rqvae.latent=32."
+)
+_second_embeddings_option = click.option(
+    "--second-embeddings", type=_path_type, help="Second table of vectors: letter's, macrec's."
+)
 
 
 @click.group()
@@ -32,43 +38,43 @@ def sids() -> None:
 
 
 @sids.command()
-@click.argument("embeddings", type=_path)
-@_out
-@_quantizer
-@_sizes
+@click.argument("embeddings", type=_path_type)
+@_out_option
+@_quantizer_option
+@_codebook_sizes_option
 @click.option(
-    "--collisions", default="nearest_free", show_default=True, help="keep, nearest_free, sinkhorn, extra_level."
+    "--collision-policy", default="nearest_free", show_default=True, help="keep, nearest_free, sinkhorn, extra_level."
 )
 @click.option("--seed", default=0, show_default=True)
-@_beside
-@_set
+@_second_embeddings_option
+@_set_option
 def fit(
     embeddings: Path,
     out: Path,
     quantizer: str,
-    sizes: str | None,
-    collisions: str,
+    codebook_sizes: str | None,
+    collision_policy: str,
     seed: int,
-    beside: Path | None,
+    second_embeddings: Path | None,
     changes: tuple[str, ...],
 ) -> None:
     """Fit a quantizer on EMBEDDINGS (.safetensors, .npy, .parquet) and give every item a SID."""
-    from trialigngr.studies.sid_sources import fit_folder, sid_settings
+    from trialigngr.studies.sid_sources import fit_sid_folder, parse_sid_settings
 
-    own = (f"collisions={collisions}", f"seed={seed}", *changes)
-    fit_folder(sid_settings(quantizer, sizes, own), embeddings, out, beside)
+    own = (f"collision_policy={collision_policy}", f"seed={seed}", *changes)
+    fit_sid_folder(parse_sid_settings(quantizer, codebook_sizes, own), embeddings, out, second_embeddings)
     click.echo(f"{out}: sids.parquet, quantizer.safetensors")
 
 
 @sids.command()
-@click.argument("sources", metavar="SIDS...", nargs=-1, required=True, type=_path)
-@click.option("--embeddings", type=_path, help="For fidelity and neighbours, where SIDS is not a run.")
-@click.option("--items", type=_path, help="Table with item_id and categories, for purity.")
-@click.option("--targets", type=_path, help="Table with the item_id of every test target.")
+@click.argument("sources", metavar="SIDS...", nargs=-1, required=True, type=_path_type)
+@click.option("--embeddings", type=_path_type, help="For fidelity and neighbours, where SIDS is not a run.")
+@click.option("--items", type=_path_type, help="Table with item_id and categories, for purity.")
+@click.option("--targets", type=_path_type, help="Table with the item_id of every test target.")
 @click.option("--column", help="Column with the SIDs, where a Parquet file has several.")
 @click.option(
     "--tsne",
-    type=_path,
+    type=_path_type,
     callback=_refuse_no_picture,
     help="Draw the first SIDS by t-SNE, coloured by category, into this .png.",
 )
@@ -85,31 +91,31 @@ def report(
     """Say how good SIDS are; several stand side by side. What cannot be computed is said, not guessed."""
     import json
 
-    from trialigngr.sids.quality import measure
-    from trialigngr.sids.quality_text import quality_text
-    from trialigngr.studies.sid_sources import Files, draw_source, open_sids
+    from trialigngr.sids.quality import measure_quality
+    from trialigngr.sids.quality_text import format_quality
+    from trialigngr.studies.sid_sources import SidFiles, draw_tsne_picture, open_sids
 
-    files = Files(embeddings, items, targets, column)
+    files = SidFiles(embeddings, items, targets, column)
     opened = {str(source): open_sids(source, files) for source in sources}
-    found = {name: measure(*source) for name, source in opened.items()}
+    found = {name: measure_quality(*source) for name, source in opened.items()}
     if tsne is not None:
-        draw_source(opened[str(sources[0])], tsne)
-    bodies = {name: quality.as_dict() for name, quality in found.items()}
-    click.echo(json.dumps(bodies, ensure_ascii=False, indent=2) if as_json else quality_text(found))
+        draw_tsne_picture(opened[str(sources[0])], tsne)
+    bodies = {name: quality.to_dict() for name, quality in found.items()}
+    click.echo(json.dumps(bodies, ensure_ascii=False, indent=2) if as_json else format_quality(found))
 
 
 @sids.command()
-@click.argument("embeddings", type=_path)
-@_quantizer
-@_sizes
-@_set
+@click.argument("embeddings", type=_path_type)
+@_quantizer_option
+@_codebook_sizes_option
+@_set_option
 @click.option("--levels", type=click.IntRange(1, 26), default=8, show_default=True, help="How many.")
-@click.option("--png", type=_path, callback=_refuse_no_picture, help="Draw the curve into this file.")
+@click.option("--png", type=_path_type, callback=_refuse_no_picture, help="Draw the curve into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def depth(
     embeddings: Path,
     quantizer: str,
-    sizes: str | None,
+    codebook_sizes: str | None,
     changes: tuple[str, ...],
     levels: int,
     png: Path | None,
@@ -119,80 +125,84 @@ def depth(
     import json
     from dataclasses import asdict
 
-    from trialigngr.sids.depth import depth_curve, depth_text, draw_depth
-    from trialigngr.studies.sid_sources import embeddings_of, sid_settings
+    from trialigngr.sids.depth_curve import compute_depth_curve, draw_depth_curve, format_depth_curve
+    from trialigngr.studies.sid_sources import parse_sid_settings, read_item_vectors
 
-    curve = depth_curve(sid_settings(quantizer, sizes, changes), embeddings_of(embeddings)[1], levels)
+    curve = compute_depth_curve(
+        parse_sid_settings(quantizer, codebook_sizes, changes), read_item_vectors(embeddings)[1], levels
+    )
     if png is not None:
-        draw_depth(curve, png)
-    click.echo(json.dumps(asdict(curve)) if as_json else depth_text(curve))
+        draw_depth_curve(curve, png)
+    click.echo(json.dumps(asdict(curve)) if as_json else format_depth_curve(curve))
 
 
 @sids.command()
-@click.argument("folder", type=_path)
-@click.argument("new", type=_path)
-@click.option("--out", type=_path, help="Folder for the grown SIDs; a run grows in place.")
-@click.option("--old", type=_path, help="Embeddings of the old items, for the drift (a run has them).")
+@click.argument("folder", type=_path_type)
+@click.argument("new", type=_path_type)
+@click.option("--out", type=_path_type, help="Folder for the grown SIDs; a run grows in place.")
+@click.option("--old-embeddings", type=_path_type, help="Embeddings of the old items, for the drift (a run has them).")
 @yes_option
 @key_option
-def append(folder: Path, new: Path, out: Path | None, old: Path | None, yes: bool) -> None:
+def append(folder: Path, new: Path, out: Path | None, old_embeddings: Path | None, yes: bool) -> None:
     """Give new items SIDs under the codebooks of FOLDER. No SID that is there changes.
 
     FOLDER is a run, and NEW an items file or a folder with one (and its pictures): the run's model can recommend the
     new items at once. Or FOLDER holds SIDs alone, and NEW is a file of embeddings with item ids.
     """
     from trialigngr.foundation.artifact import is_run
-    from trialigngr.studies.sid_sources import append_folder, append_to_run
+    from trialigngr.studies.sid_sources import append_to_folder, append_to_run
 
     if is_run(folder):
-        from trialigngr.pipeline.add_items import append_costs
+        from trialigngr.pipeline.add_items import estimate_append_costs
 
-        if out is not None or old is not None:
-            raise click.UsageError(f"{folder} is a run: it grows in place and has embeddings; drop --out and --old.")
+        if out is not None or old_embeddings is not None:
+            raise click.UsageError(
+                f"{folder} is a run: it grows in place and has embeddings; drop --out and --old-embeddings."
+            )
         if not yes:
-            agree(append_costs(folder, new))
+            confirm_costs(estimate_append_costs(folder, new))
         click.echo(append_to_run(folder, new))
     elif out is None:
         raise click.UsageError(f"{folder} is not a run: say with --out where the grown SIDs shall go.")
     else:
-        click.echo(append_folder(folder, new, out, old))
+        click.echo(append_to_folder(folder, new, out, old_embeddings))
 
 
 @sids.command()
-@click.argument("folder", type=_path)
+@click.argument("folder", type=_path_type)
 @click.argument("item_ids", metavar="ITEM...", nargs=-1, required=True)
-@click.option("--free", is_flag=True, help="Let new items have the SIDs; without it they stay reserved.")
-def remove(folder: Path, item_ids: tuple[str, ...], free: bool) -> None:
-    """Take items out of FOLDER, a run or SIDs alone. Their SIDs stay reserved unless --free."""
+@click.option("--free-sids", is_flag=True, help="Let new items have the SIDs; without it they stay reserved.")
+def remove(folder: Path, item_ids: tuple[str, ...], free_sids: bool) -> None:
+    """Take items out of FOLDER, a run or SIDs alone. Their SIDs stay reserved unless --free-sids."""
     from trialigngr.foundation.artifact import is_run
     from trialigngr.studies.sid_sources import remove_from_folder, remove_from_run
 
-    click.echo((remove_from_run if is_run(folder) else remove_from_folder)(folder, item_ids, free))
+    click.echo((remove_from_run if is_run(folder) else remove_from_folder)(folder, item_ids, free_sids))
 
 
 @sids.command(name="import")
 @click.argument("data_format", metavar="FORMAT")
-@click.argument("source", type=_path)
-@_out
+@click.argument("source", type=_path_type)
+@_out_option
 def import_(data_format: str, source: Path, out: Path) -> None:
     """Read SIDs of another system (lcrec, grid, flashrec, parquet) into a folder with sids.parquet."""
-    from trialigngr.sids.exchange import import_sids
+    from trialigngr.sids.formats import import_sids
 
     found = import_sids(data_format, source)
     out.mkdir(parents=True, exist_ok=True)
     found.save(out)
-    click.echo(f"{out}: {len(found):,} items, codebooks {' × '.join(map(str, found.sizes))}")
+    click.echo(f"{out}: {len(found):,} items, codebooks {' × '.join(map(str, found.codebook_sizes))}")
 
 
 @sids.command()
-@click.argument("source", metavar="SIDS", type=_path)
+@click.argument("source", metavar="SIDS", type=_path_type)
 @click.argument("data_format", metavar="FORMAT")
-@click.argument("out", type=_path)
+@click.argument("out", type=_path_type)
 def export(source: Path, data_format: str, out: Path) -> None:
     """Write SIDS as another system reads them: lcrec, grid, flashrec or parquet."""
-    from trialigngr.sids.exchange import export_sids
-    from trialigngr.studies.sid_sources import Files, open_sids
+    from trialigngr.sids.formats import export_sids
+    from trialigngr.studies.sid_sources import SidFiles, open_sids
 
-    found, _ = open_sids(source, Files(codes_only=True))
+    found, _ = open_sids(source, SidFiles(codes_only=True))
     export_sids(found, data_format, out)
     click.echo(f"{out}: {len(found):,} items")

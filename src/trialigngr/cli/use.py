@@ -11,11 +11,11 @@ import click
 
 from trialigngr.cli.item_ids import read_item_ids
 
-_run = click.argument("run", type=click.Path(path_type=Path))
+_run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.command()
-@_run
+@_run_argument
 @click.option("--user", help="A user of the log: recommend after everything they took.")
 @click.option(
     "--history",
@@ -26,7 +26,7 @@ _run = click.argument("run", type=click.Path(path_type=Path))
 @click.option("--all-users", is_flag=True, help="Recommend for every user of the log, into --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file for --all-users.")
 @click.option("--text", help="Words such as a title's: find items by them (T1).")
-@click.option("--look", help="Words on how an item looks: find items by them (T7).")
+@click.option("--visual", help="Words on how an item looks: find items by them (T7).")
 @click.option(
     "--by",
     default="sid",
@@ -48,7 +48,7 @@ def recommend(
     all_users: bool,
     out: Path | None,
     text: str | None,
-    look: str | None,
+    visual: str | None,
     by: Literal["sid", "title"],
     k: int,
     seen: bool,
@@ -62,13 +62,13 @@ def recommend(
     from trialigngr.pipeline import load
     from trialigngr.tasks.task import View
 
-    words = text if text is not None else look
-    if sum(given is not None for given in (user, history or None, text, look)) + all_users != 1:
-        raise click.UsageError("Give one of --user, --history, --text, --look and --all-users.")
+    words = text if text is not None else visual
+    if sum(given is not None for given in (user, history or None, text, visual)) + all_users != 1:
+        raise click.UsageError("Give one of --user, --history, --text, --visual and --all-users.")
     if all_users != (out is not None):
         raise click.UsageError("--all-users and --out belong together.")
     opened = load(run)
-    known = opened.live.catalog.rows
+    known = opened.catalog_snapshot.catalog.row_by_id
     allowed: dict[str, Any] = {
         "deny": read_item_ids(deny, known),
         "only": read_item_ids(only, known) if only else None,
@@ -83,11 +83,11 @@ def recommend(
         return
     if words is not None:
         if by != "sid":
-            raise click.UsageError("--text and --look find items by their SIDs; --by title is for a history.")
+            raise click.UsageError("--text and --visual find items by their SIDs; --by title is for a history.")
         view = View.TITLE if text is not None else View.VISUAL
-        found = opened.find(words, k, view, **allowed)
+        found = opened.search_items(words, k, view, **allowed)
     else:
-        ids = opened.history_of(user) if user is not None else read_item_ids(history, known)
+        ids = opened.user_history(user) if user is not None else read_item_ids(history, known)
         found = opened.recommend(ids, k, unseen=not seen, skip_unknown=skip_unknown, by=by, **allowed)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
@@ -113,19 +113,19 @@ def recommend(
 @click.option("--slices", is_flag=True, help="Add cold items, popularity bands and history lengths.")
 def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: bool) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
-    from trialigngr.evaluate.comparison import METRICS
-    from trialigngr.evaluate.tables import FORMATS
-    from trialigngr.studies.compare import comparison
+    from trialigngr.evaluate.comparison import DEFAULT_METRICS
+    from trialigngr.evaluate.tables import COMPARISON_FORMATS
+    from trialigngr.studies.compare import compare_runs
 
     wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]
-    click.echo(FORMATS[form](comparison(runs, wanted or METRICS, sliced=slices)))
+    click.echo(COMPARISON_FORMATS[form](compare_runs(runs, wanted or DEFAULT_METRICS, with_slices=slices)))
 
 
 compare = click.Command("compare", callback=evaluate.callback, params=evaluate.params, help="The same as evaluate.")
 
 
 @click.command()
-@_run
+@_run_argument
 def report(run: Path) -> None:
     """Write RUN/report.html anew."""
     from trialigngr.pipeline import load
@@ -143,7 +143,7 @@ def lint_table(table: Path) -> None:
     or a run's metrics.json. The laws are arithmetic for one relevant item a list, and allow for rounding. Columns and
     rows that are not checked are named. Exit code 1 when a row breaks a law.
     """
-    from trialigngr.evaluate.lint import lint_table as lint
+    from trialigngr.evaluate.table_lint import lint_table as lint
 
     rows, found = lint(table, click.echo)
     for sentence in found:

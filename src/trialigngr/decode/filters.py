@@ -14,31 +14,31 @@ from torch import Tensor
 from trialigngr.sids.trie import Trie
 
 Rows = npt.NDArray[np.int64]
-_NONE: Rows = np.empty(0, dtype=np.int64)
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
     """Catalogue rows that must not come back, and, unless None, the only ones that may."""
 
-    denied: Rows = field(default_factory=lambda: _NONE)
-    only: Rows | None = None
+    denied_rows: Rows = field(default_factory=lambda: _NO_ROWS)
+    only_rows: Rows | None = None
 
-    def keeps(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def is_allowed(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Say which of some rows may come back."""
-        kept: npt.NDArray[np.bool_] = ~np.isin(rows, self.denied)
-        return kept if self.only is None else kept & np.isin(rows, self.only)
+        kept: npt.NDArray[np.bool_] = ~np.isin(rows, self.denied_rows)
+        return kept if self.only_rows is None else kept & np.isin(rows, self.only_rows)
 
-    def allowed(self, n: int) -> Rows | None:
+    def list_allowed_rows(self, n: int) -> Rows | None:
         """Return the rows of n that may come back, or None where the few that may not are the shorter list."""
-        if self.only is None and 4 * len(self.denied) <= n:
+        if self.only_rows is None and 4 * len(self.denied_rows) <= n:
             return None
-        if self.only is not None and len(self.denied) < len(self.only):
-            return self.only[~np.isin(self.only, self.denied)]
-        allowed_N = np.full(n, self.only is None)
-        if self.only is not None:
-            allowed_N[self.only] = True
-        allowed_N[self.denied] = False
+        if self.only_rows is not None and len(self.denied_rows) < len(self.only_rows):
+            return self.only_rows[~np.isin(self.only_rows, self.denied_rows)]
+        allowed_N = np.full(n, self.only_rows is None)
+        if self.only_rows is not None:
+            allowed_N[self.only_rows] = True
+        allowed_N[self.denied_rows] = False
         return np.flatnonzero(allowed_N)
 
 
@@ -48,14 +48,14 @@ Filters: TypeAlias = Sequence[Filter | Rows | None] | None
 
 def as_filter(given: Filter | Rows | None) -> Filter:
     """Return what a request gave as a filter."""
-    return given if isinstance(given, Filter) else Filter(_NONE if given is None else given)
+    return given if isinstance(given, Filter) else Filter(_NO_ROWS if given is None else given)
 
 
-class Masks:
+class TrieMasks:
     """The filters of B requests over one trie: which of its nodes have an allowed item below them."""
 
     def __init__(self, filters: Sequence[Filter | Rows | None], trie: Trie, counts: list[Rows], device: torch.device):
-        listed = [_listed(as_filter(given), trie, counts) for given in filters]
+        listed = [_list_nodes(as_filter(given), trie, counts) for given in filters]
         self._allows_B = torch.tensor([allows for allows, _ in listed], device=device)
         self._sizes = [len(level) for level in trie.levels]
         keys = [
@@ -64,7 +64,7 @@ class Masks:
         ]
         self._keys = [torch.from_numpy(key).to(device) for key in keys]
 
-    def alive(self, nodes: Tensor, depth: int) -> Tensor:
+    def is_allowed(self, nodes: Tensor, depth: int) -> Tensor:
         """Say for nodes [B, …] of a depth whether they may be written."""
         listed = self._keys[depth]
         shape = [-1, *[1] * (nodes.dim() - 1)]
@@ -75,10 +75,10 @@ class Masks:
         return (listed[torch.searchsorted(listed, key).clamp(max=len(listed) - 1)] == key) == allows
 
 
-def _listed(given: Filter, trie: Trie, counts: list[Rows]) -> tuple[bool, list[Rows]]:
+def _list_nodes(given: Filter, trie: Trie, counts: list[Rows]) -> tuple[bool, list[Rows]]:
     """Return whether nodes are listed because they are alive (or else dead), and the nodes of each depth, in order."""
-    allowed = given.allowed(len(trie.items))
-    rows = np.unique(given.denied) if allowed is None else allowed
+    allowed = given.list_allowed_rows(len(trie.sorted_rows))
+    rows = np.unique(given.denied_rows) if allowed is None else allowed
     # Nodes stand in lexicographic order, so that sorted leaves have sorted ancestors: one sort serves all depths.
     nodes_R = np.sort(trie.node_of_item[-1][rows])
     found: list[Rows] = []

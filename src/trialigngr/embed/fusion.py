@@ -15,34 +15,34 @@ from safetensors.numpy import save_file
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import whole_file
-from trialigngr.images.colors import Floats
+from trialigngr.images.colors import Float32Array
 
-TURNED = "whole"
+PCA_KEY = "whole"
 """What the whole vector's reduction is called in the file."""
 
 
 @dataclass(frozen=True)
-class Block:
+class EncoderBlock:
     """What one encoder gave: ``vectors_ND``, for which rows it means anything, and its weight in the fused vector.
 
-    ``reduce_to`` is the most dimensions it may keep; ``centre`` takes the mean item off (what an encoder that sees both
-    text and picture gives is left as it is), and without it directions are those about the origin.
+    ``max_dimensions`` is the most dimensions it may keep; ``center`` takes the mean item off (what an encoder that sees
+    both text and picture gives is left as it is), and without it directions are those about the origin.
     """
 
-    vectors_ND: Floats
+    vectors_ND: Float32Array
     present_N: npt.NDArray[np.bool_]
     weight: float
-    reduce_to: int | None = None
-    centre: bool = True
+    max_dimensions: int | None = None
+    center: bool = True
 
 
-def unit(vectors_ND: npt.NDArray[np.floating]) -> Floats:
+def l2_normalize(vectors_ND: npt.NDArray[np.floating]) -> Float32Array:
     """Return the rows at length 1; a row of zeros stays zeros."""
     length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
     return (vectors_ND / np.where(length_N1 > 1e-12, length_N1, 1)).astype(np.float32)
 
 
-def principal(centred_ND: npt.NDArray[np.float64], dimensions: int) -> npt.NDArray[np.float64]:
+def pca_directions(centred_ND: npt.NDArray[np.float64], dimensions: int) -> npt.NDArray[np.float64]:
     """Return the principal directions [D, d] of centred rows, the largest first; the sign of each is fixed."""
     values, vectors_DD = np.linalg.eigh(centred_ND.T @ centred_ND)
     keep = np.argsort(-values, kind="stable")[: min(dimensions, int((values > 1e-9 * values.max()).sum()))]
@@ -52,7 +52,7 @@ def principal(centred_ND: npt.NDArray[np.float64], dimensions: int) -> npt.NDArr
 
 
 @dataclass(frozen=True)
-class Settling:
+class BlockTransform:
     """How one encoder's vectors settle: the mean item taken off, turned onto ``directions_Dd`` if there are any, at
     length 1, times ``weight``."""
 
@@ -61,36 +61,36 @@ class Settling:
     weight: float
 
     @classmethod
-    def fit(cls, block: Block) -> Settling:
+    def fit(cls, block: EncoderBlock) -> BlockTransform:
         """Return what the rows of a block say; a block that cannot be reduced (fewer than two rows) keeps nothing."""
         seen = block.vectors_ND[block.present_N].astype(np.float64)
-        mean_D = seen.mean(0) if block.centre and len(seen) > 1 else np.zeros(seen.shape[1])
-        if block.reduce_to is None:
+        mean_D = seen.mean(0) if block.center and len(seen) > 1 else np.zeros(seen.shape[1])
+        if block.max_dimensions is None:
             return cls(mean_D, None, block.weight)
         if len(seen) < 2:
             return cls(mean_D, np.zeros((seen.shape[1], 0)), block.weight)
         centred = seen - mean_D
-        return cls(mean_D, principal(centred, block.reduce_to) if centred.any() else None, block.weight)
+        return cls(mean_D, pca_directions(centred, block.max_dimensions) if centred.any() else None, block.weight)
 
-    def __call__(self, vectors_ND: Floats, present_N: npt.NDArray[np.bool_]) -> Floats:
+    def __call__(self, vectors_ND: Float32Array, present_N: npt.NDArray[np.bool_]) -> Float32Array:
         """Return the settled rows; absent ones are zeros, the mean item of a centred block."""
         seen = vectors_ND[present_N].astype(np.float64) - self.mean_D
         if self.directions_Dd is not None:
             seen = seen @ self.directions_Dd
         settled_ND = np.zeros((len(vectors_ND), seen.shape[1]), np.float32)
-        settled_ND[present_N] = unit(seen)
+        settled_ND[present_N] = l2_normalize(seen)
         return self.weight * settled_ND
 
 
 @dataclass(frozen=True)
-class Turn:
+class PcaTransform:
     """What is done to whole vectors: the mean taken off, turned onto ``directions_Dd``, brought to length 1."""
 
     mean_D: npt.NDArray[np.float64]
     directions_Dd: npt.NDArray[np.float64]
 
     @classmethod
-    def fit(cls, vectors_ND: Floats, dimensions: int, whiten: bool) -> Turn:
+    def fit(cls, vectors_ND: Float32Array, dimensions: int, whiten: bool) -> PcaTransform:
         """Return the principal directions of the rows; ``whiten`` gives each a variance of 1 over them.
 
         Raises `ArtifactError` when all rows are one.
@@ -99,66 +99,66 @@ class Turn:
         centred_ND = vectors_ND - mean_D
         if not centred_ND.any():
             raise ArtifactError("All items have the same vector; there is nothing to reduce (embeddings.reduction).")
-        directions_Dd = principal(centred_ND, dimensions)
+        directions_Dd = pca_directions(centred_ND, dimensions)
         if whiten:
             directions_Dd = directions_Dd / (centred_ND @ directions_Dd).std(0)
         return cls(mean_D, directions_Dd)
 
-    def __call__(self, vectors_ND: Floats) -> Floats:
+    def __call__(self, vectors_ND: Float32Array) -> Float32Array:
         """Return the rows, turned."""
-        return unit((vectors_ND - self.mean_D) @ self.directions_Dd)
+        return l2_normalize((vectors_ND - self.mean_D) @ self.directions_Dd)
 
 
 @dataclass(frozen=True)
 class Fusion:
     """Encoder name → how its block settles, in the order in which the blocks stand side by side."""
 
-    settlings: dict[str, Settling]
-    turn: Turn | None = None
+    transforms: dict[str, BlockTransform]
+    pca: PcaTransform | None = None
 
     @classmethod
-    def fit(cls, blocks: Mapping[str, Block], reduction: str = "none", dimensions: int = 0) -> Fusion:
+    def fit(cls, blocks: Mapping[str, EncoderBlock], reduction: str = "none", dimensions: int = 0) -> Fusion:
         """Return the fusion of a catalogue's blocks; ``pca`` and ``whiten`` bring the whole to ``dimensions``."""
-        plain = cls({name: Settling.fit(block) for name, block in blocks.items()})
+        plain = cls({name: BlockTransform.fit(block) for name, block in blocks.items()})
         if reduction == "none":
             return plain
-        return cls(plain.settlings, Turn.fit(plain(blocks), dimensions, reduction == "whiten"))
+        return cls(plain.transforms, PcaTransform.fit(plain(blocks), dimensions, reduction == "whiten"))
 
-    def __call__(self, blocks: Mapping[str, Block]) -> Floats:
+    def __call__(self, blocks: Mapping[str, EncoderBlock]) -> Float32Array:
         """Return unit vectors float32 [N, sum of kept dimensions]: each block settled, weighted, side by side.
 
         Raises `ArtifactError` when the blocks are not those the fusion was fitted on.
         """
-        widths = {name: len(settling.mean_D) for name, settling in self.settlings.items()}
+        widths = {name: len(settling.mean_D) for name, settling in self.transforms.items()}
         given = {name: block.vectors_ND.shape[1] for name, block in blocks.items()}
         if given != widths:
             raise ArtifactError(
                 f"The encoders give {given} (dimensions), the fusion was fitted on {widths}; embed all items anew."
             )
         settled = [
-            settling(blocks[name].vectors_ND, blocks[name].present_N) for name, settling in self.settlings.items()
+            settling(blocks[name].vectors_ND, blocks[name].present_N) for name, settling in self.transforms.items()
         ]
-        whole_ND = unit(np.concatenate(settled, axis=1))
-        return whole_ND if self.turn is None else self.turn(whole_ND)
+        whole_ND = l2_normalize(np.concatenate(settled, axis=1))
+        return whole_ND if self.pca is None else self.pca(whole_ND)
 
-    def widths(self) -> dict[str, int]:
+    def block_widths(self) -> dict[str, int]:
         """Return how many dimensions of a fused vector each encoder has, in their order."""
-        kept = self.settlings.items()
+        kept = self.transforms.items()
         return {
             name: len(one.mean_D) if one.directions_Dd is None else one.directions_Dd.shape[1] for name, one in kept
         }
 
     def save(self, path: Path) -> None:
         """Write the fusion to a safetensors file."""
-        arrays = {f"mean.{name}": settling.mean_D for name, settling in self.settlings.items()}
+        arrays = {f"mean.{name}": settling.mean_D for name, settling in self.transforms.items()}
         arrays |= {
             f"directions.{name}": np.ascontiguousarray(settling.directions_Dd)
-            for name, settling in self.settlings.items()
+            for name, settling in self.transforms.items()
             if settling.directions_Dd is not None
         }
-        if self.turn is not None:
-            arrays |= {TURNED: self.turn.mean_D, f"{TURNED}.directions": np.ascontiguousarray(self.turn.directions_Dd)}
-        weights = {name: settling.weight for name, settling in self.settlings.items()}
+        if self.pca is not None:
+            arrays |= {PCA_KEY: self.pca.mean_D, f"{PCA_KEY}.directions": np.ascontiguousarray(self.pca.directions_Dd)}
+        weights = {name: settling.weight for name, settling in self.transforms.items()}
         with whole_file(path) as half:
             save_file(arrays, half, metadata={"weights": json.dumps(weights)})
 
@@ -170,9 +170,9 @@ class Fusion:
             with safe_open(path, framework="numpy") as file:
                 weights: dict[str, float] = json.loads(file.metadata()["weights"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            turn = Turn(arrays[TURNED], arrays[f"{TURNED}.directions"]) if TURNED in arrays else None
+            turn = PcaTransform(arrays[PCA_KEY], arrays[f"{PCA_KEY}.directions"]) if PCA_KEY in arrays else None
             settlings = {
-                name: Settling(arrays[f"mean.{name}"], arrays.get(f"directions.{name}"), weight)
+                name: BlockTransform(arrays[f"mean.{name}"], arrays.get(f"directions.{name}"), weight)
                 for name, weight in weights.items()
             }
             return cls(settlings, turn)

@@ -16,38 +16,38 @@ class EmbedSettings(Settings):
     """Which encoders: `packaged`, `gme` (gme-Qwen2-VL), or `sentence-transformers` (a text or CLIP-like model)."""
     model: str = ""
     """gme and sentence-transformers: a hub name or a local folder."""
-    picture_encoder: str = ""
+    image_encoder: str = ""
     """Who sees the pictures beside an encoder of texts: `packaged` or `sentence-transformers` (the pictures' half of a
     CLIP-like model). Empty: what the encoder has of its own, which is none for a text model."""
-    picture_model: str = ""
+    image_model: str = ""
     """sentence-transformers as picture_encoder: a hub name or a local folder."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """gme: precision of the weights; the last steps are always float32."""
-    batch: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """gme and sentence-transformers: items that go through the network together."""
     positions: Literal["1d", "mrope"] = "1d"
     """gme: plain positions, as its published code computes them, or those in three dimensions that Qwen2-VL was made
     with."""
     instruction: str = "You are a helpful assistant."
     """gme: the system message."""
-    least_visual_tokens: int = Field(default=256, ge=4)
+    min_visual_tokens: int = Field(default=256, ge=4)
     """gme: a smaller picture is enlarged to this many tokens of 28 x 28 pixels."""
-    most_visual_tokens: int = Field(default=1280, ge=4)
+    max_visual_tokens: int = Field(default=1280, ge=4)
     """gme: a larger picture is reduced to this many."""
-    text_tokens: int = Field(default=512, ge=1)
+    max_text_tokens: int = Field(default=512, ge=1)
     """gme and sentence-transformers: the text is cut here, or where the model does; interests stand before the
     description, so the cut never takes them."""
     use_captions: bool = True
-    """Put captions into the text (false together with use_pixels: "without CMSA")."""
+    """Put captions into the text (false together with use_images: "without CMSA")."""
     use_interests: bool = True
     """Put interest tags into the text (false: "without MDIM")."""
-    use_pixels: bool = True
+    use_images: bool = True
     """Let encoders see the pictures themselves."""
-    picture_weight: float = Field(default=0.6, ge=0)
+    image_weight: float = Field(default=0.6, ge=0)
     """Weight of a picture block beside a text block of weight 1, where encoders of one modality are fused."""
-    picture_dimensions: int = Field(default=128, ge=0)
+    image_dimensions: int = Field(default=128, ge=0)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures); 0 keeps all."""
-    centre: bool = True
+    center: bool = True
     """Take the mean item off each block, where encoders of one modality are fused. With false, picture_dimensions = 0
     and picture_weight = 1, the vector is the plain concatenation of unit blocks."""
     collaborative_weight: float = Field(default=0, ge=0)
@@ -55,7 +55,7 @@ class EmbedSettings(Settings):
     a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""
     reduction: Literal["none", "pca", "whiten"] = "none"
     """What becomes of the whole vector: nothing, PCA over this catalogue, or PCA with all directions equally long."""
-    dimensions: int = Field(default=1024, ge=1)
+    reduction_dim: int = Field(default=1024, ge=1)
     """Dimensions kept by a reduction; 1024 is the paper's."""
     device: str = "auto"
     """Where the encoders run."""

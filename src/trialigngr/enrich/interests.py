@@ -10,23 +10,23 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 from pydantic import Field
 
-from trialigngr.enrich.answers import Tag
-from trialigngr.enrich.table import save_table, table_of
+from trialigngr.enrich.parsing import Tag
+from trialigngr.enrich.table import build_table, save_table
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.tables import read_table
-from trialigngr.images.pictures import count_reasons
+from trialigngr.images.image_open import count_reasons
 from trialigngr.llm.generator import GeneratorSettings
 
-FILE = "interests.parquet"
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+INTERESTS_FILE = "interests.parquet"
+INTERESTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "item_id": pl.String,
     "tags": pl.List(pl.Struct({"tag": pl.String, "confidence": pl.String})),
     "lifestyle": pl.String,
     "generator": pl.String,
     "problem": pl.String,
 }
-_ROWS = {"row": pl.UInt32} | {name: kind for name, kind in SCHEMA.items() if name != "tags"}
-_TAGS = {"row": pl.UInt32, "tag": pl.String, "confidence": pl.String}
+_ROW_SCHEMA = {"row": pl.UInt32} | {name: kind for name, kind in INTERESTS_SCHEMA.items() if name != "tags"}
+_TAG_SCHEMA = {"row": pl.UInt32, "tag": pl.String, "confidence": pl.String}
 
 
 class InterestSettings(GeneratorSettings):
@@ -35,19 +35,19 @@ class InterestSettings(GeneratorSettings):
     generator: str = "lexicon"
     """Who mines them: `lexicon`, or a language model by `openai`, `transformers`, `vllm` or `smollm2` (packaged,
     small: plumbing); `none` mines none."""
-    prompt: str = "interests"
+    prompt_template: str = "interests"
     """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
     and `generic-tags`) or a .toml file."""
-    choose_from: Literal["anything", "lexicon"] = "anything"
+    tag_vocabulary: Literal["open", "lexicon"] = "open"
     """What a language model may say: `anything`, or the tags and lifestyles of the lexicon alone (for weak models, and
     where tags must be comparable)."""
-    choices: int = Field(default=24, ge=8, le=96)
+    num_choices: int = Field(default=24, ge=8, le=96)
     """How many tags of the lexicon, those nearest to the item, a language model may choose from."""
-    drop_low: bool = True
+    drop_low_confidence: bool = True
     """Leave out tags of low confidence."""
     use_captions: bool = True
     """Let the miner read the captions (false: "without CMSA")."""
-    longest: int = Field(default=600, ge=1)
+    max_characters: int = Field(default=600, ge=1)
     """Characters kept of an answer in running text (`summary`, `paraphrase`)."""
 
 
@@ -58,45 +58,53 @@ class Interests(NamedTuple):
     lifestyle: str | None = None
 
     @property
-    def names(self) -> list[str]:
+    def tag_names(self) -> list[str]:
         """The tags without their confidence."""
         return [tag.tag for tag in self.tags]
 
 
 def save_interests(
-    settings: InterestSettings, ids: Iterable[str], said: Iterable[tuple[Interests, str | None]], name: str, out: Path
+    settings: InterestSettings,
+    ids: Iterable[str],
+    interests: Iterable[tuple[Interests, str | None]],
+    generator_name: str,
+    out: Path,
 ) -> dict[str, Any]:
     """Write what was said about each item, or the problem for which nothing was, and by whom; return the facts."""
-    read = partial(_table, drop_low=settings.drop_low, name=name)
-    table = table_of(zip(ids, said, strict=True), SCHEMA, read)
-    save_table(table, out / FILE)
+    read = partial(_make_table, drop_low=settings.drop_low_confidence, generator_name=generator_name)
+    table = build_table(zip(ids, interests, strict=True), INTERESTS_SCHEMA, read)
+    save_table(table, out / INTERESTS_FILE)
     # Counted in the table: as Python's objects, distinct tags take several times its room.
     told = table.select(pl.col("tags").filter(pl.col("tags").list.len() > 0).explode()).to_series()
-    frequent = _counted(told.struct.field("tag"))
+    frequent = _count_words(told.struct.field("tag"))
     return {
-        "generator": name,
+        "generator": generator_name,
         "items_without_tags": int((table["tags"].list.len() == 0).sum()),
         "tags": len(told),
         "distinct_tags": len(frequent),
         "most_frequent": dict(frequent.head(10).iter_rows()),
-        "confidence": dict(_counted(told.struct.field("confidence")).iter_rows()),
+        "confidence": dict(_count_words(told.struct.field("confidence")).iter_rows()),
         "failed_answers": count_reasons(table["problem"]),
     }
 
 
-def _table(said: Sequence[tuple[str, tuple[Interests, str | None]]], drop_low: bool, name: str) -> pl.DataFrame:
+def _make_table(
+    interests: Sequence[tuple[str, tuple[Interests, str | None]]], drop_low: bool, generator_name: str
+) -> pl.DataFrame:
     """Return what was said about each item as a table."""
     rows, tags = [], []
-    for row, (item_id, (found, problem)) in enumerate(said):
-        rows.append((row, item_id, found.lifestyle, name, problem))
+    for row, (item_id, (found, problem)) in enumerate(interests):
+        rows.append((row, item_id, found.lifestyle, generator_name, problem))
         tags += [(row, tag, confidence) for tag, confidence in found.tags if not (drop_low and confidence == "low")]
     # Lists that polars makes itself, because it takes four times as long to read lists of dicts.
-    listed = pl.DataFrame(tags, _TAGS, orient="row").group_by("row").agg(pl.struct("tag", "confidence").alias("tags"))
-    table = pl.DataFrame(rows, _ROWS, orient="row").join(listed, "row", "left", maintain_order="left")
-    return table.with_columns(pl.col("tags").fill_null([])).select(SCHEMA.keys())
+    listed = (
+        pl.DataFrame(tags, _TAG_SCHEMA, orient="row").group_by("row").agg(pl.struct("tag", "confidence").alias("tags"))
+    )
+    table = pl.DataFrame(rows, _ROW_SCHEMA, orient="row").join(listed, "row", "left", maintain_order="left")
+    return table.with_columns(pl.col("tags").fill_null([])).select(INTERESTS_SCHEMA.keys())
 
 
-def _counted(words: pl.Series) -> pl.DataFrame:
+def _count_words(words: pl.Series) -> pl.DataFrame:
     """Return each word and how often it stands there, the most frequent first, equal ones by the alphabet."""
     # Sorting takes a third of the room that grouping does.
     runs = words.sort().rle().struct.unnest()
@@ -105,7 +113,7 @@ def _counted(words: pl.Series) -> pl.DataFrame:
 
 def load_interests(folder: Path) -> list[Interests]:
     """Return the interests in row order."""
-    table = read_table(check_file(folder / FILE), ["tags", "lifestyle"])
+    table = read_table(check_file(folder / INTERESTS_FILE), ["tags", "lifestyle"])
     return [
         Interests(tuple(Tag(tag["tag"], tag["confidence"]) for tag in row["tags"]), row["lifestyle"])
         for row in table.iter_rows(named=True)

@@ -10,108 +10,115 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.answers import Tag, generic, parse_interests, parse_tags, parse_text, refuse_other_script
 from trialigngr.enrich.interests import Interests, InterestSettings, save_interests
 from trialigngr.enrich.miners import start_miner
-from trialigngr.enrich.prompts import Prompt, read_prompt
-from trialigngr.enrich.text import item_text
-from trialigngr.foundation.crew import HERE, RaySettings
+from trialigngr.enrich.parsing import Tag, check_script, is_generic, parse_interests, parse_tags, parse_text
+from trialigngr.enrich.prompts import PromptTemplate, read_prompt
+from trialigngr.enrich.text import make_item_text
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.llm.answers import AnswerError
-from trialigngr.llm.backends import MODELS
-from trialigngr.llm.generator import CallSettings, ItemText, Question
-from trialigngr.llm.jobs import Desk, ask_about, has_ledger, ledger_for, paid_facts
-from trialigngr.llm.parallel import spread
-from trialigngr.llm.response_cache import Origin
+from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
+from trialigngr.llm.answers import ResponseError
+from trialigngr.llm.backends import LANGUAGE_MODELS
+from trialigngr.llm.generator import CallSettings, GenerationRequest, ItemText
+from trialigngr.llm.jobs import JobContext, has_cache, open_cache, run_job, summarize_usage
+from trialigngr.llm.parallel import parallelize_generator
+from trialigngr.llm.response_cache import ResponseOrigin
 
 if TYPE_CHECKING:
-    from trialigngr.enrich.vocabulary import Vocabulary
+    from trialigngr.enrich.tag_vocabulary import TagVocabulary
 
-SAMPLE = 600
+MAX_SAMPLE_ITEMS = 600
 """Most items from which a generator learns what is usual in the catalogue."""
 
 
 def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
     """Return an evenly spaced sample of what a generator reads: what is usual in this catalogue."""
-    rows = range(0, len(catalog), len(catalog) // SAMPLE + 1)
-    return [item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
+    rows = range(0, len(catalog), len(catalog) // MAX_SAMPLE_ITEMS + 1)
+    return [make_item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
 
 
-class Mining:
-    """What is asked about the texts of a catalogue (an `Inquiry`)."""
+class InterestJob:
+    """What is asked about the texts of a catalogue (an `GenerationJob`)."""
 
     def __init__(
         self, settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], generator: str
     ) -> None:
         self.settings, self.catalog, self.captions = settings, catalog, captions
-        self.prompt: Prompt | None = read_prompt(settings.prompt) if settings.generator in MODELS else None
-        self.origin = Origin("interests", generator, self.prompt.hash if self.prompt else "")
-        self.vocabulary = self._vocabulary() if settings.choose_from == "lexicon" else None
+        self.prompt: PromptTemplate | None = (
+            read_prompt(settings.prompt_template) if settings.generator in LANGUAGE_MODELS else None
+        )
+        self.origin = ResponseOrigin("interests", generator, self.prompt.content_hash if self.prompt else "")
+        self.vocabulary = self._make_vocabulary() if settings.tag_vocabulary == "lexicon" else None
 
-    def _vocabulary(self) -> Vocabulary:
-        from trialigngr.enrich.vocabulary import Vocabulary
+    def _make_vocabulary(self) -> TagVocabulary:
+        from trialigngr.enrich.tag_vocabulary import TagVocabulary
 
         # A map spreads the language model alone; what chooses for it is small.
         device = "auto" if self.settings.device == "map" else self.settings.device
-        return Vocabulary(self._item, len(self.catalog), self.settings.choices, device)
+        return TagVocabulary(self._read_item_text, len(self.catalog), self.settings.num_choices, device)
 
     @property
-    def letters(self) -> int:
+    def overhead_characters(self) -> int:
         """How many letters the system message has, about."""
         if self.prompt is None:
             return 0
-        chosen = len(self.prompt.choices) + self.vocabulary.letters if self.vocabulary else 0
+        chosen = len(self.prompt.choices) + self.vocabulary.choice_characters if self.vocabulary else 0
         return len(self.prompt.system) + chosen
 
-    def contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    def key_contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
         """Yield the text that the interests of each item depend on."""
-        told = self.prompt.filled if self.prompt else json.dumps
+        told = self.prompt.fill_item if self.prompt else json.dumps
         chosen = (self.vocabulary.identity, self.prompt.choices) if self.prompt and self.vocabulary else ()
-        for number, item in zip(numbers, self.catalog.some(numbers), strict=True):
-            yield (told(item_text(item, self._caption(number))), *chosen)
+        for number, item in zip(numbers, self.catalog.iter_items(numbers), strict=True):
+            yield (told(make_item_text(item, self._read_caption(number))), *chosen)
 
-    def question(self, number: int) -> Question:
+    def make_request(self, number: int) -> GenerationRequest:
         """Return the question about an item's text."""
-        text = self._item(number)
+        text = self._read_item_text(number)
         if self.prompt is None:
-            return Question(number, text)
-        choices = self.vocabulary.choices(number) if self.vocabulary else None
-        system = self.prompt.offering(choices) if choices else self.prompt.system
-        return Question(number, text, None, system, self.prompt.filled(text), choices)
+            return GenerationRequest(number, text)
+        choices = self.vocabulary.find_choices(number) if self.vocabulary else None
+        system = self.prompt.fill_choices(choices) if choices else self.prompt.system
+        return GenerationRequest(number, text, None, system, self.prompt.fill_item(text), choices)
 
-    def _item(self, number: int) -> ItemText:
-        return item_text(self.catalog[number], self._caption(number))
+    def _read_item_text(self, number: int) -> ItemText:
+        return make_item_text(self.catalog[number], self._read_caption(number))
 
-    def _caption(self, number: int) -> str | None:
+    def _read_caption(self, number: int) -> str | None:
         return self.captions[number] if self.settings.use_captions else None
 
-    def check(self, answer: str) -> None:
-        """Raise `AnswerError` when an answer is not what the prompt asked for."""
+    def check_response(self, answer: str) -> None:
+        """Raise `ResponseError` when an answer is not what the prompt asked for."""
         if self.prompt is None:
             return
-        said = self.said(answer)
-        for text in (*said.names, said.lifestyle or ""):
-            refuse_other_script([text], self.settings.script)
-        if self.prompt.answer == "interests" and not said.lifestyle:
-            raise AnswerError('"lifestyle" must be one lifestyle of one to four words')
-        if said.lifestyle and generic(said.lifestyle):
-            raise AnswerError("a lifestyle that does not fit every item is needed")
+        said = self.parse_response(answer)
+        for text in (*said.tag_names, said.lifestyle or ""):
+            check_script([text], self.settings.script)
+        if self.prompt.response_form == "interests" and not said.lifestyle:
+            raise ResponseError('"lifestyle" must be one lifestyle of one to four words')
+        if said.lifestyle and is_generic(said.lifestyle):
+            raise ResponseError("a lifestyle that does not fit every item is needed")
 
-    def said(self, answer: str) -> Interests:
+    def parse_response(self, answer: str) -> Interests:
         """Return the interests in an answer; plain tags and running text stand in their place, with high confidence."""
         if self.prompt is None:
             body = json.loads(answer)
             return Interests(tuple(Tag(*tag) for tag in body["tags"]), body["lifestyle"])
-        if self.prompt.answer == "interests":
-            return self._listed(*parse_interests(answer))
-        plain = parse_tags(answer) if self.prompt.answer == "tags" else [parse_text(answer, self.settings.longest)]
+        if self.prompt.response_form == "interests":
+            return self._match_vocabulary(*parse_interests(answer))
+        plain = (
+            parse_tags(answer)
+            if self.prompt.response_form == "tags"
+            else [parse_text(answer, self.settings.max_characters)]
+        )
         return Interests(tuple(Tag(tag, "high") for tag in plain))
 
-    def _listed(self, tags: list[Tag], lifestyle: str | None) -> Interests:
-        """Return the interests, spelled as in the vocabulary, if there is one; `AnswerError` when not all are in it."""
+    def _match_vocabulary(self, tags: list[Tag], lifestyle: str | None) -> Interests:
+        """Return the interests, spelled as in the vocabulary, if there is one; `ResponseError` when not all are in
+        it."""
         if self.vocabulary is None:
             return Interests(tuple(tags), lifestyle)
-        listed = self.vocabulary.listed
+        listed = self.vocabulary.match_spelling
         spelled = tuple(Tag(listed("interests", one.tag), one.confidence) for one in tags)
         return Interests(spelled, lifestyle and listed("lifestyles", lifestyle))
 
@@ -121,30 +128,32 @@ def write_interests(
     catalog: Catalog,
     captions: Sequence[str | None],
     out: Path,
-    usual: Sequence[ItemText] | None = None,
+    baseline_texts: Sequence[ItemText] | None = None,
     calls: CallSettings | None = None,
-    ledger: Path | None = None,
-    ray: RaySettings = HERE,
+    cache_path: Path | None = None,
+    ray: RaySettings = LOCAL_EXECUTION,
 ) -> dict[str, Any]:
     """Write ``interests.parquet`` (item_id, tags, lifestyle, generator, problem) and return the facts.
 
-    ``usual`` is the `sample_texts` of the catalogue that these items join, if it is not their own. An item about which
-    no usable answer came has no tags, and a ``problem``. What a language model wrote is kept in ``ledger``, so that it
-    is paid for once.
+    ``baseline_texts`` is the `sample_texts` of the catalogue that these items join, if it is not their own. An item
+    about which no usable answer came has no tags, and a ``problem``. What a language model wrote is kept in
+    ``cache_path``, so that it is paid for once.
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
     calls = calls or CallSettings()
     # The same sample whenever a stage goes on, so that it ends as unbroken.
-    sample = sample_texts(settings, catalog, captions) if usual is None else usual
+    sample = sample_texts(settings, catalog, captions) if baseline_texts is None else baseline_texts
     start = partial(start_miner, settings, sample, calls)
-    with closing(spread(start, settings, calls, ray, kept=has_ledger(out, ledger))) as generator:
-        inquiry = Mining(settings, catalog, captions, generator.name)
-        with ledger_for(out, ledger if inquiry.prompt else None) as book:
-            kept = ask_about(inquiry, generator, Desk(book, calls), len(catalog), "Mining interests")
+    with closing(
+        parallelize_generator(start, settings, calls, ray, has_responses=has_cache(out, cache_path))
+    ) as generator:
+        inquiry = InterestJob(settings, catalog, captions, generator.name)
+        with open_cache(out, cache_path if inquiry.prompt else None) as book:
+            kept = run_job(inquiry, generator, JobContext(book, calls), len(catalog), "Mining interests")
             said = (
-                (inquiry.said(one.text) if one and one.text else Interests(), one.problem if one else None)
+                (inquiry.parse_response(one.text) if one and one.text else Interests(), one.problem if one else None)
                 for one in kept
             )
             facts = save_interests(settings, catalog.table["item_id"], said, generator.name, out)
-            return facts | paid_facts(book, inquiry) if inquiry.prompt else facts
+            return facts | summarize_usage(book, inquiry) if inquiry.prompt else facts

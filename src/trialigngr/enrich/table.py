@@ -9,20 +9,22 @@ from typing import TypeVar
 import polars as pl
 
 from trialigngr.foundation.tables import write_table
-from trialigngr.llm.generator import batches
+from trialigngr.llm.generator import iter_batches
 
 # Python's objects take ten times a table's room, so few rows at a time are that; but each table has room to spare.
-AT_ONCE, GROUP = 4096, 8192
+ROWS_PER_TABLE, ROWS_PER_GROUP = 4096, 8192
 T = TypeVar("T")
 
 
-def table_of(
-    rows: Iterable[T], schema: Mapping[str, pl.DataType | type[pl.DataType]], read: Callable[[list[T]], pl.DataFrame]
+def build_table(
+    rows: Iterable[T],
+    schema: Mapping[str, pl.DataType | type[pl.DataType]],
+    make_table: Callable[[list[T]], pl.DataFrame],
 ) -> pl.DataFrame:
-    """Return rows as a table of that schema; ``read`` makes one of some of them."""
-    return pl.concat([pl.DataFrame(schema=schema), *map(read, batches(rows, AT_ONCE))])
+    """Return rows as a table of that schema; ``make_table`` makes one of some of them."""
+    return pl.concat([pl.DataFrame(schema=schema), *map(make_table, iter_batches(rows, ROWS_PER_TABLE))])
 
 
 def save_table(table: pl.DataFrame, path: Path) -> None:
     """Write a table as Parquet."""
-    write_table(table, path, row_group_size=GROUP)
+    write_table(table, path, row_group_size=ROWS_PER_GROUP)

@@ -6,6 +6,6 @@ from trialigngr.catalog.items import Item
 from trialigngr.llm.generator import ItemText
 
 
-def item_text(item: Item, caption: str | None) -> ItemText:
+def make_item_text(item: Item, caption: str | None) -> ItemText:
     """Return t~ of an item; one without a title goes by brand, last category and id."""
-    return ItemText(item.name, ", ".join(item.categories), item.description or "", caption or "")
+    return ItemText(item.display_name, ", ".join(item.categories), item.description or "", caption or "")

@@ -6,42 +6,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trialigngr.evaluate.paper import PaperRows
+from trialigngr.evaluate.paper_results import PaperRows
 from trialigngr.metrics.intervals import Estimate
 
-METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
+DEFAULT_METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
 """The columns where nothing else is asked for."""
-SLICED = ("HR@10", "NDCG@10")
-LISTED = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid")
+SLICE_METRICS = ("HR@10", "NDCG@10")
+LIST_METRICS = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid")
 """What is told of lists beside being right, where nothing else is asked for."""
-WAYS_SAY = (
+COUNTING_NOTE = (
     "seen masked: item level, what the user took before left out. "
     "SID level: a hit is the right SID, not the right item; nothing masked."
 )
 
 
 @dataclass(frozen=True)
-class Line:
-    """A system's figures; ``seeds`` has mean and spread where it was trained with several (figures are the first's);
-    ``lists`` says what its lists are like (`metrics.lists`)."""
+class SystemRow:
+    """A system's figures; ``seed_figures`` has mean and spread where it was trained with several (figures are the
+    first's); ``list_figures`` says what its lists are like (`metrics.lists`)."""
 
     name: str
     figures: Mapping[str, Estimate]
-    seeds: Mapping[str, Mapping[str, Any]] | None = None
-    lists: Mapping[str, float] = field(default_factory=dict)
+    seed_figures: Mapping[str, Mapping[str, Any]] | None = None
+    list_figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Versus:
+class PairedComparison:
     """First line minus another system: paired differences, and p values that Holm corrected over the whole table."""
 
     name: str
     differences: Mapping[str, Estimate]
-    p: Mapping[str, float]
+    p_values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class SliceLines:
+class SliceRows:
     """The figures of all systems on some of the targets; none for a run that has no such slice."""
 
     name: str
@@ -54,127 +54,146 @@ class SliceLines:
 class Comparison:
     """Systems on the same targets, the first against each other one.
 
-    ``others`` says where another run's protocol differs from the first's, run by run. ``listed`` are the columns of the
-    table of lists, ``ways`` systems counted otherwise than on item level with nothing masked.
+    ``protocol_differences`` says where another run's protocol differs from the first's, run by run. ``list_metrics``
+    are the columns of the table of lists, ``alternative_rows`` systems counted otherwise than on item level with
+    nothing masked.
     """
 
     protocol: Mapping[str, Any]
-    lines: tuple[Line, ...]
-    versus: tuple[Versus, ...]
-    metrics: tuple[str, ...] = METRICS
-    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rows: tuple[SystemRow, ...]
+    paired_comparisons: tuple[PairedComparison, ...]
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    protocol_differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: PaperRows | None = None
-    slices: tuple[SliceLines, ...] = ()
-    listed: tuple[str, ...] = LISTED
-    ways: tuple[Line, ...] = ()
+    slices: tuple[SliceRows, ...] = ()
+    list_metrics: tuple[str, ...] = LIST_METRICS
+    alternative_rows: tuple[SystemRow, ...] = ()
 
 
 @dataclass(frozen=True)
-class Block:
+class TextTable:
     """One table as text: column names, rows (a name first), and a note below."""
 
-    head: tuple[str, ...]
+    header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
 
-def protocol_lines(found: Comparison) -> list[str]:
+def describe_protocol(comparison: Comparison) -> list[str]:
     """Return what the figures mean, and where a run differs from the first."""
-    said = found.protocol
+    said = comparison.protocol
     seeds = ", ".join(str(seed) for seed in said["seeds"])
-    longer = f" (SASRec ≤ {said['sasrec_history']})" if "sasrec_history" in said else ""
+    longer = f" (SASRec ≤ {said['sasrec_max_history']})" if "sasrec_max_history" in said else ""
     return [
         f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
-        f"history ≤ {said['history_cap']}{longer}, which {said['test_history']}; "
+        f"history ≤ {said['max_history']}{longer}, which {said['test_history']}; "
         "item level: items that share a SID share its places",
-        f"task {said['task']}, {said['beams']} beams, normalised over the {said['normalisation']}, "
+        f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, "
         f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "
         f"selection by {said['selection']} of {said['valid_users']:,} users",
         f"[…]: {said['interval']}; p: paired bootstrap, Holm over this table",
-        *(f"{name} differs: {_differing(own)}" for name, own in found.others.items()),
+        *(
+            f"{name} differs: {_format_protocol_difference(own)}"
+            for name, own in comparison.protocol_differences.items()
+        ),
     ]
 
 
-def _differing(own: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in own.items())
+def _format_protocol_difference(difference: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
 
 
-def blocks(found: Comparison) -> Iterator[Block]:
+def build_tables(comparison: Comparison) -> Iterator[TextTable]:
     """Yield the tables of a comparison: the systems, and those below them."""
-    yield _systems(found)
-    yield from below(found)
+    yield _build_system_table(comparison)
+    yield from build_secondary_tables(comparison)
 
 
-def below(found: Comparison) -> Iterator[Block]:
+def build_secondary_tables(comparison: Comparison) -> Iterator[TextTable]:
     """Yield the tables below the systems: paired differences, other ways to count, lists, slices."""
-    if found.versus:
-        yield Block((f"{found.lines[0].name} minus", *found.metrics), tuple(_differences(found)))
-    if found.ways:
-        yield Block(("other ways to count", *found.metrics), tuple(_rows(found.ways, found.metrics)), WAYS_SAY)
-    if any(line.lists for line in found.lines):
-        rows = ((line.name, *_list_cells(line, found.listed)) for line in found.lines)
-        yield Block(("lists", *found.listed), tuple(rows))
-    if found.slices:
-        yield Block(("slice", "targets", "system", *SLICED), tuple(_slice_rows(found.slices)))
+    if comparison.paired_comparisons:
+        yield TextTable(
+            (f"{comparison.rows[0].name} minus", *comparison.metrics), tuple(_format_paired_rows(comparison))
+        )
+    if comparison.alternative_rows:
+        yield TextTable(
+            ("other ways to count", *comparison.metrics),
+            tuple(_format_rows(comparison.alternative_rows, comparison.metrics)),
+            COUNTING_NOTE,
+        )
+    if any(line.list_figures for line in comparison.rows):
+        rows = ((line.name, *_format_list_cells(line, comparison.list_metrics)) for line in comparison.rows)
+        yield TextTable(("lists", *comparison.list_metrics), tuple(rows))
+    if comparison.slices:
+        yield TextTable(("slice", "targets", "system", *SLICE_METRICS), tuple(_format_slice_rows(comparison.slices)))
 
 
-def over_seeds(found: Comparison) -> list[tuple[str, ...]]:
+def format_seed_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return a row of means and spreads for each system that was trained with several seeds."""
     return [
-        (f"{line.name}, over seeds", *(_seeds(line.seeds.get(m)) for m in found.metrics))
-        for line in found.lines
-        if line.seeds
+        (f"{line.name}, over seeds", *(_format_seed_cell(line.seed_figures.get(m)) for m in comparison.metrics))
+        for line in comparison.rows
+        if line.seed_figures
     ]
 
 
-def _systems(found: Comparison) -> Block:
+def _build_system_table(comparison: Comparison) -> TextTable:
     """Return every system's figures, and below them those over seeds and the paper's."""
-    rows = [*_rows(found.lines, found.metrics), *over_seeds(found)]
-    if found.paper is None:
-        return Block(("system", *found.metrics), tuple(rows))
-    for name, own in found.paper.rows.items():
-        rows.append((f"paper: {name}", *(f"{own[m]:.4f}" if m in own else "–" for m in found.metrics)))
-    return Block(("system", *found.metrics), tuple(rows), f"Paper: {found.paper.data}; {found.paper.says}.")
+    rows = [*_format_rows(comparison.rows, comparison.metrics), *format_seed_rows(comparison)]
+    if comparison.paper is None:
+        return TextTable(("system", *comparison.metrics), tuple(rows))
+    for name, own in comparison.paper.rows.items():
+        rows.append((f"paper: {name}", *(f"{own[m]:.4f}" if m in own else "–" for m in comparison.metrics)))
+    return TextTable(
+        ("system", *comparison.metrics), tuple(rows), f"Paper: {comparison.paper.data_name}; {comparison.paper.note}."
+    )
 
 
-def _rows(lines: Sequence[Line], metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for line in lines:
-        yield (line.name, *(interval(line.figures[m]) for m in metrics))
+def _format_rows(rows: Sequence[SystemRow], metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for line in rows:
+        yield (line.name, *(format_interval(line.figures[m]) for m in metrics))
 
 
-def _differences(found: Comparison) -> Iterator[tuple[str, ...]]:
-    for other in found.versus:
-        yield (other.name, *(interval(other.differences[m], "+") for m in found.metrics))
-        yield ("p", *("< .001" if other.p[m] < 0.001 else f"{other.p[m]:.3f}" for m in found.metrics))
+def _format_paired_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    for other in comparison.paired_comparisons:
+        yield (other.name, *(format_interval(other.differences[m], "+") for m in comparison.metrics))
+        yield (
+            "p",
+            *("< .001" if other.p_values[m] < 0.001 else f"{other.p_values[m]:.3f}" for m in comparison.metrics),
+        )
 
 
-def _list_cells(line: Line, names: Sequence[str]) -> Iterator[str]:
+def _format_list_cells(row: SystemRow, names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        if name in line.figures:
-            yield f"{line.figures[name].value:.4f}"
-        elif name not in line.lists:
+        if name in row.figures:
+            yield f"{row.figures[name].value:.4f}"
+        elif name not in row.list_figures:
             yield "–"
         else:
             share = name.startswith(("Coverage", "invalid"))
-            yield f"{line.lists[name]:.2%}" if share else f"{line.lists[name]:.2f}"
+            yield f"{row.list_figures[name]:.2%}" if share else f"{row.list_figures[name]:.2f}"
 
 
-def _slice_rows(slices: Sequence[SliceLines]) -> Iterator[tuple[str, ...]]:
+def _format_slice_rows(slices: Sequence[SliceRows]) -> Iterator[tuple[str, ...]]:
     for part in slices:
         for name, figures in part.figures.items():
-            yield (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *_slice_cells(figures))
+            yield (f"{part.name} ({part.rule})", f"{part.targets:,}", name, *_format_slice_cells(figures))
 
 
-def _slice_cells(figures: Mapping[str, Estimate]) -> Iterator[str]:
-    for name in SLICED:
-        yield interval(figures[name]) if name in figures else "–"
+def _format_slice_cells(figures: Mapping[str, Estimate]) -> Iterator[str]:
+    for name in SLICE_METRICS:
+        yield format_interval(figures[name]) if name in figures else "–"
 
 
-def interval(figure: Estimate, sign: str = "") -> str:
+def format_interval(figure: Estimate, sign: str = "") -> str:
     """Return ``0.1234 [0.1100, 0.1300]``."""
     return f"{figure.value:{sign}.4f} [{figure.low:{sign}.4f}, {figure.high:{sign}.4f}]"
 
 
-def _seeds(over: Mapping[str, Any] | None) -> str:
-    return "–" if over is None else f"{over['mean']:.4f} ± {over['spread']:.4f} ({len(over['values'])} seeds)"
+def _format_seed_cell(seed_figure: Mapping[str, Any] | None) -> str:
+    return (
+        "–"
+        if seed_figure is None
+        else f"{seed_figure['mean']:.4f} ± {seed_figure['spread']:.4f} ({len(seed_figure['values'])} seeds)"
+    )

@@ -6,106 +6,126 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from trialigngr.evaluate.comparison import Block, Comparison, below, blocks, over_seeds, protocol_lines
+from trialigngr.evaluate.comparison import (
+    Comparison,
+    TextTable,
+    build_secondary_tables,
+    build_tables,
+    describe_protocol,
+    format_seed_rows,
+)
 
 
-def as_text(found: Comparison) -> str:
+def format_text(comparison: Comparison) -> str:
     """Return the tables for a terminal."""
-    return "\n\n".join(["\n".join(protocol_lines(found)), *map(block_text, blocks(found))])
+    return "\n\n".join(["\n".join(describe_protocol(comparison)), *map(format_table_text, build_tables(comparison))])
 
 
-def block_text(block: Block) -> str:
+def format_table_text(text_table: TextTable) -> str:
     """Return one table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(block.head, *block.rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(text_table.header, *text_table.rows, strict=True)]
 
-    def line(cells: Sequence[str]) -> str:
+    def format_line(cells: Sequence[str]) -> str:
         first, *others = (
             f"{cell:{'>' if place else '<'}{width}}"
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "   ".join([first, *others]).rstrip()
 
-    return "\n".join([*map(line, (block.head, *block.rows)), *filter(None, [block.note])])
+    return "\n".join([*map(format_line, (text_table.header, *text_table.rows)), *filter(None, [text_table.note])])
 
 
-def as_markdown(found: Comparison) -> str:
+def format_markdown(comparison: Comparison) -> str:
     """Return the tables with their protocol as Markdown."""
-    return "\n\n".join(["  \n".join(protocol_lines(found)), *map(block_markdown, blocks(found))])
+    return "\n\n".join(
+        ["  \n".join(describe_protocol(comparison)), *map(format_table_markdown, build_tables(comparison))]
+    )
 
 
-def block_markdown(block: Block) -> str:
+def format_table_markdown(text_table: TextTable) -> str:
     """Return one table as Markdown."""
-    ruled = ("---", *["---:"] * (len(block.head) - 1))
-    cells = [[cell.replace("|", "/") for cell in row] for row in (block.head, ruled, *block.rows)]
+    ruled = ("---", *["---:"] * (len(text_table.header) - 1))
+    cells = [[cell.replace("|", "/") for cell in row] for row in (text_table.header, ruled, *text_table.rows)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    note = "  \n".join(block.note.splitlines())
+    note = "  \n".join(text_table.note.splitlines())
     return f"{table}\n\n{note}" if note else table
 
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-_LATEX |= {"±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "<": "$<$", ">": "$>$"}
+_LATEX_ESCAPES = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+}
+_LATEX_ESCAPES |= {"±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "<": "$<$", ">": "$>$"}
 
 
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text.replace("\\", "/").replace("^", " "))
+def _escape_latex(text: str) -> str:
+    return "".join(_LATEX_ESCAPES.get(letter, letter) for letter in text.replace("\\", "/").replace("^", " "))
 
 
-def block_latex(block: Block) -> str:
+def format_table_latex(text_table: TextTable) -> str:
     """Return one table for ``booktabs``, its note as a comment above."""
-    rows = [f"% {line}" for line in block.note.splitlines()]
-    rows += [r"\begin{tabular}{l" + "c" * (len(block.head) - 1) + "}", r"\toprule"]
-    head, *lines = (" & ".join(map(_escaped, row)) + r" \\" for row in (block.head, *block.rows))
+    rows = [f"% {line}" for line in text_table.note.splitlines()]
+    rows += [r"\begin{tabular}{l" + "c" * (len(text_table.header) - 1) + "}", r"\toprule"]
+    head, *lines = (" & ".join(map(_escape_latex, row)) + r" \\" for row in (text_table.header, *text_table.rows))
     return "\n".join([*rows, head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def as_latex(found: Comparison) -> str:
+def format_latex(comparison: Comparison) -> str:
     """Return the tables for ``booktabs``, the protocol as a comment above the first."""
-    return "\n\n".join([_latex_systems(found), *map(block_latex, below(found))])
+    return "\n\n".join(
+        [_format_systems_latex(comparison), *map(format_table_latex, build_secondary_tables(comparison))]
+    )
 
 
-def _latex_systems(found: Comparison) -> str:
+def _format_systems_latex(comparison: Comparison) -> str:
     """Return the systems below their protocol; ``*`` marks p < .05 against the first."""
-    marks = {other.name: other.p for other in found.versus}
-    rows = [f"% {line}" for line in protocol_lines(found)]
-    rows += [r"\begin{tabular}{l" + "c" * len(found.metrics) + "}", r"\toprule"]
-    rows += [" & ".join(["", *found.metrics]) + r" \\", r"\midrule"]
-    for line in found.lines:
+    marks = {other.name: other.p_values for other in comparison.paired_comparisons}
+    rows = [f"% {line}" for line in describe_protocol(comparison)]
+    rows += [r"\begin{tabular}{l" + "c" * len(comparison.metrics) + "}", r"\toprule"]
+    rows += [" & ".join(["", *comparison.metrics]) + r" \\", r"\midrule"]
+    for line in comparison.rows:
         own = marks.get(line.name, {})
         cells = (
             f"{line.figures[name].value:.4f}" + ("$^{*}$" if own.get(name, 1.0) < 0.05 else "")
             + r" {\scriptsize [" + f"{line.figures[name].low:.4f}, {line.figures[name].high:.4f}]" + "}"
-            for name in found.metrics
+            for name in comparison.metrics
         )  # fmt: skip
-        rows.append(" & ".join([_escaped(line.name), *cells]) + r" \\")
-    rows += [" & ".join(map(_escaped, row)) + r" \\" for row in over_seeds(found)]
-    return "\n".join([*rows, *_latex_paper(found), r"\bottomrule", r"\end{tabular}"])
+        rows.append(" & ".join([_escape_latex(line.name), *cells]) + r" \\")
+    rows += [" & ".join(map(_escape_latex, row)) + r" \\" for row in format_seed_rows(comparison)]
+    return "\n".join([*rows, *_format_paper_latex(comparison), r"\bottomrule", r"\end{tabular}"])
 
 
-def _latex_paper(found: Comparison) -> list[str]:
-    if found.paper is None:
+def _format_paper_latex(comparison: Comparison) -> list[str]:
+    if comparison.paper is None:
         return []
-    rows = [r"\midrule", rf"% {found.paper.data}: {found.paper.says}"]
-    for name, own in found.paper.rows.items():
-        cells = (f"{own[metric]:.4f}" if metric in own else "--" for metric in found.metrics)
-        rows.append(" & ".join([f"paper: {_escaped(name)}", *cells]) + r" \\")
+    rows = [r"\midrule", rf"% {comparison.paper.data_name}: {comparison.paper.note}"]
+    for name, own in comparison.paper.rows.items():
+        cells = (f"{own[metric]:.4f}" if metric in own else "--" for metric in comparison.metrics)
+        rows.append(" & ".join([f"paper: {_escape_latex(name)}", *cells]) + r" \\")
     return rows
 
 
-def as_json(found: Comparison) -> str:
+def format_json(comparison: Comparison) -> str:
     """Return everything as JSON."""
-    return json.dumps(asdict(found), ensure_ascii=False, indent=2)
+    return json.dumps(asdict(comparison), ensure_ascii=False, indent=2)
 
 
-FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "latex": as_latex,
-    "json": as_json,
+COMPARISON_FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "text": format_text,
+    "markdown": format_markdown,
+    "latex": format_latex,
+    "json": format_json,
 }
 """Name → how a comparison is written."""
-BLOCK_FORMATS: dict[str, Callable[[Block], str]] = {
-    "text": block_text,
-    "markdown": block_markdown,
-    "latex": block_latex,
+TABLE_FORMATS: dict[str, Callable[[TextTable], str]] = {
+    "text": format_table_text,
+    "markdown": format_table_markdown,
+    "latex": format_table_latex,
 }
 """Name → how one table is written."""

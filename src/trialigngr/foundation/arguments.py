@@ -26,21 +26,21 @@ def read_id(given: Id, what: str) -> str:
             return str(operator.index(given))
         except TypeError:
             pass
-    raise ArgumentError(f"{what} is {_shown(given)}; an id is a text or a whole number.")
+    raise ArgumentError(f"{what} is {_show_value(given)}; an id is a text or a whole number.")
 
 
 def read_ids(given: Iterable[Id], what: str, *, ordered: bool = False) -> list[str]:
     """Return ids as texts, in their order; raise `ArgumentError` for a text, which would be read letter by letter, for
     what is no list, and for a set where they must be ``ordered``."""
-    return [read_id(one, f"{what}[{place}]") for place, one in enumerate(_listed(given, what, "ids", ordered))]
+    return [read_id(one, f"{what}[{place}]") for place, one in enumerate(_check_list(given, what, "ids", ordered))]
 
 
 def read_texts(given: Iterable[str], what: str, example: str) -> tuple[str, ...]:
     """Return texts in their order; raise `ArgumentError` for a single one, and for what is none."""
-    return tuple(read_text(one, what) for one in _listed(given, what, f"texts such as {example!r}", True))
+    return tuple(read_text(one, what) for one in _check_list(given, what, f"texts such as {example!r}", True))
 
 
-def _listed(given: Iterable[T], what: str, of: str, ordered: bool) -> list[T]:
+def _check_list(given: Iterable[T], what: str, of: str, ordered: bool) -> list[T]:
     if isinstance(given, str | bytes | bytearray):
         raise ArgumentError(f"{what} is the text {given!r}; give a list of {of}, such as [{given!r}].")
     if isinstance(given, set | frozenset) and ordered:
@@ -50,13 +50,13 @@ def _listed(given: Iterable[T], what: str, of: str, ordered: bool) -> list[T]:
             raise TypeError
         return list(given)
     except TypeError:
-        raise ArgumentError(f"{what} is {_shown(given)}; give a list of {of}.") from None
+        raise ArgumentError(f"{what} is {_show_value(given)}; give a list of {of}.") from None
 
 
 def read_text(given: object, what: str) -> str:
     """Return a text; raise `ArgumentError` for anything else."""
     if not isinstance(given, str):
-        raise ArgumentError(f"{what} is {_shown(given)}; give a text.")
+        raise ArgumentError(f"{what} is {_show_value(given)}; give a text.")
     return str(given)
 
 
@@ -67,24 +67,24 @@ def read_whole(given: SupportsIndex, what: str) -> int:
             raise TypeError
         return operator.index(given)
     except TypeError:
-        raise ArgumentError(f"{what} is {_shown(given)}; give a whole number.") from None
+        raise ArgumentError(f"{what} is {_show_value(given)}; give a whole number.") from None
 
 
 def read_flag(given: object, what: str) -> bool:
     """Return True or False; raise `ArgumentError` for anything else, such as the text "no", which Python takes for
     yes."""
     if not isinstance(given, bool | np.bool_):
-        raise ArgumentError(f"{what} is {_shown(given)}; give True or False.")
+        raise ArgumentError(f"{what} is {_show_value(given)}; give True or False.")
     return bool(given)
 
 
 def read_path(given: str | os.PathLike[str], what: str) -> Path:
     """Return a path; raise `ArgumentError` for what is none."""
     if not isinstance(given, str | os.PathLike):
-        raise ArgumentError(f"{what} is {_shown(given)}; give a path, as a text or a Path.")
+        raise ArgumentError(f"{what} is {_show_value(given)}; give a path, as a text or a Path.")
     return Path(given)
 
 
-def _shown(given: object) -> str:
+def _show_value(given: object) -> str:
     text = repr(given)
     return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(given).__name__})"

@@ -21,13 +21,13 @@ from typing import Any, Literal
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.foundation.files import refuse_links, remove, remove_halves, write_text_atomically
+from trialigngr.foundation.files import refuse_links, remove_halves, remove_path, write_text_atomically
 from trialigngr.foundation.sealed import SEAL, content_hash, seal_of, write_json
-from trialigngr.foundation.stopwatch import timed
+from trialigngr.foundation.stopwatch import measure_seconds
 
 FORMAT_VERSION = 2
 RECIPE_FILE = "recipe.toml"
-MANIFEST = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 APPENDED = "appended"
 """Folder of a run that holds batches of appended items, each with stages of its own."""
 MARK = ".wanted"
@@ -55,22 +55,22 @@ class Manifest:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def identity(self) -> str:
+    def identity_text(self) -> str:
         """What was wanted and what came out."""
         return f"{self.fingerprint}-{self.content}"
 
     def is_made_from(self, name: str, parent: Manifest) -> bool:
-        """Say whether this stage was made from that parent, as it is."""
+        """Return whether this stage was made from that parent, as it is."""
         return (self.parents.get(name), self.contents.get(name)) == (parent.fingerprint, parent.content)
 
 
-def fingerprint(kind: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+def compute_fingerprint(kind: str, settings: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """Return 16 hex digits that stand for a stage's kind, format version, settings and parents."""
     body = json.dumps([kind, FORMAT_VERSION, dict(settings), dict(parents)], sort_keys=True, default=str)
     return sha256(body.encode()).hexdigest()[:16]
 
 
-def file_hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return 16 hex digits of the file's content."""
     with path.open("rb") as file:
         digest = sha256()
@@ -81,13 +81,15 @@ def file_hash(path: Path) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest in ``folder``; raise `ArtifactError` if there is none, or one of another format version."""
-    path, again = folder / MANIFEST, remedy(folder)
+    path, again = folder / MANIFEST_FILE, describe_remedy(folder)
     if not path.is_file():
         what = "is damaged: it has" if folder.is_dir() else "holds no finished stage:"
-        raise ArtifactError(f"{folder} {what} no {MANIFEST}; {again if folder.is_dir() else f'{_again(folder)}.'}")
+        raise ArtifactError(
+            f"{folder} {what} no {MANIFEST_FILE}; {again if folder.is_dir() else f'{_describe_rerun(folder)}.'}"
+        )
     try:
         # The version first: another one may well have other fields.
-        version, manifest = _parsed(path.read_bytes())
+        version, manifest = _parse_manifest(path.read_bytes())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         version = manifest = None
     if version not in (FORMAT_VERSION, None):
@@ -101,7 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 @lru_cache(maxsize=64)
-def _parsed(text: bytes) -> tuple[Any, Manifest | None]:
+def _parse_manifest(text: bytes) -> tuple[Any, Manifest | None]:
     """Return the version that a manifest tells, and the manifest, if it is of this version and as it was written.
 
     Once for each text: a run's few manifests are asked for with every file that is opened.
@@ -113,47 +115,49 @@ def _parsed(text: bytes) -> tuple[Any, Manifest | None]:
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder is a run, be it one that has lost its recipe."""
-    return any((folder / name).is_file() for name in (RECIPE_FILE, f"catalog/{MANIFEST}", f"shop/{MANIFEST}"))
+    """Return whether a folder is a run, be it one that has lost its recipe."""
+    return any((folder / name).is_file() for name in (RECIPE_FILE, f"catalog/{MANIFEST_FILE}", f"shop/{MANIFEST_FILE}"))
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether a stage stands; raise `ArtifactError` where a folder stands that has lost its manifest."""
+    """Return whether a stage stands; raise `ArtifactError` where a folder stands that has lost its manifest."""
     return folder.is_dir() and bool(read_manifest(folder))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a stage's manifest."""
-    write_json(folder / MANIFEST, asdict(manifest))
+    write_json(folder / MANIFEST_FILE, asdict(manifest))
 
 
 def record_files(folder: Path) -> None:
     """Bring the manifest in ``folder`` up to the files that lie there now."""
-    files = _files(folder)
-    write_manifest(folder, replace(read_manifest(folder), files=files, content=_content(files)))
+    files = _list_files(folder)
+    write_manifest(folder, replace(read_manifest(folder), files=files, content=_hash_content(files)))
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _list_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Return name → size and hash of a stage's files."""
-    return {name: {"size": path.stat().st_size, "sha256": content_hash(path)} for name, path in _named(folder)}
+    return {
+        name: {"size": path.stat().st_size, "sha256": content_hash(path)} for name, path in _iter_named_files(folder)
+    }
 
 
-def _share(partial: Path) -> None:
+def _set_file_modes(partial: Path) -> None:
     """Give every file of a stage the rights of a new file, as some libraries write for their owner's eyes alone."""
     rights = S_IMODE((partial / MARK).stat().st_mode)
-    for _, path in _named(partial):
+    for _, path in _iter_named_files(partial):
         if S_IMODE(path.stat().st_mode) != rights:
             path.chmod(rights)
 
 
-def _named(folder: Path) -> Iterator[tuple[str, Path]]:
+def _iter_named_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and name.parts[0] not in TRACKED and str(name) not in (MANIFEST, MARK):
+        if path.is_file() and name.parts[0] not in TRACKED and str(name) not in (MANIFEST_FILE, MARK):
             yield name.as_posix(), path
 
 
-def _content(files: Mapping[str, Mapping[str, Any]]) -> str:
+def _hash_content(files: Mapping[str, Mapping[str, Any]]) -> str:
     told = [(name, state["sha256"]) for name, state in sorted(files.items()) if name not in TELLING]
     return sha256(json.dumps(told).encode()).hexdigest()[:16]
 
@@ -163,10 +167,10 @@ def check_file(path: Path) -> Path:
 
     A file in a folder without a manifest, which no stage wrote, is returned as it is. Raises `ArtifactError`.
     """
-    if (path.parent / MANIFEST).is_file():
-        _check(path.parent, read_manifest(path.parent), path.name)
+    if (path.parent / MANIFEST_FILE).is_file():
+        _check_files(path.parent, read_manifest(path.parent), path.name)
     elif not path.is_file():
-        raise ArtifactError(f"{path.parent} holds no {path.name}; {_again(path.parent)}.")
+        raise ArtifactError(f"{path.parent} holds no {path.name}; {_describe_rerun(path.parent)}.")
     return path
 
 
@@ -175,15 +179,15 @@ def check_stage(folder: Path, but: tuple[str, ...] = ()) -> Manifest:
     manifest = read_manifest(folder)
     for name in manifest.files:
         if name not in but:
-            _check(folder, manifest, name)
+            _check_files(folder, manifest, name)
     return manifest
 
 
-def _check(stage: Path, manifest: Manifest, name: str) -> None:
+def _check_files(stage: Path, manifest: Manifest, name: str) -> None:
     """Raise `ArtifactError` when a file of a stage is not what its manifest says."""
     path, wanted = stage / name, manifest.files.get(name)
     if wanted is None:
-        problem = f"its {MANIFEST} knows no {name}"
+        problem = f"its {MANIFEST_FILE} knows no {name}"
     elif not path.is_file():
         problem = f"{name} is missing"
     elif (size := path.stat().st_size) != wanted["size"]:
@@ -192,41 +196,43 @@ def _check(stage: Path, manifest: Manifest, name: str) -> None:
         problem = f"{name} is not what was written"
     else:
         return
-    raise ArtifactError(f"{stage} is damaged: {problem}; {remedy(stage)}")
+    raise ArtifactError(f"{stage} is damaged: {problem}; {describe_remedy(stage)}")
 
 
-def remedy(stage: Path) -> str:
+def describe_remedy(stage: Path) -> str:
     """Say what helps when a stage is damaged: it is made again by whoever made it."""
-    return f"delete {stage} and {_again(stage)}."
+    return f"delete {stage} and {_describe_rerun(stage)}."
 
 
-def _again(stage: Path) -> str:
+def _describe_rerun(stage: Path) -> str:
     appended = stage.absolute().parent.parent.name == APPENDED
     return f"{'append its items' if appended else 'run the recipe'} again"
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-Status = Literal["done", "begun", "changed", "to do", "depends"]
+StageStatus = Literal["done", "begun", "changed", "to do", "depends"]
 
 
-def stage_status(folder: Path, wanted: str, contents: Mapping[str, str] | None = NOTHING) -> Status:
+def read_stage_status(
+    folder: Path, expected_fingerprint: str, contents: Mapping[str, str] | None = NOTHING
+) -> StageStatus:
     """Say how a stage stands: done, begun and interrupted, something else in its place, or nothing there.
 
     ``contents`` is what its parents hold; None where that is not known yet, since one of them is to be made: then what
     stands there ``depends`` on how that comes out.
     """
-    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
-    if manifest is not None and manifest.fingerprint == wanted:
+    manifest = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
+    if manifest is not None and manifest.fingerprint == expected_fingerprint:
         if contents is None:
             return "depends"
         if manifest.contents == dict(contents):
             return "done"
-    if contents is not None and _begun(folder, _made_from(wanted, contents)):
+    if contents is not None and _has_partial_build(folder, _made_from(expected_fingerprint, contents)):
         return "begun"
     return "changed" if folder.exists() else "to do"
 
 
-def _partial(folder: Path) -> Path:
+def _partial_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
@@ -235,22 +241,22 @@ def _made_from(wanted: str, contents: Mapping[str, str]) -> str:
     return " ".join([wanted, *(f"{name}={content}" for name, content in sorted(contents.items()))])
 
 
-def _begun(folder: Path, mark: str) -> bool:
-    partial = _partial(folder)
+def _has_partial_build(folder: Path, mark: str) -> bool:
+    partial = _partial_folder(folder)
     if partial.is_symlink() or not (partial / MARK).is_file():
         return False
     return (partial / MARK).read_text(encoding="utf-8", errors="replace").splitlines()[:1] == [mark]
 
 
-def _settle(partial: Path, folder: Path) -> None:
+def _move_into_place(partial: Path, folder: Path) -> None:
     """Put ``partial`` in the place of ``folder``; a kill at any moment leaves no stage without its manifest there."""
     replaced = folder.with_name(f"{folder.name}.replaced")
-    remove(replaced)
+    remove_path(replaced)
     if folder.exists():
         folder.replace(replaced)
     partial.replace(folder)
     (folder / MARK).unlink(missing_ok=True)
-    remove(replaced)
+    remove_path(replaced)
 
 
 def make_stage(
@@ -261,51 +267,51 @@ def make_stage(
     build: Callable[[Path], dict[str, Any]],
     contents: Mapping[str, str] = NOTHING,
     read: Callable[[Path], str] | None = None,
-    again: bool = False,
+    rebuild: bool = False,
 ) -> Manifest:
     """Return the manifest of the stage in ``folder``, building it when what lies there is not what is wanted.
 
     ``build(partial)`` writes the stage's files into ``partial`` and returns the facts for the manifest. ``partial``
     keeps what an interrupted build of the same fingerprint left; a build of another fingerprint starts empty.
     ``contents`` is what the parents hold that are stages. ``read`` tells of a folder what later stages read of it,
-    where that is less than all of its files. ``again`` builds it also when it stands already.
+    where that is less than all of its files. ``rebuild`` builds it also when it stands already.
 
     Raises `ArtifactError` for a stage that is kept and is damaged.
     """
-    wanted = fingerprint(kind, settings.model_dump(mode="json"), parents)
-    if not again and stage_status(folder, wanted, contents) == "done":
+    wanted = compute_fingerprint(kind, settings.model_dump(mode="json"), parents)
+    if not rebuild and read_stage_status(folder, wanted, contents) == "done":
         manifest = check_stage(folder)
         log(f"{kind}: unchanged, kept")
         return manifest
-    if folder.exists() and not (folder / MANIFEST).exists():
+    if folder.exists() and not (folder / MANIFEST_FILE).exists():
         raise ArtifactError(
-            f"{folder} is in the way: it is no finished stage of a run (no {MANIFEST}). Delete it, or move it "
+            f"{folder} is in the way: it is no finished stage of a run (no {MANIFEST_FILE}). Delete it, or move it "
             "elsewhere, and run the recipe again."
         )
-    partial, mark = _partial(folder), _made_from(wanted, contents)
-    if not _begun(folder, mark):
+    partial, mark = _partial_folder(folder), _made_from(wanted, contents)
+    if not _has_partial_build(folder, mark):
         log(f"{kind} …")
-        remove(partial)
+        remove_path(partial)
         partial.mkdir(parents=True)
         write_text_atomically(partial / MARK, f"{mark}\n")
     else:
         refuse_links(partial, but=TRACKED)
-        if (partial / MANIFEST).exists():
+        if (partial / MANIFEST_FILE).exists():
             log(f"{kind}: whole, put into place")
-            _settle(partial, folder)
+            _move_into_place(partial, folder)
             return read_manifest(folder)
         log(f"{kind}: going on with what an interrupted run left")
-    with timed(partial / MARK, mark) as spent:
+    with measure_seconds(partial / MARK, mark) as spent:
         facts = build(partial)
         facts["seconds"] = round(spent(), 1)
     remove_halves(partial)
-    _share(partial)
-    files = _files(partial)
-    content = read(partial) if read is not None else _content(files)
+    _set_file_modes(partial)
+    files = _list_files(partial)
+    content = read(partial) if read is not None else _hash_content(files)
     values = settings.model_dump(mode="json")
     write_manifest(
         partial, Manifest(kind, FORMAT_VERSION, wanted, values, dict(parents), dict(contents), content, files, facts)
     )
-    _settle(partial, folder)
+    _move_into_place(partial, folder)
     log(f"{kind}: done in {facts['seconds']:.0f} s")
     return read_manifest(folder)

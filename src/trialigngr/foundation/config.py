@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +15,12 @@ class Settings(BaseModel):
     """Base of every stage's settings. Unknown keys are refused; a docstring under a field is its help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some values changed; raise `KeyError` for a name that is no setting."""
+        if unknown := set(update or ()) - set(type(self).model_fields):
+            raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        return super().model_copy(update=update, deep=deep)
 
 
 S = TypeVar("S", bound=Settings)
@@ -28,6 +36,13 @@ def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str
     return list(model.model_fields)
 
 
+def _hint_new_name(name: str, known: Sequence[str]) -> str:
+    """Return how a setting is called since 2026-11-29; empty where it never had the other name."""
+    renamed = (files("trialigngr.foundation") / "renamed_settings.txt").read_text("utf-8").splitlines()
+    new = [new for old, new in (line.split(" = ") for line in renamed) if old == name and new in known]
+    return f" It is called {new[0]} now." if new else ""
+
+
 def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
     """Check ``values`` against ``model``; raise `RecipeError` naming ``where`` and the nearest known key."""
     try:
@@ -39,6 +54,7 @@ def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
         *parents, last = first["loc"] or ("",)
         key = ".".join(str(part) for part in (*parents, last))
         if first["type"] == "extra_forbidden":
-            hint = did_you_mean(str(last), _known_keys(model, tuple(parents)))
+            known = _known_keys(model, tuple(parents))
+            hint = _hint_new_name(str(last), known) or did_you_mean(str(last), known)
             raise RecipeError(f"{where}: there is no setting {key!r}.{hint}") from None
         raise RecipeError(f"{where}: {key} = {first.get('input')!r} does not fit: {first['msg']}.") from None

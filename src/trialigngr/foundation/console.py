@@ -9,19 +9,19 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from trialigngr.foundation.visible import visible
+from trialigngr.foundation.visible import escape_controls
 
 T = TypeVar("T")
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr_console = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
 
 def log(message: str) -> None:
     """Print one line on stderr. Text from data is never markup, and commands no terminal (`visible`)."""
-    err.print(visible(message), markup=False)
+    stderr_console.print(escape_controls(message), markup=False)
 
 
-class Advance(Protocol):
+class ProgressCallback(Protocol):
     """Tell a progress bar that ``steps`` more are done, and optionally a short note to show beside it."""
 
     def __call__(self, steps: int = 1, note: str = "") -> None:
@@ -30,9 +30,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Show ``what`` with a bar and an ETA on a terminal; say nothing elsewhere."""
-    if not err.is_terminal:
+def show_progress(description: str, total: int, completed: int = 0) -> Iterator[ProgressCallback]:
+    """Show ``description`` with a bar and an ETA on a terminal; say nothing elsewhere."""
+    if not stderr_console.is_terminal:
         yield lambda steps=1, note="": None
         return
     columns = (
@@ -43,22 +43,22 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
         TextColumn("ETA"),
     )
     with Progress(
-        *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=err, transient=True
+        *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=stderr_console, transient=True
     ) as bar:
-        task = bar.add_task(what, total=total, completed=done, note="")
+        task = bar.add_task(description, total=total, completed=completed, note="")
 
-        def advance(steps: int = 1, note: str = "") -> None:
+        def advance_bar(steps: int = 1, note: str = "") -> None:
             bar.update(task, advance=steps)
             if note:
                 bar.update(task, note=note)
 
-        yield advance
+        yield advance_bar
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+def track_progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate with progress."""
     size = total if total is not None else len(items) if isinstance(items, Sized) else 0
-    with progress(what, size) as advance:
+    with show_progress(description, size) as advance:
         for item in items:
             yield item
             advance()

@@ -30,7 +30,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def moved(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Return an array as a tensor on the device; to a GPU it travels while this process goes on."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
@@ -38,7 +38,7 @@ def moved(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 @cache
 def bf16_is_fast(device_type: str) -> bool:
-    """Say whether bf16 matmuls are worth their rounding here (AMX or AVX512-bf16 on a CPU, native on a GPU)."""
+    """Return whether bf16 matmuls are worth their rounding here (AMX or AVX512-bf16 on a CPU, native on a GPU)."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported()
     cpuinfo = Path("/proc/cpuinfo")

@@ -14,7 +14,7 @@ class CatalogError(TriAlignError):
     """A data folder that cannot be read as it is."""
 
 
-class PictureError(TriAlignError):
+class ImageError(TriAlignError):
     """A picture that cannot be used; callers count it by its short ``reason`` and go on without the picture."""
 
     def __init__(self, message: str, reason: str = "unusable") -> None:

@@ -53,10 +53,10 @@ def remove_halves(folder: Path, pattern: str = "**/*") -> None:
     """Remove what a kill left of files in ``folder`` and below it that were being written."""
     for path in list(folder.glob(pattern)):
         if path.name.startswith(".") and path.name.endswith(HALF):
-            remove(path)
+            remove_path(path)
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Remove a folder with all that is in it, a file, or a link (not what it leads to); nothing where nothing is."""
     if path.is_symlink() or path.is_file():
         path.unlink()

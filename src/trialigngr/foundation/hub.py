@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 
-def read_tokenizer(name: str | Path, **how: Any) -> Any:
+def load_tokenizer(name: str | Path, **options: Any) -> Any:
     """Return a tokenizer as `AutoTokenizer` opens it; raise `OSError` when its files are not there, from which
     transformers makes one that knows no words."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **how)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
     if len(tokenizer) == len(tokenizer.get_added_vocab()):
         raise OSError("it comes without a tokenizer; put the tokenizer's files beside the weights")
     return tokenizer

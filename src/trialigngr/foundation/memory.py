@@ -18,7 +18,7 @@ class MemoryBudget:
         self._turn, self._freed = Lock(), Condition()
 
     @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int) -> Iterator[None]:
         """Hold ``size`` bytes, as soon as they are free; a want that is larger than the budget holds all of it."""
         size = min(size, self.most)
         # First come, first served: a large want is not overtaken by small ones for ever.

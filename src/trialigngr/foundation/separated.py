@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Places = npt.NDArray[np.int64]
 BLOCK = 1 << 22
-LONGEST = 1 << 24
+MAX_RECORD_BYTES = 1 << 24
 """Bytes of one record at most; a quote that is open for longer was never closed."""
 BOM = b"\xef\xbb\xbf"
 QUOTE, NEWLINE, RETURN = b'"\n\r'
@@ -64,7 +64,7 @@ class _Count:
     unfolded: bool = False
 
 
-def examine(file: BinaryIO, separators: str = SEPARATORS) -> Form:
+def detect_table_format(file: BinaryIO, separators: str = SEPARATORS) -> Form:
     """Return how a table in UTF-8 is read; the separator is the one that its first line has most of.
 
     Raises `BrokenTableError` for a record with too few or too many fields, and for quotes that can be read in two ways.
@@ -75,7 +75,7 @@ def examine(file: BinaryIO, separators: str = SEPARATORS) -> Form:
         return _examine_loose(file, separators)
 
 
-def _head(file: BinaryIO, separators: str) -> tuple[str, list[str]]:
+def _read_header(file: BinaryIO, separators: str) -> tuple[str, list[str]]:
     """Return separator and names of the first line that is not blank."""
     file.seek(0)
     first = next((line for line in file if line.removeprefix(BOM).strip()), b"").removeprefix(BOM)
@@ -92,11 +92,11 @@ def separator_of(line: str, separators: str) -> str:
 def _examine_doubled(file: BinaryIO, separators: str) -> Form:
     """Return the form of a table with quotes where the standard puts them; raise `_StrayQuoteError` for any other."""
     try:
-        seen = _Count(*_head(file, separators))
+        seen = _Count(*_read_header(file, separators))
     except BrokenTableError:
         raise _StrayQuoteError from None
     for records in _whole_records(file):
-        _count(records, seen)
+        _count_records(records, seen)
     if seen.folded and not seen.unfolded:
         raise BrokenTableError(
             seen.folded[0],
@@ -114,7 +114,7 @@ def _whole_records(file: BinaryIO) -> Iterator[bytes]:
         block = rest + (block.removeprefix(BOM) if start else block)
         start = False
         cut = _last_end(block) + 1
-        if len(block) - cut > LONGEST:
+        if len(block) - cut > MAX_RECORD_BYTES:
             raise _StrayQuoteError
         if cut:
             yield block[:cut]
@@ -134,7 +134,7 @@ def _last_end(block: bytes) -> int:
     return place
 
 
-def _count(block: bytes, seen: _Count) -> None:
+def _count_records(block: bytes, seen: _Count) -> None:
     """Add a block of whole records to what was seen; raise `_StrayQuoteError` or `BrokenTableError`."""
     data = np.frombuffer(block, dtype=np.uint8)
     marked = (data == ord(seen.separator)) | (data == NEWLINE)
@@ -202,9 +202,9 @@ def _weigh_folds(block: bytes, ends: Places, seen: _Count) -> None:
 def _examine_loose(file: BinaryIO, separators: str) -> Form:
     """Return the form of a table with quotes that are letters. No record of it may have several lines: which quote
     would open one cannot be known."""
-    separator, names = _head(file, separators)
+    separator, names = _read_header(file, separators)
     records, quoted, blank_lines = 0, False, False
-    for number, line in _lines(file):
+    for number, line in _iter_lines(file):
         if not line:
             blank_lines = True
             continue
@@ -214,7 +214,7 @@ def _examine_loose(file: BinaryIO, separators: str) -> Form:
     return Form(separator, names, records - 1, "mixed" if quoted else "none", blank_lines)
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+def _iter_lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
     file.seek(0)
     for number, line in enumerate(file, 1):
         text = (line.removeprefix(BOM) if number == 1 else line).removesuffix(b"\n").removesuffix(b"\r")
@@ -241,10 +241,10 @@ def split_line(line: str, separator: str, number: int) -> list[str]:
     while True:
         found = pattern.match(line, place)
         if found is None:
-            raise BrokenTableError(number, _stray(line))
+            raise BrokenTableError(number, _stray_quote_error(line))
         quoted, bare = found.groups()
         if quoted is None and '"' in bare and ('\\"' in bare or bare.startswith('"')):
-            raise BrokenTableError(number, _stray(line))
+            raise BrokenTableError(number, _stray_quote_error(line))
         fields.append(bare if quoted is None else quoted.replace('""', '"'))
         if found.end() == len(line):
             return fields
@@ -257,7 +257,7 @@ _FIELD = {
 }
 
 
-def _stray(line: str) -> str:
+def _stray_quote_error(line: str) -> str:
     if '\\"' in line:
         return f"a backslash stands before a quote; {TWICE}"
     return f"a quote opens a text that does not end where a field ends; {TWICE}"
@@ -265,11 +265,11 @@ def _stray(line: str) -> str:
 
 def read_mixed(file: BinaryIO, form: Form) -> Iterator[list[str]]:
     """Yield the records below the first line of a table that `examine` found to be ``mixed``."""
-    rows = (_split_checked(line, form.separator, number, len(form.names)) for number, line in _lines(file) if line)
+    rows = (_split_checked(line, form.separator, number, len(form.names)) for number, line in _iter_lines(file) if line)
     next(rows, None)
     yield from rows
 
 
-def repeated(names: list[str]) -> list[str]:
+def find_repeated(names: list[str]) -> list[str]:
     """Return the names that stand more than once."""
     return [name for name, times in Counter(names).items() if times > 1]

@@ -23,29 +23,29 @@ def spent_before(mark: Path) -> float:
 
 
 @contextmanager
-def timed(mark: Path, wanted: str) -> Iterator[Callable[[], float]]:
+def measure_seconds(mark: Path, wanted: str) -> Iterator[Callable[[], float]]:
     """Give a call that returns the seconds spent so far, those before interruptions too.
 
     They stand in ``mark``, below ``wanted``, while the work goes on and after it was broken off.
     """
     before, started, ended = spent_before(mark), time.monotonic(), Event()
 
-    def spent() -> float:
+    def seconds_spent() -> float:
         return before + time.monotonic() - started
 
-    def write() -> None:
+    def write_seconds() -> None:
         with suppress(OSError):  # a full disk, of which the stage's own files will tell
-            write_text_atomically(mark, f"{wanted}\n{spent():.1f}\n")
+            write_text_atomically(mark, f"{wanted}\n{seconds_spent():.1f}\n")
 
-    def beat() -> None:
+    def write_heartbeat() -> None:
         while not ended.wait(BEAT):
-            write()
+            write_seconds()
 
-    beating = Thread(target=beat, name="stopwatch", daemon=True)
+    beating = Thread(target=write_heartbeat, name="stopwatch", daemon=True)
     beating.start()
     try:
-        yield spent
+        yield seconds_spent
     finally:
         ended.set()
         beating.join()
-        write()
+        write_seconds()

@@ -20,11 +20,11 @@ def mend_text(text: str) -> str:
 def mend_escapes(text: str) -> str:
     """Return JSON whose escaped halves of characters (``\\ud83d`` with no other half behind it) are ``\\ufffd``."""
 
-    def mend(escape: re.Match[str]) -> str:
+    def mend_match(escape: re.Match[str]) -> str:
         half = len(escape[0]) == _HALF_ESCAPE
         return r"\ufffd" if half else escape[0]
 
-    return _ESCAPE.sub(mend, text) if r"\ud" in text.lower() else text
+    return _ESCAPE.sub(mend_match, text) if r"\ud" in text.lower() else text
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
         table = scan_table(path)
         return (table if columns is None else table.select(columns)).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable_error(path, error) from None
 
 
 def read_told(path: Path) -> dict[str, str]:
@@ -39,10 +39,10 @@ def read_told(path: Path) -> dict[str, str]:
         with path.open("rb") as file:
             return pl.read_parquet_metadata(file)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable_error(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> ArtifactError:
+def _unreadable_error(path: Path, error: Exception) -> ArtifactError:
     return ArtifactError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}).")
 
 

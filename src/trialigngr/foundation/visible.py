@@ -13,17 +13,17 @@ COMMANDS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\
 _WITHIN_LINES, _ON_ONE_LINE = re.compile(f"[{COMMANDS}]"), re.compile(f"[{COMMANDS}\n]")
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return the text on one line, commands as escapes."""
-    return _ON_ONE_LINE.sub(_escaped, text)
+    return _ON_ONE_LINE.sub(_escape_match, text)
 
 
-def visible_lines(text: str) -> str:
+def escape_controls_in_lines(text: str) -> str:
     """Return the text, commands within its lines as escapes."""
-    return _WITHIN_LINES.sub(_escaped, text)
+    return _WITHIN_LINES.sub(_escape_match, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape_match(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
@@ -35,7 +35,7 @@ class VisibleText:
 
     def write(self, text: str) -> int:
         """Write the text and return its length."""
-        self._stream.write(visible_lines(text))
+        self._stream.write(escape_controls_in_lines(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 # Anchors were set by eye; some names have two, where one word covers a wide stretch of the space.
-TABLE: tuple[tuple[str, str], ...] = (
+COLOR_TABLE: tuple[tuple[str, str], ...] = (
     ("black", "0c0c0d"), ("black", "1c1b1c"), ("charcoal grey", "3d3d40"), ("grey", "7b7b7c"), ("grey", "9a9a9a"),
     ("light grey", "c4c4c4"), ("white", "f0f0f0"), ("white", "ffffff"), ("cream", "f4ead0"), ("beige", "dcc7a0"),
     ("tan", "bf9a6a"), ("brown", "8a5a30"), ("brown", "714a35"), ("dark brown", "40271a"), ("maroon", "5c1420"),
@@ -24,8 +24,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("olive green", "6a6a2c"), ("khaki", "9c9266"), ("lime green", "b0d83c"), ("yellow", "f4dc3c"),
     ("mustard yellow", "cc9c28"), ("orange", "ec7c20"), ("burnt orange", "b8521c"), ("peach", "f6c69c"),
 )  # fmt: skip
-NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in TABLE))
-FAMILIES: dict[str, tuple[str, ...]] = {
+COLOR_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in COLOR_TABLE))
+COLOR_FAMILIES: dict[str, tuple[str, ...]] = {
     "black": ("black", "charcoal grey"), "grey": ("grey", "light grey", "steel grey"), "white": ("white", "cream"),
     "brown": ("beige", "tan", "brown", "dark brown", "khaki"), "red": ("maroon", "dark red", "red", "coral"),
     "pink": ("salmon pink", "pink", "hot pink", "magenta"), "purple": ("plum", "purple", "lavender", "indigo"),
@@ -47,42 +47,44 @@ _TO_LAB = np.array(
 
 
 @cache
-def _linear_levels() -> Floats:
+def _linear_levels() -> Float32Array:
     levels = np.arange(256, dtype=np.float32) / 255
-    linear: Floats = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    linear: Float32Array = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
     return linear
 
 
-def to_oklab(pixels: npt.NDArray[np.uint8]) -> Floats:
+def to_oklab(pixels: npt.NDArray[np.uint8]) -> Float32Array:
     """Return lightness 0…1, green–red and blue–yellow (each about −0.4…0.4) of sRGB uint8 [..., 3]."""
-    lab: Floats = np.cbrt(_linear_levels()[pixels] @ _TO_LMS.T) @ _TO_LAB.T
+    lab: Float32Array = np.cbrt(_linear_levels()[pixels] @ _TO_LMS.T) @ _TO_LAB.T
     return lab
 
 
 @cache
-def chroma_of_names() -> Floats:
+def compute_name_chroma() -> Float32Array:
     """Return how colourful each of `NAMES` is [C], 0…about 0.3."""
-    anchors_K3, names_K = _anchors()
+    anchors_K3, names_K = _load_anchors()
     chroma_K = np.hypot(anchors_K3[:, 1], anchors_K3[:, 2])
-    return np.array([chroma_K[names_K == name].mean() for name in range(len(NAMES))], np.float32)
+    return np.array([chroma_K[names_K == name].mean() for name in range(len(COLOR_NAMES))], np.float32)
 
 
 @cache
-def _anchors() -> tuple[Floats, npt.NDArray[np.intp]]:
-    rgb = np.array([list(bytes.fromhex(code)) for _, code in TABLE], np.uint8)
-    return to_oklab(rgb), np.array([NAMES.index(name) for name, _ in TABLE], np.intp)
+def _load_anchors() -> tuple[Float32Array, npt.NDArray[np.intp]]:
+    rgb = np.array([list(bytes.fromhex(code)) for _, code in COLOR_TABLE], np.uint8)
+    return to_oklab(rgb), np.array([COLOR_NAMES.index(name) for name, _ in COLOR_TABLE], np.intp)
 
 
-def nearest_names(lab: Floats) -> npt.NDArray[np.intp]:
+def find_nearest_names(lab: Float32Array) -> npt.NDArray[np.intp]:
     """Return the index into `NAMES` of each colour, [...] of OKLab [..., 3]."""
-    anchors_K3, names_K = _anchors()
+    anchors_K3, names_K = _load_anchors()
     flat = lab.reshape(-1, 3)
     # |x - a|² = |x|² - 2 x·a + |a|²; the first term is the same for every anchor
     cost = (anchors_K3**2).sum(1) - 2 * flat @ anchors_K3.T
     return names_K[cost.argmin(1)].reshape(lab.shape[:-1])
 
 
-def shares(lab: Floats) -> Floats:
+def compute_color_shares(lab: Float32Array) -> Float32Array:
     """Return which share of the colours OKLab [..., 3] bears each of `NAMES`, float32 [C]; zeros if there are none."""
-    counts = np.bincount(nearest_names(lab).ravel(), minlength=len(NAMES))
+    counts = np.bincount(find_nearest_names(lab).ravel(), minlength=len(COLOR_NAMES))
     return (counts / max(1, counts.sum())).astype(np.float32)

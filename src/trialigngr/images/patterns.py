@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.images.colors import Floats
+from trialigngr.images.colors import Float32Array
 
-Mask = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Pattern:
+class SurfacePattern:
     """``name``, and the numbers it was read from.
 
     Attributes:
@@ -29,10 +29,10 @@ class Pattern:
     one_way: float
     two_way: float
     angle: float
-    repeat: float
+    periodicity: float
 
 
-def erode(mask_HW: Mask, steps: int) -> Mask:
+def erode_mask(mask_HW: BoolArray, steps: int) -> BoolArray:
     """Return the mask without its outermost ``steps`` pixels."""
     for _ in range(steps):
         padded = np.pad(mask_HW, 1)
@@ -40,19 +40,19 @@ def erode(mask_HW: Mask, steps: int) -> Mask:
     return mask_HW
 
 
-def main_channel(lab_HW3: Floats, mask_HW: Mask) -> Floats:
+def project_main_channel(lab_HW3: Float32Array, mask_HW: BoolArray) -> Float32Array:
     """Return the surface [H, W] along the direction in colour space in which it varies most, mean 0 inside the mask."""
     inside = lab_HW3[mask_HW]
     centred = inside - inside.mean(axis=0, keepdims=True)
     directions = np.linalg.eigh(centred.T @ centred).eigenvectors
-    channel: Floats = (lab_HW3 - inside.mean(axis=0, keepdims=True)) @ directions[:, -1]
+    channel: Float32Array = (lab_HW3 - inside.mean(axis=0, keepdims=True)) @ directions[:, -1]
     return channel
 
 
-def _edge_directions(field_HW: Floats, mask_HW: Mask) -> tuple[float, float, float]:
+def _measure_edge_directions(field_HW: Float32Array, mask_HW: BoolArray) -> tuple[float, float, float]:
     """Return one_way, two_way and the angle of the stripes, from the gradients well inside the mask."""
     slopes_2HW = np.asarray(np.gradient(field_HW), np.float32)
-    inner = erode(mask_HW, 2)
+    inner = erode_mask(mask_HW, 2)
     weight = (slopes_2HW**2).sum(0)[inner]
     total = float(weight.sum())
     if total <= 1e-9:
@@ -64,7 +64,7 @@ def _edge_directions(field_HW: Floats, mask_HW: Mask) -> tuple[float, float, flo
     return abs(double), abs(fourfold), float(-along % 180)  # image rows grow downwards, angles upwards
 
 
-def _repeat(field_HW: Floats, mask_HW: Mask) -> float:
+def _measure_periodicity(field_HW: Float32Array, mask_HW: BoolArray) -> float:
     """Return the height of the best peak of the autocorrelation away from zero shift."""
     size = [2 * length for length in field_HW.shape]
     signal = np.fft.rfft2(np.where(mask_HW, field_HW, 0), size)
@@ -77,10 +77,10 @@ def _repeat(field_HW: Floats, mask_HW: Mask) -> float:
     near = np.s_[middle_y - reach_y : middle_y + reach_y + 1, middle_x - reach_x : middle_x + reach_x + 1]
     enough = overlap[near] > 0.25 * overlap[middle_y, middle_x]
     likeness = np.where(enough, product[near] / np.maximum(overlap[near], 1) / max(variance, 1e-9), -1)
-    return max(0.0, _second_peak(likeness))
+    return max(0.0, _find_second_peak(likeness))
 
 
-def _second_peak(likeness: Floats) -> float:
+def _find_second_peak(likeness: Float32Array) -> float:
     """Return the highest local maximum that a valley of at least 0.25 below it parts from the central peak."""
     height, width = likeness.shape
     y, x = np.mgrid[:height, :width]
@@ -98,18 +98,18 @@ def _second_peak(likeness: Floats) -> float:
     return best
 
 
-def _direction(angle: float) -> str:
+def _name_direction(angle: float) -> str:
     if angle < 22.5 or angle >= 157.5:
         return "horizontal"
     return "vertical" if 67.5 <= angle < 112.5 else "diagonal"
 
 
-def _name(energy: float, one_way: float, two_way: float, angle: float, repeat: float, skew: float) -> str:
+def _name_pattern(energy: float, one_way: float, two_way: float, angle: float, periodicity: float, skew: float) -> str:
     if energy < 0.02:
         return "plain"
-    if one_way > 0.65 and repeat > 0.45:
-        return f"{_direction(angle)} stripes"
-    if repeat > 0.45 and one_way < 0.5:
+    if one_way > 0.65 and periodicity > 0.45:
+        return f"{_name_direction(angle)} stripes"
+    if periodicity > 0.45 and one_way < 0.5:
         # Checks give both colours the same room; dots leave most of it to the ground.
         return "checks" if two_way > 0.5 or (two_way > 0.35 and skew < 0.5) else "dots"
     if energy < 0.05:
@@ -117,15 +117,17 @@ def _name(energy: float, one_way: float, two_way: float, angle: float, repeat: f
     return "shaded" if one_way > 0.65 else "varied"
 
 
-def find_pattern(lab_HW3: Floats, mask_HW: Mask) -> Pattern:
+def find_pattern(lab_HW3: Float32Array, mask_HW: BoolArray) -> SurfacePattern:
     """Return the pattern of the surface OKLab [H, W, 3] inside the mask; ``plain`` when too little is left to judge."""
-    inner = erode(mask_HW, 2)
+    inner = erode_mask(mask_HW, 2)
     if inner.sum() < 64:
-        return Pattern("plain", 0.0, 0.0, 0.0, 0.0, 0.0)
-    field = main_channel(lab_HW3, inner)
+        return SurfacePattern("plain", 0.0, 0.0, 0.0, 0.0, 0.0)
+    field = project_main_channel(lab_HW3, inner)
     field = np.where(inner, field - field[inner].mean(), 0).astype(np.float32)
     energy = float(field[inner].std())
-    one_way, two_way, angle = _edge_directions(field, inner)
-    repeat = _repeat(field, inner) if energy >= 0.02 else 0.0
+    one_way, two_way, angle = _measure_edge_directions(field, inner)
+    repeat = _measure_periodicity(field, inner) if energy >= 0.02 else 0.0
     skew = float(abs((field[inner] ** 3).mean()) / max(energy, 1e-6) ** 3)
-    return Pattern(_name(energy, one_way, two_way, angle, repeat, skew), energy, one_way, two_way, angle, repeat)
+    return SurfacePattern(
+        _name_pattern(energy, one_way, two_way, angle, repeat, skew), energy, one_way, two_way, angle, repeat
+    )

@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from trialigngr.foundation.errors import PictureError
+from trialigngr.foundation.errors import ImageError
 
-PORTS = {"http": 80, "https": 443}
-SHOWN = 200
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_SHOWN_CHARACTERS = 200
 """Characters of an address in a message: a catalogue may have made it of any length."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 CLOSED = tuple(map(ip_network, (
@@ -24,7 +24,7 @@ CLOSED = tuple(map(ip_network, (
 """Networks of special use (IANA's registries, and what they called site-local)."""
 
 
-class Place(NamedTuple):
+class ParsedUrl(NamedTuple):
     """An address on the web, taken apart. ``path`` is what is asked for, ready to be sent."""
 
     scheme: str
@@ -33,69 +33,71 @@ class Place(NamedTuple):
     path: str
 
     @property
-    def at_home(self) -> bool:
+    def has_default_port(self) -> bool:
         """Whether the port is the scheme's own."""
-        return self.port == PORTS[self.scheme]
+        return self.port == DEFAULT_PORTS[self.scheme]
 
 
-def parse(url: str) -> Place:
-    """Return the place of an http(s) URL; raise `PictureError` for any other, or one that carries a user's name."""
+def parse_url(url: str) -> ParsedUrl:
+    """Return the place of an http(s) URL; raise `ImageError` for any other, or one that carries a user's name."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme.lower(), (parts.hostname or "").rstrip("."), parts.port
         host = host if host.isascii() else host.encode("idna").decode()
     except (ValueError, UnicodeError):
-        raise PictureError(f"{url[:SHOWN]!r} is no address.", "bad address") from None
-    if scheme not in PORTS or not host or parts.username is not None or not host.isprintable() or " " in host:
-        raise PictureError(f"{url[:SHOWN]!r} is no plain http or https address.", "bad address")
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{_query(parts.query)}" if parts.query else "")
-    return Place(scheme, host, PORTS[scheme] if port is None else port, path)
+        raise ImageError(f"{url[:MAX_SHOWN_CHARACTERS]!r} is no address.", "bad address") from None
+    if scheme not in DEFAULT_PORTS or not host or parts.username is not None or not host.isprintable() or " " in host:
+        raise ImageError(f"{url[:MAX_SHOWN_CHARACTERS]!r} is no plain http or https address.", "bad address")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
+        f"?{_quote_query(parts.query)}" if parts.query else ""
+    )
+    return ParsedUrl(scheme, host, DEFAULT_PORTS[scheme] if port is None else port, path)
 
 
-def _query(query: str) -> str:
+def _quote_query(query: str) -> str:
     return quote(query, safe="/%:@!$&'()*+,;=~-._?")
 
 
-def is_named(place: Place, hosts: Sequence[str]) -> bool:
-    """Say whether one of ``hosts`` names the place: ``cdn.shop.com``, ``*.shop.com`` (all below it), or with a port.
+def is_allowed_host(url: ParsedUrl, hosts: Sequence[str]) -> bool:
+    """Return whether one of ``hosts`` names the place: ``cdn.shop.com``, ``*.shop.com`` (all below it), or with a port.
 
     Without a port only the scheme's own fits.
     """
-    return any(_fits(place, host.strip().lower()) for host in hosts)
+    return any(_matches_host(url, host.strip().lower()) for host in hosts)
 
 
-def _fits(place: Place, named: str) -> bool:
-    host, colon, port = named.rpartition(":")
+def _matches_host(url: ParsedUrl, pattern: str) -> bool:
+    host, colon, port = pattern.rpartition(":")
     if not colon or not port.isdecimal() or host.endswith(":"):
-        host, right_port = named, place.at_home
+        host, right_port = pattern, url.has_default_port
     else:
-        right_port = place.port == int(port)
+        right_port = url.port == int(port)
     host = host.strip("[]")
-    below = host.startswith("*.") and place.host.endswith(host[1:])
-    return right_port and (below or place.host == host)
+    below = host.startswith("*.") and url.host.endswith(host[1:])
+    return right_port and (below or url.host == host)
 
 
-def addresses_of(place: Place, private: bool) -> list[str]:
+def resolve_addresses(url: ParsedUrl, allow_private: bool) -> list[str]:
     """Return the addresses that the host's name stands for now. Connect to these and resolve no second time.
 
-    Unless ``private``, one address that is not open to everybody (loopback, link-local, a private network, reserved)
-    is enough to raise `PictureError`. Raises `OSError` when the name cannot be resolved.
+    Unless ``allow_private``, one address that is not open to everybody (loopback, link-local, a private network,
+    reserved) is enough to raise `ImageError`. Raises `OSError` when the name cannot be resolved.
     """
-    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-    if not private and (closed := [one for one in addresses if not is_public(one)]):
-        raise PictureError(
-            f"{place.host} is {closed[0]}, an address inside a network; if pictures are to come from there, name the "
-            "host in catalog.pictures.private_hosts.",
+    if not allow_private and (closed := [one for one in addresses if not is_public(one)]):
+        raise ImageError(
+            f"{url.host} is {closed[0]}, an address inside a network; if pictures are to come from there, name the "
+            "host in catalog.images.allowed_private_hosts.",
             "private address",
         )
     return addresses
 
 
 def is_public(address: str) -> bool:
-    """Say whether an address is open to everybody; of an IPv6 address that wraps an IPv4 one, that one counts."""
+    """Return whether an address is open to everybody; of an IPv6 address that wraps an IPv4 one, that one counts."""
     ip = ip_address(address.partition("%")[0])
-    inner = _inner(ip) if isinstance(ip, IPv6Address) else None
+    inner = _embedded_ipv4(ip) if isinstance(ip, IPv6Address) else None
     if inner is not None:
         return is_public(str(inner))
     # What Python counts as global changed with its releases, and some of these are among it still.
@@ -103,7 +105,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (special or ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
-def _inner(ip: IPv6Address) -> IPv4Address | None:
+def _embedded_ipv4(ip: IPv6Address) -> IPv4Address | None:
     if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour

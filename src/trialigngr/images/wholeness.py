@@ -25,7 +25,7 @@ MORE = bytes(range(1, 255)) * 2
 """Coded pixels of nothing in particular."""
 
 
-def load_whole(image: ImageFile, path: Path, again: Callable[[], ImageFile]) -> None:
+def load_complete(image: ImageFile, path: Path, again: Callable[[], ImageFile]) -> None:
     """Load the pixels; raise `OSError` when the file ends before they do.
 
     ``again`` opens the same file once more (for what looks as if it ended early, about one picture in ten thousand).
@@ -54,10 +54,12 @@ def _load_marked(image: ImageFile, mark: int) -> set[tuple[int, int, int]]:
         image.load()
     finally:
         delattr(image, "load_prepare")  # it holds the picture, which would outlive its last user
-    return {(*place, band) for place in places for band, value in enumerate(_values(image, place)) if value == mark}
+    return {
+        (*place, band) for place in places for band, value in enumerate(_pixel_values(image, place)) if value == mark
+    }
 
 
-def _values(image: Image.Image, place: tuple[int, int]) -> tuple[Any, ...]:
+def _pixel_values(image: Image.Image, place: tuple[int, int]) -> tuple[Any, ...]:
     value = image.im.getpixel(place)
     return value if isinstance(value, tuple) else (value,)
 
@@ -72,13 +74,13 @@ def _last_places(image: ImageFile) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_ends_early(image: ImageFile, body: bytes) -> bool:
-    """Say whether scans are missing, or a scan's end: then the picture would be another one if more stood there."""
-    segments = list(_segments(body))
+    """Return whether scans are missing, or a scan's end: then the picture would be another one if more stood there."""
+    segments = list(_iter_segments(body))
     if not _has_all_scans(segments):
         return True
     markers = {marker: place for marker, place, _ in segments}
     # A scan that refines the others leaves no grey where it ends.
-    if PROGRESSIVE not in markers and not set(_values(image, (image.width - 1, image.height - 1))) <= GREYS:
+    if PROGRESSIVE not in markers and not set(_pixel_values(image, (image.width - 1, image.height - 1))) <= GREYS:
         return False
     end = markers.get(END, len(body))
     with Image.open(io.BytesIO(body[:end] + MORE + body[end:]), formats=("JPEG", "MPO")) as longer:
@@ -86,7 +88,7 @@ def _jpeg_ends_early(image: ImageFile, body: bytes) -> bool:
         return longer.size != image.size or ImageChops.difference(image, longer).getbbox() is not None
 
 
-def _segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _iter_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield marker, place and content of each segment up to the first end."""
     place = 2
     while (found := _NEXT.search(body, place)) is not None:
@@ -99,7 +101,7 @@ def _segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _has_all_scans(segments: list[tuple[int, int, bytes]]) -> bool:
-    """Say whether the scans of a progressive JPEG bring every component to its last bit; of another, yes."""
+    """Return whether the scans of a progressive JPEG bring every component to its last bit; of another, yes."""
     header = next((content for marker, _, content in segments if marker == PROGRESSIVE), None)
     if header is None:
         return True

@@ -29,7 +29,7 @@ def read_key(variable: str, url: str) -> str:
     nobody here said to hold a key. ``url`` is where it will be sent."""
     if not variable.endswith(NAMES) and variable not in _allowed:
         raise RecipeError(
-            f"key_variable = {variable} is not read, as it does not end in {NAMES}, and its value would be sent to "
+            f"api_key_env = {variable} is not read, as it does not end in {NAMES}, and its value would be sent to "
             f"{url}. If that is what you want, say --allow-key-variable {variable}."
         )
     return os.environ.get(variable, "").strip()
@@ -38,14 +38,18 @@ def read_key(variable: str, url: str) -> str:
 def without_key(words: str, key: str) -> str:
     """Return the words with ``…`` in each place of the key: as it is, in other letters' case, backwards, in base64
     (alone or within something longer), in hexadecimal, and with any letters escaped as in URLs, HTML and JSON."""
-    return _pattern(key).sub(INSTEAD, words) if key else words
+    return _key_pattern(key).sub(INSTEAD, words) if key else words
 
 
 @lru_cache(8)
-def _pattern(key: str) -> re.Pattern[str]:
+def _key_pattern(key: str) -> re.Pattern[str]:
     if len(key) < SHORT:
         return re.compile(rf"(?<!\w){re.escape(key)}(?!\w)", re.IGNORECASE)
-    forms = [*map(re.escape, (key.encode().hex(), *_in_base64(key))), _escaped(key), _escaped(key[::-1])]
+    forms = [
+        *map(re.escape, (key.encode().hex(), *_in_base64(key))),
+        _escaped_letters_pattern(key),
+        _escaped_letters_pattern(key[::-1]),
+    ]
     return re.compile("|".join(forms), re.IGNORECASE)
 
 
@@ -58,7 +62,7 @@ def _in_base64(key: str) -> Iterator[str]:
         yield coded.replace("+", "-").replace("/", "_")
 
 
-def _escaped(key: str) -> str:
+def _escaped_letters_pattern(key: str) -> str:
     """Return a pattern of the key with any of its letters escaped."""
     return "".join(
         f"(?:{re.escape(letter)}|%{ord(letter):02x}|&#0*{ord(letter)};?|&#x0*{ord(letter):x};?"

@@ -4,61 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trialigngr.llm.generator import CallSettings, Form, Generator, GeneratorSettings
+from trialigngr.llm.generator import CallSettings, Generator, GeneratorSettings, ResponseForm
 
 
-def _served(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.llm.server import Served
+def _start_openai(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+    from trialigngr.llm.openai_generator import OpenAIGenerator
 
-    return Served(settings, calls, form)
-
-
-def _local(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.llm.local import Local
-
-    return Local(settings, calls)
+    return OpenAIGenerator(settings, calls, form)
 
 
-def _packaged(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.llm.local import Local
+def _start_transformers(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+    from trialigngr.llm.transformers_generator import TransformersGenerator
 
-    return Local(settings, calls, "smollm2")
-
-
-def _offline(settings: GeneratorSettings, calls: CallSettings, form: Form) -> Generator:
-    from trialigngr.llm.offline import Offline
-
-    return Offline(settings, calls, form)
+    return TransformersGenerator(settings, calls)
 
 
-def look(settings: GeneratorSettings, calls: CallSettings, form: Form, pictures: bool, ask: bool) -> None:
+def _start_smollm2(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+    from trialigngr.llm.transformers_generator import TransformersGenerator
+
+    return TransformersGenerator(settings, calls, "smollm2")
+
+
+def _start_vllm(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+    from trialigngr.llm.vllm_generator import VllmGenerator
+
+    return VllmGenerator(settings, calls, form)
+
+
+def check_language_model(
+    settings: GeneratorSettings, calls: CallSettings, form: ResponseForm, with_images: bool, ask: bool
+) -> None:
     """Raise a sentence when the language model of the settings cannot answer; nothing is paid, no weights are loaded.
 
-    ``pictures`` says whether it will be shown any, ``ask`` whether a server may be asked for its models.
+    ``with_images`` says whether it will be shown any, ``ask`` whether a server may be asked for its models.
     """
     match settings.generator:
         case "openai":
-            from trialigngr.llm.client import refuse_unusable
-            from trialigngr.llm.server import Served
+            from trialigngr.llm.client import check_settings
+            from trialigngr.llm.openai_generator import OpenAIGenerator
 
             if ask:
-                Served(settings, calls, form).close()
+                OpenAIGenerator(settings, calls, form).close()
             else:
-                refuse_unusable(settings, calls)
+                check_settings(settings, calls)
         case "transformers" | "smollm2":
-            from trialigngr.llm.local import look_at
+            from trialigngr.llm.transformers_generator import check_local_model
 
-            look_at(settings, pictures)
+            check_local_model(settings, with_images)
         case "vllm":
-            from trialigngr.llm.offline import engine
+            from trialigngr.llm.vllm_generator import import_vllm_engine
 
-            engine(settings)
+            import_vllm_engine(settings)
 
 
-MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, Form], Generator]] = {
-    "openai": _served,
-    "transformers": _local,
-    "smollm2": _packaged,
-    "vllm": _offline,
+LANGUAGE_MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, ResponseForm], Generator]] = {
+    "openai": _start_openai,
+    "transformers": _start_transformers,
+    "smollm2": _start_smollm2,
+    "vllm": _start_vllm,
 }
 """Generator name → how to start it."""

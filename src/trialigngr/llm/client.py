@@ -1,4 +1,4 @@
-"""`client_for`: the official client of OpenAI's protocol, held to one server, to small answers, and to one key."""
+"""`make_client`: the official client of OpenAI's protocol, held to one server, to small answers, and to one key."""
 
 from __future__ import annotations
 
@@ -7,42 +7,44 @@ from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import Any
 
-from trialigngr.llm.chat_protocol import MalformedError
+from trialigngr.llm.chat_protocol import MalformedResponseError
 from trialigngr.llm.generator import CallSettings, GeneratorError, GeneratorSettings
 
 MOST_BYTES = 4 * 1024 * 1024
 """An answer with more is not read to its end."""
 
 
-def refuse_unusable(settings: GeneratorSettings, calls: CallSettings) -> None:
+def check_settings(settings: GeneratorSettings, calls: CallSettings) -> None:
     """Raise `GeneratorError` for settings with which no server could be asked; none is."""
     if not settings.model:
         raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
     if find_spec("openai") is None:
         raise GeneratorError("The generator openai needs its client: pip install 'trialigngr[openai]'.")
-    if calls.key_variable and not calls.key:
+    if calls.api_key_env and not calls.api_key:
         raise GeneratorError(
-            f"The environment variable {calls.key_variable} holds no key for {calls.url}; set it, or set key_variable "
-            "to another name ('' where no key is wanted)."
+            f"The environment variable {calls.api_key_env} holds no key for {calls.base_url}; set it, or set "
+            "api_key_env to another name ('' where no key is wanted)."
         )
-    if not re.fullmatch(r"[!-~]*", calls.key):
-        raise GeneratorError(f"The key in {calls.key_variable} holds letters that no key can hold; set it anew.")
-    if not calls.url.startswith(("http://", "https://")):
-        raise GeneratorError(f"The server's url {calls.url!r} must begin with http:// or https://.")
+    if not re.fullmatch(r"[!-~]*", calls.api_key):
+        raise GeneratorError(f"The key in {calls.api_key_env} holds letters that no key can hold; set it anew.")
+    if not calls.base_url.startswith(("http://", "https://")):
+        raise GeneratorError(f"The server's url {calls.base_url!r} must begin with http:// or https://.")
 
 
-def client_for(calls: CallSettings) -> Any:
+def make_client(calls: CallSettings) -> Any:
     """Return a client that asks the server of the settings and no other, and tells it nothing but the key."""
     import httpx2
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     # A connection a call: on one that is used again, an answer that a server or a proxy sent twice is taken for that of
     # the next item, and so on for all that follow it.
-    limits = httpx2.Limits(max_connections=calls.concurrency, max_keepalive_connections=0)
+    limits = httpx2.Limits(max_connections=calls.max_concurrency, max_keepalive_connections=0)
     client = AsyncOpenAI(
-        api_key=calls.key or "none", base_url=calls.url, timeout=calls.timeout, max_retries=0,
-        http_client=DefaultAsyncHttpxClient(limits=limits, follow_redirects=False, event_hooks={"response": [_bound]}),
+        api_key=calls.api_key or "none", base_url=calls.base_url, timeout=calls.timeout, max_retries=0,
         default_headers={"Accept-Encoding": "identity"},
+        http_client=DefaultAsyncHttpxClient(
+            limits=limits, follow_redirects=False, event_hooks={"response": [_limit_response]}
+        ),
     )  # fmt: skip
     # The client reads these from the environment; they are for OpenAI, and not for whoever a recipe names.
     client.organization = client.project = client.admin_api_key = client.webhook_secret = None
@@ -50,16 +52,16 @@ def client_for(calls: CallSettings) -> Any:
     return client
 
 
-async def _bound(response: Any) -> None:
+async def _limit_response(response: Any) -> None:
     """Let nothing of a response be read beyond `MOST_BYTES`, nor unpacked: not its answer, and not what it says of an
     error, which the client reads by itself."""
     if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-        raise MalformedError("the answer comes compressed although nobody asked for that")
-    response.stream = _bounded(response.stream)
+        raise MalformedResponseError("the answer comes compressed although nobody asked for that")
+    response.stream = _limit_stream(response.stream)
 
 
-def _bounded(stream: Any) -> Any:
-    """Return a body that raises `MalformedError` when it has more than `MOST_BYTES`."""
+def _limit_stream(stream: Any) -> Any:
+    """Return a body that raises `MalformedResponseError` when it has more than `MOST_BYTES`."""
     import httpx2
 
     class Bounded(httpx2.AsyncByteStream):  # type: ignore[misc]  # known only where the client is installed
@@ -68,7 +70,7 @@ def _bounded(stream: Any) -> Any:
             async for part in stream:
                 size += len(part)
                 if size > MOST_BYTES:
-                    raise MalformedError(f"the answer has more than {MOST_BYTES:,} bytes")
+                    raise MalformedResponseError(f"the answer has more than {MOST_BYTES:,} bytes")
                 yield part
 
         async def aclose(self) -> None:

@@ -16,16 +16,16 @@ from pydantic import Field, field_validator
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.images.download import FetchSettings
+from trialigngr.images.download import DownloadSettings
 from trialigngr.llm.api_keys import read_key
 
-LEDGER = "ledger.sqlite"
+CACHE_FILE = "ledger.sqlite"
 T = TypeVar("T")
-LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
+MODEL_LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
 
-PLACING = {
+PLACEMENT_ARGUMENTS = {
     "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "distributed_executor_backend", "download_dir",
     "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
     "max_num_batched_tokens", "max_num_seqs", "pipeline_parallel_size", "swap_space", "tensor_parallel_size",
@@ -51,7 +51,7 @@ class GeneratorSettings(Settings):
     """Most tokens of one answer."""
     seed: int = 0
     """Sent to servers, and given to local models whose temperature is not 0."""
-    long_side: int = Field(default=640, ge=28)
+    longest_edge: int = Field(default=640, ge=28)
     """Pixels of a picture's longer side, as a language model sees it."""
     script: str = "latin"
     """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
@@ -60,76 +60,76 @@ class GeneratorSettings(Settings):
     device: str = "auto"
     """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
 
-    def identity(self, generator: str, calls: CallSettings) -> tuple[str, dict[str, Any]]:
+    def identify_model(self, generator: str, calls: CallSettings) -> tuple[str, dict[str, Any]]:
         """Return the name of a language model behind a generator, and all settings that its answers depend on."""
-        told = {"model", "temperature", "max_tokens", "seed", "long_side", "script"}
+        told = {"model", "temperature", "max_tokens", "seed", "longest_edge", "script"}
         own = {"dtype"} if generator != "openai" else set()
         # Named only where there are any, so that answers without them keep their keys.
-        engine = {"engine": calls.telling} if generator == "vllm" and calls.telling else {}
-        return LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own) | engine
+        engine = {"engine": calls.relevant_engine_args} if generator == "vllm" and calls.relevant_engine_args else {}
+        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own) | engine
 
 
 class CallSettings(Settings):
     """How a generator is called. Nothing here changes an answer, but for arguments of vLLM's `engine`, so nothing made
     is made again when it changes."""
 
-    url: str = "http://localhost:8000/v1"
+    base_url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins; without a key, user or password."""
-    key_variable: str = ""
+    api_key_env: str = ""
     """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
     where none is wanted. One of another name is read if --allow-key-variable names it."""
-    concurrency: int = Field(default=32, ge=1, le=4096)
+    max_concurrency: int = Field(default=32, ge=1, le=4096)
     """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
     timeout: float = Field(default=120.0, gt=0)
     """openai: seconds that one call may take."""
-    tries: int = Field(default=6, ge=1)
+    max_attempts: int = Field(default=6, ge=1)
     """openai: how often a call is made that meets a fault of the network or the server. A refusal that says when to
     come back (429 or 503 with a wait) does not count, for ten minutes of waiting in all."""
-    first_wait: float = Field(default=1.0, gt=0)
+    initial_backoff: float = Field(default=1.0, gt=0)
     """openai: most seconds before the second try; they double with each further one, up to a minute."""
-    check: bool = True
+    check_server: bool = True
     """openai: ask the server for its list of models before the first item is paid for."""
-    structured: bool = True
+    structured_outputs: bool = True
     """openai: send the JSON schema of the answer, as long as the server takes it. vllm: hold the model to it."""
-    batch: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """transformers and smollm2: questions that are answered together."""
-    engine: dict[str, str | bool | int | float] = Field(default_factory=dict)
+    engine_args: dict[str, str | bool | int | float] = Field(default_factory=dict)
     """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len. Where one changes that says
     more than where and how fast it works (quantization, max_model_len), the stage is made and all is asked again."""
-    price_in: float = Field(default=0.0, ge=0)
+    prompt_price: float = Field(default=0.0, ge=0)
     """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
-    price_out: float = Field(default=0.0, ge=0)
+    completion_price: float = Field(default=0.0, ge=0)
     """Money for a million tokens written."""
-    retry_runs: int = Field(default=3, ge=1)
+    max_runs: int = Field(default=3, ge=1)
     """In how many runs an item that failed is tried, the first included."""
-    give_up_after: int = Field(default=100, ge=1)
+    max_consecutive_failures: int = Field(default=100, ge=1)
     """Stop when this many items in a row have failed and none was answered between them."""
 
     # By hand, and before all else: what does not fit is said with its value, and these values may be secrets.
-    @field_validator("key_variable", mode="before")
+    @field_validator("api_key_env", mode="before")
     @classmethod
-    def _is_no_key(cls, value: object) -> object:
+    def _check_api_key_env(cls, value: object) -> object:
         if not (isinstance(value, str) and re.fullmatch(r"([A-Z_][A-Z0-9_]*)?", value)):
             raise RecipeError(
-                "key_variable must be the name of an environment variable, in capitals (LIKE_THIS), and not the key "
+                "api_key_env must be the name of an environment variable, in capitals (LIKE_THIS), and not the key "
                 "itself. Put the key into a variable and give its name here."
             )
         return value
 
-    @field_validator("url", mode="before")
+    @field_validator("base_url", mode="before")
     @classmethod
-    def _holds_no_key(cls, value: object) -> object:
+    def _check_base_url(cls, value: object) -> object:
         if any(mark in str(value) for mark in "@?#"):
             raise RecipeError(
                 "The url in calls holds a user, a password or a query (@, ? or #), and urls are written down. Put the "
-                "key into an environment variable, name that in key_variable, and give the url without it."
+                "key into an environment variable, name that in api_key_env, and give the url without it."
             )
         return value
 
     # By the ends of names: tokenizer_mode and max_num_batched_tokens are none.
-    @field_validator("engine", mode="before")
+    @field_validator("engine_args", mode="before")
     @classmethod
-    def _brings_no_key(cls, value: object) -> object:
+    def _check_engine_args(cls, value: object) -> object:
         names = value if isinstance(value, dict) else ()
         ends = re.compile(r"((^|[_-]|api)key|(^|[_-]|hf|auth|access)token|password|secret)$", re.IGNORECASE)
         if secret := [name for name in names if ends.search(str(name))]:
@@ -139,7 +139,7 @@ class CallSettings(Settings):
             )
         return value
 
-    @field_validator("engine", mode="before")
+    @field_validator("engine_args", mode="before")
     @classmethod
     def _brings_no_code(cls, value: object) -> object:
         given = value if isinstance(value, dict) else {}
@@ -154,52 +154,52 @@ class CallSettings(Settings):
         return value
 
     @property
-    def telling(self) -> dict[str, str | bool | int | float]:
+    def relevant_engine_args(self) -> dict[str, str | bool | int | float]:
         """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
-        return {name: value for name, value in self.engine.items() if name not in PLACING}
+        return {name: value for name, value in self.engine_args.items() if name not in PLACEMENT_ARGUMENTS}
 
     @property
-    def paid(self) -> bool:
+    def may_cost_money(self) -> bool:
         """Whether calls cost money, as far as these settings tell: a price is set, or a key has to be shown."""
-        return bool(self.price_in or self.price_out or self.key_variable)
+        return bool(self.prompt_price or self.completion_price or self.api_key_env)
 
     @property
     def away(self) -> bool:
         """Whether the server is, as far as its url tells, another machine than this."""
         try:
-            host = urlsplit(self.url).hostname or ""
+            host = urlsplit(self.base_url).hostname or ""
             return host != "localhost" and not ip_address(host).is_loopback
         except ValueError:
             return True
 
     @property
-    def key(self) -> str:
+    def api_key(self) -> str:
         """The key, from the environment; empty where none is wanted, or none is there."""
-        return read_key(self.key_variable, self.url) if self.key_variable else ""
+        return read_key(self.api_key_env, self.base_url) if self.api_key_env else ""
 
 
-class Calls(Settings):
+class StageCallSettings(Settings):
     """How each stage calls its generator, and where what they wrote is kept."""
 
-    pictures: FetchSettings = Field(default_factory=FetchSettings)
+    images: DownloadSettings = Field(default_factory=DownloadSettings)
     """For pictures that are fetched."""
     captions: CallSettings = Field(default_factory=CallSettings)
     """For captions."""
     interests: CallSettings = Field(default_factory=CallSettings)
     """For interests."""
-    ledger: str = ""
+    response_cache: str = ""
     """File that keeps what was asked and answered; runs may share one. Without it, `ledger.sqlite` in the run."""
 
-    def ledger_of(self, run: Path) -> Path:
+    def cache_path(self, run: Path) -> Path:
         """Return the ledger of a run."""
-        return Path(self.ledger) if self.ledger else run / LEDGER
+        return Path(self.response_cache) if self.response_cache else run / CACHE_FILE
 
-    def fetching(self, run: Path) -> FetchSettings:
+    def download_settings(self, run: Path) -> DownloadSettings:
         """Return how pictures are fetched, with the folder that keeps those of a run."""
-        return self.pictures.model_copy(update={"folder": self.pictures.folder or str(run / "pictures")})
+        return self.images.model_copy(update={"store_folder": self.images.store_folder or str(run / "pictures")})
 
 
-Form = Literal["text", "tags", "interests"]
+ResponseForm = Literal["text", "tags", "interests"]
 
 
 class ItemText(NamedTuple):
@@ -222,20 +222,20 @@ class Choices(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Question:
+class GenerationRequest:
     """One item, ready to be asked about. ``number`` comes back with the answer."""
 
     number: int
     item: ItemText
-    picture: Image.Image | None = None
-    system: str = ""
-    text: str = ""
+    image: Image.Image | None = None
+    system_prompt: str = ""
+    user_prompt: str = ""
     choices: Choices | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: ``text``, or a ``problem`` in words. ``final`` ones would fail again with the same question.
+class GenerationResponse:
+    """What came back: ``text``, or a ``problem`` in words. ``is_final`` ones would fail again with the same question.
 
     ``calls`` and tokens are those of all tries.
     """
@@ -243,9 +243,9 @@ class Answer:
     number: int
     text: str | None
     problem: str | None = None
-    final: bool = False
-    tokens_in: int = 0
-    tokens_out: int = 0
+    is_final: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     calls: int = 1
 
 
@@ -263,11 +263,11 @@ class Generator(Protocol):
         ...
 
     @property
-    def size(self) -> int:
+    def max_in_flight(self) -> int:
         """How many questions are out together, at most; with several workers, at each."""
         ...
 
-    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
         """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken.
 
         None among the questions says that the next one is still being made.
@@ -280,26 +280,26 @@ class Generator(Protocol):
 
 
 @dataclass(frozen=True)
-class Batches:
-    """A generator that answers ``size`` questions by one call of ``work``."""
+class BatchGenerator:
+    """A generator that answers ``max_in_flight`` questions by one call of ``answer_batch``."""
 
     name: str
     settings: dict[str, Any]
-    size: int
-    work: Callable[[list[Question]], list[str]]
+    max_in_flight: int
+    answer_batch: Callable[[list[GenerationRequest]], list[str]]
 
-    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
         """Yield one group a batch."""
-        for batch in batches(questions, self.size):
-            texts = self.work(batch)
-            yield [Answer(one.number, text) for one, text in zip(batch, texts, strict=True)]
+        for batch in iter_batches(requests, self.max_in_flight):
+            texts = self.answer_batch(batch)
+            yield [GenerationResponse(one.number, text) for one, text in zip(batch, texts, strict=True)]
 
     def close(self) -> None:
         """Let go of nothing."""
 
 
-def batches(all_of_them: Iterable[T | None], size: int) -> Iterator[list[T]]:
+def iter_batches(requests: Iterable[T | None], size: int) -> Iterator[list[T]]:
     """Yield questions, or whatever is not None, ``size`` at a time; the next are drawn when they are asked for."""
-    rest = (one for one in all_of_them if one is not None)
+    rest = (one for one in requests if one is not None)
     while batch := list(islice(rest, size)):
         yield batch

@@ -7,70 +7,81 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from trialigngr.foundation.crew import RaySettings, crew_for
-from trialigngr.llm.backends import MODELS
-from trialigngr.llm.generator import Answer, CallSettings, Generator, GeneratorSettings, Question, batches
+from trialigngr.foundation.executor import RaySettings, make_executor
+from trialigngr.llm.backends import LANGUAGE_MODELS
+from trialigngr.llm.generator import (
+    CallSettings,
+    GenerationRequest,
+    GenerationResponse,
+    Generator,
+    GeneratorSettings,
+    iter_batches,
+)
 
-Answering = Callable[[list[Question]], list[Answer]]
+BatchFunction = Callable[[list[GenerationRequest]], list[GenerationResponse]]
 
 
-def spread(
-    start: Callable[[], Generator], who: GeneratorSettings, calls: CallSettings, ray: RaySettings, kept: bool = False
+def parallelize_generator(
+    start: Callable[[], Generator],
+    settings: GeneratorSettings,
+    calls: CallSettings,
+    ray: RaySettings,
+    has_responses: bool = False,
 ) -> Generator:
     """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
-    are elsewhere already, and its limit of calls is one. Where answers are ``kept`` already, it starts when it is
-    asked, perhaps never; else at once, so that what cannot work is said before a ledger is made."""
-    here = not ray.address or who.generator == "openai"
-    if who.generator not in MODELS:  # one by rule: light enough to be asked who it is
+    are elsewhere already, and its limit of calls is one. Where answers are ``has_responses`` already, it starts when it
+    is asked, perhaps never; else at once, so that what cannot work is said before a ledger is made."""
+    here = not ray.address or settings.generator == "openai"
+    if settings.generator not in LANGUAGE_MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
-        return own if here else Spread(start, own.name, own.settings, own.size, ray)
-    size = calls.concurrency if who.generator in ("openai", "vllm") else calls.batch
+        return own if here else ParallelGenerator(start, own.name, own.settings, own.size, ray)
+    size = calls.max_concurrency if settings.generator in ("openai", "vllm") else calls.batch_size
     if here:
         # vLLM's engine is a fork, and may hold no lock of an open ledger.
-        late = kept and who.generator != "vllm"
-        return OnDemand(start, *who.identity(who.generator, calls), size) if late else start()
-    return Spread(start, *who.identity(who.generator, calls), size, ray)
+        late = has_responses and settings.generator != "vllm"
+        return LazyGenerator(start, *settings.identify_model(settings.generator, calls), size) if late else start()
+    return ParallelGenerator(start, *settings.identify_model(settings.generator, calls), size, ray)
 
 
-class OnDemand:
+class LazyGenerator:
     """A generator that is started by its first questions: where all answers are kept, no model is loaded and no server
     is looked for."""
 
     def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int) -> None:
-        self.name, self.settings, self.size = name, settings, size
+        self.name, self.settings, self.max_in_flight = name, settings, size
         self._start = start
-        self._own: Generator | None = None
+        self._generator: Generator | None = None
 
-    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
         """Yield the answers in groups, in any order."""
-        self._own = self._own or self._start()
-        return self._own.answers(questions)
+        self._generator = self._generator or self._start()
+        return self._generator.generate(requests)
 
     def close(self) -> None:
         """Let go of what was started."""
-        if self._own is not None:
-            self._own.close()
+        if self._generator is not None:
+            self._generator.close()
 
 
-class Spread:
-    """Copies of a generator, each with a worker of a Ray cluster, that answer ``size`` questions at a time."""
+class ParallelGenerator:
+    """Copies of a generator, each with a worker of a Ray cluster, that answer ``max_in_flight`` questions at a time."""
 
     def __init__(
         self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int, ray: RaySettings
     ) -> None:
-        self.name, self.settings, self.size = name, settings, size
-        self._crew = crew_for(partial(_answering, start), ray)
+        self.name, self.settings, self.max_in_flight = name, settings, size
+        self._executor = make_executor(partial(_make_batch_function, start), ray)
 
-    def answers(self, questions: Iterable[Question | None]) -> Iterator[list[Answer]]:
+    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
         """Yield the answers to each batch as they come."""
-        for _, group in self._crew.map(batches(questions, self.size)):
+        for _, group in self._executor.map(iter_batches(requests, self.max_in_flight)):
             yield group
 
     def close(self) -> None:
         """End the workers."""
-        self._crew.close()
+        self._executor.close()
 
 
-def _answering(start: Callable[[], Generator]) -> Answering:
+def _make_batch_function(start: Callable[[], Generator]) -> BatchFunction:
     generator = start()
-    return lambda questions: [answer for group in generator.answers(questions) for answer in group]
+    return lambda questions: [answer for group in generator.generate(questions) for answer in group]

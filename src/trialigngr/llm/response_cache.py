@@ -1,4 +1,4 @@
-"""`Ledger`: every generation that was begun, finished or given up, in SQLite, so that none is paid for twice.
+"""`ResponseCache`: every generation that was begun, finished or given up, in SQLite, so that none is paid for twice.
 
 A key stands for all that an answer depends on. A row is ``asked`` before its call goes out, and ``done`` or ``failed``
 before anything counts it; each change is on the disk (WAL, full synchronisation) when the method returns. Several
@@ -26,10 +26,10 @@ from uuid import uuid4
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import open_lock
 
-State = Literal["granted", "done", "failed", "taken"]
-AT_ONCE = 500
+CacheState = Literal["granted", "done", "failed", "taken"]
+KEYS_PER_QUERY = 500
 """Keys looked up together."""
-SCHEMA = """
+SQL_SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
   key BLOB PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
   state TEXT NOT NULL, owner TEXT NOT NULL, text TEXT, problem TEXT, final INTEGER NOT NULL DEFAULT 0,
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 
 
 @dataclass(frozen=True)
-class Origin:
+class ResponseOrigin:
     """Who asks: the stage, the generator and the hash of the prompt."""
 
     stage: str
@@ -50,207 +50,207 @@ class Origin:
     prompt: str
 
 
-class Settled(NamedTuple):
+class ResponseRecord(NamedTuple):
     """How the asking of one key ended: a text, or a problem; what it took."""
 
     key: bytes
     text: str | None
     problem: str | None
-    final: bool
+    is_final: bool
     calls: int
-    tokens_in: int
-    tokens_out: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
-class Spent(NamedTuple):
+class RejectedUsage(NamedTuple):
     """Why the first answer about a key that is not settled yet was refused, and what it took."""
 
     key: bytes
     problem: str
     calls: int
-    tokens_in: int
-    tokens_out: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
-class Tried(NamedTuple):
-    """What became of a key: how `Ledger.claim` would judge it, its problem, in how many runs and calls."""
+class Attempts(NamedTuple):
+    """What became of a key: how `ResponseCache.lease_keys` would judge it, its problem, in how many runs and calls."""
 
-    state: State
+    state: CacheState
     problem: str | None
     runs: int
     calls: int
-    again: int
+    repeated_calls: int
 
 
-class Kept(NamedTuple):
+class CachedResponse(NamedTuple):
     """What a ledger holds of a key: a text, or the problem for which there is none, and whether that may be asked
     again."""
 
     text: str | None
     problem: str | None
-    again: bool
+    is_retryable: bool
 
 
-class Ledger:
+class ResponseCache:
     """The ledger in ``path``, made when it is not there. Use it in a ``with`` block, from one thread."""
 
     def __init__(self, path: Path) -> None:
         # Links followed: the owners' locks lie beside the one file that they share.
         self.path, self.owner = path.resolve(), uuid4().hex
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone(), self._told():
-            self._forget_the_dead()
-            self._lock = self._owner_file(self.owner).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self._base = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        with self._hold_file_lock(), self._translate_errors():
+            self._remove_dead_owners()
+            self._lock_file = self._owner_lock_path(self.owner).open("w")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._refuse_foreign()
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")
-            self._base.executescript(SCHEMA)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(SQL_SCHEMA)
             if "mark" not in self._columns():  # a ledger from before there were any
-                self._base.execute("ALTER TABLE answers ADD COLUMN mark BLOB")
+                self._connection.execute("ALTER TABLE answers ADD COLUMN mark BLOB")
 
     def _columns(self) -> set[str]:
-        return {row[1] for row in self._base.execute("PRAGMA table_info(answers)")}
+        return {row[1] for row in self._connection.execute("PRAGMA table_info(answers)")}
 
     def _refuse_foreign(self) -> None:
         """Raise `ArtifactError` for a database of another program: nothing is written to it."""
-        tables = self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and not {"key", "state", "text"} <= self._columns():
-            self._base.close()
+            self._connection.close()
             raise ArtifactError(f"{self.path} is a database, but no ledger; name another file.")
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> ResponseCache:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._alone():
-            self._base.close()
-        self._owner_file(self.owner).unlink(missing_ok=True)
-        self._lock.close()
+        with self._hold_file_lock():
+            self._connection.close()
+        self._owner_lock_path(self.owner).unlink(missing_ok=True)
+        self._lock_file.close()
 
-    def claim(self, keys: Sequence[bytes], origin: Origin, retry_runs: int) -> tuple[list[State], int]:
+    def lease_keys(self, keys: Sequence[bytes], origin: ResponseOrigin, max_runs: int) -> tuple[list[CacheState], int]:
         """Return, for each key, whether the caller shall ask (``granted``), and how many of those were in
         flight when their asker died.
 
         ``done`` and ``failed`` rows need no asking; ``taken`` ones are being asked by somebody who lives. A failed row
-        is granted again in later sessions, ``retry_runs`` in all, unless its problem is final.
+        is granted again in later sessions, ``max_runs`` in all, unless its problem is final.
         """
-        with self._transaction():
+        with self._begin_transaction():
             self._begin_session(origin)
-            rows = self._rows(keys, "state, owner, final, runs")
-            states: list[State] = []
+            rows = self._read_rows(keys, "state, owner, final, runs")
+            states: list[CacheState] = []
             again = 0
             for key in keys:
                 row = rows.get(key)
-                state, was_dead = self._judged(row, retry_runs)
+                state, was_dead = self._judge_row(row, max_runs)
                 states.append(state)
                 if state == "granted":
                     again += was_dead
-                    self._ask(key, origin, row is None, was_dead)
+                    self._write_lease(key, origin, row is None, was_dead)
                     rows[key] = ("asked", self.owner, 0, 1)
         return states, again
 
-    def _judged(self, row: Sequence[Any] | None, retry_runs: int) -> tuple[State, bool]:
+    def _judge_row(self, row: Sequence[Any] | None, max_runs: int) -> tuple[CacheState, bool]:
         if row is None:
             return "granted", False
         state, owner, final, runs, *_ = row
         if state == "done":
             return "done", False
         if state == "failed":
-            return ("failed" if final or runs >= retry_runs or owner == self.owner else "granted"), False
-        alive = owner == self.owner or self._alive(owner)
+            return ("failed" if final or runs >= max_runs or owner == self.owner else "granted"), False
+        alive = owner == self.owner or self._is_alive(owner)
         return ("taken" if alive else "granted"), not alive
 
-    def _ask(self, key: bytes, origin: Origin, new: bool, was_dead: bool) -> None:
+    def _write_lease(self, key: bytes, origin: ResponseOrigin, new: bool, was_dead: bool) -> None:
         if new:
-            self._base.execute(
+            self._connection.execute(
                 "INSERT INTO answers (key, stage, generator, prompt, state, owner) VALUES (?,?,?,?,'asked',?)",
                 (key, origin.stage, origin.generator, origin.prompt, self.owner),
             )
             return
-        self._base.execute(
+        self._connection.execute(
             "UPDATE answers SET problem=iif(state='asked', problem, NULL), state='asked', owner=?, runs=runs+?,"
             " again=again+? WHERE key=?",
             (self.owner, int(not was_dead), int(was_dead), key),
         )
 
-    def _begin_session(self, origin: Origin) -> None:
+    def _begin_session(self, origin: ResponseOrigin) -> None:
         now = time.time()
-        self._base.execute(
+        self._connection.execute(
             "INSERT INTO sessions VALUES (?,?,?,?,?,?,0) ON CONFLICT (owner) DO NOTHING",
             (self.owner, origin.stage, origin.generator, origin.prompt, now, now),
         )
 
-    def settle(self, ended: Sequence[Settled], spent: Sequence[Spent] = ()) -> None:
+    def record_responses(self, records: Sequence[ResponseRecord], usage: Sequence[RejectedUsage] = ()) -> None:
         """Make the ends of some askings durable, and how others stand; all of them or none."""
-        with self._transaction():
-            self._base.executemany(
+        with self._begin_transaction():
+            self._connection.executemany(
                 "UPDATE answers SET problem=?, calls=calls+?, tokens_in=tokens_in+?, tokens_out=tokens_out+?"
                 " WHERE key=?",
-                [(one.problem, one.calls, one.tokens_in, one.tokens_out, one.key) for one in spent],
+                [(one.problem, one.calls, one.prompt_tokens, one.completion_tokens, one.key) for one in usage],
             )
-            self._base.executemany(
+            self._connection.executemany(
                 "UPDATE answers SET state=?, owner=?, text=?, mark=?, problem=?, final=?, calls=calls+?,"
                 " tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
                 [
-                    ("failed" if one.text is None else "done", self.owner, one.text, _mark(one.key, one.text),
-                     one.problem, one.final, one.calls, one.tokens_in, one.tokens_out, one.key)
-                    for one in ended
+                    ("failed" if one.text is None else "done", self.owner, one.text, _hash_answer(one.key, one.text),
+                     one.problem, one.is_final, one.calls, one.prompt_tokens, one.completion_tokens, one.key)
+                    for one in records
                 ],
             )  # fmt: skip
-            self._base.execute(
-                "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(ended), self.owner)
+            self._connection.execute(
+                "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(records), self.owner)
             )
 
-    def refused(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+    def read_rejections(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """Return why the first answer about a key was refused, of keys that are asked about and had such an answer."""
-        rows = self._rows(keys, "state, problem")
+        rows = self._read_rows(keys, "state, problem")
         return {key: problem for key, (state, problem, _) in rows.items() if state == "asked" and problem}
 
-    def reopen(self, keys: Sequence[bytes], runs: int) -> None:
+    def reopen_failures(self, keys: Sequence[bytes], runs: int) -> None:
         """Let no failure of these keys be final, and count so many runs less for each."""
-        with self._transaction():
-            self._base.executemany(
+        with self._begin_transaction():
+            self._connection.executemany(
                 "UPDATE answers SET final=0, runs=max(runs-?, 0) WHERE key=? AND state='failed'",
                 [(runs, key) for key in keys],
             )
 
-    def kept(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Kept | None]:
+    def read_responses(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CachedResponse | None]:
         """Yield what is kept of each key, None for one that is not settled."""
         keys = iter(keys)
-        while some := list(islice(keys, AT_ONCE)):
-            rows = self._rows(some, "text, problem, state, owner, final, runs, mark")
+        while some := list(islice(keys, KEYS_PER_QUERY)):
+            rows = self._read_rows(some, "text, problem, state, owner, final, runs, mark")
             for key in some:
                 row = rows.get(key)
                 if row is None or row[2] == "asked":
                     yield None
                 else:
                     self._refuse_damaged(key, row[0], row[6])
-                    again = row[2] == "failed" and self._judged(row[2:], retry_runs)[0] == "granted"
-                    yield Kept(row[0], row[1], again)
+                    again = row[2] == "failed" and self._judge_row(row[2:], max_runs)[0] == "granted"
+                    yield CachedResponse(row[0], row[1], again)
 
     def _refuse_damaged(self, key: bytes, text: Any, mark: bytes | None) -> None:
-        if mark is not None and mark != _mark(key, text):
+        if mark is not None and mark != _hash_answer(key, text):
             raise ArtifactError(
                 f"The ledger {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or name "
                 "another file; what it held is asked again."
             )
 
-    def states(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[State]:
+    def read_states(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CacheState]:
         """Yield how each key stands, as `claim` would judge it, without claiming it."""
         keys = iter(keys)
-        while some := list(islice(keys, AT_ONCE)):
-            rows = self._rows(some, "state, owner, final, runs")
-            yield from (self._judged(rows.get(key), retry_runs)[0] for key in some)
+        while some := list(islice(keys, KEYS_PER_QUERY)):
+            rows = self._read_rows(some, "state, owner, final, runs")
+            yield from (self._judge_row(rows.get(key), max_runs)[0] for key in some)
 
-    def tried(self, keys: Iterable[bytes], retry_runs: int) -> Iterator[Tried | None]:
+    def read_attempts(self, keys: Iterable[bytes], max_runs: int) -> Iterator[Attempts | None]:
         """Yield what became of each key, None for one that was never asked about."""
         keys = iter(keys)
-        while some := list(islice(keys, AT_ONCE)):
-            rows = self._rows(some, "state, owner, final, runs, problem, calls, again")
+        while some := list(islice(keys, KEYS_PER_QUERY)):
+            rows = self._read_rows(some, "state, owner, final, runs, problem, calls, again")
             for key in some:
                 row = rows.get(key)
                 if row is None:
@@ -258,22 +258,22 @@ class Ledger:
                     continue
                 runs, problem, calls, again, _ = row[3:]
                 failed = problem if row[0] == "failed" else None
-                yield Tried(self._judged(row, retry_runs)[0], failed, runs, calls, again)
+                yield Attempts(self._judge_row(row, max_runs)[0], failed, runs, calls, again)
 
-    def _rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
+    def _read_rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
         """Return key → its row, which ends with the key."""
         marks = ",".join("?" * len(keys))
         query = f"SELECT {columns}, key FROM answers WHERE key IN ({marks})"  # noqa: S608 - columns are ours
-        with self._told():
-            return {row[-1]: row for row in self._base.execute(query, keys)}
+        with self._translate_errors():
+            return {row[-1]: row for row in self._connection.execute(query, keys)}
 
-    def select(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def run_query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
-        with self._told():
-            return self._base.execute(query, values).fetchall()
+        with self._translate_errors():
+            return self._connection.execute(query, values).fetchall()
 
-    def _alive(self, owner: str) -> bool:
-        path = self._owner_file(owner)
+    def _is_alive(self, owner: str) -> bool:
+        path = self._owner_lock_path(owner)
         try:
             with path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -284,36 +284,36 @@ class Ledger:
         path.unlink(missing_ok=True)
         return False
 
-    def _forget_the_dead(self) -> None:
+    def _remove_dead_owners(self) -> None:
         """Remove the files of owners that died before they asked anything, whom nobody would ever look for."""
-        start = self._owner_file("").name
+        start = self._owner_lock_path("").name
         for path in self.path.parent.glob(f"{glob.escape(start)}*"):
-            self._alive(path.name.removeprefix(start))
+            self._is_alive(path.name.removeprefix(start))
 
-    def _owner_file(self, owner: str) -> Path:
+    def _owner_lock_path(self, owner: str) -> Path:
         return self.path.with_name(f".{self.path.name}-{owner}")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _hold_file_lock(self) -> Iterator[None]:
         """Open and close one after the other: who finds the journal's mode changing is turned away without waiting."""
         with open_lock(self.path.with_name(f".{self.path.name}.lock")) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._told():
-            self._base.execute("BEGIN IMMEDIATE")
+    def _begin_transaction(self) -> Iterator[None]:
+        with self._translate_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._base.execute("COMMIT")
+                self._connection.execute("COMMIT")
             except BaseException:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Say a full disk and a damaged file as what they are."""
         try:
             yield
@@ -328,6 +328,6 @@ class Ledger:
             ) from None
 
 
-def _mark(key: bytes, text: Any) -> bytes | None:
+def _hash_answer(key: bytes, text: Any) -> bytes | None:
     """Return what tells whether a text is still the answer about a key; None where there is no text."""
     return None if text is None else sha256(key + b"\0" + str(text).encode("utf-8", "replace")).digest()[:8]

@@ -16,7 +16,7 @@ Rows = npt.NDArray[np.int64]
 
 def coverage(lists_MR: Rows, k: int, n_items: int) -> float:
     """Return Coverage@k: the share of the catalogue that stands in at least one of the lists."""
-    return len(np.unique(_listed(lists_MR, k, n_items))) / n_items
+    return len(np.unique(_flatten_top_k(lists_MR, k, n_items))) / n_items
 
 
 def novelty(lists_MR: Rows, k: int, counts_N: Rows) -> float:
@@ -25,14 +25,14 @@ def novelty(lists_MR: Rows, k: int, counts_N: Rows) -> float:
     p is the share of training interactions, every item counted once more, so that cold items have one.
     """
     surprise_N = -np.log2((counts_N + 1) / (counts_N.sum() + len(counts_N)))
-    return _mean(surprise_N[_listed(lists_MR, k, len(counts_N))])
+    return _mean_or_nan(surprise_N[_flatten_top_k(lists_MR, k, len(counts_N))])
 
 
-def popularity_bias(lists_MR: Rows, k: int, counts_N: Rows, taken: Rows) -> float:
-    """Return PopularityBias@k: mean count of a listed item ÷ mean count of what users ``taken`` (rows, once each time),
-    minus 1 (Abdollahpouri et al. 2019). 0: as popular as what people take; 1: twice as popular."""
-    usual = _mean(counts_N[taken])
-    return _mean(counts_N[_listed(lists_MR, k, len(counts_N))]) / usual - 1 if usual else float("nan")
+def popularity_bias(lists_MR: Rows, k: int, counts_N: Rows, consumed_rows: Rows) -> float:
+    """Return PopularityBias@k: mean count of a listed item ÷ mean count of what users ``consumed_rows`` (rows, once
+    each time), minus 1 (Abdollahpouri et al. 2019). 0: as popular as what people take; 1: twice as popular."""
+    usual = _mean_or_nan(counts_N[consumed_rows])
+    return _mean_or_nan(counts_N[_flatten_top_k(lists_MR, k, len(counts_N))]) / usual - 1 if usual else float("nan")
 
 
 def invalid_rate(lists_MR: Rows, k: int, n_items: int) -> float:
@@ -45,28 +45,28 @@ def invalid_rate(lists_MR: Rows, k: int, n_items: int) -> float:
     return (twice + outside) / max(int(filled_MK.sum()), 1)
 
 
-def short_rate(lists_MR: Rows, k: int) -> float:
+def short_list_rate(lists_MR: Rows, k: int) -> float:
     """Return the share of lists with fewer than k items."""
     filled_M = (lists_MR[:, :k] != -1).sum(1)
     return float((filled_M < k).mean()) if len(lists_MR) else 0.0
 
 
-def of_lists(lists_MR: Rows, ks: Sequence[int], counts_N: Rows, taken: Rows) -> dict[str, float]:
+def compute_list_metrics(lists_MR: Rows, ks: Sequence[int], counts_N: Rows, consumed_rows: Rows) -> dict[str, float]:
     """Return ``{"Coverage@5": …, "Novelty@5": …, "PopularityBias@5": …, …, "invalid": …, "short": …}``; the last two
     at the largest K."""
     n_items, figures = len(counts_N), {}
     for k in ks:
         figures[f"Coverage@{k}"] = coverage(lists_MR, k, n_items)
         figures[f"Novelty@{k}"] = novelty(lists_MR, k, counts_N)
-        figures[f"PopularityBias@{k}"] = popularity_bias(lists_MR, k, counts_N, taken)
-    return figures | {"invalid": invalid_rate(lists_MR, max(ks), n_items), "short": short_rate(lists_MR, max(ks))}
+        figures[f"PopularityBias@{k}"] = popularity_bias(lists_MR, k, counts_N, consumed_rows)
+    return figures | {"invalid": invalid_rate(lists_MR, max(ks), n_items), "short": short_list_rate(lists_MR, max(ks))}
 
 
-def _listed(lists_MR: Rows, k: int, n_items: int) -> Rows:
+def _flatten_top_k(lists_MR: Rows, k: int, n_items: int) -> Rows:
     """Return the rows of items that stand among the first k of any list, as often as they do."""
     cut: Rows = lists_MR[:, :k].ravel()
     return cut[(cut >= 0) & (cut < n_items)]
 
 
-def _mean(values: npt.NDArray[np.floating] | Rows) -> float:
+def _mean_or_nan(values: npt.NDArray[np.floating] | Rows) -> float:
     return float(values.mean()) if len(values) else float("nan")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-MISSED = 1 << 40
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+NOT_LISTED = 1 << 40
 """``ahead`` of a target that is not in the list at all."""
 
 
@@ -22,35 +22,35 @@ MISSED = 1 << 40
 class Ranks:
     """Where M targets stand: ``ahead_M`` items before the block that holds the target, ``tied_M`` ≥ 1 items in it."""
 
-    ahead_M: Ints
-    tied_M: Ints
+    ahead_M: Int64Array
+    tied_M: Int64Array
 
     def __len__(self) -> int:
         return len(self.ahead_M)
 
 
-def hit_rate(ranks: Ranks, k: int) -> Floats:
+def hit_rate(ranks: Ranks, k: int) -> Float64Array:
     """Return HR@k of each target [M]: the chance to stand among the first k."""
     return np.clip(k - ranks.ahead_M, 0, ranks.tied_M) / ranks.tied_M
 
 
-def ndcg(ranks: Ranks, k: int) -> Floats:
+def ndcg(ranks: Ranks, k: int) -> Float64Array:
     """Return NDCG@k of each target [M], one relevant item: E[1 / log2(place + 1)] for places 1 … k (Järvelin 2002)."""
-    return _mean_gain(ranks, k, 1 / np.log2(np.arange(2, k + 2)))
+    return _expect_gain(ranks, k, 1 / np.log2(np.arange(2, k + 2)))
 
 
-def mrr(ranks: Ranks, k: int) -> Floats:
+def mrr(ranks: Ranks, k: int) -> Float64Array:
     """Return the reciprocal rank of each target [M], cut at k."""
-    return _mean_gain(ranks, k, 1 / np.arange(1, k + 1))
+    return _expect_gain(ranks, k, 1 / np.arange(1, k + 1))
 
 
-def _mean_gain(ranks: Ranks, k: int, gain_K: Floats) -> Floats:
+def _expect_gain(ranks: Ranks, k: int, gain_K: Float64Array) -> Float64Array:
     total = np.concatenate([[0.0], np.cumsum(gain_K)])
     first, last = np.minimum(ranks.ahead_M, k), np.minimum(ranks.ahead_M + ranks.tied_M, k)
     return (total[last] - total[first]) / ranks.tied_M
 
 
-def per_target(ranks: Ranks, ks: Sequence[int]) -> dict[str, Floats]:
+def compute_target_metrics(ranks: Ranks, ks: Sequence[int]) -> dict[str, Float64Array]:
     """Return ``{"HR@5": [M], "NDCG@5": [M], "MRR@5": [M], …}``, named as they are printed."""
     metrics = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
     return {f"{name}@{k}": metric(ranks, k) for k in ks for name, metric in metrics.items()}

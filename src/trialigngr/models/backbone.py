@@ -18,46 +18,46 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from trialigngr.foundation.artifact import MANIFEST, TELLING, check_stage
+from trialigngr.foundation.artifact import MANIFEST_FILE, TELLING, check_stage
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.foundation.hub import read_tokenizer, reason_of
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.hub import load_tokenizer, reason_of
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.models.lora import LoraSettings, add_lora
-from trialigngr.models.sid_rows import Vectors, from_codebooks, near_the_mean
+from trialigngr.models.sid_embeddings import Float32Array, init_from_codebooks, init_near_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 from trialigngr.pretrained import smollm2
 
-DROPPED = ("embed_tokens", "self_attn", "mlp")
+DROPOUT_MODULES = ("embed_tokens", "self_attn", "mlp")
 """Modules whose outputs `add_dropout` drops from, by their last names."""
 
 
 class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
 
-    name: str = "scratch"
+    name_or_path: str = "scratch"
     """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
     attention, by name or folder (``pretrained/smollm2``: SmolLM2-135M-Instruct from a package)."""
-    layers: int = Field(4, ge=1)
+    num_layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
-    width: int = Field(256, ge=2)
+    hidden_size: int = Field(256, ge=2)
     """Hidden dimension."""
-    heads: int = Field(4, ge=1)
+    num_heads: int = Field(4, ge=1)
     """Attention heads."""
-    kv_heads: int = Field(0, ge=0)
+    num_kv_heads: int = Field(0, ge=0)
     """Heads of keys and values, where there are fewer of them (grouped-query attention); 0: as many."""
-    tied: bool = True
+    tie_embeddings: bool = True
     """One table for words that are read and words that are written."""
-    feed_forward: int = Field(1024, ge=1)
+    ffn_size: int = Field(1024, ge=1)
     """Inner dimension of the feed-forward blocks."""
-    vocabulary: int = Field(4096, ge=256)
+    vocab_size: int = Field(4096, ge=256)
     """Words of the BPE trained on the catalogue's text."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the embeddings and on what each attention and feed-forward block adds, in training only."""
-    sid_rows: Literal["mean", "codebook"] = "mean"
+    sid_embedding_init: Literal["mean", "codebook"] = "mean"
     """The SID tokens' rows begin near the mean of the old rows (from scratch: like all others), or where the codebooks
     put their codes."""
-    weights: Literal["fp32", "bf16"] = "fp32"
+    weight_dtype: Literal["fp32", "bf16"] = "fp32"
     """In which type frozen weights are held; bf16 halves their memory and needs LoRA."""
     gradient_checkpointing: bool = False
     """Compute each layer again in the backward pass: a third more time for far less memory."""
@@ -67,18 +67,19 @@ class BackboneSettings(Settings):
 
 @dataclass(frozen=True)
 class Backbone:
-    """``model`` is a `transformers` causal LM; ``sid_ids`` are the token ids of all SID tokens, level by level."""
+    """``model`` is a `transformers` causal LM; ``sid_token_ids`` are the token ids of all SID tokens, level by
+    level."""
 
     model: Any
     tokenizer: Any
-    sid_ids: list[int]
-    adapted: Any = None
+    sid_token_ids: list[int]
+    peft_model: Any = None
     """The `PeftModel` around the model while LoRA is in it."""
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open; LoRA is merged for good."""
-        if self.adapted is not None:
-            self.adapted.merge_and_unload()
+        if self.peft_model is not None:
+            self.peft_model.merge_and_unload()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -86,27 +87,27 @@ class Backbone:
 def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
     """Open a checkpoint; raise `ArtifactError` when its vocabulary does not hold these SID tokens, or when the stage
     that it is has been damaged."""
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST_FILE).is_file():
         check_stage(folder, but=TELLING)
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} holds no model (no config.json); run the recipe to train one.")
     if not sys.stderr.isatty():
         disable_progress_bar()
-    with _opening(folder):
-        tokenizer = read_tokenizer(folder)
+    with _translate_load_errors(folder):
+        tokenizer = load_tokenizer(folder)
     vocabulary = tokenizer.get_vocab()
     if missing := [token for token in sid_tokens if token not in vocabulary]:
         raise ArtifactError(
             f"The model in {folder} does not know {len(missing)} SID tokens, for example {missing[0]}: "
             "model and SIDs are of different runs. Run the recipe again to train on these SIDs."
         )
-    with _opening(folder):
+    with _translate_load_errors(folder):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     return Backbone(model, tokenizer, [vocabulary[token] for token in sid_tokens])
 
 
 @contextmanager
-def _opening(folder: Path) -> Iterator[None]:
+def _translate_load_errors(folder: Path) -> Iterator[None]:
     """Say what is wrong with a checkpoint as an `ArtifactError`."""
     try:
         yield
@@ -120,21 +121,23 @@ def build_backbone(
     sid_tokens: Sequence[str],
     texts: Iterable[str],
     seed: int,
-    codebooks: Sequence[Vectors] = (),
+    codebooks: Sequence[Float32Array] = (),
 ) -> Backbone:
     """Return the model to be trained: from scratch on a BPE of ``texts``, or a pretrained one with new SID rows.
 
     ``codebooks`` [K, Z] level by level are for ``sid_rows = codebook``.
     """
     refuse_settings(settings)
-    torch.manual_seed(child(seed, "backbone"))
+    torch.manual_seed(derive_seed(seed, "backbone"))
     backbone = (
-        _from_scratch(settings, sid_tokens, texts) if settings.name == "scratch" else _pretrained(settings, sid_tokens)
+        _build_from_scratch(settings, sid_tokens, texts)
+        if settings.name_or_path == "scratch"
+        else _load_pretrained(settings, sid_tokens)
     )
-    if settings.sid_rows == "codebook":
-        from_codebooks(backbone.model, backbone.sid_ids, codebooks, seed)
+    if settings.sid_embedding_init == "codebook":
+        init_from_codebooks(backbone.model, backbone.sid_token_ids, codebooks, seed)
     if settings.lora.rank:
-        backbone = replace(backbone, adapted=add_lora(backbone.model, settings.lora, backbone.sid_ids))
+        backbone = replace(backbone, peft_model=add_lora(backbone.model, settings.lora, backbone.sid_token_ids))
     if settings.gradient_checkpointing:
         # The name that transformers 5.23 gives it; before, it was the other.
         new = getattr(backbone.model, "activation_checkpointing_enable", None)
@@ -146,68 +149,72 @@ def build_backbone(
 
 def refuse_settings(settings: BackboneSettings) -> None:
     """Raise `RecipeError` for settings that no model can have."""
-    if settings.weights == "bf16" and not settings.lora.rank:
+    if settings.weight_dtype == "bf16" and not settings.lora.rank:
         raise RecipeError(
-            "model.weights = bf16 is for frozen weights: small steps are lost in it. Set model.lora.rank, or use fp32."
+            "model.weight_dtype = bf16 is for frozen weights: small steps are lost in it. Set model.lora.rank, or use "
+            "fp32."
         )
-    if settings.name != "scratch":
+    if settings.name_or_path != "scratch":
         return
-    if settings.width % (2 * settings.heads):
+    if settings.hidden_size % (2 * settings.num_heads):
         raise RecipeError(
-            f"model.width = {settings.width} cannot be shared by {settings.heads} heads; "
-            f"make it a multiple of {2 * settings.heads} (each head turns pairs of dimensions)."
+            f"model.hidden_size = {settings.hidden_size} cannot be shared by {settings.num_heads} heads; "
+            f"make it a multiple of {2 * settings.num_heads} (each head turns pairs of dimensions)."
         )
-    if settings.kv_heads and settings.heads % settings.kv_heads:
-        raise RecipeError(f"model.kv_heads = {settings.kv_heads} does not divide the {settings.heads} heads.")
+    if settings.num_kv_heads and settings.num_heads % settings.num_kv_heads:
+        raise RecipeError(
+            f"model.num_kv_heads = {settings.num_kv_heads} does not divide the {settings.num_heads} heads."
+        )
 
 
-def _from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
-    tokenizer = train_tokenizer(texts, settings.vocabulary)
+def _build_from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
+    tokenizer = train_tokenizer(texts, settings.vocab_size)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
-    model = Qwen2ForCausalLM(scratch_config(settings, len(tokenizer), tokenizer))
+    model = Qwen2ForCausalLM(make_scratch_config(settings, len(tokenizer), tokenizer))
     # Measured (docs/log.md): at the 0.02 of large models the first layers drown the token, and training hardly starts.
-    nn.init.normal_(model.get_input_embeddings().weight, std=settings.width**-0.5)
+    nn.init.normal_(model.get_input_embeddings().weight, std=settings.hidden_size**-0.5)
     return Backbone(model, tokenizer, sid_ids)
 
 
-def scratch_config(settings: BackboneSettings, words: int, tokenizer: Any = None) -> Qwen2Config:
-    """Return the shape of a Qwen2 of these sizes over ``words`` tokens."""
+def make_scratch_config(settings: BackboneSettings, vocab_size: int, tokenizer: Any = None) -> Qwen2Config:
+    """Return the shape of a Qwen2 of these sizes over ``vocab_size`` tokens."""
     return Qwen2Config(
-        vocab_size=words,
-        hidden_size=settings.width,
-        intermediate_size=settings.feed_forward,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.kv_heads or settings.heads,
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.ffn_size,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_kv_heads or settings.num_heads,
         max_position_embeddings=4096,
-        tie_word_embeddings=settings.tied,
+        tie_word_embeddings=settings.tie_embeddings,
         pad_token_id=getattr(tokenizer, "pad_token_id", None),
         bos_token_id=None,
         eos_token_id=getattr(tokenizer, "eos_token_id", None),
     )
 
 
-def _pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbone:
-    name, dtype = settings.name, torch.bfloat16 if settings.weights == "bf16" else torch.float32
-    with _loading(name):
-        if name == smollm2.NAME:
+def _load_pretrained(settings: BackboneSettings, sid_tokens: Sequence[str]) -> Backbone:
+    name, dtype = settings.name_or_path, torch.bfloat16 if settings.weight_dtype == "bf16" else torch.float32
+    with _translate_name_errors(name):
+        if name == smollm2.MODEL_NAME:
             model, tokenizer = smollm2.load_smollm2(dtype)
         else:
-            tokenizer = read_tokenizer(name)
+            tokenizer = load_tokenizer(name)
             model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
     before = len(tokenizer)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
-    near_the_mean(model, before, len(tokenizer))
+    init_near_mean(model, before, len(tokenizer))
     return Backbone(model, tokenizer, sid_ids)
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
+def _translate_name_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"model.name = {name!r} cannot be loaded ({reason_of(error)}); give a hub name or a folder of a causal LM."
+            f"model.name_or_path = {name!r} cannot be loaded ({reason_of(error)}); give a hub name or a folder of a "
+            "causal LM."
         ) from None
 
 
@@ -216,11 +223,11 @@ def read_shape(name: str) -> tuple[Any, Any]:
 
     Raises `RecipeError` when they cannot be.
     """
-    with _loading(name):
+    with _translate_name_errors(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(f"a model of type {config.model_type!r} is no causal LM")
-        return config, read_tokenizer(name)
+        return config, load_tokenizer(name)
 
 
 def add_dropout(model: Any, rate: float) -> None:
@@ -230,29 +237,29 @@ def add_dropout(model: Any, rate: float) -> None:
     them bear the names that they have in a Qwen or a Llama.
     """
 
-    def drop(module: nn.Module, _inputs: object, output: Any) -> Any:
+    def drop_output(module: nn.Module, _inputs: object, output: Any) -> Any:
         if not module.training:
             return output
         if isinstance(output, tuple):
-            return (_dropped(output[0], rate), *output[1:])
-        return _dropped(output, rate)
+            return (_apply_dropout(output[0], rate), *output[1:])
+        return _apply_dropout(output, rate)
 
-    found = [module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in DROPPED]
+    found = [module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in DROPOUT_MODULES]
     if len(found) != 1 + 2 * model.config.num_hidden_layers:
         raise RecipeError(
             f"model.dropout does not find every block of a model of type {model.config.model_type!r}; set it to 0."
         )
     for module in found:
-        module.register_forward_hook(drop)
+        module.register_forward_hook(drop_output)
 
 
-def _dropped(values: Tensor, rate: float) -> Tensor:
+def _apply_dropout(values: Tensor, rate: float) -> Tensor:
     """Return the values with each dropped at ``rate`` and the rest scaled up."""
-    return _dropped_on_a_cpu(values, rate) if values.device.type == "cpu" else nn.functional.dropout(values, rate)
+    return _apply_cpu_dropout(values, rate) if values.device.type == "cpu" else nn.functional.dropout(values, rate)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy's part cannot be traced
-def _dropped_on_a_cpu(values: Tensor, rate: float) -> Tensor:
+def _apply_cpu_dropout(values: Tensor, rate: float) -> Tensor:
     """Return the same by coins that are bytes of a NumPy generator (the rate in steps of 1/256), ten times faster than
     torch's here. Its seed comes from torch's generator, so a seeded step drops the same values again."""
     seed = int(torch.randint(1 << 62, ()).item())
@@ -262,13 +269,13 @@ def _dropped_on_a_cpu(values: Tensor, rate: float) -> Tensor:
     return values * keep.to(values.dtype).mul_(256 / (256 - dropped))
 
 
-def parameter_counts(model: nn.Module) -> dict[str, int]:
+def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return how many parameters there are, and how many of them are trained."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {"parameters": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained)}
 
 
-def checkpoint_class(folder: Path) -> str:
+def read_architecture(folder: Path) -> str:
     """Return the architecture that a checkpoint names."""
     body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return str(body["architectures"][0])

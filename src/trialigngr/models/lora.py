@@ -23,7 +23,7 @@ class LoraSettings(Settings):
     """Dropout on what goes into them."""
 
 
-def add_lora(model: Any, settings: LoraSettings, sid_ids: Sequence[int]) -> Any:
+def add_lora(model: Any, settings: LoraSettings, sid_token_ids: Sequence[int]) -> Any:
     """Return the `PeftModel` around a model, whose layers are changed in place; what is trained is fp32.
 
     Raises `RecipeError` where peft is not installed.
@@ -37,7 +37,7 @@ def add_lora(model: Any, settings: LoraSettings, sid_ids: Sequence[int]) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        trainable_token_indices={name: list(sid_ids) for name in _tables(model)},
+        trainable_token_indices={name: list(sid_token_ids) for name in _token_table_names(model)},
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def add_lora(model: Any, settings: LoraSettings, sid_ids: Sequence[int]) -> Any:
     return adapted
 
 
-def _tables(model: Any) -> list[str]:
+def _token_table_names(model: Any) -> list[str]:
     """Return the last names of the layers that hold a row for each token: one where input and output are tied."""
     tables = {id(layer.weight): layer for layer in (model.get_output_embeddings(), model.get_input_embeddings())}
     return [name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module in tables.values()]

@@ -25,22 +25,22 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ message['content'] }}\n\n{% endif %}{% endfor %}{% if add_generation_prompt %}Answer: {% endif %}"
 )
 
-LONGEST = 256
+MAX_WORD_CHARACTERS = 256
 """Bytes of a word from which the BPE learns in one piece. Of longer ones it learns part by part: the time that a word
 takes grows with the square of its length, and a title may be one word of a megabyte."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
-    """Return a byte-level BPE of at most ``vocabulary`` words, with the compact chat template and its role tokens.
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """Return a byte-level BPE of at most ``vocab_size`` words, with the compact chat template and its role tokens.
 
     It is a `Qwen2Tokenizer`, as a Qwen2 model is opened with by ``AutoTokenizer``: same splitting, other words.
     """
     pattern = Qwen2Tokenizer().backend_tokenizer
     bpe = Tokenizer(BPE())
-    cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{LONGEST}}}"), "isolated")
+    cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{MAX_WORD_CHARACTERS}}}"), "isolated")
     bpe.normalizer, bpe.pre_tokenizer = pattern.normalizer, pre_tokenizers.Sequence([pattern.pre_tokenizer, cut])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=max(vocabulary, 256), initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=max(vocab_size, 256), initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator(texts, trainer)
     model = json.loads(bpe.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]

@@ -9,85 +9,85 @@ from typing import Any
 
 import numpy as np
 
-from trialigngr.catalog.folder import items_file, read_items
-from trialigngr.catalog.prepare import items_fingerprint, load_catalog, prepare_items
+from trialigngr.catalog.data_folder import find_items_file, read_items
+from trialigngr.catalog.prepare import fingerprint_items, load_catalog, prepare_items
+from trialigngr.embed.embeddings import FUSION_FILE, write_embeddings
 from trialigngr.embed.fusion import Fusion
-from trialigngr.embed.items import FUSION, write_embeddings
 from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.mining import sample_texts, write_interests
 from trialigngr.foundation.artifact import APPENDED, check_stage, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.sealed import write_json
-from trialigngr.llm.costs import Cost
-from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
-from trialigngr.pipeline.finish import publish_sids
-from trialigngr.pipeline.running import alone
-from trialigngr.pipeline.stages import Line, Stage
-from trialigngr.runs.artifacts import Parts
+from trialigngr.llm.costs import CostEstimate
+from trialigngr.pipeline.execute import lock_run_folder
+from trialigngr.pipeline.llm_stages import check_generators, estimate_costs, may_cost
+from trialigngr.pipeline.publish import publish_sids
+from trialigngr.pipeline.stages import Stage, StageGraph
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import Run
-from trialigngr.runs.sid_quality import sid_vectors
-from trialigngr.runs.snapshot import BATCH, LiveParts, State, batch_folders, write_withdrawals
-from trialigngr.sids.assign import QUANTIZER
-from trialigngr.sids.growth import append
+from trialigngr.runs.sid_quality import load_sid_vectors
+from trialigngr.runs.snapshot import BATCH, CatalogSnapshot, WithdrawalState, batch_folders, write_withdrawals
+from trialigngr.sids.append_sids import append_sids
+from trialigngr.sids.assign import QUANTIZER_FILE
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import SemanticIds
 
 Facts = dict[str, Any]
 
 
-def append_items(folder: Path, new: Path) -> Facts:
-    """Give the items of ``new`` (an items file, or a folder with one) captions, interests, vectors and SIDs.
+def append_items(folder: Path, source: Path) -> Facts:
+    """Give the items of ``source`` (an items file, or a folder with one) captions, interests, vectors and SIDs.
 
     Everything fitted stays as it is: the miner's sample, the fusion, the codebooks, the model. No SID changes that was
-    there. A call that was broken off goes on. Returns the facts of the new SIDs (`sids.growth.Grown`). Raises
+    there. A call that was broken off goes on. Returns the facts of the new SIDs (`sids.append_sids.Grown`). Raises
     `CatalogError` for items that the run has already.
     """
     run = Run(folder)
-    run.manifest("model")
-    with alone(folder):
-        batch, plan = _planned(run, items_file(new))
+    run.read_stage_manifest("model")
+    with lock_run_folder(folder):
+        batch, plan = _plan_batch(run, find_items_file(source))
         for stage in plan:
-            stage.make()
-        write_json(batch / BATCH, {"sids": read_manifest(batch / "sids").identity})
+            stage.make_if_stale()
+        write_json(batch / BATCH, {"sids": read_manifest(batch / "sids").identity_text})
         publish_sids(run.recipe, folder)
     return dict(read_manifest(batch / "sids").facts)
 
 
-def append_costs(folder: Path, new: Path) -> list[Cost]:
-    """Return what language models are still to be asked when the items of ``new`` are appended; the new items'
+def estimate_append_costs(folder: Path, source: Path) -> list[CostEstimate]:
+    """Return what language models are still to be asked when the items of ``source`` are appended; the new items'
     catalogue is made for it."""
     run = Run(folder)
-    run.manifest("model")
+    run.read_stage_manifest("model")
     if not may_cost(run.recipe):
         return []
-    with alone(folder):
-        batch, plan = _planned(run, items_file(new), ask=False)
+    with lock_run_folder(folder):
+        batch, plan = _plan_batch(run, find_items_file(source), ask=False)
         for stage in plan[:1]:
-            stage.make()
-        return costs(run.recipe, batch, plan, run.recipe.calls.ledger_of(folder)) if plan else []
+            stage.make_if_stale()
+        return estimate_costs(run.recipe, batch, plan, run.recipe.calls.cache_path(folder)) if plan else []
 
 
-def _planned(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
+def _plan_batch(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
     """Return the folder of a batch of items and its stages, the catalogue first; none when it is appended already.
 
     Raises `CatalogError` for items that the run has, and what `check_generators` raises.
     """
-    fingerprint = items_fingerprint(path, run.recipe.catalog.columns)
-    batch = _batch(run.folder, fingerprint)
-    live = LiveParts(Parts(run.recipe, run.folder), but=batch)
-    _refuse_known(read_items(path, run.recipe.catalog.columns)["item_id"].to_list(), live, path)
-    plan = _stages(run, live, batch, path, fingerprint)
-    if all(stage.status() == "done" for stage in plan):
+    fingerprint = fingerprint_items(path, run.recipe.catalog.column_map)
+    batch = _batch_folder(run.folder, fingerprint)
+    live = CatalogSnapshot(RunArtifacts(run.recipe, run.folder), but=batch)
+    _check_items_are_new(read_items(path, run.recipe.catalog.column_map)["item_id"].to_list(), live, path)
+    plan = _build_batch_stages(run, live, batch, path, fingerprint)
+    if all(stage.read_status() == "done" for stage in plan):
         for stage in plan:
             check_stage(stage.folder)
         log(f"{path}: appended already, as {batch.name}")
         return batch, []
-    check_generators(run.recipe, plan, here=True, ask=ask)
+    check_generators(run.recipe, plan, loads_models_here=True, ask=ask)
     return batch, plan
 
 
-def _batch(folder: Path, fingerprint: str) -> Path:
+def _batch_folder(folder: Path, fingerprint: str) -> Path:
     """Return the folder of this batch: the one that was begun for it, or the next."""
     batches = batch_folders(folder)
     begun = [path for path in batches if path.name.endswith(f"-{fingerprint}")]
@@ -95,78 +95,80 @@ def _batch(folder: Path, fingerprint: str) -> Path:
     return begun[0] if begun else folder / APPENDED / f"{number:04d}-{fingerprint}"
 
 
-def _stages(run: Run, live: LiveParts, batch: Path, path: Path, fingerprint: str) -> list[Stage]:
-    recipe, own = run.recipe, live.as_trained
-    parts = Parts(recipe, batch)
-    line = Line(batch)
-    calls, ledger = recipe.calls, recipe.calls.ledger_of(live.out)
+def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: Path, fingerprint: str) -> list[Stage]:
+    recipe, own = run.recipe, snapshot.trained_artifacts
+    parts = RunArtifacts(recipe, batch)
+    line = StageGraph(batch)
+    calls, ledger = recipe.calls, recipe.calls.cache_path(snapshot.run_folder)
 
-    def captions(to: Path) -> Facts:
+    def write_batch_captions(to: Path) -> Facts:
         return write_captions(recipe.captions, load_catalog(batch / "catalog"), to, calls.captions, ledger)
 
-    def interests(to: Path) -> Facts:
+    def write_batch_interests(to: Path) -> Facts:
         usual = sample_texts(recipe.interests, own.catalog, own.captions)
         items = load_catalog(batch / "catalog")
         return write_interests(recipe.interests, items, parts.captions, to, usual, calls.interests, ledger)
 
-    def embeddings(to: Path) -> Facts:
-        fusion = Fusion.load(own.out / "embeddings" / FUSION)
+    def write_batch_embeddings(to: Path) -> Facts:
+        fusion = Fusion.load(own.run_folder / "embeddings" / FUSION_FILE)
         items = load_catalog(batch / "catalog")
-        return write_embeddings(recipe.embeddings, items, parts.captions, parts.tags, to, fusion)
+        return write_embeddings(recipe.embeddings, items, parts.captions, parts.interest_tags, to, fusion)
 
-    def catalog(to: Path) -> Facts:
-        return prepare_items(recipe.catalog, path, to, calls.fetching(live.out))
+    def write_batch_catalog(to: Path) -> Facts:
+        return prepare_items(recipe.catalog, path, to, calls.download_settings(snapshot.run_folder))
 
-    line.add("catalog", recipe.catalog, "", catalog, given={"items": fingerprint})
-    line.add_asking("captions", recipe, "catalog", captions)
-    line.add_asking("interests", recipe, "catalog captions", interests)
-    line.add("embeddings", recipe.embeddings, "catalog captions interests", embeddings)
-    grown_from = {"run": run.manifest("sids").identity}
-    line.add("sids", recipe.sids, "embeddings", lambda to: _append_sids(live, batch, to), given=grown_from)
+    line.add_stage("catalog", recipe.catalog, "", write_batch_catalog, given={"items": fingerprint})
+    line.add_llm_stage("captions", recipe, "catalog", write_batch_captions)
+    line.add_llm_stage("interests", recipe, "catalog captions", write_batch_interests)
+    line.add_stage("embeddings", recipe.embeddings, "catalog captions interests", write_batch_embeddings)
+    grown_from = {"run": run.read_stage_manifest("sids").identity_text}
+    line.add_stage("sids", recipe.sids, "embeddings", lambda to: _append_sids(snapshot, batch, to), given=grown_from)
     return list(line.stages.values())
 
 
-def _refuse_known(new_ids: Sequence[str], live: LiveParts, path: Path) -> None:
-    if known := [item_id for item_id in new_ids if item_id in live.catalog.rows]:
+def _check_items_are_new(new_ids: Sequence[str], snapshot: CatalogSnapshot, path: Path) -> None:
+    if known := [item_id for item_id in new_ids if item_id in snapshot.catalog.row_by_id]:
         raise CatalogError(
-            f"{path}: {len(known)} items are in {live.out} already; first: {known[:3]}. "
+            f"{path}: {len(known)} items are in {snapshot.run_folder} already; first: {known[:3]}. "
             "Give only new ones (what was withdrawn comes back under a new id)."
         )
 
 
-def _append_sids(live: LiveParts, batch: Path, to: Path) -> Facts:
+def _append_sids(snapshot: CatalogSnapshot, batch: Path, to: Path) -> Facts:
     """Write the SIDs of a batch, none of which anything else bears or had reserved, and return the facts."""
-    ids, vectors_MD = load_catalog(batch / "catalog").ids, sid_vectors(live.recipe, batch / "embeddings")
-    quantizer = Quantizer.load(live.out / "sids" / QUANTIZER)
-    grown = append(
-        _bearing(live), quantizer, ids, vectors_MD, live.recipe.sids.collisions,
-        old_ND=sid_vectors(live.recipe, live.out / "embeddings"),
+    ids, vectors_MD = load_catalog(batch / "catalog").item_ids, load_sid_vectors(snapshot.recipe, batch / "embeddings")
+    quantizer = Quantizer.load(snapshot.run_folder / "sids" / QUANTIZER_FILE)
+    grown = append_sids(
+        _reserved_sids(snapshot), quantizer, ids, vectors_MD, snapshot.recipe.sids.collision_policy,
+        old_ND=load_sid_vectors(snapshot.recipe, snapshot.run_folder / "embeddings"),
     )  # fmt: skip
-    SemanticIds(ids, grown.sids.codes_NL[-len(ids) :], grown.sids.sizes).save(to)
+    SemanticIds(ids, grown.sids.codes_NL[-len(ids) :], grown.sids.codebook_sizes).save(to)
     drift = None if grown.drift is None else asdict(grown.drift)
-    return {"added": grown.added, "moved": grown.moved, "collisions": grown.collisions, "drift": drift}
+    return {"num_added": grown.num_added, "num_moved": grown.num_moved, "collisions": grown.collisions, "drift": drift}
 
 
-def _bearing(live: LiveParts) -> SemanticIds:
+def _reserved_sids(snapshot: CatalogSnapshot) -> SemanticIds:
     """Return the SIDs that are not free: those of all items, withdrawn ones too unless they were freed."""
-    sids = live.sids
-    freed = {item_id for item_id, state in live.withdrawn.items() if state == "free"}
+    sids = snapshot.sids
+    freed = {item_id for item_id, state in snapshot.withdrawn_items.items() if state == "free"}
     rows = np.array([row for row, item_id in enumerate(sids.item_ids) if item_id not in freed], dtype=np.int64)
-    return SemanticIds([sids.item_ids[row] for row in rows], sids.codes_NL[rows], sids.sizes)
+    return SemanticIds([sids.item_ids[row] for row in rows], sids.codes_NL[rows], sids.codebook_sizes)
 
 
-def withdraw_items(folder: Path, item_ids: Sequence[str], free: bool) -> int:
+def withdraw_items(folder: Path, item_ids: Sequence[str], free_sids: bool) -> int:
     """Take items off the offer, from now on; return how many are left.
 
-    Their SIDs stay reserved unless ``free``. Histories may go on naming them. Raises `CatalogError` for an item that is
-    not known.
+    Their SIDs stay reserved unless ``free_sids``. Histories may go on naming them. Raises `CatalogError` for an item
+    that is not known.
     """
     run = Run(folder)
-    run.manifest("model")
-    with alone(folder):
-        live = LiveParts(Parts(run.recipe, folder))
-        state: State = "free" if free else "reserved"
-        withdrawn = live.withdrawn | {live.catalog.ids[live.catalog.row(item_id)]: state for item_id in item_ids}
+    run.read_stage_manifest("model")
+    with lock_run_folder(folder):
+        live = CatalogSnapshot(RunArtifacts(run.recipe, folder))
+        state: WithdrawalState = "free" if free_sids else "reserved"
+        withdrawn = live.withdrawn_items | {
+            live.catalog.item_ids[live.catalog.find_row(item_id)]: state for item_id in item_ids
+        }
         write_withdrawals(folder, withdrawn)
         publish_sids(run.recipe, folder)
     return len(live.catalog) - len(withdrawn)

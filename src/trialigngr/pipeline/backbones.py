@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import read_shape, refuse_settings
-from trialigngr.models.fitness import positions_of, refuse_narrow_shape
+from trialigngr.models.compatibility import positions_of, refuse_narrow_shape
 from trialigngr.pretrained import smollm2
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.tasks.chat import Chat
+from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.task import Task, View
 
 
 def check_backbone(recipe: Recipe) -> None:
     """Raise `RecipeError` where the model to be trained has no room for the recipe's prompts, cannot be opened, or has
     no chat template to ask it by. No weights are read."""
-    name, most = recipe.model.name, recipe.prompt.max_length
+    name, most = recipe.model.name_or_path, recipe.prompt.max_length
     refuse_settings(recipe.model)
-    if name in ("scratch", smollm2.NAME):
+    if name in ("scratch", smollm2.MODEL_NAME):
         return
     config, tokenizer = read_shape(name)
-    chat = Chat(tokenizer)
-    least = max(_least_tokens(recipe, task, chat) for task in recipe.tasks.tasks())
+    chat = ChatTemplate(tokenizer)
+    least = max(_least_tokens(recipe, task, chat) for task in recipe.tasks.list_tasks())
     if (positions := positions_of(config)) and positions < least:
         raise RecipeError(
-            f"model.name = {name!r} has {positions} positions, and the shortest prompt and its answer take {least} "
-            "tokens; take a model with more."
+            f"model.name_or_path = {name!r} has {positions} positions, and the shortest prompt and its answer take "
+            f"{least} tokens; take a model with more."
         )
     refuse_narrow_shape(config, most)
     if most < least:
@@ -34,9 +34,9 @@ def check_backbone(recipe: Recipe) -> None:
         )
 
 
-def _least_tokens(recipe: Recipe, task: Task, chat: Chat) -> int:
+def _least_tokens(recipe: Recipe, task: Task, chat: ChatTemplate) -> int:
     """Return what a task's prompt of one item and its answer take at least; a text is one token or more."""
-    levels = len(recipe.sids.sizes)
+    levels = len(recipe.sids.codebook_sizes)
     shown, asked = (levels if view is View.SID else 1 for view in (task.source, task.target))
-    end = 0 if recipe.prompt.continued and task.continues else len(chat.close)
-    return len(chat.header(task.system, task.instruction)) + shown + len(chat.tail) + asked + end
+    end = 0 if recipe.prompt.history_in_completion and task.continues_history else len(chat.assistant_suffix)
+    return len(chat.build_header(task.system, task.instruction)) + shown + len(chat.assistant_prefix) + asked + end

@@ -5,38 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from trialigngr.foundation.artifact import Status, read_manifest
-from trialigngr.pipeline.enrichment import cost_lines
-from trialigngr.pipeline.stages import Stage, stages
-from trialigngr.pipeline.training_plan import length_lines, memory_lines
+from trialigngr.foundation.artifact import StageStatus, read_manifest
+from trialigngr.pipeline.llm_stages import describe_costs
+from trialigngr.pipeline.stages import Stage, build_stages
+from trialigngr.pipeline.training_plan import describe_memory, describe_training_length
 from trialigngr.recipes.recipe import Recipe
 
 
-def plan_lines(
-    recipe: Recipe, data: Path | None, out: Path, seeds: int, rate: float | None = None, devices: int = 1
+def describe_plan(
+    recipe: Recipe,
+    data: Path | None,
+    out: Path,
+    num_seeds: int,
+    tokens_per_second: float | None = None,
+    num_devices: int = 1,
 ) -> Iterator[str]:
     """Yield a line a stage: done, begun, changed, to do or depends (on stages before it), and what it costs; then what
     training will take.
 
-    ``rate`` is tokens/s, from a short run on the machine that is meant; ``devices`` are those that train together.
+    ``tokens_per_second`` is tokens/s, from a short run on the machine that is meant; ``num_devices`` are those that
+    train together.
     """
     shown: set[Path] = set()
-    states: dict[str, Status] = {}
-    for seed in range(seeds):
-        for stage in stages(recipe, data, out, seed):
+    states: dict[str, StageStatus] = {}
+    for seed in range(num_seeds):
+        for stage in build_stages(recipe, data, out, seed):
             if stage.folder not in shown:
                 shown.add(stage.folder)
-                states.setdefault(stage.name, stage.status())
-                yield f"{stage.name:12s} {stage.status():8s} {_cost(stage, recipe)}"
-    yield from cost_lines(recipe, out)
-    yield from memory_lines(recipe, devices)
-    yield from length_lines(recipe, data, out / "catalog" if states["catalog"] == "done" else None, rate)
+                states.setdefault(stage.name, stage.read_status())
+                yield f"{stage.name:12s} {stage.read_status():8s} {_describe_cost(stage, recipe)}"
+    yield from describe_costs(recipe, out)
+    yield from describe_memory(recipe, num_devices)
+    yield from describe_training_length(
+        recipe, data, out / "catalog" if states["catalog"] == "done" else None, tokens_per_second
+    )
 
 
-def _cost(stage: Stage, recipe: Recipe) -> str:
-    if stage.status() == "done":
+def _describe_cost(stage: Stage, recipe: Recipe) -> str:
+    if stage.read_status() == "done":
         return f"took {read_manifest(stage.folder).facts['seconds']:.0f} s"
-    if stage.status() == "depends":
+    if stage.read_status() == "depends":
         return "stays if what it is made from comes out as it was"
     settings = recipe.train
     told = {
@@ -44,11 +52,11 @@ def _cost(stage: Stage, recipe: Recipe) -> str:
         "interests": f"by {recipe.interests.generator}, once an item",
         "embeddings": f"by {recipe.embeddings.encoder}",
         "sasrec": f"at most {recipe.sasrec.epochs} epochs",
-        "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.sizes))}",
+        "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.codebook_sizes))}",
         "model": (
-            f"{recipe.model.name}, up to {len(recipe.tasks.tasks())} tasks, "
+            f"{recipe.model.name_or_path}, up to {len(recipe.tasks.list_tasks())} tasks, "
             f"at most {settings.epochs:g} epochs of {settings.batch_size} a batch"
         ),
-        "evaluation": f"{recipe.decode.beams} beams, twice over all test targets",
+        "evaluation": f"{recipe.decode.num_beams} beams, twice over all test targets",
     }
     return told.get(stage.name, "")

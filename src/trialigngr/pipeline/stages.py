@@ -10,31 +10,38 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trialigngr.catalog.prepare import data_fingerprint, prepare
+from trialigngr.catalog.prepare import fingerprint_data, prepare_catalog
 from trialigngr.datasets.synthetic.draw import draw_shop
-from trialigngr.embed.collaborative import collaborative_vectors
-from trialigngr.embed.items import load_embeddings, load_modalities, write_embeddings
+from trialigngr.embed.collaborative import compute_collaborative_vectors
+from trialigngr.embed.embeddings import load_embeddings, load_modalities, write_embeddings
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.prompts import read_prompt
-from trialigngr.foundation.artifact import Manifest, Status, fingerprint, make_stage, read_manifest, stage_status
+from trialigngr.foundation.artifact import (
+    Manifest,
+    StageStatus,
+    compute_fingerprint,
+    make_stage,
+    read_manifest,
+    read_stage_status,
+)
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.llm.backends import MODELS
+from trialigngr.llm.backends import LANGUAGE_MODELS
 from trialigngr.llm.generator import CallSettings
-from trialigngr.pipeline.ranking import rank_targets
-from trialigngr.pipeline.training import train_model
-from trialigngr.recipes.model_settings import EvaluationSettings, ModelSettings
+from trialigngr.pipeline.evaluation import rank_targets
+from trialigngr.pipeline.model_training import train_model
+from trialigngr.recipes.model_settings import EvaluationStageSettings, ModelStageSettings
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.runs.artifacts import ALONE, Parts
+from trialigngr.runs.artifacts import SINGLE_WORKER, RunArtifacts
 from trialigngr.sequential.sasrec import train_sasrec
 from trialigngr.sids.assign import assign_sids
-from trialigngr.train.workers import Workers
+from trialigngr.train.process_group import ProcessGroup
 
 Facts = dict[str, Any]
-Build = Callable[[Path], Facts]
-Read = Callable[[Path], str]
+BuildStage = Callable[[Path], Facts]
+HashOutput = Callable[[Path], str]
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -47,153 +54,167 @@ class Stage:
     folder: Path
     settings: Settings
     parents: dict[str, str]
-    build: Build = field(repr=False)
-    read: Read | None = field(default=None, repr=False)
+    build: BuildStage = field(repr=False)
+    hash_output: HashOutput | None = field(default=None, repr=False)
     """Of a stage that asks language models: what later stages read of it, as a hash."""
     above: tuple[Stage, ...] = field(default=(), repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """What the stage's manifest will carry."""
-        return fingerprint(self.name, self.settings.model_dump(mode="json"), self.parents)
+        return compute_fingerprint(self.name, self.settings.model_dump(mode="json"), self.parents)
 
-    def status(self) -> Status:
-        """Say whether the stage is ``done``, ``begun``, ``changed`` (something else stands there) or ``to do``; or
+    def read_status(self) -> StageStatus:
+        """Return whether the stage is ``done``, ``begun``, ``changed`` (something else stands there) or ``to do``; or
         that it ``depends`` on how stages come out that are to be made before it."""
-        known = all(stage.status() == "done" for stage in self.above)
-        return stage_status(self.folder, self.fingerprint, self._contents() if known else None)
+        known = all(stage.read_status() == "done" for stage in self.above)
+        return read_stage_status(self.folder, self.fingerprint, self._parent_contents() if known else None)
 
-    def make(self, *, again: bool = False) -> Manifest:
+    def make_if_stale(self, *, rebuild: bool = False) -> Manifest:
         """Build the stage unless what stands there is what is wanted, made from what those above now hold.
 
-        ``again`` builds it though it stands. Only when later stages then read something else are they made anew.
+        ``rebuild`` builds it though it stands. Only when later stages then read something else are they made anew.
         """
-        parents, contents = self.parents, self._contents()
-        return make_stage(self.folder, self.name, self.settings, parents, self.build, contents, self.read, again)
+        parents, contents = self.parents, self._parent_contents()
+        return make_stage(
+            self.folder, self.name, self.settings, parents, self.build, contents, self.hash_output, rebuild
+        )
 
-    def _contents(self) -> dict[str, str]:
+    def _parent_contents(self) -> dict[str, str]:
         return {stage.name: read_manifest(stage.folder).content for stage in self.above}
 
 
-class Line:
+class StageGraph:
     """Stages in order, each named by those before it."""
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.stages = out, dict[str, Stage]()
+    def __init__(self, run_folder: Path) -> None:
+        self.run_folder, self.stages = run_folder, dict[str, Stage]()
 
-    def add(
+    def add_stage(
         self,
         name: str,
         settings: Settings,
         parents: str,
-        build: Build,
-        own: Path | None = None,
+        build: BuildStage,
+        folder: Path | None = None,
         given: Mapping[str, str] = NOTHING,
-        read: Read | None = None,
+        read: HashOutput | None = None,
     ) -> None:
         """Add a stage with the named parents, and what is ``given`` from outside as fingerprints.
 
-        ``own`` is where it stands when that is not the top of the run, ``read`` tells what later stages read of it.
+        ``folder`` is where it stands when that is not the top of the run, ``read`` tells what later stages read of it.
         """
         above = tuple(self.stages[parent] for parent in parents.split())
         made_from = {stage.name: stage.fingerprint for stage in above} | dict(given)
-        self.stages[name] = Stage(name, (own or self.out) / name, settings, made_from, build, read, above)
+        self.stages[name] = Stage(name, (folder or self.run_folder) / name, settings, made_from, build, read, above)
 
-    def add_asking(self, name: str, recipe: Recipe, parents: str, build: Build) -> None:
+    def add_llm_stage(self, name: str, recipe: Recipe, parents: str, build: BuildStage) -> None:
         """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change, and
         what changes its answers though it stands in the calls."""
         settings = getattr(recipe, name)
-        self.add(name, settings, parents, build, None, told(settings, getattr(recipe.calls, name)), READ[name])
+        self.add_stage(
+            name, settings, parents, build, None, hash_llm_inputs(settings, getattr(recipe.calls, name)), READ[name]
+        )
 
 
-READ: dict[str, Read] = {
-    "captions": lambda folder: _hash(load_captions(folder)),
-    "interests": lambda folder: _hash(load_interests(folder)),
+READ: dict[str, HashOutput] = {
+    "captions": lambda folder: _hash_objects(load_captions(folder)),
+    "interests": lambda folder: _hash_objects(load_interests(folder)),
 }
 """Stages that may ask language models → what later stages read of them: not why there is no answer about an item."""
 
 
-def told(settings: CaptionSettings | InterestSettings, calls: CallSettings) -> dict[str, str]:
+def hash_llm_inputs(settings: CaptionSettings | InterestSettings, calls: CallSettings) -> dict[str, str]:
     """Return the hashes of what a language model is told by a stage, and of its engine's arguments that count; none
     where no language model is asked."""
-    if settings.generator not in MODELS:
+    if settings.generator not in LANGUAGE_MODELS:
         return {}
-    choosing = isinstance(settings, InterestSettings) and settings.choose_from != "anything"
-    _, recorded = settings.identity(settings.generator, calls)
-    engine = {"engine": _hash(sorted(recorded["engine"].items()))} if "engine" in recorded else {}
-    return read_prompt(settings.prompt).told(choosing) | engine
+    choosing = isinstance(settings, InterestSettings) and settings.tag_vocabulary != "open"
+    _, recorded = settings.identify_model(settings.generator, calls)
+    engine = {"engine": _hash_objects(sorted(recorded["engine"].items()))} if "engine" in recorded else {}
+    return read_prompt(settings.prompt_template).fingerprint_parts(choosing) | engine
 
 
-def stages(recipe: Recipe, data: Path | None, out: Path, seed: int, workers: Workers = ALONE) -> list[Stage]:
+def build_stages(
+    recipe: Recipe, data: Path | None, out: Path, seed: int, workers: ProcessGroup = SINGLE_WORKER
+) -> list[Stage]:
     """Return the stages of a run in order. Without a data folder the shop is drawn first. Nothing is built here."""
-    line = Line(out)
+    line = StageGraph(out)
     if data is None:
         root = out / "shop"
-        line.add("shop", recipe.shop, "", lambda to: draw_shop(to, recipe.shop))
+        line.add_stage("shop", recipe.shop, "", lambda to: draw_shop(to, recipe.shop))
         parents, given = "shop", {}
     else:
         root = data
-        parents, given = "", {"data": data_fingerprint(data, recipe.catalog.columns)}
-    fetching = recipe.calls.fetching(out)
+        parents, given = "", {"data": fingerprint_data(data, recipe.catalog.column_map)}
+    fetching = recipe.calls.download_settings(out)
 
     def catalog(to: Path) -> Facts:
-        return prepare(recipe.catalog, root, to, fetching, for_model=True)
+        return prepare_catalog(recipe.catalog, root, to, fetching, for_model=True)
 
-    line.add("catalog", recipe.catalog, parents, catalog, given=given)
-    parts = Parts(recipe, out, seed, workers)
-    _add_items(line, recipe, parts)
-    _add_sids(line, recipe, parts)
-    model = ModelSettings.of(recipe, seed)
-    line.add("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.own)
+    line.add_stage("catalog", recipe.catalog, parents, catalog, given=given)
+    parts = RunArtifacts(recipe, out, seed, workers)
+    _add_item_stages(line, recipe, parts)
+    _add_sid_stages(line, recipe, parts)
+    model = ModelStageSettings.from_recipe(recipe, seed)
+    line.add_stage("model", model, "catalog captions sids", lambda to: train_model(parts, to), parts.seed_folder)
     compared = "model sasrec" if "sasrec" in recipe.evaluate.baselines else "model"
-    line.add("evaluation", EvaluationSettings.of(recipe), compared, lambda to: rank_targets(parts, to), parts.own)
+    line.add_stage(
+        "evaluation",
+        EvaluationStageSettings.from_recipe(recipe),
+        compared,
+        lambda to: rank_targets(parts, to),
+        parts.seed_folder,
+    )
     return list(line.stages.values())
 
 
-def _add_items(line: Line, recipe: Recipe, parts: Parts) -> None:
+def _add_item_stages(graph: StageGraph, recipe: Recipe, artifacts: RunArtifacts) -> None:
     """Add the stages that look at items alone: from pictures and texts to SIDs."""
 
-    def embed(to: Path) -> Facts:
+    def build_embeddings(to: Path) -> Facts:
         settings, log = recipe.embeddings, None
         if settings.collaborative_weight:
-            log = collaborative_vectors(list(parts.histories.train_sequences()), len(parts.catalog))
-        return write_embeddings(settings, parts.catalog, parts.captions, parts.tags, to, None, recipe.ray, log)
+            log = compute_collaborative_vectors(list(artifacts.histories.train_sequences()), len(artifacts.catalog))
+        return write_embeddings(
+            settings, artifacts.catalog, artifacts.captions, artifacts.interest_tags, to, None, recipe.ray, log
+        )
 
-    calls, ledger = recipe.calls, recipe.calls.ledger_of(parts.out)
+    calls, ledger = recipe.calls, recipe.calls.cache_path(artifacts.run_folder)
 
-    def caption(to: Path) -> Facts:
-        return write_captions(recipe.captions, parts.catalog, to, calls.captions, ledger, recipe.ray)
+    def build_captions(to: Path) -> Facts:
+        return write_captions(recipe.captions, artifacts.catalog, to, calls.captions, ledger, recipe.ray)
 
-    def mine(to: Path) -> Facts:
-        settings, captions = recipe.interests, parts.captions
-        return write_interests(settings, parts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
+    def build_interests(to: Path) -> Facts:
+        settings, captions = recipe.interests, artifacts.captions
+        return write_interests(settings, artifacts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
 
-    line.add_asking("captions", recipe, "catalog", caption)
-    line.add_asking("interests", recipe, "catalog captions", mine)
-    line.add("embeddings", recipe.embeddings, "catalog captions interests", embed)
-
-
-def _hash(read: Sequence[object]) -> str:
-    return sha256("\n".join(map(repr, read)).encode()).hexdigest()[:16]
+    graph.add_llm_stage("captions", recipe, "catalog", build_captions)
+    graph.add_llm_stage("interests", recipe, "catalog captions", build_interests)
+    graph.add_stage("embeddings", recipe.embeddings, "catalog captions interests", build_embeddings)
 
 
-def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:
+def _hash_objects(objects: Sequence[object]) -> str:
+    return sha256("\n".join(map(repr, objects)).encode()).hexdigest()[:16]
+
+
+def _add_sid_stages(graph: StageGraph, recipe: Recipe, artifacts: RunArtifacts) -> None:
     """Add the SIDs, and before them SASRec where its item vectors or its ranks are wanted."""
     quantizer = recipe.sids.quantizer
     if quantizer == "letter" or "sasrec" in recipe.evaluate.baselines:
 
-        def train(to: Path) -> Facts:
-            settings, histories = recipe.sasrec, parts.histories
-            valid = parts.sample("valid", settings.validate_users)
-            return train_sasrec(settings, histories, len(parts.catalog), valid, recipe.seed, to)
+        def build_sasrec(to: Path) -> Facts:
+            settings, histories = recipe.sasrec, artifacts.histories
+            valid = artifacts.sample_targets("valid", settings.validate_users)
+            return train_sasrec(settings, histories, len(artifacts.catalog), valid, recipe.seed, to)
 
-        line.add("sasrec", recipe.sasrec, "catalog", train)
+        graph.add_stage("sasrec", recipe.sasrec, "catalog", build_sasrec)
 
-    def assign(to: Path) -> Facts:
-        embeddings = parts.out / "embeddings"
-        ids, ray = parts.catalog.ids, recipe.ray
+    def build_sids(to: Path) -> Facts:
+        embeddings = artifacts.run_folder / "embeddings"
+        ids, ray = artifacts.catalog.item_ids, recipe.ray
         if quantizer == "letter":
-            return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, parts.sasrec.item_vectors, ray)
+            return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, artifacts.sasrec.item_vectors, ray)
         if quantizer == "macrec":
             text_ND, pictures_NE = load_modalities(embeddings)
             if not pictures_NE.any():
@@ -201,4 +222,4 @@ def _add_sids(line: Line, recipe: Recipe, parts: Parts) -> None:
             return assign_sids(recipe.sids, text_ND, ids, to, pictures_NE, ray)
         return assign_sids(recipe.sids, load_embeddings(embeddings), ids, to, None, ray)
 
-    line.add("sids", recipe.sids, "embeddings sasrec" if quantizer == "letter" else "embeddings", assign)
+    graph.add_stage("sids", recipe.sids, "embeddings sasrec" if quantizer == "letter" else "embeddings", build_sids)

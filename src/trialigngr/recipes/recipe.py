@@ -14,15 +14,15 @@ from pydantic import Field
 
 from trialigngr.catalog.prepare import CatalogSettings
 from trialigngr.datasets.synthetic.draw import ShopSettings
-from trialigngr.decode.recommend import DecodeSettings
+from trialigngr.decode.generative_recommender import DecodeSettings
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.evaluate.figures import EvaluateSettings
+from trialigngr.evaluate.metrics_json import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
-from trialigngr.foundation.crew import RaySettings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
-from trialigngr.llm.generator import Calls
+from trialigngr.foundation.executor import RaySettings
+from trialigngr.llm.generator import StageCallSettings
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.sequential.sasrec import SasRecSettings
 from trialigngr.sids.assign import SidSettings
@@ -47,7 +47,7 @@ class Recipe(Settings):
     """CMSA: what the pictures show, in words."""
     interests: InterestSettings = Field(default_factory=InterestSettings)
     """MDIM: the interests behind the items."""
-    calls: Calls = Field(default_factory=Calls)
+    calls: StageCallSettings = Field(default_factory=StageCallSettings)
     """How pictures are fetched and language models are called; nothing of it changes an artifact."""
     ray: RaySettings = Field(default_factory=RaySettings)
     """A Ray cluster that works on blocks of items; nothing of it changes an artifact."""
@@ -77,65 +77,65 @@ class Recipe(Settings):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def packaged_recipes() -> dict[str, str]:
+def read_packaged_recipes() -> dict[str, str]:
     """Return name → TOML text of the recipes in the package."""
     folder = files("trialigngr.recipes")
     found = {entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
     return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
 
 
-def _source(name: str, beside: Path | None) -> tuple[str, str, Path | None]:
+def _find_recipe(name: str, base_folder: Path | None) -> tuple[str, str, Path | None]:
     """Return where a recipe stands, its text and its folder: a file (path ending in .toml) or a packaged name."""
     if name.endswith(".toml"):
-        path = beside / name if beside is not None and not Path(name).is_absolute() else Path(name)
+        path = base_folder / name if base_folder is not None and not Path(name).is_absolute() else Path(name)
         if not path.is_file():
             raise RecipeError(f"There is no recipe file {path}.")
         try:
             return str(path), path.read_text(encoding="utf-8"), path.parent
         except UnicodeDecodeError:
             raise RecipeError(f"{path} is not UTF-8 text; a recipe is a TOML file.") from None
-    packaged = packaged_recipes()
+    packaged = read_packaged_recipes()
     if name not in packaged:
         hint = did_you_mean(name, packaged)
         raise RecipeError(f"There is no recipe {name!r}; known are {', '.join(packaged)}, or give a .toml file.{hint}")
     return f"recipe {name}", packaged[name], None
 
 
-def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_settings(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
         inner = result.get(key)
-        result[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        result[key] = _merge_settings(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return result
 
 
-def _tree(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
+def _read_tree(name: str, base_folder: Path | None, ancestors: tuple[str, ...]) -> dict[str, Any]:
     """Return a recipe's settings as written: its parents' first, then its own; ``a+b`` lays b over a."""
     tree: dict[str, Any] = {}
     # A file may have a + in its path.
     for part in [name] if name.endswith(".toml") and Path(name).is_file() else name.split("+"):
-        tree = _merged(tree, _layer(part.strip(), beside, above))
+        tree = _merge_settings(tree, _read_layer(part.strip(), base_folder, ancestors))
     return tree
 
 
-def _layer(name: str, beside: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
-    where, text, folder = _source(name, beside)
-    if where in above:
-        raise RecipeError(f"{where} extends itself: {' → '.join((*above, where))}.")
+def _read_layer(name: str, base_folder: Path | None, ancestors: tuple[str, ...]) -> dict[str, Any]:
+    where, text, folder = _find_recipe(name, base_folder)
+    if where in ancestors:
+        raise RecipeError(f"{where} extends itself: {' → '.join((*ancestors, where))}.")
     try:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where} is not valid TOML: {error}.") from None
     parent = own.pop("extends", None)
     parse_settings(Recipe, own, where)
-    return own if parent is None else _merged(_tree(str(parent), folder, (*above, where)), own)
+    return own if parent is None else _merge_settings(_read_tree(str(parent), folder, (*ancestors, where)), own)
 
 
-_PART = re.compile(r'"[^"]+"|[^."]+')
+_KEY_PART = re.compile(r'"[^"]+"|[^."]+')
 """A part of a dotted key; one in quotes may hold dots itself, as a column's name may."""
 
 
-def _assignment(text: str) -> dict[str, Any]:
+def _parse_assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set {text!r} is not of the form a.b=value.")
@@ -143,7 +143,7 @@ def _assignment(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    for part in reversed(_PART.findall(key.strip())):
+    for part in reversed(_KEY_PART.findall(key.strip())):
         parsed = {part.strip('"'): parsed}
     return dict(parsed)
 
@@ -153,9 +153,9 @@ def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
 
     Raises `RecipeError` that says what does not fit, where, and the nearest known name.
     """
-    tree = _tree(name, None, ())
+    tree = _read_tree(name, None, ())
     recipe = parse_settings(Recipe, tree, f"recipe {name}")
     for change in changes:
-        tree = _merged(tree, _assignment(change))
+        tree = _merge_settings(tree, _parse_assignment(change))
         recipe = parse_settings(Recipe, tree, f"--set {change.partition('=')[0]}")
     return recipe

@@ -27,14 +27,14 @@ def read_run_recipe(run: Path) -> Recipe:
 
 def write_recipe_file(path: Path, first: str, toml: str) -> None:
     """Write a recipe as TOML below a comment, ``first``, and one with the hash of the rest."""
-    write_text_atomically(path, f"# {first}\n{SEAL}{_hash(toml)}\n{toml}")
+    write_text_atomically(path, f"# {first}\n{SEAL}{_hash_text(toml)}\n{toml}")
 
 
 def is_as_written(path: Path) -> bool:
-    """Say whether a file is one that `write_recipe_file` wrote, its first line aside."""
+    """Return whether a file is one that `write_recipe_file` wrote, its first line aside."""
     lines = path.read_text(encoding="utf-8").split("\n", 2)
-    return len(lines) == 3 and lines[1] == f"{SEAL}{_hash(lines[2])}"
+    return len(lines) == 3 and lines[1] == f"{SEAL}{_hash_text(lines[2])}"
 
 
-def _hash(text: str) -> str:
+def _hash_text(text: str) -> str:
     return sha256(text.encode()).hexdigest()

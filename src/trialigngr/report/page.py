@@ -10,59 +10,59 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trialigngr.enrich.statistics import Written
+from trialigngr.enrich.statistics import EnrichmentStatistics
 from trialigngr.metrics.intervals import Estimate
-from trialigngr.sids.quality import Quality
+from trialigngr.sids.quality import SidQuality
 from trialigngr.sids.tsne import CodeMap
 
 
 @dataclass(frozen=True)
-class Counts:
+class DataCounts:
     """The data after filtering. ``notes`` say what was dropped, repaired or missing, a sentence each."""
 
-    users: int
-    items: int
-    interactions: int
-    pictures: int
-    test_targets: int
-    titles: int | None = None
-    median_history: float | None = None
+    num_users: int
+    num_items: int
+    num_interactions: int
+    num_images: int
+    num_test_targets: int
+    num_titles: int | None = None
+    median_history_length: float | None = None
     notes: tuple[str, ...] = ()
 
 
-StageName = Literal["catalog", "captions", "interests", "embeddings", "sids", "tasks", "model", "decode", "evaluation"]
+StepName = Literal["catalog", "captions", "interests", "embeddings", "sids", "tasks", "model", "decode", "evaluation"]
 """The rooms of the pipeline picture, in order. ``tasks`` and ``decode`` leave no folder: their seconds are ``None``."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class PipelineStep:
     """One stage: a fact to print under it ("324 captions"), its seconds (None: not timed), what generated its rows."""
 
-    name: StageName
-    fact: str
+    name: StepName
+    summary: str
     seconds: float | None = None
     generator: str | None = None
 
 
 @dataclass(frozen=True)
-class SidPanel:
+class SidSection:
     """The SIDs of a run: their quality, the share of items that shared one before the policy moved some, and where
     items lie in code space."""
 
-    quality: Quality
-    raw_sharing: float | None = None
-    policy: str = ""
-    moved: int | None = None
-    map: CodeMap | None = None
+    quality: SidQuality
+    collision_rate_before: float | None = None
+    collision_policy: str = ""
+    num_moved: int | None = None
+    code_map: CodeMap | None = None
 
 
 @dataclass(frozen=True)
-class System:
-    """One row of a table: metric name (``HR@10``) → figure. ``ours`` marks the run that the page is about."""
+class MetricRow:
+    """One row of a table: metric name (``HR@10``) → figure. ``is_this_run`` marks the run that the page is about."""
 
     name: str
     figures: Mapping[str, Estimate]
-    ours: bool = False
+    is_this_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,31 +70,31 @@ class MetricTable:
     """One table of systems × metrics, and one sentence on how it was counted. The first table is the headline."""
 
     name: str
-    says: str
-    systems: tuple[System, ...]
+    description: str
+    rows: tuple[MetricRow, ...]
 
 
 @dataclass(frozen=True)
-class Grid:
+class ReportTable:
     """A small table as it is to be read: a sentence on what it says, column names, rows of cells (a name first)."""
 
     name: str
-    says: str
+    description: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The paired difference ours - ``versus`` on a metric, over the same targets."""
+class PairedDifference:
+    """The paired difference ours - ``baseline`` on a metric, over the same targets."""
 
     metric: str
-    versus: str
+    baseline: str
     estimate: Estimate
 
 
 @dataclass(frozen=True)
-class Curves:
+class TrainingCurves:
     """Training loss by task name, and the validation metric, as (step, value); ``chosen_step`` is the one kept."""
 
     loss: Mapping[str, tuple[tuple[int, float], ...]]
@@ -109,60 +109,62 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A piece of a prompt; ``token`` marks one special token. Text that merely looks like one is not marked."""
+class PromptSpan:
+    """A piece of a prompt; ``is_special_token`` marks one special token. Text that merely looks like one is not
+    marked."""
 
     text: str
-    token: bool = False
+    is_special_token: bool = False
 
 
 @dataclass(frozen=True)
 class TaskExample:
-    """A real example of a task, or (``absent``) the sentence that says why this run does not have the task.
+    """A real example of a task, or (``missing_reason``) the sentence that says why this run does not have the task.
 
     ``number`` is T1 … T8, ``name`` as in `tasks.task`.
     """
 
     number: str
     name: str
-    system: tuple[Span, ...] = ()
-    user: tuple[Span, ...] = ()
-    target: tuple[Span, ...] = ()
-    examples: int | None = None
-    absent: str = ""
+    system: tuple[PromptSpan, ...] = ()
+    user: tuple[PromptSpan, ...] = ()
+    target: tuple[PromptSpan, ...] = ()
+    num_examples: int | None = None
+    missing_reason: str = ""
 
 
 @dataclass(frozen=True)
-class Tile:
+class ItemTile:
     """An item as people see it."""
 
     title: str
-    picture: Path | None = None
+    image: Path | None = None
     category: str | None = None
 
 
 @dataclass(frozen=True)
-class Recommended:
-    """A recommended item; its rank is its place in the list, ``score`` its log-probability; ``taken`` marks a hit."""
+class RecommendedTile:
+    """A recommended item; its rank is its place in the list, ``score`` its log-probability; ``is_hit`` marks a hit."""
 
-    item: Tile
+    item: ItemTile
     score: float | None = None
-    taken: bool = False
+    is_hit: bool = False
 
 
 @dataclass(frozen=True)
-class Person:
-    """One pseudonymised user ("Shopper 3"). ``history`` is oldest first; ``earlier`` more items came before it."""
+class ExampleUser:
+    """One pseudonymised user ("Shopper 3"). ``history`` is oldest first; ``num_earlier_items`` more items came before
+    it."""
 
     name: str
-    history: tuple[Tile, ...]
-    recommended: tuple[Recommended, ...]
-    taken: Tile
-    earlier: int = 0
+    history: tuple[ItemTile, ...]
+    recommendations: tuple[RecommendedTile, ...]
+    target: ItemTile
+    num_earlier_items: int = 0
 
 
 @dataclass(frozen=True)
-class Interest:
+class PageInterest:
     """One interest tag with its confidence."""
 
     tag: str
@@ -170,76 +172,77 @@ class Interest:
 
 
 @dataclass(frozen=True)
-class Story:
-    """One item's way through the stages (the paper's Table 12). ``sid`` is its tokens; ``kin`` share its first code."""
+class CaseStudy:
+    """One item's way through the stages (the paper's Table 12). ``sid`` is its tokens; ``items_sharing_first_code``
+    share its first code."""
 
-    item: Tile
+    item: ItemTile
     description: str | None
     brand: str | None
     categories: tuple[str, ...]
     caption: str | None
-    interests: tuple[Interest, ...]
+    interests: tuple[PageInterest, ...]
     lifestyle: str | None
     enriched_text: str | None
     sid: tuple[str, ...]
-    kin: tuple[Tile, ...] = ()
+    items_sharing_first_code: tuple[ItemTile, ...] = ()
 
 
 @dataclass(frozen=True)
-class Described:
+class EnrichedItem:
     """An item beside what was written about it; the problems say why nothing was."""
 
-    item: Tile
+    item: ItemTile
     caption: str | None
-    interests: tuple[Interest, ...] = ()
+    interests: tuple[PageInterest, ...] = ()
     lifestyle: str | None = None
     caption_problem: str = ""
     interests_problem: str = ""
 
 
 @dataclass(frozen=True)
-class Seen:
+class EnrichmentSection:
     """What captions and tags are like: figures over the catalogue, and some items."""
 
-    figures: Written
-    items: tuple[Described, ...] = ()
+    statistics: EnrichmentStatistics
+    items: tuple[EnrichedItem, ...] = ()
 
 
 @dataclass(frozen=True)
-class Page:
-    """Everything the page shows. ``settings`` and ``protocol`` may nest; ``made_on`` is a date as people read it.
+class ReportPage:
+    """Everything the page shows. ``settings`` and ``protocol`` may nest; ``created_on`` is a date as people read it.
 
-    ``grids`` stand below the results, ``diagnostics`` in a section of their own.
-    ``people_chosen`` is the sentence that says how the people were drawn; ``notes`` stand at the foot of the page.
+    ``result_tables`` stand below the results, ``diagnostics_tables`` in a section of their own.
+    ``sampling_note`` is the sentence that says how the people were drawn; ``notes`` stand at the foot of the page.
     """
 
     title: str
     recipe: str
-    made_on: str
-    counts: Counts
-    stages: tuple[Stage, ...]
+    created_on: str
+    data_counts: DataCounts
+    steps: tuple[PipelineStep, ...]
     settings: Mapping[str, Any]
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    seen: Seen | None = None
-    sids: SidPanel | None = None
-    tables: tuple[MetricTable, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    diagnostics: tuple[Grid, ...] = ()
-    curves: Curves | None = None
-    tasks: tuple[TaskExample, ...] = ()
-    people: tuple[Person, ...] = ()
-    people_chosen: str = ""
-    stories: tuple[Story, ...] = ()
+    enrichment: EnrichmentSection | None = None
+    sid_section: SidSection | None = None
+    metric_tables: tuple[MetricTable, ...] = ()
+    differences: tuple[PairedDifference, ...] = ()
+    result_tables: tuple[ReportTable, ...] = ()
+    diagnostics_tables: tuple[ReportTable, ...] = ()
+    curves: TrainingCurves | None = None
+    task_examples: tuple[TaskExample, ...] = ()
+    example_users: tuple[ExampleUser, ...] = ()
+    sampling_note: str = ""
+    case_studies: tuple[CaseStudy, ...] = ()
     version: str = ""
     notes: tuple[str, ...] = ()
 
     @property
-    def headline(self) -> MetricTable | None:
+    def headline_table(self) -> MetricTable | None:
         """The first table."""
-        return self.tables[0] if self.tables else None
+        return self.metric_tables[0] if self.metric_tables else None
 
     @property
-    def pictured(self) -> bool:
+    def has_images(self) -> bool:
         """Whether the catalogue has any picture."""
-        return self.counts.pictures > 0
+        return self.data_counts.num_images > 0

@@ -1,4 +1,4 @@
-"""`Request`: what may come back when a run is asked, and how it is found."""
+"""`RecommendRequest`: what may come back when a run is asked, and how it is found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ By = Literal["sid", "title"]
 
 
 @dataclass(frozen=True)
-class Request:
+class RecommendRequest:
     """What may come back, and how it is found.
 
     ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
@@ -29,7 +29,7 @@ class Request:
     by: By = "sid"
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         *,
         unseen: bool = True,
@@ -38,7 +38,7 @@ class Request:
         category: str | None = None,
         skip_unknown: bool = False,
         by: By = "sid",
-    ) -> Request:
+    ) -> RecommendRequest:
         """Return the request that such arguments make; raise `ArgumentError` for those that make none."""
         return cls(
             read_flag(unseen, "unseen"),

@@ -9,19 +9,19 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, SupportsIndex
 
-from trialigngr.decode.recommend import Recommender
+from trialigngr.decode.generative_recommender import GenerativeRecommender
 from trialigngr.foundation.arguments import Id, read_id, read_path
 from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json
-from trialigngr.recipes.model_settings import EvaluationSettings, ModelSettings
+from trialigngr.recipes.model_settings import EvaluationStageSettings, ModelStageSettings
 from trialigngr.recipes.written import is_as_written, read_run_recipe
-from trialigngr.runs.artifacts import Parts
-from trialigngr.runs.recommender import Offer, Recommendation
-from trialigngr.runs.request import By, Request
-from trialigngr.runs.snapshot import LiveParts
+from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.runs.recommender import Recommendation, Recommender
+from trialigngr.runs.request import By, RecommendRequest
+from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.tasks.task import View
 
 OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
@@ -29,18 +29,19 @@ OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "anothe
 
 
 class Run:
-    """A run folder. ``parts`` is what was trained and tested, ``offer`` what is recommended; both load when needed."""
+    """A run folder. ``artifacts`` is what was trained and tested, ``current_recommender`` what is recommended; both
+    load when needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, path = folder, folder / RECIPE_FILE
         self.recipe = read_run_recipe(folder)
         if not is_as_written(path):
             log(f"{path} is not as the run wrote it: where it differs, this run was made by other settings.")
-        self.parts = Parts(self.recipe, folder)
-        self._offer = Offer(LiveParts(self.parts), self._ready)
-        self._refreshing = Lock()
+        self.artifacts = RunArtifacts(self.recipe, folder)
+        self._recommender = Recommender(CatalogSnapshot(self.artifacts), self._prepare_model)
+        self._refresh_lock = Lock()
 
-    def manifest(self, stage: str) -> Manifest:
+    def read_stage_manifest(self, stage: str) -> Manifest:
         """Return the manifest of a stage; raise `ArtifactError` when it is not finished or of another version."""
         return read_manifest(self.folder / stage)
 
@@ -58,64 +59,66 @@ class Run:
         return body
 
     @property
-    def offer(self) -> Offer:
+    def current_recommender(self) -> Recommender:
         """What is recommended now. Take it once where two answers must be of one moment."""
-        return self._offer
+        return self._recommender
 
     @property
-    def live(self) -> LiveParts:
+    def catalog_snapshot(self) -> CatalogSnapshot:
         """What is on offer: the run's items, those appended, without those withdrawn."""
-        return self.offer.parts
+        return self.current_recommender.snapshot
 
     @property
-    def recommender(self) -> Recommender:
+    def beam_recommender(self) -> GenerativeRecommender:
         """Beam search with the run's model; raises when model and SIDs are not of one run."""
-        return self.offer.recommender
+        return self.current_recommender.sid_recommender
 
-    def refresh(self) -> bool:
+    def refresh_catalog(self) -> bool:
         """Take up what was appended or withdrawn since; return whether anything was.
 
         Requests of other threads go on: each is answered from what was on offer when it came, and none waits until what
         is new has been loaded.
         """
-        with self._refreshing:
-            before, self._offer = self._offer, self._offer.refreshed()
-            return self._offer is not before
+        with self._refresh_lock:
+            before, self._recommender = self._recommender, self._recommender.with_new_snapshot()
+            return self._recommender is not before
 
     def check_model(self) -> None:
         """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
         self._check_parents()
-        if self.manifest("model").settings != ModelSettings.of(self.recipe, 0).model_dump(mode="json"):
+        if self.read_stage_manifest("model").settings != ModelStageSettings.from_recipe(self.recipe, 0).model_dump(
+            mode="json"
+        ):
             raise ArtifactError(
                 f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
             )
 
-    def check_figures(self) -> None:
+    def check_metrics(self) -> None:
         """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
         self._check_parents()
-        evaluation, model = self.manifest("evaluation"), self.manifest("model")
+        evaluation, model = self.read_stage_manifest("evaluation"), self.read_stage_manifest("model")
         if not evaluation.is_made_from("model", model):
             raise ArtifactError(
                 f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
             )
-        if evaluation.settings != EvaluationSettings.of(self.recipe).model_dump(mode="json"):
+        if evaluation.settings != EvaluationStageSettings.from_recipe(self.recipe).model_dump(mode="json"):
             raise ArtifactError(
                 f"The figures in {self.folder} were made by other settings than its recipe.toml has; run it again."
             )
 
     def _check_parents(self) -> None:
-        model = self.manifest("model")
+        model = self.read_stage_manifest("model")
         for name in ("sids", *model.contents):
-            if not model.is_made_from(name, self.manifest(name)):
+            if not model.is_made_from(name, self.read_stage_manifest(name)):
                 raise ArtifactError(
                     f"The model in {self.folder} was trained on {OTHERS[name]} than stand"
                     f"{'s' if name == 'catalog' else ''} beside it; run the recipe again."
                 )
 
-    def _ready(self) -> None:
+    def _prepare_model(self) -> None:
         """Put the model where it computes, if it is of this run."""
         self.check_model()
-        self.parts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
+        self.artifacts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
 
     def recommend(
         self,
@@ -129,16 +132,19 @@ class Run:
         by: By = "sid",
         skip_unknown: bool = False,
     ) -> list[Recommendation]:
-        """Return the best k items after a history of item ids, oldest first; the others are explained in `Request`.
+        """Return the best k items after a history of item ids, oldest first; the others are explained in
+        `RecommendRequest`.
 
         If k items are allowed, k come back. An empty history gets the most popular items. A whole number stands for the
         id of its digits. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves it out of the history
         instead), an unknown category, or k < 1, and `ArgumentError` for what is no list of ids, no flag and the like.
         """
-        asked = Request.of(unseen=unseen, deny=deny, only=only, category=category, by=by, skip_unknown=skip_unknown)
-        return self.offer.recommend(history, k, asked)
+        asked = RecommendRequest.from_arguments(
+            unseen=unseen, deny=deny, only=only, category=category, by=by, skip_unknown=skip_unknown
+        )
+        return self.current_recommender.recommend(history, k, asked)
 
-    def find(
+    def search_items(
         self,
         text: str,
         k: SupportsIndex = 10,
@@ -153,7 +159,9 @@ class Run:
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text, and as
         `recommend` does.
         """
-        return self.offer.find(text, k, view, Request.of(deny=deny, only=only, category=category))
+        return self.current_recommender.search_items(
+            text, k, view, RecommendRequest.from_arguments(deny=deny, only=only, category=category)
+        )
 
     def recommend_user(
         self,
@@ -167,14 +175,14 @@ class Run:
         by: By = "sid",
     ) -> list[Recommendation]:
         """Return the best k items for a user of the log, after everything they took; see `recommend`."""
-        taken = self.history_of(user_id)
+        taken = self.user_history(user_id)
         return self.recommend(taken, k, unseen=unseen, deny=deny, only=only, category=category, by=by)
 
-    def history_of(self, user_id: Id) -> list[str]:
+    def user_history(self, user_id: Id) -> list[str]:
         """Return the ids of everything a user of the log took, oldest first; an unknown one raises `CatalogError`."""
-        histories = self.live.histories
-        user = histories.user(read_id(user_id, "user_id"))
-        return [self.live.catalog.ids[row] for row in histories.sequence(user)]
+        histories = self.catalog_snapshot.histories
+        user = histories.find_user(read_id(user_id, "user_id"))
+        return [self.catalog_snapshot.catalog.item_ids[row] for row in histories.user_sequence(user)]
 
 
 def load(folder: str | PathLike[str]) -> Run:

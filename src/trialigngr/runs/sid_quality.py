@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trialigngr.embed.items import load_embeddings, load_modalities
+from trialigngr.embed.embeddings import load_embeddings, load_modalities
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.images.colors import Floats
+from trialigngr.images.colors import Float32Array
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.runs.artifacts import Parts
-from trialigngr.sids.assign import QUANTIZER
-from trialigngr.sids.quality import Beside, categories_of
+from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.sids.assign import QUANTIZER_FILE
+from trialigngr.sids.quality import QualityInputs, pick_categories
 from trialigngr.sids.quantizers.quantizer import Quantizer
 
 
-def sid_vectors(recipe: Recipe, folder: Path) -> Floats:
+def load_sid_vectors(recipe: Recipe, folder: Path) -> Float32Array:
     """Return what a run's quantizer encodes: its embeddings; MACRec's first quantizer sees their text alone."""
     return load_modalities(folder)[0] if recipe.sids.quantizer == "macrec" else load_embeddings(folder)
 
 
-def beside(parts: Parts) -> Beside:
+def load_quality_inputs(artifacts: RunArtifacts) -> QualityInputs:
     """Return quantizer, embeddings, categories, test targets and held-out fidelity of a run."""
-    test = parts.histories.targets("test")
-    return Beside(
-        Quantizer.load(parts.out / "sids" / QUANTIZER),
-        sid_vectors(parts.recipe, parts.out / "embeddings"),
-        categories_of([item.categories for item in parts.catalog]),
-        parts.histories.target_items(test) if len(test) else None,
-        read_manifest(parts.out / "sids").facts.get("fidelity_held_out_by_depth") or None,
+    test = artifacts.histories.list_targets("test")
+    return QualityInputs(
+        Quantizer.load(artifacts.run_folder / "sids" / QUANTIZER_FILE),
+        load_sid_vectors(artifacts.recipe, artifacts.run_folder / "embeddings"),
+        pick_categories([item.categories for item in artifacts.catalog]),
+        artifacts.histories.target_items(test) if len(test) else None,
+        read_manifest(artifacts.run_folder / "sids").facts.get("fidelity_held_out_by_depth") or None,
     )

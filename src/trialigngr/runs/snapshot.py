@@ -1,6 +1,6 @@
-"""`LiveParts`: what a run recommends today — its own items, those appended since, without those withdrawn.
+"""`CatalogSnapshot`: what a run recommends today — its own items, those appended since, without those withdrawn.
 
-Training, test and report look at `Parts` alone, so that what was measured stays what it was.
+Training, test and report look at `RunArtifacts` alone, so that what was measured stays what it was.
 """
 
 from __future__ import annotations
@@ -20,128 +20,135 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import Dataset, load_catalog
 from trialigngr.enrich.captions import load_captions
 from trialigngr.enrich.interests import Interests, load_interests
-from trialigngr.foundation.artifact import APPENDED, MANIFEST, read_manifest
+from trialigngr.foundation.artifact import APPENDED, MANIFEST_FILE, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json, write_json
 from trialigngr.foundation.tables import read_told
 from trialigngr.models.backbone import Backbone
-from trialigngr.runs.artifacts import Parts, Rows
+from trialigngr.runs.artifacts import Rows, RunArtifacts
 from trialigngr.sids.semantic_ids import SemanticIds
 
 BATCH = "batch.json"
 """In the folder of a batch whose items were given SIDs."""
-WITHDRAWN = "withdrawn.json"
+WITHDRAWN_FILE = "withdrawn.json"
 """Under ``withdrawn``: item id → whether its SID is ``reserved`` or ``free``."""
 TOLD = "withdrawn"
 """In the metadata of the ``sids.parquet`` at the top: how many items were withdrawn when it was written."""
-State = Literal["reserved", "free"]
+WithdrawalState = Literal["reserved", "free"]
 T = TypeVar("T")
 
 
-class LiveParts(Parts):
+class CatalogSnapshot(RunArtifacts):
     """Own items stand first and keep their rows; appended ones follow batch by batch. SIDs of a row never change."""
 
-    def __init__(self, as_trained: Parts, but: Path | None = None) -> None:
+    def __init__(self, trained_artifacts: RunArtifacts, but: Path | None = None) -> None:
         """``but`` is a batch that is left out, whatever its state."""
-        super().__init__(as_trained.recipe, as_trained.out)
-        self.as_trained, self._but = as_trained, but
+        super().__init__(trained_artifacts.recipe, trained_artifacts.run_folder)
+        self.trained_artifacts, self._but = trained_artifacts, but
 
     @property
     def backbone(self) -> Backbone:
         """The trained model, loaded once."""
-        return self.as_trained.backbone
+        return self.trained_artifacts.backbone
 
     @cached_property
-    def _moment(self) -> tuple[list[Path], dict[str, State]]:
+    def _batches_and_withdrawals(self) -> tuple[list[Path], dict[str, WithdrawalState]]:
         """Batches and withdrawals as they stood together at one moment, whatever is being appended meanwhile."""
         while True:
-            batches, withdrawn = self._finished(), self._withdrawals()
-            if self._finished() == batches:
+            batches, withdrawn = self._find_finished_batches(), self._read_withdrawals()
+            if self._find_finished_batches() == batches:
                 break
-        wanted = read_manifest(self.out / "sids").identity
+        wanted = read_manifest(self.run_folder / "sids").identity_text
         fitting = [path for path in batches if read_manifest(path / "sids").parents["run"] == wanted]
         if left := len(batches) - len(fitting):
-            log(f"{self.out}: {left} batches of items were appended to earlier SIDs and are left out; append them anew")
+            log(
+                f"{self.run_folder}: {left} batches of items were appended to earlier SIDs and are left out; append "
+                "them anew"
+            )
         return fitting, withdrawn
 
-    def _finished(self) -> list[Path]:
-        return [path for path in batch_folders(self.out) if path != self._but and _is_finished(path)]
+    def _find_finished_batches(self) -> list[Path]:
+        return [path for path in batch_folders(self.run_folder) if path != self._but and _is_finished(path)]
 
-    def _withdrawals(self) -> dict[str, State]:
-        path, top = self.out / WITHDRAWN, self.out / "sids.parquet"
+    def _read_withdrawals(self) -> dict[str, WithdrawalState]:
+        path, top = self.run_folder / WITHDRAWN_FILE, self.run_folder / "sids.parquet"
         if not path.exists() and not _tells_of_withdrawals(top):
             return {}
-        found: dict[str, State] = read_json(
+        found: dict[str, WithdrawalState] = read_json(
             path,
             f"put it back, or delete it and {top}: then all items are offered, until you withdraw some anew "
-            f"(trialigngr sids remove {self.out} ITEM…).",
+            f"(trialigngr sids remove {self.run_folder} ITEM…).",
         )["withdrawn"]
         return found
 
     @property
-    def batches(self) -> list[Path]:
+    def batch_folders(self) -> list[Path]:
         """The finished batches that were appended to these very SIDs, in the order in which they came."""
-        return self._moment[0]
+        return self._batches_and_withdrawals[0]
 
-    def refreshed(self) -> LiveParts:
+    def take_new_snapshot(self) -> CatalogSnapshot:
         """Return what is on offer now, with all that did not change kept; self when nothing has changed."""
-        now = LiveParts(self.as_trained, self._but)
-        if now._moment == self._moment:
+        now = CatalogSnapshot(self.trained_artifacts, self._but)
+        if now._batches_and_withdrawals == self._batches_and_withdrawals:
             return self
-        if now.batches == self.batches:
-            changed = ("_moment", "withdrawn", "withdrawn_rows")
+        if now.batch_folders == self.batch_folders:
+            changed = ("_batches_and_withdrawals", "withdrawn_items", "withdrawn_rows")
             # A copy first: other threads may be loading more.
             kept = dict(self.__dict__)
             now.__dict__ |= {name: value for name, value in kept.items() if name not in changed}
         return now
 
-    def _joined(self, own: list[T], stage: str, load: Callable[[Path], list[T]]) -> list[T]:
-        return [*own, *(one for batch in self.batches for one in load(batch / stage))]
+    def _concatenate_batches(self, own: list[T], stage: str, load: Callable[[Path], list[T]]) -> list[T]:
+        return [*own, *(one for batch in self.batch_folders for one in load(batch / stage))]
 
     @cached_property
     def dataset(self) -> Dataset:
         """Histories as they were, and the catalogue with what was appended (its pictures by absolute path)."""
-        own = self.as_trained.dataset
-        more = [load_catalog(batch / "catalog") for batch in self.batches]
-        tables = [own.catalog.table, *(_absolute(catalog) for catalog in more)]
+        own = self.trained_artifacts.dataset
+        more = [load_catalog(batch / "catalog") for batch in self.batch_folders]
+        tables = [own.catalog.table, *(_with_absolute_paths(catalog) for catalog in more)]
         return Dataset(replace(own.catalog, table=stack_items(tables)), own.histories)
 
     @cached_property
     def captions(self) -> list[str | None]:
         """A caption for each item, in row order."""
-        return self._joined(self.as_trained.captions, "captions", load_captions)
+        return self._concatenate_batches(self.trained_artifacts.captions, "captions", load_captions)
 
     @cached_property
     def interests(self) -> list[Interests]:
         """The interests of each item, in row order."""
-        return self._joined(self.as_trained.interests, "interests", load_interests)
+        return self._concatenate_batches(self.trained_artifacts.interests, "interests", load_interests)
 
     @cached_property
     def sids(self) -> SemanticIds:
         """The items' SIDs, those of withdrawn items too: histories may still name them."""
-        own = self.as_trained.sids
-        more = [SemanticIds.load(batch / "sids") for batch in self.batches]
+        own = self.trained_artifacts.sids
+        more = [SemanticIds.load(batch / "sids") for batch in self.batch_folders]
         ids = [item_id for sids in (own, *more) for item_id in sids.item_ids]
-        return SemanticIds(ids, np.concatenate([sids.codes_NL for sids in (own, *more)]), own.sizes)
+        return SemanticIds(ids, np.concatenate([sids.codes_NL for sids in (own, *more)]), own.codebook_sizes)
 
     @cached_property
-    def withdrawn(self) -> dict[str, State]:
+    def withdrawn_items(self) -> dict[str, WithdrawalState]:
         """Withdrawn items."""
-        return {item_id: state for item_id, state in self._moment[1].items() if item_id in self.catalog.rows}
+        return {
+            item_id: state
+            for item_id, state in self._batches_and_withdrawals[1].items()
+            if item_id in self.catalog.row_by_id
+        }
 
     @cached_property
     def withdrawn_rows(self) -> Rows:
         """The rows that must not be recommended."""
-        return np.array([self.catalog.rows[item_id] for item_id in self.withdrawn], dtype=np.int64)
+        return np.array([self.catalog.row_by_id[item_id] for item_id in self.withdrawn_items], dtype=np.int64)
 
     @property
-    def offered(self) -> SemanticIds:
+    def available_sids(self) -> SemanticIds:
         """The SIDs of what can be recommended."""
         stays = np.ones(len(self.sids), dtype=np.bool_)
         stays[self.withdrawn_rows] = False
         ids = [self.sids.item_ids[row] for row in np.flatnonzero(stays)]
-        return SemanticIds(ids, self.sids.codes_NL[stays], self.sids.sizes)
+        return SemanticIds(ids, self.sids.codes_NL[stays], self.sids.codebook_sizes)
 
 
 def batch_folders(run: Path) -> list[Path]:
@@ -151,30 +158,30 @@ def batch_folders(run: Path) -> list[Path]:
 
 
 def _is_finished(batch: Path) -> bool:
-    if (batch / "sids" / MANIFEST).is_file():
+    if (batch / "sids" / MANIFEST_FILE).is_file():
         return True
     if (batch / BATCH).exists():
         raise ArtifactError(
-            f"{batch} is damaged: its items had SIDs, and sids/{MANIFEST} is missing; delete {batch / 'sids'} and "
+            f"{batch} is damaged: its items had SIDs, and sids/{MANIFEST_FILE} is missing; delete {batch / 'sids'} and "
             f"append its items again. (Or delete {batch}: then they are gone.)"
         )
     return False
 
 
 def _tells_of_withdrawals(top: Path) -> bool:
-    """Say whether the SIDs at the top of a run were written when items had been withdrawn."""
+    """Return whether the SIDs at the top of a run were written when items had been withdrawn."""
     try:
         return top.is_file() and TOLD in read_told(top)
     except ArtifactError:
         return False  # it tells nothing, and is written anew
 
 
-def write_withdrawals(run: Path, withdrawn: Mapping[str, State]) -> None:
+def write_withdrawals(run: Path, withdrawn: Mapping[str, WithdrawalState]) -> None:
     """Write which items of a run are withdrawn."""
-    write_json(run / WITHDRAWN, {"withdrawn": dict(withdrawn)}, indent=1)
+    write_json(run / WITHDRAWN_FILE, {"withdrawn": dict(withdrawn)}, indent=1)
 
 
-def _absolute(catalog: Catalog) -> pl.DataFrame:
+def _with_absolute_paths(catalog: Catalog) -> pl.DataFrame:
     root = catalog.root.absolute()
     places = [None if path is None else str(root / path) for path in catalog.table["image_path"]]
     return catalog.table.with_columns(pl.Series("image_path", places, pl.String))

@@ -7,30 +7,31 @@ from typing import Any
 import numpy as np
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.recommend import DecodeSettings
-from trialigngr.sids.semantic_ids import END, Codes
+from trialigngr.decode.generative_recommender import DecodeSettings
+from trialigngr.sids.semantic_ids import END_CODE, Codes
 from trialigngr.sids.trie import Trie
-from trialigngr.tasks.chat import Chat
+from trialigngr.tasks.chat_template import ChatTemplate
+from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.task import View
-from trialigngr.tasks.views import ItemViews
 
 
-def title_codes(views: ItemViews) -> Codes:
-    """Return the titles' token ids [N, longest title], with `END` behind; nothing but `END` where there is none."""
-    titles = views.ids[View.TITLE]
-    codes_NL = np.full((len(titles), max([1, *map(len, filter(None, titles))])), END, dtype=np.int32)
+def encode_title_paths(views: ItemViews) -> Codes:
+    """Return the titles' token ids [N, longest title], with `END_CODE` behind; nothing but `END_CODE` where there is
+    none."""
+    titles = views.token_ids[View.TITLE]
+    codes_NL = np.full((len(titles), max([1, *map(len, filter(None, titles))])), END_CODE, dtype=np.int32)
     for row, title in enumerate(titles):
         codes_NL[row, : len(title or ())] = title or ()
     return codes_NL
 
 
-def title_search(model: Any, views: ItemViews, chat: Chat, settings: DecodeSettings) -> BeamSearch:
+def build_title_search(model: Any, views: ItemViews, chat: ChatTemplate, settings: DecodeSettings) -> BeamSearch:
     """Return beam search over all titles, normalised over the catalogue.
 
     So the probabilities of all titles sum to one, a long title is no worse than a short one, and the model is asked
     only until a title is told apart from all others.
     """
-    codes_NL = title_codes(views)
+    codes_NL = encode_title_paths(views)
     every_token = [list(range(model.config.vocab_size))] * codes_NL.shape[1]
     trie = Trie.from_codes(codes_NL)
-    return BeamSearch(model, trie, every_token, chat.close[0], "catalogue", settings.precision)
+    return BeamSearch(model, trie, every_token, chat.assistant_suffix[0], "constrained", settings.precision)

@@ -13,25 +13,25 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
-from trialigngr.foundation.crew import HERE, RaySettings, crew_for
-from trialigngr.foundation.seeds import child
-from trialigngr.sids.collisions import Policy, Rows, collisions, resolve
+from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_executor
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.sids.collisions import CollisionPolicy, Rows, compute_collision_rates, resolve_collisions
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.fidelity import fidelity, fidelity_by_depth
+from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth
+from trialigngr.sids.quantizers.codebooks import ROWS_AT_ONCE, Codes, Float32Array, iter_row_slices
 from trialigngr.sids.quantizers.fsq import FsqSettings
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.letter import LetterSettings
-from trialigngr.sids.quantizers.levels import ROWS_AT_ONCE, Codes, Vectors, blocks
 from trialigngr.sids.quantizers.macrec import MacRecSettings, fit_pair
 from trialigngr.sids.quantizers.opq import OpqSettings
-from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, fitting_sizes, shrinkage
-from trialigngr.sids.quantizers.registry import fit_method
+from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, clip_codebook_sizes, describe_shrinkage
+from trialigngr.sids.quantizers.registry import load_fit_function
 from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings
 from trialigngr.sids.quantizers.rqkmeans_plus import RqKMeansPlusSettings
 from trialigngr.sids.quantizers.rqvae import RqVaeSettings
 from trialigngr.sids.semantic_ids import SemanticIds
 
-QUANTIZER = "quantizer.safetensors"
+QUANTIZER_FILE = "quantizer.safetensors"
 CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
@@ -42,11 +42,11 @@ class SidSettings(Settings):
         "rqvae"
     )
     """Which quantizer; its own settings stand in the table of the same name."""
-    sizes: tuple[CodebookSize, ...] = Field((4096, 2048, 1024), min_length=1, max_length=8)
+    codebook_sizes: tuple[CodebookSize, ...] = Field((4096, 2048, 1024), min_length=1, max_length=8)
     """Codebook sizes, coarse to fine (the paper's); a catalogue of fewer items makes them smaller."""
-    collisions: Policy = "nearest_free"
+    collision_policy: CollisionPolicy = "nearest_free"
     """What happens to items that share a SID."""
-    held_out: float = Field(0.1, ge=0, lt=1)
+    held_out_ratio: float = Field(0.1, ge=0, lt=1)
     """Share of items that a second fit leaves out, to say how well items it has not seen are kept; 0 fits once."""
     seed: int = 0
     """Root of every random choice of this stage."""
@@ -70,116 +70,120 @@ class SidSettings(Settings):
 
 def assign_sids(
     settings: SidSettings,
-    embeddings_ND: Vectors,
+    embeddings_ND: Float32Array,
     item_ids: Sequence[str],
-    out: Path,
-    beside_NC: Vectors | None = None,
-    ray: RaySettings = HERE,
+    folder: Path,
+    auxiliary_NC: Float32Array | None = None,
+    ray: RaySettings = LOCAL_EXECUTION,
 ) -> dict[str, Any]:
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
-    ``beside_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a second
-    set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
+    ``auxiliary_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a
+    second set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
 
     Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
-    if not out.is_dir():
-        out.mkdir(parents=True)
-    vectors_ND = _checked(embeddings_ND, item_ids)
-    beside_NC = None if beside_NC is None else _checked(beside_NC, item_ids)
-    quantizers = fit(settings, vectors_ND, beside_NC)
-    facts = _write(settings, quantizers[0], vectors_ND, item_ids, out, ray)
-    if len(quantizers) > 1 and beside_NC is not None:
-        (out / "pictures").mkdir(exist_ok=True)
-        facts["pictures"] = _write(settings, quantizers[1], beside_NC, item_ids, out / "pictures", ray)
-    unseen = held_out_fidelity(settings, vectors_ND, beside_NC)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+    vectors_ND = _check_embeddings(embeddings_ND, item_ids)
+    auxiliary_NC = None if auxiliary_NC is None else _check_embeddings(auxiliary_NC, item_ids)
+    quantizers = fit_quantizers(settings, vectors_ND, auxiliary_NC)
+    facts = _write_sids(settings, quantizers[0], vectors_ND, item_ids, folder, ray)
+    if len(quantizers) > 1 and auxiliary_NC is not None:
+        (folder / "pictures").mkdir(exist_ok=True)
+        facts["pictures"] = _write_sids(settings, quantizers[1], auxiliary_NC, item_ids, folder / "pictures", ray)
+    unseen = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
     return facts | {"fidelity_held_out": unseen[-1] if unseen else None, "fidelity_held_out_by_depth": unseen}
 
 
-def fit(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> list[Quantizer]:
+def fit_quantizers(
+    settings: SidSettings, vectors_ND: Float32Array, auxiliary_NC: Float32Array | None = None
+) -> list[Quantizer]:
     """Return the quantizer that the settings name, fitted on the vectors; of `macrec` a second one, of the pictures."""
-    sizes = fitting_sizes(settings.sizes, len(vectors_ND))
-    if settings.quantizer == "macrec" and beside_NC is not None:
-        return list(fit_pair(vectors_ND, beside_NC, sizes, settings.macrec, settings.seed))
+    sizes = clip_codebook_sizes(settings.codebook_sizes, len(vectors_ND))
+    if settings.quantizer == "macrec" and auxiliary_NC is not None:
+        return list(fit_pair(vectors_ND, auxiliary_NC, sizes, settings.macrec, settings.seed))
     own = getattr(settings, settings.quantizer)
-    return [fit_method(settings.quantizer)(vectors_ND, sizes, own, settings.seed, beside_NC)]
+    return [load_fit_function(settings.quantizer)(vectors_ND, sizes, own, settings.seed, auxiliary_NC)]
 
 
 def split_held_out(n_items: int, settings: SidSettings) -> tuple[Rows, Rows]:
     """Return the rows that a fit for measurement leaves out, and the others."""
-    order_N = np.random.default_rng(child(settings.seed, "held-out items")).permutation(n_items)
-    held = int(settings.held_out * n_items)
+    order_N = np.random.default_rng(derive_seed(settings.seed, "held-out items")).permutation(n_items)
+    held = int(settings.held_out_ratio * n_items)
     return np.sort(order_N[:held]), np.sort(order_N[held:])
 
 
-def held_out_fidelity(settings: SidSettings, vectors_ND: Vectors, beside_NC: Vectors | None = None) -> list[float]:
+def measure_held_out_fidelity(
+    settings: SidSettings, vectors_ND: Float32Array, auxiliary_NC: Float32Array | None = None
+) -> list[float]:
     """Return the fidelity by depth on items that a second fit did not see; empty if none are to be left out."""
     unseen_H, seen_S = split_held_out(len(vectors_ND), settings)
     if not len(unseen_H):
         return []
-    quantizer = fit(settings, vectors_ND[seen_S], None if beside_NC is None else beside_NC[seen_S])[0]
-    return fidelity_by_depth(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
+    quantizer = fit_quantizers(settings, vectors_ND[seen_S], None if auxiliary_NC is None else auxiliary_NC[seen_S])[0]
+    return compute_fidelity_by_depth(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
 
 
-def _checked(embeddings_ND: Vectors, item_ids: Sequence[str]) -> Vectors:
+def _check_embeddings(embeddings_ND: Float32Array, item_ids: Sequence[str]) -> Float32Array:
     if len(item_ids) != len(embeddings_ND):
         raise SidError(
             f"{len(item_ids)} item ids but {len(embeddings_ND)} embeddings; they must name the same items in one order."
         )
     checked_ND = check_vectors(embeddings_ND, lambda row: f"item {item_ids[row]!r}")
-    if zero := sum(int((~checked_ND[rows].any(1)).sum()) for rows in blocks(len(checked_ND))):
+    if zero := sum(int((~checked_ND[rows].any(1)).sum()) for rows in iter_row_slices(len(checked_ND))):
         log(f"sids: {zero} of {len(checked_ND)} embeddings are all zero; before the collision policy they share a SID")
     return checked_ND
 
 
-def _write(
+def _write_sids(
     settings: SidSettings,
     quantizer: Quantizer,
-    vectors_ND: Vectors,
+    vectors_ND: Float32Array,
     item_ids: Sequence[str],
-    out: Path,
+    folder: Path,
     ray: RaySettings,
 ) -> dict[str, Any]:
     """Encode, part the items that share, write both files and return the facts."""
-    if shrunk := shrinkage(settings.sizes, quantizer.sizes):
-        log(f"sids: codebooks of {settings.sizes} do not fit {len(item_ids)} items; {shrunk}")
-    raw_NL = encoded(quantizer, vectors_ND, ray)
-    codes_NL, sizes = resolve(
-        settings.collisions, raw_NL, lambda rows: quantizer.latents(vectors_ND[rows]), quantizer.levels
+    if shrunk := describe_shrinkage(settings.codebook_sizes, quantizer.codebook_sizes):
+        log(f"sids: codebooks of {settings.codebook_sizes} do not fit {len(item_ids)} items; {shrunk}")
+    raw_NL = encode_rows(quantizer, vectors_ND, ray)
+    codes_NL, sizes = resolve_collisions(
+        settings.collision_policy, raw_NL, lambda rows: quantizer.compute_latents(vectors_ND[rows]), quantizer.codebooks
     )
-    SemanticIds(list(item_ids), codes_NL, sizes).save(out)
-    quantizer.save(out / QUANTIZER)
-    facts = _facts(quantizer, vectors_ND, raw_NL, codes_NL) | {"sizes": list(sizes)}
+    SemanticIds(list(item_ids), codes_NL, sizes).save(folder)
+    quantizer.save(folder / QUANTIZER_FILE)
+    facts = _collect_facts(quantizer, vectors_ND, raw_NL, codes_NL) | {"codebook_sizes": list(sizes)}
     log(
-        f"sids: {len(item_ids)} items, {facts['collisions_raw']['items']:.2%} shared a SID, {facts['moved']} moved, "
-        f"{facts['collisions']['items']:.2%} share one now; fidelity {facts['fidelity']:.3f}"
+        f"sids: {len(item_ids)} items, {facts['collisions_raw']['items']:.2%} shared a SID, {facts['moved_items']} "
+        f"moved, {facts['collisions']['items']:.2%} share one now; fidelity {facts['fidelity']:.3f}"
     )
     return facts
 
 
-def encoded(quantizer: Quantizer, vectors_ND: Vectors, ray: RaySettings = HERE) -> Codes:
+def encode_rows(quantizer: Quantizer, vectors_ND: Float32Array, ray: RaySettings = LOCAL_EXECUTION) -> Codes:
     """Return the codes of all rows [N, L]: a row has the same, whoever encodes it and whatever stands beside it."""
-    codes_NL = np.empty((len(vectors_ND), len(quantizer.levels)), dtype=np.int32)
-    rows = list(blocks(len(vectors_ND), ROWS_AT_ONCE))
-    crew = crew_for(partial(getattr, quantizer, "encode"), ray.model_copy(update={"gpus": 0}))
+    codes_NL = np.empty((len(vectors_ND), len(quantizer.codebooks)), dtype=np.int32)
+    rows = list(iter_row_slices(len(vectors_ND), ROWS_AT_ONCE))
+    crew = make_executor(partial(getattr, quantizer, "encode"), ray.model_copy(update={"num_gpus": 0}))
     with closing(crew):
         for place, codes in crew.map(vectors_ND[some] for some in rows):
             codes_NL[rows[place]] = codes
     return codes_NL
 
 
-def _facts(quantizer: Quantizer, vectors_ND: Vectors, raw_NL: Codes, codes_NL: Codes) -> dict[str, Any]:
+def _collect_facts(quantizer: Quantizer, vectors_ND: Float32Array, raw_NL: Codes, codes_NL: Codes) -> dict[str, Any]:
     """Return collisions before and after the policy, use of the codebooks, fidelity, and what the policy cost."""
     depth = raw_NL.shape[1]
-    codes_and_sizes = zip(raw_NL.T, quantizer.sizes, strict=True)
+    codes_and_sizes = zip(raw_NL.T, quantizer.codebook_sizes, strict=True)
     return {
         "quantizer": quantizer.method,
         "items": len(codes_NL),
-        "collisions_raw": collisions(raw_NL),
-        "collisions": collisions(codes_NL),
-        "moved": int((raw_NL != codes_NL[:, :depth]).any(1).sum()),
-        "utilisation": [len(np.unique(codes_N)) / size for codes_N, size in codes_and_sizes],
-        "fidelity_raw": fidelity(quantizer, vectors_ND, raw_NL),
-        "fidelity": fidelity(quantizer, vectors_ND, codes_NL),
-        "fidelity_by_depth": fidelity_by_depth(quantizer, vectors_ND, codes_NL[:, :depth]),
+        "collisions_raw": compute_collision_rates(raw_NL),
+        "collisions": compute_collision_rates(codes_NL),
+        "moved_items": int((raw_NL != codes_NL[:, :depth]).any(1).sum()),
+        "utilization": [len(np.unique(codes_N)) / size for codes_N, size in codes_and_sizes],
+        "fidelity_raw": compute_fidelity(quantizer, vectors_ND, raw_NL),
+        "fidelity": compute_fidelity(quantizer, vectors_ND, codes_NL),
+        "fidelity_by_depth": compute_fidelity_by_depth(quantizer, vectors_ND, codes_NL[:, :depth]),
     }

@@ -10,16 +10,16 @@ import polars as pl
 
 from trialigngr.foundation.artifact import check_file
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import check_vectors
 from trialigngr.sids.tables import read_ids, read_parquet_table
 
-ID = "item_id"
+ITEM_ID_COLUMN = "item_id"
 OTHERS = {b"PK\x03\x04": "it is an archive (.npz); save its one array with numpy.save", b"\x93NUMPY": ""}
 """How files begin that end in .npy → what is wrong with them."""
 
 
-def read_embeddings(path: Path) -> tuple[list[str], Vectors]:
+def read_embeddings(path: Path) -> tuple[list[str], Float32Array]:
     """Return item ids and vectors float32 [N, D]; where the file names no items they are called "0", "1", ….
 
     ``.npy``: an array [N, D], memory-mapped. ``.safetensors``: the tensor ``embeddings``, or the only one; ids from
@@ -45,7 +45,7 @@ def read_embeddings(path: Path) -> tuple[list[str], Vectors]:
         raise SidError(f"{path}: {error}") from None
 
 
-def _read_npy(path: Path) -> tuple[None, Vectors]:
+def _read_npy(path: Path) -> tuple[None, Float32Array]:
     with path.open("rb") as file:
         start = file.read(6)
     wrong = next((wrong for magic, wrong in OTHERS.items() if start.startswith(magic)), "it does not begin as one")
@@ -63,7 +63,7 @@ def _read_npy(path: Path) -> tuple[None, Vectors]:
         raise SidError(f"{path} cannot be read as a numpy array: {reason}.") from None
 
 
-def _read_safetensors(path: Path) -> tuple[list[str] | None, Vectors]:
+def _read_safetensors(path: Path) -> tuple[list[str] | None, Float32Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -81,15 +81,17 @@ def _read_safetensors(path: Path) -> tuple[list[str] | None, Vectors]:
     return ids, tensors.get("embeddings", next(iter(tensors.values())))
 
 
-def _read_parquet(path: Path) -> tuple[list[str] | None, Vectors]:
+def _read_parquet(path: Path) -> tuple[list[str] | None, Float32Array]:
     table = read_parquet_table(path)
-    ids = read_ids(path, table) if ID in table.columns else None
-    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array) and name != ID]
+    ids = read_ids(path, table) if ITEM_ID_COLUMN in table.columns else None
+    lists = [
+        name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array) and name != ITEM_ID_COLUMN
+    ]
     if len(lists) > 1:
         raise SidError(f"{path} has several columns of lists ({', '.join(lists)}); keep the one with the embeddings.")
     if lists:
-        return ids, _listed(path, table, lists[0])
-    numbers = table.select(pl.selectors.numeric().exclude(ID))
+        return ids, _read_list_column(path, table, lists[0])
+    numbers = table.select(pl.selectors.numeric().exclude(ITEM_ID_COLUMN))
     if not numbers.width:
         raise SidError(
             f"{path} has no column of numbers, and no column of lists of numbers; it has {', '.join(table.columns)}."
@@ -97,7 +99,7 @@ def _read_parquet(path: Path) -> tuple[list[str] | None, Vectors]:
     return ids, numbers.to_numpy().astype(np.float32)
 
 
-def _listed(path: Path, table: pl.DataFrame, name: str) -> Vectors:
+def _read_list_column(path: Path, table: pl.DataFrame, name: str) -> Float32Array:
     """Return a column of lists as a table; raise `SidError` with the first row that does not fit."""
     kind = table.schema[name]
     inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind

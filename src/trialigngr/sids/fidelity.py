@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from trialigngr.sids.quantizers.levels import Codes, Vectors, blocks
+from trialigngr.sids.quantizers.codebooks import Codes, Float32Array, iter_row_slices
 from trialigngr.sids.quantizers.quantizer import Quantizer
 
 
-def cosine(left_ND: Vectors, right_ND: Vectors) -> Vectors:
+def cosine_similarity(left_ND: Float32Array, right_ND: Float32Array) -> Float32Array:
     """Return the cosine of each pair of rows [N]; 0 where either row is all zero."""
     lengths_N = np.linalg.norm(left_ND, axis=1) * np.linalg.norm(right_ND, axis=1)
     products_N = np.einsum("nd,nd->n", left_ND, right_ND)
     return np.divide(products_N, lengths_N, out=np.zeros_like(products_N), where=lengths_N > 0)
 
 
-def fidelity(quantizer: Quantizer, vectors_ND: Vectors, codes_NL: Codes) -> float:
+def compute_fidelity(quantizer: Quantizer, vectors_ND: Float32Array, codes_NL: Codes) -> float:
     """Return the mean cosine between the vectors and what their codes (or first codes) decode to."""
     total = sum(
-        float(cosine(vectors_ND[rows], quantizer.decode(codes_NL[rows])).sum()) for rows in blocks(len(vectors_ND))
+        float(cosine_similarity(vectors_ND[rows], quantizer.decode(codes_NL[rows])).sum())
+        for rows in iter_row_slices(len(vectors_ND))
     )
     return total / len(vectors_ND)
 
 
-def fidelity_by_depth(quantizer: Quantizer, vectors_ND: Vectors, codes_NL: Codes) -> list[float]:
+def compute_fidelity_by_depth(quantizer: Quantizer, vectors_ND: Float32Array, codes_NL: Codes) -> list[float]:
     """Return `fidelity` of the first code alone, of the first two, … of all L."""
-    return [fidelity(quantizer, vectors_ND, codes_NL[:, :depth]) for depth in range(1, codes_NL.shape[1] + 1)]
+    return [compute_fidelity(quantizer, vectors_ND, codes_NL[:, :depth]) for depth in range(1, codes_NL.shape[1] + 1)]

@@ -15,31 +15,31 @@ import numpy.typing as npt
 
 from trialigngr.foundation.errors import ArtifactError
 
-END = -1
+END_CODE = -1
 """The code of a level that an item does not have (SIDs of unequal length end early)."""
 
 LARGEST = 1 << 24
 """Codes of a codebook at most: tables of a codebook's size must fit into memory."""
 
 Codes = npt.NDArray[np.int32]
-_TOKEN = re.compile(r"<([a-z])_(\d{1,18})>")
+_TOKEN_PATTERN = re.compile(r"<([a-z])_(\d{1,18})>")
 
 
-def token(level: int, code: int) -> str:
+def format_token(level: int, code: int) -> str:
     """Return how a code is written, as one vocabulary token: level 0, code 195 → ``<a_195>``."""
     return f"<{ascii_lowercase[level]}_{code}>"
 
 
-def all_tokens(sizes: Sequence[int]) -> list[str]:
+def list_sid_tokens(codebook_sizes: Sequence[int]) -> list[str]:
     """Return every token of codebooks of these sizes, level by level, code by code."""
-    return [token(level, code) for level, size in enumerate(sizes) for code in range(size)]
+    return [format_token(level, code) for level, size in enumerate(codebook_sizes) for code in range(size)]
 
 
 def parse_sid(text: str) -> tuple[int, ...]:
     """Return the codes that ``<a_195><b_112><c_7>`` writes; raise `ValueError` if it is not a SID."""
-    found = _TOKEN.findall(text)
+    found = _TOKEN_PATTERN.findall(text)
     codes = tuple(int(code) for _, code in found)
-    written = "".join(token(level, code) for level, code in enumerate(codes[: len(ascii_lowercase)]))
+    written = "".join(format_token(level, code) for level, code in enumerate(codes[: len(ascii_lowercase)]))
     if not found or written != text:
         shown = text if len(text) <= 60 else f"{text[:59]}…"
         raise ValueError(f"{shown!r} is not a Semantic ID such as '<a_195><b_112><c_7>'.")
@@ -56,23 +56,25 @@ def read_sizes(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SemanticIds:
-    """The codes of N items. ``codes_NL`` [N, L] is padded with `END` at the right; ``sizes`` [L] are codebook sizes."""
+    """The codes of N items. ``codes_NL`` [N, L] is padded with `END_CODE` at the right; ``codebook_sizes`` [L] are
+    codebook sizes."""
 
     item_ids: list[str]
     codes_NL: Codes
-    sizes: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
         n, levels = self.codes_NL.shape
-        if n != len(self.item_ids) or levels != len(self.sizes) or levels > len(ascii_lowercase):
+        if n != len(self.item_ids) or levels != len(self.codebook_sizes) or levels > len(ascii_lowercase):
             raise ArtifactError(
-                f"{len(self.item_ids)} items and {len(self.sizes)} codebooks, but codes of shape {n} × {levels}."
+                f"{len(self.item_ids)} items and {len(self.codebook_sizes)} codebooks, but codes of shape {n} × "
+                f"{levels}."
             )
         if n and (
-            self.codes_NL.min() < END
-            or (self.codes_NL >= np.array(self.sizes)).any()
-            or (self.codes_NL[:, 0] == END).any()
-            or ((self.codes_NL[:, :-1] == END) & (self.codes_NL[:, 1:] != END)).any()
+            self.codes_NL.min() < END_CODE
+            or (self.codes_NL >= np.array(self.codebook_sizes)).any()
+            or (self.codes_NL[:, 0] == END_CODE).any()
+            or ((self.codes_NL[:, :-1] == END_CODE) & (self.codes_NL[:, 1:] != END_CODE)).any()
         ):
             raise ArtifactError("A code lies outside its codebook, or stands behind the end of its SID.")
 
@@ -80,30 +82,30 @@ class SemanticIds:
         return len(self.item_ids)
 
     @property
-    def levels(self) -> int:
+    def num_levels(self) -> int:
         """The number of levels L."""
-        return len(self.sizes)
+        return len(self.codebook_sizes)
 
-    def tokens(self, row: int) -> list[str]:
+    def item_tokens(self, row: int) -> list[str]:
         """Return an item's tokens, coarse to fine."""
-        return [token(level, code) for level, code in enumerate(self.codes_NL[row].tolist()) if code != END]
+        return [format_token(level, code) for level, code in enumerate(self.codes_NL[row].tolist()) if code != END_CODE]
 
-    def text(self, row: int) -> str:
+    def sid_text(self, row: int) -> str:
         """Return an item's SID as written, ``<a_195><b_112><c_7>``."""
-        return "".join(self.tokens(row))
+        return "".join(self.item_tokens(row))
 
     @property
-    def digest(self) -> str:
+    def content_digest(self) -> str:
         """16 hex digits that change with any item, its place or its codes."""
-        shape = f"{self.item_ids}\0{self.sizes}\0".encode()
+        shape = f"{self.item_ids}\0{self.codebook_sizes}\0".encode()
         return sha256(shape + np.ascontiguousarray(self.codes_NL, dtype="<i4").tobytes()).hexdigest()[:16]
 
     @cached_property
-    def rows_of(self) -> dict[tuple[int, ...], list[int]]:
-        """Codes (without `END`) → rows of the items that bear them."""
+    def rows_by_codes(self) -> dict[tuple[int, ...], list[int]]:
+        """Codes (without `END_CODE`) → rows of the items that bear them."""
         rows: dict[tuple[int, ...], list[int]] = {}
         for row, codes in enumerate(self.codes_NL.tolist()):
-            rows.setdefault(tuple(code for code in codes if code != END), []).append(row)
+            rows.setdefault(tuple(code for code in codes if code != END_CODE), []).append(row)
         return rows
 
     def save(self, folder: Path, **told: str) -> None:
@@ -115,11 +117,11 @@ class SemanticIds:
         table = pl.DataFrame(
             {
                 "item_id": pl.Series(self.item_ids, dtype=pl.String),
-                "sid": pl.Series([self.text(row) for row in range(len(self))], dtype=pl.String),
+                "sid": pl.Series([self.sid_text(row) for row in range(len(self))], dtype=pl.String),
                 "codes": pl.Series(self.codes_NL.tolist(), dtype=pl.List(pl.Int32)),
             }
         )
-        write_table(table, folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.sizes)), **told})
+        write_table(table, folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.codebook_sizes)), **told})
 
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:

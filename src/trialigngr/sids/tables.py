@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from trialigngr.catalog.columns import identifier
+from trialigngr.catalog.columns import cast_identifiers
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.sids.errors import SidError
 
@@ -27,7 +27,7 @@ def read_ids(path: Path, table: pl.DataFrame) -> list[str]:
     if ID not in table.columns:
         raise SidError(f"{path} has no column {ID}; it has {', '.join(table.columns) or 'no column'}.")
     try:
-        ids = table.select(identifier(ID, table.schema[ID], path))[ID]
+        ids = table.select(cast_identifiers(ID, table.schema[ID], path))[ID]
     except CatalogError as error:
         raise SidError(str(error)) from None
     if ids.has_nulls():

@@ -10,92 +10,119 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.evaluate.comparison import LISTED, METRICS, Comparison, Line, SliceLines, Versus
-from trialigngr.evaluate.lists import TargetLists
-from trialigngr.evaluate.paper import paper_rows
-from trialigngr.evaluate.targets import ITEM, SID, UNSEEN, TargetRanks
+from trialigngr.evaluate.comparison import (
+    DEFAULT_METRICS,
+    LIST_METRICS,
+    Comparison,
+    PairedComparison,
+    SliceRows,
+    SystemRow,
+)
+from trialigngr.evaluate.paper_results import find_paper_rows
+from trialigngr.evaluate.target_lists import TargetLists
+from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, SID, TargetRanks
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.metrics.intervals import Estimate, Floats, holm, p_values, paired
-from trialigngr.pipeline.finish import list_figures
+from trialigngr.metrics.intervals import (
+    Estimate,
+    Float64Array,
+    adjust_p_values,
+    bootstrap_differences,
+    bootstrap_p_values,
+)
+from trialigngr.pipeline.publish import compute_list_figures
 from trialigngr.runs.run import Run, load
 from trialigngr.sequential.sasrec import SasRec
 
-Values = dict[str, Floats]
+MetricValues = dict[str, Float64Array]
 
-RANKED, OF_LISTS = ("HR", "NDCG", "MRR"), ("Coverage", "Novelty", "PopularityBias")
+RANKING_METRICS, LIST_METRIC_NAMES = ("HR", "NDCG", "MRR"), ("Coverage", "Novelty", "PopularityBias")
 """Metrics with a value a target, which have intervals and are compared; and those of all lists together."""
-WAYS = {UNSEEN: "seen masked", SID: "SID level"}
+COUNTING_LABELS = {SEEN_MASKED: "seen masked", SID: "SID level"}
 """Ways of counting beside the headline's, and what they are called."""
 
-_METRIC = re.compile(rf"({'|'.join((*RANKED, *OF_LISTS))})@[1-9]\d{{0,4}}")
+_METRIC = re.compile(rf"({'|'.join((*RANKING_METRICS, *LIST_METRIC_NAMES))})@[1-9]\d{{0,4}}")
 
 
-def comparison(folders: Sequence[Path], metrics: Sequence[str] = METRICS, *, sliced: bool = False) -> Comparison:
-    """Return the runs, the first one's baselines, and the first against all of them; ``sliced`` adds the slices.
+def compare_runs(
+    folders: Sequence[Path], metrics: Sequence[str] = DEFAULT_METRICS, *, with_slices: bool = False
+) -> Comparison:
+    """Return the runs, the first one's baselines, and the first against all of them; ``with_slices`` adds the slices.
 
     Metrics of lists among ``metrics`` become columns of the table of lists, in the place of its own.
 
     Raises `ArtifactError` when the runs were tested on different targets or with lists too short for a metric, for a
     folder of stages of different runs, and for a run given twice; `RecipeError` for a metric that is none.
     """
-    ranked, of_lists = _sorted_out(metrics)
-    runs, names, ks = [load(folder) for folder in folders], run_names(folders), _lengths((*ranked, "MRR@10"))
+    ranked, of_lists = _split_metrics(metrics)
+    runs, names, ks = (
+        [load(folder) for folder in folders],
+        unique_run_names(folders),
+        _list_lengths((*ranked, "MRR@10")),
+    )
     tests = [TargetRanks.load(run.folder / "evaluation" / "test.parquet") for run in runs]
     for run in runs:
-        _refuse_longer(run, max(ks))
-        run.check_figures()
+        _check_list_length(run, max(ks))
+        run.check_metrics()
     first, said = tests[0], runs[0].metrics
     baselines = [system for system in first.ranks if system != "model"]
-    lists = [_lists(run, of_lists) for run in runs]
+    lists = [_load_list_figures(run, of_lists) for run in runs]
     lines = [
-        Line(name, test.figures("model", ITEM, ks), run.metrics.get("over_seeds"), own["model"])
+        SystemRow(name, test.compute_figures("model", ITEM, ks), run.metrics.get("over_seeds"), own["model"])
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
-    lines += [Line(system, first.figures(system, ITEM, ks), lists=lists[0][system]) for system in baselines]
+    lines += [
+        SystemRow(system, first.compute_figures(system, ITEM, ks), list_figures=lists[0][system])
+        for system in baselines
+    ]
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
-        first.refuse_others(test)
-        others[name] = test.values("model", ITEM, ks)
-    others |= {system: first.values(system, ITEM, ks) for system in baselines}
+        first.check_same_targets(test)
+        others[name] = test.compute_values("model", ITEM, ks)
+    others |= {system: first.compute_values(system, ITEM, ks) for system in baselines}
     return Comparison(
-        said["protocol"] | ({"sasrec_history": runs[0].recipe.sasrec.length} if SasRec.name in baselines else {}),
+        said["protocol"]
+        | ({"sasrec_max_history": runs[0].recipe.sasrec.max_history} if SasRec.name in baselines else {}),
         tuple(lines),
-        _versus(first.values("model", ITEM, ks), others, ranked, first.users_M),
+        _compare_with_first(first.compute_values("model", ITEM, ks), others, ranked, first.users_M),
         ranked,
-        {name: own for name, run in zip(names[1:], runs[1:], strict=True) if (own := _differs(said["protocol"], run))},
-        paper_rows(said["protocol"]["data"]),
-        _slices(names, runs) if sliced else (),
-        ("MRR@10", *of_lists, "invalid") if of_lists else LISTED,
-        _ways([*zip(names, tests, strict=True)], baselines, ks),
+        {
+            name: own
+            for name, run in zip(names[1:], runs[1:], strict=True)
+            if (own := _protocol_difference(said["protocol"], run))
+        },
+        find_paper_rows(said["protocol"]["data"]),
+        _merge_slices(names, runs) if with_slices else (),
+        ("MRR@10", *of_lists, "invalid") if of_lists else LIST_METRICS,
+        _build_alternative_rows([*zip(names, tests, strict=True)], baselines, ks),
     )
 
 
-def _sorted_out(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_metrics(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the metrics with a value a target, or else `METRICS`; and those of lists."""
     if wrong := [metric for metric in metrics if not _METRIC.fullmatch(metric)]:
-        *first, last = (f"{name}@K" for name in (*RANKED, *OF_LISTS))
+        *first, last = (f"{name}@K" for name in (*RANKING_METRICS, *LIST_METRIC_NAMES))
         raise RecipeError(f"There is no metric {wrong[0]!r}; give {', '.join(first)} or {last}, such as HR@20.")
-    ranked = tuple(metric for metric in metrics if metric.startswith(RANKED))
-    return ranked or METRICS, tuple(metric for metric in metrics if metric.startswith(OF_LISTS))
+    ranked = tuple(metric for metric in metrics if metric.startswith(RANKING_METRICS))
+    return ranked or DEFAULT_METRICS, tuple(metric for metric in metrics if metric.startswith(LIST_METRIC_NAMES))
 
 
-def _lengths(metrics: Sequence[str]) -> list[int]:
+def _list_lengths(metrics: Sequence[str]) -> list[int]:
     """Return every K that is asked for."""
     return sorted({int(metric.partition("@")[2]) for metric in metrics})
 
 
-def _refuse_longer(run: Run, longest: int) -> None:
-    if longest > (beams := run.metrics["protocol"]["beams"]):
+def _check_list_length(run: Run, max_k: int) -> None:
+    if max_k > (beams := run.metrics["protocol"]["num_beams"]):
         raise ArtifactError(
-            f"{run.folder} was tested with {beams} beams, too few for lists of {longest}; "
-            f"run it again with --set evaluate.ks=[{longest}]."
+            f"{run.folder} was tested with {beams} beams, too few for lists of {max_k}; "
+            f"run it again with --set evaluate.ks=[{max_k}]."
         )
 
 
-def _lists(run: Run, asked: Sequence[str]) -> dict[str, dict[str, float]]:
+def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
     told: dict[str, dict[str, float]] = run.metrics["lists"]
-    if not (ks := _lengths([metric for metric in asked if metric not in told["model"]])):
+    if not (ks := _list_lengths([metric for metric in metrics if metric not in told["model"]])):
         return told
     kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists["model"][ITEM].shape[1]
     if max(ks) > kept:
@@ -103,42 +130,48 @@ def _lists(run: Run, asked: Sequence[str]) -> dict[str, dict[str, float]]:
             f"{run.folder} kept lists of {kept}, too short for metrics of {max(ks)}; "
             f"run it again with --set evaluate.ks=[{max(ks)}]."
         )
-    counted = list_figures(run.parts, tuple(ks))["lists"]
+    counted = compute_list_figures(run.artifacts, tuple(ks))["lists"]
     return {system: counted[system] | figures for system, figures in told.items()}
 
 
-def _ways(tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]) -> tuple[Line, ...]:
+def _build_alternative_rows(
+    tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]
+) -> tuple[SystemRow, ...]:
     """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
     systems = [*((name, "model", test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
     return tuple(
-        Line(f"{name}, {words}", test.figures(system, way, ks))
-        for way, words in WAYS.items()
+        SystemRow(f"{name}, {words}", test.compute_figures(system, way, ks))
+        for way, words in COUNTING_LABELS.items()
         for name, system, test in systems
         if way in test.ranks[system]
     )
 
 
-def _versus(
-    ours: Values, others: dict[str, Values], metrics: Sequence[str], users_M: npt.NDArray[np.int64]
-) -> tuple[Versus, ...]:
+def _compare_with_first(
+    first: MetricValues, others: dict[str, MetricValues], metrics: Sequence[str], users_M: npt.NDArray[np.int64]
+) -> tuple[PairedComparison, ...]:
     """Return the first line against every other; all are tested on the same resampled users, which is also quicker."""
     if not others:
         return ()
     pairs = [(name, metric) for name in others for metric in metrics]
-    mine, theirs = {(name, m): ours[m] for name, m in pairs}, {(name, m): others[name][m] for name, m in pairs}
-    differences, p = paired(mine, theirs, users_M), holm(p_values(mine, theirs, users_M))
+    mine, theirs = {(name, m): first[m] for name, m in pairs}, {(name, m): others[name][m] for name, m in pairs}
+    differences, p = (
+        bootstrap_differences(mine, theirs, users_M),
+        adjust_p_values(bootstrap_p_values(mine, theirs, users_M)),
+    )
     return tuple(
-        Versus(name, {m: differences[name, m] for m in metrics}, {m: p[name, m] for m in metrics}) for name in others
+        PairedComparison(name, {m: differences[name, m] for m in metrics}, {m: p[name, m] for m in metrics})
+        for name in others
     )
 
 
-def _differs(said: dict[str, Any], run: Run) -> dict[str, Any]:
+def _protocol_difference(first_protocol: dict[str, Any], run: Run) -> dict[str, Any]:
     """Return the entries of a run's protocol that are not the first run's."""
     own = run.metrics["protocol"]
-    return {name: own.get(name) for name in said if own.get(name) != said[name]}
+    return {name: own.get(name) for name in first_protocol if own.get(name) != first_protocol[name]}
 
 
-def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]:
+def _merge_slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceRows, ...]:
     """Return the slices of all runs; a run has no figures for one that it has not got, by name, rule and size."""
     every = [
         {(part["name"], part["rule"], part["targets"]): part["figures"] for part in run.metrics["slices"]}
@@ -148,15 +181,15 @@ def _slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceLines, ...]
     for part in dict.fromkeys(key for own in every for key in own):
         systems = {name: own.get(part, {}).get("model", {}) for name, own in zip(names, every, strict=True)}
         systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != "model"}
-        found.append(SliceLines(*part, {system: _estimates(figures) for system, figures in systems.items()}))
+        found.append(SliceRows(*part, {system: _parse_estimates(figures) for system, figures in systems.items()}))
     return tuple(found)
 
 
-def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
+def _parse_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
     return {metric: Estimate(**figure) for metric, figure in figures.items()}
 
 
-def run_names(folders: Sequence[Path]) -> list[str]:
+def unique_run_names(folders: Sequence[Path]) -> list[str]:
     """Return what each run is called in a table: its folder's name, or the whole path where two have the same.
 
     Raises `ArtifactError` for a run given twice.

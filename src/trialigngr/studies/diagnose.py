@@ -12,148 +12,179 @@ import numpy as np
 import numpy.typing as npt
 
 from trialigngr.catalog.items import Item
-from trialigngr.decode.greedy import write_greedily
-from trialigngr.evaluate.paper import DIAGNOSED
-from trialigngr.evaluate.probe import FEWEST, HELD_OUT, HIDDEN, category_probe
-from trialigngr.evaluate.tables import block_text
-from trialigngr.evaluate.titles import as_known, attribute_recall, attributes, bleu, bleu_4
+from trialigngr.decode.greedy import generate_greedily
+from trialigngr.evaluate.category_probe import (
+    MIN_CATEGORY_ITEMS,
+    PROBE_HELD_OUT_RATIO,
+    PROBE_HIDDEN_SIZE,
+    run_category_probe,
+)
+from trialigngr.evaluate.paper_results import PAPER_DIAGNOSTICS
+from trialigngr.evaluate.tables import format_table_text
+from trialigngr.evaluate.title_metrics import (
+    compute_attribute_recall,
+    compute_bleu_4,
+    extract_attributes,
+    load_bleu,
+    normalize_title,
+)
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import write_json
-from trialigngr.foundation.seeds import child
-from trialigngr.pipeline.running import alone
-from trialigngr.report.from_run.ablation_grids import DIAGNOSTICS, Diagnosis, diagnosis_table, diagnostics, enriched_by
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.report.from_run.page import write_report
-from trialigngr.runs.artifacts import Parts
+from trialigngr.report.from_run.result_tables import (
+    DIAGNOSTICS_FILE,
+    RunDiagnosis,
+    build_diagnostics_table,
+    classify_sid_inputs,
+    read_diagnostics,
+)
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import Run, load
-from trialigngr.sids.collisions import groups
-from trialigngr.sids.quality import categories_of
-from trialigngr.sids.semantic_ids import END
-from trialigngr.studies.compare import run_names
+from trialigngr.sids.collisions import number_sid_groups
+from trialigngr.sids.quality import pick_categories
+from trialigngr.sids.semantic_ids import END_CODE
+from trialigngr.studies.compare import unique_run_names
 from trialigngr.tasks.task import TASKS, View
 
-SHOWN = 5
+NUM_TITLE_EXAMPLES = 5
 """Titles kept as examples."""
 
 
-def diagnose_all(folders: Sequence[Path], items: int = 1000) -> dict[str, Diagnosis]:
+def diagnose_runs(folders: Sequence[Path], num_items: int = 1000) -> dict[str, RunDiagnosis]:
     """Return the diagnostics of finished runs by name, in order; each run keeps its own (`diagnose`)."""
     runs = [load(folder) for folder in folders]
     return {
-        name: Diagnosis(enriched_by(run), diagnose(run, items))
-        for name, run in zip(run_names(folders), runs, strict=True)
+        name: RunDiagnosis(classify_sid_inputs(run), diagnose_run(run, num_items))
+        for name, run in zip(unique_run_names(folders), runs, strict=True)
     }
 
 
-def as_json(found: Mapping[str, Diagnosis]) -> str:
+def format_diagnostics_json(diagnoses: Mapping[str, RunDiagnosis]) -> str:
     """Return everything as JSON, the paper's rows too."""
-    body = {"runs": {name: asdict(own) for name, own in found.items()}, "paper": DIAGNOSED}
+    body = {"runs": {name: asdict(own) for name, own in diagnoses.items()}, "paper": PAPER_DIAGNOSTICS}
     return json.dumps(body, ensure_ascii=False, indent=2)
 
 
-def diagnose(run: Run, items: int = 1000) -> dict[str, Any]:
+def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     """Return the diagnostics of a finished run and write them to ``diagnostics.json``, ``.txt`` and the report.
 
-    ``items`` titles are written; the probe looks at all items. What is there for this very model is kept.
+    ``num_items`` titles are written; the probe looks at all items. What is there for this very model is kept.
     """
-    if items < 2:
-        raise RecipeError(f"items = {items}: diagnostics need at least two titles.")
+    if num_items < 2:
+        raise RecipeError(f"items = {num_items}: diagnostics need at least two titles.")
     run.check_model()
-    wanted = {"model": run.manifest("model").identity, "items": items}
-    if (found := diagnostics(run)) is not None and found["of"] == wanted:
+    wanted = {"model": run.read_stage_manifest("model").identity_text, "items": num_items}
+    if (found := read_diagnostics(run)) is not None and found["computed_for"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")
         return found
-    bleu()  # a package that is missing is told now, not after minutes of writing
-    with alone(run.folder):
-        parts = run.parts
+    load_bleu()  # a package that is missing is told now, not after minutes of writing
+    with lock_run_folder(run.folder):
+        parts = run.artifacts
         parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
-        body = {"of": wanted, "probe": _probe(parts), "titles": _titles(parts, items)}
-        body = write_json(run.folder / DIAGNOSTICS, body, ensure_ascii=False)
-        table = diagnosis_table({run.folder.name: Diagnosis(enriched_by(run), body)})
-        write_text_atomically(run.folder / "diagnostics.txt", block_text(table) + "\n")
+        body = {"computed_for": wanted, "probe": _probe_categories(parts), "titles": _diagnose_titles(parts, num_items)}
+        body = write_json(run.folder / DIAGNOSTICS_FILE, body, ensure_ascii=False)
+        table = build_diagnostics_table({run.folder.name: RunDiagnosis(classify_sid_inputs(run), body)})
+        write_text_atomically(run.folder / "diagnostics.txt", format_table_text(table) + "\n")
         if (run.folder / "metrics.json").is_file():
             write_report(run)
     return body
 
 
-def _probe(parts: Parts) -> dict[str, Any]:
+def _probe_categories(artifacts: RunArtifacts) -> dict[str, Any]:
     try:
-        found = category_probe(
-            _features(parts), categories_of([item.categories for item in parts.catalog]), groups(parts.sids.codes_NL)
+        found = run_category_probe(
+            _sid_embeddings(artifacts),
+            pick_categories([item.categories for item in artifacts.catalog]),
+            number_sid_groups(artifacts.sids.codes_NL),
         )
     except TriAlignError as error:
-        return {"absent": str(error)}
-    says = f"2 layers, {HIDDEN} hidden, {HELD_OUT:.0%} of SIDs held out, categories with ≥ {FEWEST} items"
-    return {**asdict(found), "says": says}
+        return {"missing_reason": str(error)}
+    says = (
+        f"2 layers, {PROBE_HIDDEN_SIZE} hidden, {PROBE_HELD_OUT_RATIO:.0%} of SIDs held out, "
+        f"categories with ≥ {MIN_CATEGORY_ITEMS} items"
+    )
+    return {**asdict(found), "note": says}
 
 
-def _features(parts: Parts) -> npt.NDArray[np.float32]:
+def _sid_embeddings(artifacts: RunArtifacts) -> npt.NDArray[np.float32]:
     """Return the input embeddings of each item's SID tokens side by side [N, L × D]; zeros where a SID has ended."""
-    sids, table = parts.sids, parts.backbone.model.get_input_embeddings().weight.detach().float().cpu().numpy()
-    first_L = np.cumsum([0, *sids.sizes[:-1]])
-    token_NL = np.array(parts.backbone.sid_ids)[np.maximum(sids.codes_NL, 0) + first_L]
-    features_NLD = table[token_NL] * (sids.codes_NL != END)[..., None]
+    sids, table = artifacts.sids, artifacts.backbone.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    first_L = np.cumsum([0, *sids.codebook_sizes[:-1]])
+    token_NL = np.array(artifacts.backbone.sid_token_ids)[np.maximum(sids.codes_NL, 0) + first_L]
+    features_NLD = table[token_NL] * (sids.codes_NL != END_CODE)[..., None]
     shaped: npt.NDArray[np.float32] = features_NLD.reshape(len(sids), -1)
     return shaped
 
 
-def _titles(parts: Parts, most: int) -> dict[str, Any]:
+def _diagnose_titles(artifacts: RunArtifacts, max_items: int) -> dict[str, Any]:
     task = TASKS["sid_to_title"]
-    if task.name not in {own.name for own in parts.recipe.tasks.tasks()}:
-        return {"absent": "T2 (SID to title) was not trained."}
-    titled = [row for row in range(len(parts.catalog)) if parts.catalog[row].title]
+    if task.name not in {own.name for own in artifacts.recipe.tasks.list_tasks()}:
+        return {"missing_reason": "T2 (SID to title) was not trained."}
+    titled = [row for row in range(len(artifacts.catalog)) if artifacts.catalog[row].title]
     if len(titled) < 2:
-        return {"absent": "this catalogue has no titles."}
-    random = np.random.default_rng(child(0, "diagnose"))
-    rows = np.sort(random.choice(titled, min(most, len(titled)), replace=False)).tolist()
-    written = _written(parts, rows)
-    items = list(parts.catalog)
+        return {"missing_reason": "this catalogue has no titles."}
+    random = np.random.default_rng(derive_seed(0, "diagnose"))
+    rows = np.sort(random.choice(titled, min(max_items, len(titled)), replace=False)).tolist()
+    written = _generate_titles(artifacts, rows)
+    items = list(artifacts.catalog)
     blind = [items[row].title or "" for row in np.roll(random.permutation(rows), 1)]
-    known = _known(parts, items)
-    named = [known.get(as_known(text), set()) for text in written]
-    return _judged([items[row] for row in rows], written, blind) | {
-        "hallucination": sum(not found for found in named) / len(rows),
-        "own_title": sum(row in found for row, found in zip(rows, named, strict=True)) / len(rows),
+    known = _index_titles(artifacts, items)
+    named = [known.get(normalize_title(text), set()) for text in written]
+    return _score_titles([items[row] for row in rows], written, blind) | {
+        "hallucination_rate": sum(not found for found in named) / len(rows),
+        "own_title_rate": sum(row in found for row, found in zip(rows, named, strict=True)) / len(rows),
         "examples": [
-            {"sid": parts.sids.text(row), "title": items[row].title, "written": text}
-            for row, text in list(zip(rows, written, strict=True))[:SHOWN]
+            {"sid": artifacts.sids.sid_text(row), "title": items[row].title, "generated": text}
+            for row, text in list(zip(rows, written, strict=True))[:NUM_TITLE_EXAMPLES]
         ],
     }
 
 
-def _written(parts: Parts, rows: Sequence[int]) -> list[str]:
+def _generate_titles(artifacts: RunArtifacts, rows: Sequence[int]) -> list[str]:
     """Return the titles that the model writes for the SIDs of items: words only, as a title is asked for."""
-    examples = parts.examples(TASKS["sid_to_title"], parts.views(parts.chat), parts.chat)
-    prompts = [examples.prompt(np.array([row])) for row in rows]
-    most = parts.recipe.prompt.title_tokens + len(parts.chat.close)
-    never = set(parts.chat.tokenizer.get_added_vocab().values()) - {parts.chat.close[0]}
-    tokens = write_greedily(
-        parts.backbone.model, prompts, parts.chat.close[0], most, sorted(never), parts.recipe.decode.precision
+    examples = artifacts.build_examples(
+        TASKS["sid_to_title"], artifacts.encode_views(artifacts.chat_template), artifacts.chat_template
     )
-    return [str(parts.chat.tokenizer.decode(own)).strip() for own in tokens]
+    prompts = [examples.build_prompt(np.array([row])) for row in rows]
+    most = artifacts.recipe.prompt.max_title_tokens + len(artifacts.chat_template.assistant_suffix)
+    never = set(artifacts.chat_template.tokenizer.get_added_vocab().values()) - {
+        artifacts.chat_template.assistant_suffix[0]
+    }
+    tokens = generate_greedily(
+        artifacts.backbone.model,
+        prompts,
+        artifacts.chat_template.assistant_suffix[0],
+        most,
+        sorted(never),
+        artifacts.recipe.decode.precision,
+    )
+    return [str(artifacts.chat_template.tokenizer.decode(own)).strip() for own in tokens]
 
 
-def _known(parts: Parts, items: Sequence[Item]) -> dict[str, set[int]]:
+def _index_titles(artifacts: RunArtifacts, items: Sequence[Item]) -> dict[str, set[int]]:
     """Return known title → rows of items, titles whole and as long as training showed them."""
-    shown = parts.views(parts.chat).ids[View.TITLE]
+    shown = artifacts.encode_views(artifacts.chat_template).token_ids[View.TITLE]
     rows: dict[str, set[int]] = {}
     for row, (item, tokens) in enumerate(zip(items, shown, strict=True)):
-        for title in {item.title or "", str(parts.chat.tokenizer.decode(tokens or [])).strip()}:
-            rows.setdefault(as_known(title), set()).add(row)
+        for title in {item.title or "", str(artifacts.chat_template.tokenizer.decode(tokens or [])).strip()}:
+            rows.setdefault(normalize_title(title), set()).add(row)
     rows.pop("", None)
     return rows
 
 
-def _judged(items: Sequence[Item], written: Sequence[str], blind: Sequence[str]) -> dict[str, Any]:
+def _score_titles(items: Sequence[Item], generated: Sequence[str], other_titles: Sequence[str]) -> dict[str, Any]:
     """Return BLEU-4 and attribute recall, beside those of another item's title and of the true one."""
-    true, wanted = [item.title or "" for item in items], attributes(items)
-    score, signature = bleu_4(written, true)
-    recalls = {"model": written, "blind": blind, "true_title": true}
+    true, wanted = [item.title or "" for item in items], extract_attributes(items)
+    score, signature = compute_bleu_4(generated, true)
+    recalls = {"model": generated, "other_title": other_titles, "true_title": true}
     return {
         "items": len(items),
-        "bleu_4": {"model": score, "blind": bleu_4(blind, true)[0]},
-        "attribute_recall": {name: attribute_recall(titles, wanted) for name, titles in recalls.items()},
-        "says": f"{len(items):,} items that T2 saw in training, greedy, words only; {signature}",
+        "bleu_4": {"model": score, "other_title": compute_bleu_4(other_titles, true)[0]},
+        "attribute_recall": {name: compute_attribute_recall(titles, wanted) for name, titles in recalls.items()},
+        "note": f"{len(items):,} items that T2 saw in training, greedy, words only; {signature}",
     }

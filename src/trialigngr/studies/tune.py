@@ -12,28 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from trialigngr.evaluate.ranker import ranks
+from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import SEAL, read_json, write_json
-from trialigngr.foundation.seeds import child
-from trialigngr.llm.costs import Cost
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.llm.costs import CostEstimate
 from trialigngr.metrics.ranks import ndcg
-from trialigngr.pipeline.enrichment import check_generators, costs, may_cost
-from trialigngr.pipeline.finish import withdraw, write_recipe
-from trialigngr.pipeline.running import alone
-from trialigngr.pipeline.stages import Stage, stages
+from trialigngr.pipeline.execute import lock_run_folder
+from trialigngr.pipeline.llm_stages import check_generators, estimate_costs, may_cost
+from trialigngr.pipeline.publish import remove_published_files, write_recipe
+from trialigngr.pipeline.stages import Stage, build_stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
-from trialigngr.runs.artifacts import Parts
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.systems.co_occurrence import CoOccurrence
 
-TRIALS, BEST = "trials.json", "best.toml"
-LARGEST = 100_000
+TRIALS_FILE, BEST_FILE = "trials.json", "best.toml"
+MAX_COMBINATIONS = 100_000
 """Combinations of values at most."""
-SCORES = {"model": "best", "sasrec": "valid_ndcg_10", "co-occurrence": "valid_ndcg_10"}
+SCORE_FACTS = {"model": "best", "sasrec": "valid_ndcg_10", "co_occurrence": "valid_ndcg_10"}
 """Stage that is tuned → the fact of its manifest that holds the validation NDCG@10."""
-ALONE = {frozenset({"sasrec"}): "sasrec", frozenset({"co_occurrence"}): "co-occurrence"}
+STAGE_BY_SECTION = {frozenset({"sasrec"}): "sasrec", frozenset({"co_occurrence"}): "co_occurrence"}
 """Settings that vary alone → the stage that is tuned then."""
 
 
@@ -44,115 +44,126 @@ class Trial:
     changes: tuple[str, ...]
     score: float | None
     seconds: float = 0.0
-    problem: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is searched: a recipe with ``changes``, and ``over``, of the form ``a.b=[value, value]``.
+class TuningSearch:
+    """What is searched: a recipe with ``changes``, and ``search_space``, of the form ``a.b=[value, value]``.
 
-    The recipe as it is comes first, then ``trials`` of all combinations in random order (all, where there are no more).
+    The recipe as it is comes first, then ``num_trials`` of all combinations in random order (all, where there are no
+    more).
     """
 
-    name: str
-    over: tuple[str, ...]
+    recipe_name: str
+    search_space: tuple[str, ...]
     changes: tuple[str, ...] = ()
-    trials: int = 20
+    num_trials: int = 20
     seed: int = 0
 
     @property
-    def stage(self) -> str:
+    def tuned_stage(self) -> str:
         """The stage that is tuned: where only a baseline's settings vary, only that is fitted."""
-        return ALONE.get(frozenset(text.strip().partition(".")[0] for text in self.over), "model")
+        return STAGE_BY_SECTION.get(frozenset(text.strip().partition(".")[0] for text in self.search_space), "model")
 
     @property
-    def protocol(self) -> str:
+    def protocol_text(self) -> str:
         """What a score means."""
-        recipe = read_recipe(self.name, self.changes)
+        recipe = read_recipe(self.recipe_name, self.changes)
         whole = "item level, the whole catalogue, seen items not masked"
-        if self.stage == "model":
-            beams = f"{recipe.decode.beams} beams over the {recipe.decode.normalisation}"
+        if self.tuned_stage == "model":
+            beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
             return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
-        if self.stage == "sasrec":
+        if self.tuned_stage == "sasrec":
             return f"{whole}, at most {recipe.sasrec.validate_users:,} users"
         return f"{whole}, all users"
 
-    def recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
+    def build_trial_recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
         """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
         fit."""
-        if self.trials < 1:
-            raise RecipeError(f"trials = {self.trials}: try at least one.")
-        tried = [(), *_combinations([_values(text) for text in self.over], self.trials, self.seed)]
-        return [(one, _recipe(self.name, (*self.changes, *one), self.stage)) for one in tried]
+        if self.num_trials < 1:
+            raise RecipeError(f"trials = {self.num_trials}: try at least one.")
+        tried = [
+            (),
+            *_sample_combinations([_parse_values(text) for text in self.search_space], self.num_trials, self.seed),
+        ]
+        return [(one, _read_trial_recipe(self.recipe_name, (*self.changes, *one), self.tuned_stage)) for one in tried]
 
 
-def tune(search: Search, data: Path | None, out: Path) -> list[Trial]:
+def tune_recipe(search: TuningSearch, data: Path | None, out: Path) -> list[Trial]:
     """Try settings of a recipe on validation targets, write ``trials.json`` and ``best.toml``, return the best first.
 
     Test targets are never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is
     trained.
     """
-    recipes = search.recipes()
+    recipes = search.build_trial_recipes()
     found: list[Trial] = []
-    with alone(out / "run"):
+    with lock_run_folder(out / "run"):
         for number, (tried, recipe) in enumerate(recipes, 1):
             told = " ".join(tried) or "the recipe as it is"
-            log(f"trial {number} of {len(recipes)}{_left(found, len(recipes))}: {told}")
-            found.append(_trial(tried, recipe, data, out, search.stage))
-            _write_best(search.name, out, found, recipes)
-    return ordered(found)
+            log(f"trial {number} of {len(recipes)}{_describe_time_left(found, len(recipes))}: {told}")
+            found.append(_run_trial(tried, recipe, data, out, search.tuned_stage))
+            _write_best_recipe(search.recipe_name, out, found, recipes)
+    return sort_trials(found)
 
 
-def search_costs(search: Search, data: Path | None, out: Path) -> list[Cost]:
+def estimate_search_costs(search: TuningSearch, data: Path | None, out: Path) -> list[CostEstimate]:
     """Return what language models are still to be asked by a search; catalogues are made for it."""
-    recipes = search.recipes()
+    recipes = search.build_trial_recipes()
     if not any(may_cost(recipe) for _, recipe in recipes):
         return []
-    found, looked = dict[str, Cost](), set[str]()
-    with alone(out / "run"):
+    found, looked = dict[str, CostEstimate](), set[str]()
+    with lock_run_folder(out / "run"):
         for tried, recipe in recipes:
-            plan = {own.name: own for own in stages(recipe, data, out / "run", 0)}
+            plan = {own.name: own for own in build_stages(recipe, data, out / "run", 0)}
             last = plan["interests"].fingerprint
-            if last in looked or "interests" not in _needed(plan, _target(search.stage, recipe, plan, out / "run")):
+            if last in looked or "interests" not in _required_stages(
+                plan, _find_tuned_stage(search.tuned_stage, recipe, plan, out / "run")
+            ):
                 continue
             looked.add(last)
             write_recipe(recipe, data, out / "run", 1)
             try:
                 for name in ("shop", "catalog"):
                     if name in plan:
-                        plan[name].make()
+                        plan[name].make_if_stale()
             except TriAlignError:
                 if not tried:
                     raise
                 continue  # is told when this trial's turn comes
-            found |= {plan[cost.stage].fingerprint: cost for cost in costs(recipe, out / "run", plan.values())}
+            found |= {plan[cost.stage].fingerprint: cost for cost in estimate_costs(recipe, out / "run", plan.values())}
     return list(found.values())
 
 
-def _left(found: Sequence[Trial], trials: int) -> str:
+def _describe_time_left(finished_trials: Sequence[Trial], num_trials: int) -> str:
     """Return how long the rest will take, if it is like what was."""
-    if not found:
+    if not finished_trials:
         return ""
-    minutes = sum(trial.seconds for trial in found) / len(found) * (trials - len(found)) / 60
+    minutes = (
+        sum(trial.seconds for trial in finished_trials)
+        / len(finished_trials)
+        * (num_trials - len(finished_trials))
+        / 60
+    )
     return f" (about {minutes:.0f} min left)"
 
 
-def ordered(found: Sequence[Trial]) -> list[Trial]:
+def sort_trials(trials: Sequence[Trial]) -> list[Trial]:
     """Return trials best first; the earlier of two alike, and failed ones last."""
-    return sorted(found, key=lambda trial: -1.0 if trial.score is None else trial.score, reverse=True)
+    return sorted(trials, key=lambda trial: -1.0 if trial.score is None else trial.score, reverse=True)
 
 
-def as_text(found: Sequence[Trial], how: str) -> str:
-    """Return trials as a table for a terminal; ``how`` says what the scores mean."""
+def format_trials(trials: Sequence[Trial], protocol: str) -> str:
+    """Return trials as a table for a terminal; ``protocol`` says what the scores mean."""
     lines = ["validation NDCG@10   seconds  settings"]
-    for trial in found:
+    for trial in trials:
         score = "failed" if trial.score is None else f"{trial.score:.4f}"
         told = " ".join(trial.changes) or "the recipe as it is"
-        lines.append(f"{score:>18s} {trial.seconds:9.0f}  {told}{f': {trial.problem}' if trial.problem else ''}")
-    return "\n".join([*lines, f"Chosen on validation targets: {how}; one seed; test targets were not looked at."])
+        lines.append(f"{score:>18s} {trial.seconds:9.0f}  {told}{f': {trial.error}' if trial.error else ''}")
+    return "\n".join([*lines, f"Chosen on validation targets: {protocol}; one seed; test targets were not looked at."])
 
 
-def _values(text: str) -> tuple[str, list[Any]]:
+def _parse_values(text: str) -> tuple[str, list[Any]]:
     """Return the setting and the values of ``a.b=[value, value]``."""
     key, _, listed = text.partition("=")
     try:
@@ -164,21 +175,21 @@ def _values(text: str) -> tuple[str, list[Any]]:
     return key.strip(), values
 
 
-def _combinations(space: Sequence[tuple[str, list[Any]]], trials: int, seed: int) -> list[tuple[str, ...]]:
+def _sample_combinations(space: Sequence[tuple[str, list[Any]]], num_trials: int, seed: int) -> list[tuple[str, ...]]:
     """Return so many of all combinations in random order: more trials of one seed begin with the same ones."""
     if not space:
         raise RecipeError("There is nothing to search: give --over 'a.b=[value, value]'.")
-    every = list(islice(product(*(values for _, values in space)), LARGEST + 1))
-    if len(every) > LARGEST:
-        raise RecipeError(f"--over spans more than {LARGEST:,} combinations; give fewer values.")
-    order = np.random.default_rng(child(seed, "tune")).permutation(len(every))[:trials]
+    every = list(islice(product(*(values for _, values in space)), MAX_COMBINATIONS + 1))
+    if len(every) > MAX_COMBINATIONS:
+        raise RecipeError(f"--over spans more than {MAX_COMBINATIONS:,} combinations; give fewer values.")
+    order = np.random.default_rng(derive_seed(seed, "tune")).permutation(len(every))[:num_trials]
     return [
         tuple(f"{key}={json.dumps(value)}" for (key, _), value in zip(space, every[place], strict=True))
         for place in order
     ]
 
 
-def _recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
+def _read_trial_recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
     recipe = read_recipe(name, changes)
     beside = recipe.evaluate.baselines
     if stage != "sasrec" or "sasrec" in beside:
@@ -187,81 +198,81 @@ def _recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
     return recipe.model_copy(update={"evaluate": tested})
 
 
-def _trial(tried: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path, stage: str) -> Trial:
+def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path, stage: str) -> Trial:
     """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
-    folder, known = out / "run", _known(out)
-    plan = {own.name: own for own in stages(recipe, data, folder, 0)}
-    target = _target(stage, recipe, plan, folder)
+    folder, known = out / "run", _read_trials(out)
+    plan = {own.name: own for own in build_stages(recipe, data, folder, 0)}
+    target = _find_tuned_stage(stage, recipe, plan, folder)
     if target.fingerprint not in known:
-        withdraw(folder)
+        remove_published_files(folder)
         write_recipe(recipe, data, folder, 1)
-        trial = _made(tried, recipe, plan, target)
+        trial = _make_trial(changes, recipe, plan, target)
         if trial.score is None:  # not kept: what failed may be mended
             return trial
         known[target.fingerprint] = asdict(trial)
-        write_json(out / TRIALS, known)
+        write_json(out / TRIALS_FILE, known)
     else:
         log("  known from before, kept")
-    return Trial(**known[target.fingerprint] | {"changes": tried})
+    return Trial(**known[target.fingerprint] | {"changes": changes})
 
 
-def _target(name: str, recipe: Recipe, plan: Mapping[str, Stage], folder: Path) -> Stage:
+def _find_tuned_stage(name: str, recipe: Recipe, stages: Mapping[str, Stage], folder: Path) -> Stage:
     """Return the stage that is tuned. That of co-occurrence, which no run has, as fitting takes seconds, only says how
     good it is on all validation targets."""
-    if name in plan:
-        return plan[name]
+    if name in stages:
+        return stages[name]
 
-    def fit(_to: Path) -> dict[str, Any]:
-        parts = Parts(recipe, folder)
-        targets = parts.histories.targets("valid")
+    def fit_co_occurrence(_out: Path) -> dict[str, Any]:
+        parts = RunArtifacts(recipe, folder)
+        targets = parts.histories.list_targets("valid")
         ranker = CoOccurrence(recipe.co_occurrence, parts.histories, len(parts.catalog))
-        found = ndcg(ranks(ranker, parts.histories, targets, unseen=False), 10)
+        found = ndcg(compute_ranks(ranker, parts.histories, targets, mask_seen=False), 10)
         return {"valid_ndcg_10": round(float(found.mean()), 6)}
 
-    above = plan["catalog"]
+    above = stages["catalog"]
     parents = {above.name: above.fingerprint}
-    return Stage(name, folder / name, recipe.co_occurrence, parents, fit, above=(above,))
+    return Stage(name, folder / name, recipe.co_occurrence, parents, fit_co_occurrence, above=(above,))
 
 
-def _known(out: Path) -> dict[str, Any]:
-    path = out / TRIALS
+def _read_trials(out: Path) -> dict[str, Any]:
+    path = out / TRIALS_FILE
     if not path.exists():
         return {}
     found = read_json(path, "delete it and search again; what was trained for it is trained again.")
     return {name: trial for name, trial in found.items() if name != SEAL}
 
 
-def _made(tried: tuple[str, ...], recipe: Recipe, plan: dict[str, Stage], target: Stage) -> Trial:
+def _make_trial(changes: tuple[str, ...], recipe: Recipe, stages: dict[str, Stage], target: Stage) -> Trial:
     """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
-    needed = _needed(plan, target)
+    needed = _required_stages(stages, target)
     try:
-        check_generators(recipe, [plan[name] for name in needed], here=not recipe.ray.address)
-        for name in plan:
+        check_generators(recipe, [stages[name] for name in needed], loads_models_here=not recipe.ray.address)
+        for name in stages:
             if name in needed:
-                plan[name].make()
-        facts = target.make().facts
+                stages[name].make_if_stale()
+        facts = target.make_if_stale().facts
     except TriAlignError as error:
-        if not tried:
+        if not changes:
             raise
         log(f"  failed: {error}")
-        return Trial(tried, None, problem=str(error))
-    return Trial(tried, float(facts[SCORES[target.name]]), facts["seconds"])
+        return Trial(changes, None, error=str(error))
+    return Trial(changes, float(facts[SCORE_FACTS[target.name]]), facts["seconds"])
 
 
-def _needed(plan: dict[str, Stage], target: Stage) -> set[str]:
+def _required_stages(stages: dict[str, Stage], target: Stage) -> set[str]:
     """Return the stages that a stage is made from."""
-    parents = {name for name in target.parents if name in plan}
-    return parents.union(*(_needed(plan, plan[name]) for name in parents))
+    parents = {name for name in target.parents if name in stages}
+    return parents.union(*(_required_stages(stages, stages[name]) for name in parents))
 
 
-def _write_best(
-    name: str, out: Path, found: Sequence[Trial], recipes: Sequence[tuple[tuple[str, ...], Recipe]]
+def _write_best_recipe(
+    name: str, out: Path, trials: Sequence[Trial], recipes: Sequence[tuple[tuple[str, ...], Recipe]]
 ) -> None:
-    best = ordered(found)[0]
+    best = sort_trials(trials)[0]
     if best.score is None:
         return
     recipe = dict(recipes)[best.changes]
     told = " ".join(best.changes) or "as it is"
-    head = f"# Best of {len(found)} on validation, NDCG@10 {best.score:.4f}: {name}, {told}"
+    head = f"# Best of {len(trials)} on validation, NDCG@10 {best.score:.4f}: {name}, {told}"
     printable = "".join(letter if letter.isprintable() else " " for letter in head)
-    write_text_atomically(out / BEST, f"{printable}\n{recipe.to_toml()}")
+    write_text_atomically(out / BEST_FILE, f"{printable}\n{recipe.to_toml()}")

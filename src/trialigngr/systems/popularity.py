@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trialigngr.catalog.histories import Histories
-from trialigngr.evaluate.ranker import Floats, Rows
+from trialigngr.evaluate.scorer import FloatArray, Rows
 
 
 class Popularity:
@@ -16,8 +16,8 @@ class Popularity:
     name = "popularity"
 
     def __init__(self, histories: Histories, n_items: int) -> None:
-        self.counts_N = histories.popularity(n_items)
+        self.counts_N = histories.count_train_items(n_items)
 
-    def scores(self, histories: Sequence[Rows]) -> Floats:
+    def score_items(self, histories: Sequence[Rows]) -> FloatArray:
         """Return the counts [N] once for each history, as [B, N]."""
         return np.broadcast_to(self.counts_N.astype(np.float32), (len(histories), len(self.counts_N)))

@@ -18,38 +18,38 @@ from pydantic import Field
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.foundation.seeds import child
-from trialigngr.tasks.chat import Chat
-from trialigngr.tasks.packing import Branch, Sheet
-from trialigngr.tasks.repeats import shortest
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.tasks.chat_template import ChatTemplate
+from trialigngr.tasks.item_views import ItemViews
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.tasks.views import ItemViews
-from trialigngr.tasks.windows import Window, shown_from, windows
+from trialigngr.tasks.unique_prefixes import shortest_unique_prefixes
+from trialigngr.tasks.windows import Window, cut_windows, find_prompt_start
 
-Ints = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 Random = np.random.Generator
 
 
 class PromptSettings(Settings):
     """How much of a history stands in a prompt; the same in training and at test."""
 
-    history_cap: int = Field(20, ge=1)
+    max_history: int = Field(20, ge=1)
     """Items of history shown at most."""
     window_overlap: int = Field(10, ge=0)
     """Longer training histories are cut into blocks; each block repeats this many items of the one before."""
     max_length: int = Field(512, ge=1)
     """Tokens of one example at most: prompt and target."""
-    title_tokens: int = Field(32, ge=1)
+    max_title_tokens: int = Field(32, ge=1)
     """Tokens of a title at most."""
-    visual_tokens: int = Field(64, ge=1)
+    max_visual_tokens: int = Field(64, ge=1)
     """Tokens of a visual description at most."""
-    continued: bool = False
+    history_in_completion: bool = False
     """Whether T3's history stands in the assistant's turn and the next SID continues it, so that every SID of a history
     is a target of the one before: fewer tokens a target, and no text between them."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _ExampleGroup:
     """Examples that share a trunk: ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
 
     owner: int
@@ -61,24 +61,39 @@ class TaskExamples:
     """The examples of one task over a data set; `RecipeError` where a prompt is too short for one item."""
 
     def __init__(
-        self, task: Task, views: ItemViews, histories: Histories, chat: Chat, settings: PromptSettings
+        self, task: Task, views: ItemViews, histories: Histories, chat_template: ChatTemplate, settings: PromptSettings
     ) -> None:
-        self.task, self.views, self.histories, self.chat, self.settings = task, views, histories, chat, settings
-        self.continued = settings.continued and task.continues
-        self.tail = [] if self.continued else chat.tail
-        self.end = chat.close if not self.continued or views.lengths(task.target) > 1 else []
-        header = chat.header(task.system, task.instruction)
-        self.header = [*header, *chat.tail] if self.continued else header
-        self.budget = self._budget()
+        self.task, self.views, self.histories, self.chat_template, self.settings = (
+            task,
+            views,
+            histories,
+            chat_template,
+            settings,
+        )
+        self.history_in_completion = settings.history_in_completion and task.continues_history
+        self.prompt_suffix = [] if self.history_in_completion else chat_template.assistant_prefix
+        self.target_suffix = (
+            chat_template.assistant_suffix
+            if not self.history_in_completion or views.count_distinct_lengths(task.target) > 1
+            else []
+        )
+        header = chat_template.build_header(task.system, task.instruction)
+        self.prompt_header = [*header, *chat_template.assistant_prefix] if self.history_in_completion else header
+        self.item_budget = self._compute_item_budget()
         """Tokens left for the items of a prompt when header, tail and the longest target are paid for."""
 
     def __len__(self) -> int:
-        return int(self._counts.sum())
+        return int(self._group_sizes.sum())
 
-    def _budget(self) -> int:
+    def _compute_item_budget(self) -> int:
         """Return what `budget` is; raise `RecipeError` when not one item finds room: text can be cut, a SID cannot."""
-        paid = len(self.header) + len(self.tail) + self._longest(self.task.target) + len(self.end)
-        least = (self._longest(View.SID) if self.task.source is View.SID else 1) + len(self._separator)
+        paid = (
+            len(self.prompt_header)
+            + len(self.prompt_suffix)
+            + self._max_view_tokens(self.task.target)
+            + len(self.target_suffix)
+        )
+        least = (self._max_view_tokens(View.SID) if self.task.source is View.SID else 1) + len(self._separator_tokens)
         if paid + least > self.settings.max_length:
             raise RecipeError(
                 f"prompt.max_length = {self.settings.max_length} leaves no room for an item in {self.task.name}: "
@@ -86,126 +101,158 @@ class TaskExamples:
             )
         return self.settings.max_length - paid
 
-    def _longest(self, view: View) -> int:
-        return max((len(ids) for ids in self.views.ids[view] if ids is not None), default=0)
+    def _max_view_tokens(self, view: View) -> int:
+        return max((len(ids) for ids in self.views.token_ids[view] if ids is not None), default=0)
 
     @property
-    def _separator(self) -> list[int]:
-        if self.continued:
-            return self.end
-        return self.views.separator[self.task.source] if self.task.scope is Scope.HISTORY else []
+    def _separator_tokens(self) -> list[int]:
+        if self.history_in_completion:
+            return self.target_suffix
+        return self.views.separator_ids[self.task.source] if self.task.scope is Scope.HISTORY else []
 
-    def _shown(self, row: int) -> list[int]:
+    def _item_tokens(self, row: int) -> list[int]:
         """Return an item as it stands in a prompt, cut where it alone is longer than the budget; nothing if it has no
         such view."""
-        ids = self.views.ids[self.task.source][row]
-        return [] if ids is None else [*ids[: self.budget - len(self._separator)], *self._separator]
+        ids = self.views.token_ids[self.task.source][row]
+        return [] if ids is None else [*ids[: self.item_budget - len(self._separator_tokens)], *self._separator_tokens]
 
     @cached_property
-    def _costs(self) -> Ints:
-        rows = range(len(self.views.ids[self.task.source]))
-        return np.array([len(self._shown(row)) for row in rows], dtype=np.int64)
+    def _item_token_counts(self) -> Int64Array:
+        rows = range(len(self.views.token_ids[self.task.source]))
+        return np.array([len(self._item_tokens(row)) for row in rows], dtype=np.int64)
 
     @cached_property
-    def _groups(self) -> list[_Group]:
-        found = self._item_groups() if self.task.scope is Scope.ITEM else self._window_groups()
+    def _example_groups(self) -> list[_ExampleGroup]:
+        found = self._iter_item_groups() if self.task.scope is Scope.ITEM else self._iter_window_groups()
         return [group for group in found if group.positions]
 
     @cached_property
-    def _counts(self) -> Ints:
-        return np.array([len(group.positions) for group in self._groups], dtype=np.int64)
+    def _group_sizes(self) -> Int64Array:
+        return np.array([len(group.positions) for group in self._example_groups], dtype=np.int64)
 
-    def _item_groups(self) -> Iterator[_Group]:
-        for row in range(len(self.views.ids[self.task.target])):
-            if self.views.has(self.task.source, row) and self.views.has(self.task.target, row):
-                yield _Group(row, 0, [0])
+    def _iter_item_groups(self) -> Iterator[_ExampleGroup]:
+        for row in range(len(self.views.token_ids[self.task.target])):
+            if self.views.has_view(self.task.source, row) and self.views.has_view(self.task.target, row):
+                yield _ExampleGroup(row, 0, [0])
 
-    def _window_groups(self) -> Iterator[_Group]:
-        cap = self.settings.history_cap
+    def _iter_window_groups(self) -> Iterator[_ExampleGroup]:
+        cap = self.settings.max_history
         overlap = min(self.settings.window_overlap, cap - 1)
         for user, rows in enumerate(self.histories.train_sequences()):
-            for window in windows(self._costs[rows], cap, overlap, self.budget):
-                yield _Group(user, window.first, self._asked(rows, window))
+            for window in cut_windows(self._item_token_counts[rows], cap, overlap, self.item_budget):
+                yield _ExampleGroup(user, window.first, self._target_positions(rows, window))
 
-    def _asked(self, rows: Ints, window: Window) -> list[int]:
+    def _target_positions(self, rows: Int64Array, window: Window) -> list[int]:
         """Return the targets that can be asked for: the target has its view, and something is shown before it."""
-        shown = np.cumsum(self._costs[rows[window.first : window.targets_to]] > 0)
+        shown = np.cumsum(self._item_token_counts[rows[window.first : window.targets_to]] > 0)
         positions = range(window.targets_from, window.targets_to)
-        return [p for p in positions if shown[p - window.first - 1] and self.views.has(self.task.target, int(rows[p]))]
+        return [
+            p for p in positions if shown[p - window.first - 1] and self.views.has_view(self.task.target, int(rows[p]))
+        ]
 
     @cached_property
-    def _epoch(self) -> dict[tuple[int, int], tuple[Ints, Ints]]:
+    def _epoch_order_cache(self) -> dict[tuple[int, int], tuple[Int64Array, Int64Array]]:
         return {}
 
-    def _order(self, seed: int, epoch: int) -> tuple[Ints, Ints]:
+    def _draw_epoch_order(self, seed: int, epoch: int) -> tuple[Int64Array, Int64Array]:
         """Return the groups of an epoch in drawn order, and where the examples of each end."""
         key = (seed, epoch)
-        if key not in self._epoch:
-            self._epoch.clear()
-            order = np.random.default_rng(child(seed, self.task.name, epoch)).permutation(len(self._groups))
-            self._epoch[key] = (order, np.cumsum(self._counts[order]))
-        return self._epoch[key]
+        if key not in self._epoch_order_cache:
+            self._epoch_order_cache.clear()
+            order = np.random.default_rng(derive_seed(seed, self.task.name, epoch)).permutation(
+                len(self._example_groups)
+            )
+            self._epoch_order_cache[key] = (order, np.cumsum(self._group_sizes[order]))
+        return self._epoch_order_cache[key]
 
-    def batch(self, seed: int, number: int, size: int, *, refuse: bool = False) -> list[Sheet]:
-        """Return batch ``number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
+    def draw_batch(
+        self, seed: int, batch_number: int, size: int, *, with_negatives: bool = False
+    ) -> list[SharedPrefixRow]:
+        """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
 
-        With ``refuse``, sheets say for each example that is asked for a SID behind a history which item of it must not
-        be written again: any one that is shown.
+        With ``with_negatives``, sheets say for each example that is asked for a SID behind a history which item of it
+        must not be written again: any one that is shown.
         """
-        sheets: list[Sheet] = []
-        refused = np.random.default_rng(child(seed, self.task.name, "refused", number)) if refuse else None
-        start, total = number * size, len(self)
+        sheets: list[SharedPrefixRow] = []
+        refused = (
+            np.random.default_rng(derive_seed(seed, self.task.name, "refused", batch_number))
+            if with_negatives
+            else None
+        )
+        start, total = batch_number * size, len(self)
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            sheets += self._slice(*self._order(seed, epoch), offset, offset + here, refused)
+            sheets += self._iter_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
             start, size = start + here, size - here
         return sheets
 
-    def _slice(self, order: Ints, ends: Ints, start: int, stop: int, refused: Random | None) -> Iterator[Sheet]:
+    def _iter_rows(
+        self, order: Int64Array, ends: Int64Array, start: int, stop: int, negatives_rng: Random | None
+    ) -> Iterator[SharedPrefixRow]:
         first, last = int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, stop, side="left"))
         for place in range(first, last + 1):
-            group = self._groups[order[place]]
+            group = self._example_groups[order[place]]
             begin = int(ends[place]) - len(group.positions)
-            yield self._sheet(group, group.positions[max(start - begin, 0) : stop - begin], refused)
+            yield self._build_row(group, group.positions[max(start - begin, 0) : stop - begin], negatives_rng)
 
-    def _sheet(self, group: _Group, positions: list[int], refused: Random | None = None) -> Sheet:
+    def _build_row(
+        self, group: _ExampleGroup, positions: list[int], negatives_rng: Random | None = None
+    ) -> SharedPrefixRow:
         """Return some of a group's examples as one sheet."""
         if self.task.scope is Scope.ITEM:
-            prompt = [*self._shown(group.owner), *self.tail]
-            return Sheet([], [Branch(0, prompt, self.target(group.owner), (group.owner, 0))])
-        rows = self.histories.train(group.owner)
-        chunks = [self._shown(int(row)) for row in rows[group.first : positions[-1]]]
+            prompt = [*self._item_tokens(group.owner), *self.prompt_suffix]
+            return SharedPrefixRow([], [Continuation(0, prompt, self.target_tokens(group.owner), (group.owner, 0))])
+        rows = self.histories.train_sequence(group.owner)
+        chunks = [self._item_tokens(int(row)) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
         branches = [
-            Branch(cuts[p - group.first - 1], self.tail, self.target(int(rows[p])), (group.owner, p)) for p in positions
+            Continuation(
+                cuts[p - group.first - 1], self.prompt_suffix, self.target_tokens(int(rows[p])), (group.owner, p)
+            )
+            for p in positions
         ]
         trunk = [token for chunk in chunks for token in chunk]
-        if refused is None or self.task.target is not View.SID:
-            return Sheet(trunk, branches)
-        drawn = [int(rows[refused.integers(group.first, branch.example[1])]) for branch in branches]
-        again = [replace(branch, target=self._alone[row]) for branch, row in zip(branches, drawn, strict=True)]
+        if negatives_rng is None or self.task.target is not View.SID:
+            return SharedPrefixRow(trunk, branches)
+        drawn = [int(rows[negatives_rng.integers(group.first, branch.example_id[1])]) for branch in branches]
+        again = [
+            replace(branch, target=self._unique_target_prefixes[row])
+            for branch, row in zip(branches, drawn, strict=True)
+        ]
         pairs = zip(again, branches, strict=True)
-        return Sheet(trunk, branches, [one for one, true in pairs if true.target[: len(one.target)] != one.target])
+        return SharedPrefixRow(
+            trunk, branches, [one for one, true in pairs if true.target[: len(one.target)] != one.target]
+        )
 
     @cached_property
-    def _alone(self) -> list[list[int]]:
+    def _unique_target_prefixes(self) -> list[list[int]]:
         """Return each item's target as far as it takes to tell it from all others."""
-        return shortest([self.target(row) for row in range(len(self.views.ids[self.task.target]))])
+        return shortest_unique_prefixes(
+            [self.target_tokens(row) for row in range(len(self.views.token_ids[self.task.target]))]
+        )
 
-    def target(self, row: int) -> list[int]:
+    def target_tokens(self, row: int) -> list[int]:
         """Return what is to be written for an item, its end included."""
-        return [*(self.views.ids[self.task.target][row] or []), *self.end]
+        return [*(self.views.token_ids[self.task.target][row] or []), *self.target_suffix]
 
-    def prompt(self, rows: Ints) -> list[int]:
+    def build_prompt(self, rows: Int64Array) -> list[int]:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
-        rows = rows[-self.settings.history_cap :]
-        shown = rows[shown_from(self._costs[rows], self.settings.history_cap, self.budget) :]
-        items = [token for row in shown for token in self._shown(int(row))]
-        return [*self.header, *items, *self.tail]
+        rows = rows[-self.settings.max_history :]
+        shown = rows[find_prompt_start(self._item_token_counts[rows], self.settings.max_history, self.item_budget) :]
+        items = [token for row in shown for token in self._item_tokens(int(row))]
+        return [*self.prompt_header, *items, *self.prompt_suffix]
 
 
-def plain_rows(sheets: list[Sheet]) -> list[Sheet]:
+def unshare_rows(sheets: list[SharedPrefixRow]) -> list[SharedPrefixRow]:
     """Return the same examples with nothing shared, one sheet a branch: the reference that sharing must equal."""
-    asked = [Sheet(sheet.trunk[: branch.cut], [branch]) for sheet in sheets for branch in sheet.branches]
-    return asked + [Sheet(sheet.trunk[: one.cut], [], [one]) for sheet in sheets for one in sheet.refused]
+    asked = [
+        SharedPrefixRow(sheet.prefix_tokens[: branch.prefix_length], [branch])
+        for sheet in sheets
+        for branch in sheet.continuations
+    ]
+    return asked + [
+        SharedPrefixRow(sheet.prefix_tokens[: one.prefix_length], [], [one])
+        for sheet in sheets
+        for one in sheet.negatives
+    ]

@@ -1,10 +1,10 @@
 """Sheets and passes: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
-A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target).
-A branch that would say again what the trunk says there is read off the trunk and takes no tokens at all.
-A `Pass` is what goes through the model at once: the header that all examples of a task share, once, and then sheet
-after sheet, without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that
-is the whole attention mask.
+A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target). A
+branch that would say again what the trunk says there is read off the trunk and takes no tokens at all. A `MicroBatch`
+is what goes through the model at once: the header that all examples of a task share, once, and then sheet after sheet,
+without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that is the whole
+attention mask.
 """
 
 from __future__ import annotations
@@ -15,115 +15,124 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """Leaves the trunk after ``cut`` tokens, reads ``prompt``, must write ``target``. ``example`` says whose it is."""
+class Continuation:
+    """Leaves the trunk after ``prefix_length`` tokens, reads ``prompt_suffix``, must write ``target``. ``example_id``
+    says whose it is."""
 
-    cut: int
-    prompt: list[int]
+    prefix_length: int
+    prompt_suffix: list[int]
     target: list[int]
-    example: tuple[int, int] = (0, 0)
+    example_id: tuple[int, int] = (0, 0)
 
     @property
-    def tokens(self) -> list[int]:
+    def input_tokens(self) -> list[int]:
         """What goes in: the last target token is only predicted."""
-        return [*self.prompt, *self.target[:-1]]
+        return [*self.prompt_suffix, *self.target[:-1]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """A trunk and the branches that leave it; the last token of a ``refused`` one is what must not be written."""
+class SharedPrefixRow:
+    """A trunk and the branches that leave it; the last token of a ``negatives`` one is what must not be written."""
 
-    trunk: list[int]
-    branches: list[Branch]
-    refused: list[Branch] = field(default_factory=list)
+    prefix_tokens: list[int]
+    continuations: list[Continuation]
+    negatives: list[Continuation] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.trunk) + sum(len(self.own(branch)) for branch in (*self.branches, *self.refused))
+        return len(self.prefix_tokens) + sum(
+            len(self.added_tokens(branch)) for branch in (*self.continuations, *self.negatives)
+        )
 
-    def own(self, branch: Branch) -> list[int]:
+    def added_tokens(self, continuation: Continuation) -> list[int]:
         """Return the tokens that a branch adds: none where the trunk goes on with the very same ones."""
-        tokens = branch.tokens
-        return [] if self.trunk[branch.cut : branch.cut + len(tokens)] == tokens else tokens
+        tokens = continuation.input_tokens
+        return (
+            []
+            if self.prefix_tokens[continuation.prefix_length : continuation.prefix_length + len(tokens)] == tokens
+            else tokens
+        )
 
 
 @dataclass(frozen=True)
-class Pass:
-    """T tokens: ``header`` of them shared by all, then sheets of ``lengths_S`` tokens, the longest first.
+class MicroBatch:
+    """T tokens: ``header_length`` of them shared by all, then sheets of ``row_lengths_S`` tokens, the longest first.
 
     With places counted from where a sheet begins, the token at place q sees the header and the places k of its own
     sheet with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, that target, and
     whether it must not be written.
     """
 
-    tokens_T: Ints
-    positions_T: Ints
-    cut_T: Ints
-    own_T: Ints
-    header: int
-    lengths_S: Ints
-    predict_place_M: Ints
-    predict_token_M: Ints
-    predict_refused_M: npt.NDArray[np.bool_]
-    examples: int
+    tokens_T: Int64Array
+    positions_T: Int64Array
+    prefix_length_T: Int64Array
+    own_start_T: Int64Array
+    header_length: int
+    row_lengths_S: Int64Array
+    source_place_M: Int64Array
+    target_token_M: Int64Array
+    is_negative_M: npt.NDArray[np.bool_]
+    num_examples: int
 
 
 @dataclass
-class _Line:
+class _MicroBatchBuilder:
     header: list[int]
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    own: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    predict: list[tuple[int, int, bool]] = field(default_factory=list)
-    examples: int = 0
+    prefix_lengths: list[int] = field(default_factory=list)
+    own_starts: list[int] = field(default_factory=list)
+    row_lengths: list[int] = field(default_factory=list)
+    predictions: list[tuple[int, int, bool]] = field(default_factory=list)
+    num_examples: int = 0
 
     def __post_init__(self) -> None:
-        self._segment(self.header, 0, 0, 0)
+        self._append_tokens(self.header, 0, 0, 0)
 
-    def _segment(self, tokens: list[int], position: int, cut: int, own: int) -> None:
+    def _append_tokens(self, tokens: list[int], position: int, prefix_length: int, own_start: int) -> None:
         self.tokens += tokens
         self.positions += range(position, position + len(tokens))
-        self.cuts += [cut] * len(tokens)
-        self.own += [own] * len(tokens)
+        self.prefix_lengths += [prefix_length] * len(tokens)
+        self.own_starts += [own_start] * len(tokens)
 
-    def add(self, sheet: Sheet) -> None:
+    def add_row(self, row: SharedPrefixRow) -> None:
         start = len(self.tokens)
-        self._segment(sheet.trunk, len(self.header), 0, 0)
-        for branch in sheet.branches:
-            read = self._read(start, sheet, branch)
-            self.predict += [(place, token, False) for place, token in zip(read, branch.target, strict=True)]
-        for branch in sheet.refused:
-            self.predict.append((self._read(start, sheet, branch)[-1], branch.target[-1], True))
-        self.lengths.append(len(self.tokens) - start)
-        self.examples += len(sheet.branches)
+        self._append_tokens(row.prefix_tokens, len(self.header), 0, 0)
+        for branch in row.continuations:
+            read = self._append_continuation(start, row, branch)
+            self.predictions += [(place, token, False) for place, token in zip(read, branch.target, strict=True)]
+        for branch in row.negatives:
+            self.predictions.append((self._append_continuation(start, row, branch)[-1], branch.target[-1], True))
+        self.row_lengths.append(len(self.tokens) - start)
+        self.num_examples += len(row.continuations)
 
-    def _read(self, start: int, sheet: Sheet, branch: Branch) -> list[int]:
+    def _append_continuation(self, start: int, row: SharedPrefixRow, continuation: Continuation) -> list[int]:
         """Add what a branch adds to its sheet, which begins at ``start``, and return where its targets are read."""
-        left, own = start + branch.cut, sheet.own(branch)
+        left, own = start + continuation.prefix_length, row.added_tokens(continuation)
         # Where the branch's own tokens stand: behind all others, or in the trunk, behind the cut.
         begin = len(self.tokens) if own else left
-        self._segment(own, len(self.header) + branch.cut, branch.cut, begin - start)
-        return [left - 1, *range(begin, begin + len(branch.tokens))][-len(branch.target) :]
+        self._append_tokens(
+            own, len(self.header) + continuation.prefix_length, continuation.prefix_length, begin - start
+        )
+        return [left - 1, *range(begin, begin + len(continuation.input_tokens))][-len(continuation.target) :]
 
-    def whole(self) -> Pass:
-        columns = (self.tokens, self.positions, self.cuts, self.own, self.lengths)
+    def build_micro_batch(self) -> MicroBatch:
+        columns = (self.tokens, self.positions, self.prefix_lengths, self.own_starts, self.row_lengths)
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
-        place_M, token_M, refused_M = np.array(self.predict, dtype=np.int64).reshape(-1, 3).T
+        place_M, token_M, refused_M = np.array(self.predictions, dtype=np.int64).reshape(-1, 3).T
         predict = (place_M, token_M, refused_M.astype(bool))
-        return Pass(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.examples)
+        return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.num_examples)
 
 
-def passes(header: list[int], sheets: Sequence[Sheet], tokens: int) -> Iterator[Pass]:
-    """Cut a batch into passes of at most ``tokens`` tokens (or one sheet, where that alone is longer)."""
-    line = _Line(header)
-    for sheet in sorted(sheets, key=len, reverse=True):
-        if line.lengths and len(line.tokens) + len(sheet) > tokens:
-            yield line.whole()
-            line = _Line(header)
-        line.add(sheet)
-    yield line.whole()
+def pack_micro_batches(header: list[int], rows: Sequence[SharedPrefixRow], max_tokens: int) -> Iterator[MicroBatch]:
+    """Cut a batch into passes of at most ``max_tokens`` tokens (or one sheet, where that alone is longer)."""
+    line = _MicroBatchBuilder(header)
+    for sheet in sorted(rows, key=len, reverse=True):
+        if line.row_lengths and len(line.tokens) + len(sheet) > max_tokens:
+            yield line.build_micro_batch()
+            line = _MicroBatchBuilder(header)
+        line.add_row(sheet)
+    yield line.build_micro_batch()

@@ -24,27 +24,31 @@ class Window:
     targets_to: int
 
 
-def windows(costs: npt.NDArray[np.int64], cap: int, overlap: int, budget: int) -> Iterator[Window]:
-    """Cut a sequence of items that cost ``costs`` tokens each; a window shows ≤ ``cap`` items and ≤ ``budget`` tokens.
+def cut_windows(token_counts: npt.NDArray[np.int64], max_items: int, overlap: int, budget: int) -> Iterator[Window]:
+    """Cut a sequence of items that cost ``token_counts`` tokens each; a window shows ≤ ``max_items`` items and ≤
+    ``budget`` tokens.
 
     A window always shows at least one item, even one dearer than the budget (`TaskExamples` cuts items to fit).
     """
-    length = len(costs)
-    ends = np.concatenate([[0], np.cumsum(costs)])
+    length = len(token_counts)
+    ends = np.concatenate([[0], np.cumsum(token_counts)])
     first, target = 0, 1
     while target < length:
         fits = int(np.searchsorted(ends, ends[first] + budget, side="right")) - 1
-        stop = min(first + cap, max(fits, target), length - 1)
+        stop = min(first + max_items, max(fits, target), length - 1)
         yield Window(first, target, stop + 1)
         target = stop + 1
-        first = _first_shown(ends, target, overlap, budget)
+        first = _find_first_shown(ends, target, overlap, budget)
 
 
-def _first_shown(ends: npt.NDArray[np.int64], target: int, overlap: int, budget: int) -> int:
+def _find_first_shown(ends: npt.NDArray[np.int64], target: int, overlap: int, budget: int) -> int:
     cheapest = int(np.searchsorted(ends, ends[target] - budget, side="left"))
     return min(target - 1, max(target - overlap, cheapest, 0))
 
 
-def shown_from(costs: npt.NDArray[np.int64], cap: int, budget: int) -> int:
-    """Return the first item shown when the whole sequence is a prompt: the last ``cap`` that fit the budget."""
-    return min(max(len(costs) - 1, 0), _first_shown(np.concatenate([[0], np.cumsum(costs)]), len(costs), cap, budget))
+def find_prompt_start(token_counts: npt.NDArray[np.int64], max_items: int, budget: int) -> int:
+    """Return the first item shown when the whole sequence is a prompt: the last ``max_items`` that fit the budget."""
+    return min(
+        max(len(token_counts) - 1, 0),
+        _find_first_shown(np.concatenate([[0], np.cumsum(token_counts)]), len(token_counts), max_items, budget),
+    )

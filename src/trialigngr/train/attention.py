@@ -1,4 +1,4 @@
-"""Attention of a `Pass`: each sheet looks at the header and at itself, sheets of like length computed together.
+"""Attention of a `MicroBatch`: each sheet looks at the header and at itself, sheets of like length computed together.
 
 A mask over all tokens of a batch would be almost empty, and its cost grows with the square of the batch. Here the
 sheets are laid side by side in a few blocks; a block's scores are [sheets, heads, length, header + length]. On a GPU
@@ -18,83 +18,83 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from trialigngr.foundation.device import moved
-from trialigngr.tasks.packing import Ints, Pass
+from trialigngr.foundation.device import to_device
+from trialigngr.tasks.packing import Int64Array, MicroBatch
 from trialigngr.train import flex
 
-Bools = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
-NAME = "shared_prefix"
-LIKE = 0.75
+ATTENTION_NAME = "shared_prefix"
+MIN_LENGTH_RATIO = 0.75
 """Sheets share a block down to this share of its longest: less padding against fewer calls."""
-_UNSEEN = torch.finfo(torch.bfloat16).min
+_MASKED_SCORE = torch.finfo(torch.bfloat16).min
 
 
 @dataclass(frozen=True)
-class Block:
+class PaddedBlock:
     """S sheets of at most L tokens; the additive mask is [S, 1, L, keys] (0 seen, lowest not)."""
 
-    sheets: int
+    num_rows: int
     length: int
     mask: Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class BlockLayout:
     """How the T tokens of a pass lie in blocks: the header first, then the sheets.
 
     ``places_P`` is the token at each place of the blocks (0 where nothing stands), ``inverse_T`` the place of a token.
     """
 
-    header: int
-    blocks: list[Block]
+    header_length: int
+    blocks: list[PaddedBlock]
     places_P: Tensor
     inverse_T: Tensor
 
     @classmethod
-    def of(cls, passed: Pass, device: torch.device) -> Layout:
+    def from_micro_batch(cls, micro_batch: MicroBatch, device: torch.device) -> BlockLayout:
         """Lay a pass out."""
-        blocks, places = [], [np.arange(passed.header)]
-        masks = [np.tril(np.ones((1, passed.header, passed.header), dtype=bool))]
-        for places_SL, inside_SL in _groups(passed):
+        blocks, places = [], [np.arange(micro_batch.header_length)]
+        masks = [np.tril(np.ones((1, micro_batch.header_length, micro_batch.header_length), dtype=bool))]
+        for places_SL, inside_SL in _iter_padded_groups(micro_batch):
             places.append(places_SL.ravel() * inside_SL.ravel() - ~inside_SL.ravel())
-            masks.append(_seen(passed, places_SL, inside_SL))
+            masks.append(_visible_mask(micro_batch, places_SL, inside_SL))
         for seen in masks:
-            hidden = moved(~seen, device)[:, None]
-            mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, _UNSEEN)
-            blocks.append(Block(len(seen), seen.shape[1], mask))
+            hidden = to_device(~seen, device)[:, None]
+            mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, _MASKED_SCORE)
+            blocks.append(PaddedBlock(len(seen), seen.shape[1], mask))
         places_P = np.concatenate(places)
-        inverse_T = np.zeros(len(passed.tokens_T), dtype=np.int64)
+        inverse_T = np.zeros(len(micro_batch.tokens_T), dtype=np.int64)
         inverse_T[places_P[places_P >= 0]] = np.flatnonzero(places_P >= 0)
         found = (np.maximum(places_P, 0), inverse_T)
-        return cls(passed.header, blocks, *(moved(array, device) for array in found))
+        return cls(micro_batch.header_length, blocks, *(to_device(array, device) for array in found))
 
 
-def _groups(passed: Pass) -> Iterator[tuple[Ints, Bools]]:
+def _iter_padded_groups(micro_batch: MicroBatch) -> Iterator[tuple[Int64Array, BoolArray]]:
     """Yield blocks of sheets as places [S, L] of their tokens, and which of them are within the sheet."""
-    lengths_S = passed.lengths_S
-    starts_S = passed.header + np.cumsum(lengths_S) - lengths_S
+    lengths_S = micro_batch.row_lengths_S
+    starts_S = micro_batch.header_length + np.cumsum(lengths_S) - lengths_S
     first = 0
     while first < len(lengths_S):
         length = int(lengths_S[first])
-        last = int(np.searchsorted(-lengths_S, -LIKE * length, side="right"))
+        last = int(np.searchsorted(-lengths_S, -MIN_LENGTH_RATIO * length, side="right"))
         offsets_L = np.arange(length)
         yield starts_S[first:last, None] + offsets_L, offsets_L < lengths_S[first:last, None]
         first = last
 
 
-def _seen(passed: Pass, places_SL: Ints, inside_SL: Bools) -> Bools:
+def _visible_mask(micro_batch: MicroBatch, places_SL: Int64Array, inside_SL: BoolArray) -> BoolArray:
     """Return which keys [S, L, header + L] each query sees; one beyond the sheet's end sees the header alone."""
     query_1L1 = np.arange(places_SL.shape[1])[None, :, None]
     key_11L = query_1L1.transpose(0, 2, 1)
     inside = np.where(inside_SL, places_SL, 0)
-    cut_SL1, own_SL1 = passed.cut_T[inside][..., None], passed.own_T[inside][..., None]
+    cut_SL1, own_SL1 = micro_batch.prefix_length_T[inside][..., None], micro_batch.own_start_T[inside][..., None]
     own = (key_11L < cut_SL1) | ((key_11L >= own_SL1) & (key_11L <= query_1L1))
     own &= inside_SL[..., None] | (key_11L == query_1L1)
-    return np.concatenate([np.ones((*places_SL.shape, passed.header), dtype=bool), own], axis=2)
+    return np.concatenate([np.ones((*places_SL.shape, micro_batch.header_length), dtype=bool), own], axis=2)
 
 
-class _Lay(torch.autograd.Function):
+class _GatherRows(torch.autograd.Function):
     """Rows laid out in blocks. A token stands in one place, so the gradient is laid back, with no sum."""
 
     @staticmethod
@@ -110,14 +110,14 @@ class _Lay(torch.autograd.Function):
         return gradient.index_select(0, inverse), None, None
 
 
-def attend(
+def shared_prefix_attention(
     module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    layout: Layout | flex.FlexLayout,
+    layout: BlockLayout | flex.FlexLayout,
     scaling: float,
     dropout: float = 0.0,
     softcap: float | None = None,
@@ -129,48 +129,48 @@ def attend(
     # Rotated queries and keys are fp32 where autocast made the values bf16; half of it is to be laid out.
     query, key = query.to(value.dtype), key.to(value.dtype)
     if isinstance(layout, flex.FlexLayout):
-        return flex.attend(query, key, value, layout, scaling, dropout, softcap), None
+        return flex.flex_shared_prefix_attention(query, key, value, layout, scaling, dropout, softcap), None
     groups = query.shape[1] // key.shape[1]
-    laid = [_laid(part, layout) for part in (query, _repeated(key, groups), _repeated(value, groups))]
-    header = [part[: layout.header] for part in laid]
-    attention = _plain if query.device.type == "cpu" else _fused
+    laid = [_gather_tokens(part, layout) for part in (query, _repeat_kv(key, groups), _repeat_kv(value, groups))]
+    header = [part[: layout.header_length] for part in laid]
+    attention = _eager_attention if query.device.type == "cpu" else _fused_attention
     if softcap:
-        attention = partial(_plain, softcap=softcap)
+        attention = partial(_eager_attention, softcap=softcap)
     found, start = [], 0
     for number, block in enumerate(layout.blocks):
-        stop = start + block.sheets * block.length
-        q, k, v = (part[start:stop].unflatten(0, (block.sheets, block.length)).transpose(1, 2) for part in laid)
+        stop = start + block.num_rows * block.length
+        q, k, v = (part[start:stop].unflatten(0, (block.num_rows, block.length)).transpose(1, 2) for part in laid)
         if number:
-            k, v = (_behind(shared, own) for shared, own in zip(header[1:], (k, v), strict=True))
+            k, v = (_prepend_header(shared, own) for shared, own in zip(header[1:], (k, v), strict=True))
         found.append(attention(q, k, v, block.mask, scaling, dropout).transpose(1, 2).flatten(0, 1))
         start = stop
     return torch.cat(found).index_select(0, layout.inverse_T)[None], None
 
 
-def _repeated(part: Tensor, groups: int) -> Tensor:
+def _repeat_kv(part: Tensor, groups: int) -> Tensor:
     return part if groups == 1 else part.repeat_interleave(groups, dim=1)
 
 
-def _laid(part: Tensor, layout: Layout) -> Tensor:
+def _gather_tokens(part: Tensor, layout: BlockLayout) -> Tensor:
     """Return [P, H, D] of [1, H, T, D]."""
     _, heads, _, width = part.shape
     rows = part[0].transpose(0, 1).reshape(-1, heads * width)
-    laid: Tensor = _Lay.apply(rows, layout.places_P, layout.inverse_T)  # type: ignore[no-untyped-call]
+    laid: Tensor = _GatherRows.apply(rows, layout.places_P, layout.inverse_T)  # type: ignore[no-untyped-call]
     return laid.unflatten(1, (heads, width))
 
 
-def _behind(shared_PHD: Tensor, own: Tensor) -> Tensor:
+def _prepend_header(shared_PHD: Tensor, own: Tensor) -> Tensor:
     """Return keys or values [S, H, header + L, D]: the header's before each sheet's own."""
     shared = shared_PHD.transpose(0, 1).expand(own.shape[0], -1, -1, -1)
     return torch.cat([shared, own], dim=2)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float) -> Tensor:
     fused = torch.nn.functional.scaled_dot_product_attention
     return fused(q, k, v, mask.to(q.dtype), dropout_p=dropout, scale=scaling)
 
 
-def _plain(
+def _eager_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float, softcap: float | None = None
 ) -> Tensor:
     """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
@@ -181,4 +181,4 @@ def _plain(
     return torch.nn.functional.dropout(weights, dropout) @ v
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(ATTENTION_NAME, shared_prefix_attention)

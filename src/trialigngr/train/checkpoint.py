@@ -16,43 +16,43 @@ from torch import Tensor, nn
 
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.foundation.files import remove, whole_file
+from trialigngr.foundation.files import remove_path, whole_file
 from trialigngr.foundation.sealed import SEAL, array_hash, read_json, write_json
-from trialigngr.train.shards import like, whole
+from trialigngr.train.sharding import shard_like, to_full_tensor
 
-_BEST = "best.safetensors"
-NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+_BEST_FILE = "best.safetensors"
+NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 
 
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trained parameters by name (tied ones once)."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
     """Write the trained parameters as the best so far, atomically."""
-    with whole_file(folder / _BEST) as half:
-        _save({name: parameter.detach() for name, parameter in trainable(model).items()}, half)
-        _sync(half)
+    with whole_file(folder / _BEST_FILE) as half:
+        _save_tensors({name: parameter.detach() for name, parameter in trainable_parameters(model).items()}, half)
+        _sync_to_disk(half)
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors, and in the file's metadata their hash."""
     here = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    save_file(here, path, metadata={SEAL: _seal(here)})
+    save_file(here, path, metadata={SEAL: _hash_tensors(here)})
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load_tensors(path: Path) -> dict[str, Tensor]:
     """Return what `_save` wrote; raise `SafetensorError` or `ValueError` when it is not as it was written."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         told = (file.metadata() or {}).get(SEAL)
-    if told != _seal(tensors):
+    if told != _hash_tensors(tensors):
         raise ValueError(f"{path} is not as it was written")
     return tensors
 
 
-def _seal(tensors: Mapping[str, Tensor]) -> str:
+def _hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return array_hash({name: tensor.reshape(-1).view(torch.uint8).numpy() for name, tensor in tensors.items()})
 
 
@@ -61,25 +61,25 @@ def load_best(folder: Path, model: nn.Module) -> None:
 
     Raises `ArtifactError` when they are not as they were written.
     """
-    if not (folder / _BEST).exists():
+    if not (folder / _BEST_FILE).exists():
         return
     try:
-        tensors = _load(folder / _BEST)
+        tensors = _load_tensors(folder / _BEST_FILE)
     except (ValueError, SafetensorError):
-        raise ArtifactError(f"{folder / _BEST} is damaged; delete {folder} and run the recipe again.") from None
+        raise ArtifactError(f"{folder / _BEST_FILE} is damaged; delete {folder} and run the recipe again.") from None
     with torch.no_grad():
-        for name, parameter in trainable(model).items():
+        for name, parameter in trainable_parameters(model).items():
             parameter.copy_(tensors[name])
 
 
-def clear(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove what only a training run that was broken off needs.
 
     The best weights go last: a checkpoint without them would be gone on with to other weights.
     """
     for checkpoint in folder.glob("checkpoint*"):
-        remove(checkpoint)
-    for best in folder.glob(f"{_BEST}*"):
+        remove_path(checkpoint)
+    for best in folder.glob(f"{_BEST_FILE}*"):
         best.unlink()
 
 
@@ -88,33 +88,33 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
-    average: Mapping[str, Tensor] = NOTHING,
+    ema: Mapping[str, Tensor] = NO_TENSORS,
     *,
     write: bool = True,
 ) -> None:
-    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones. ``average`` is by parameter name.
+    """Write ``folder/checkpoint-<state["step"]>`` and remove the older ones. ``ema`` is by parameter name.
 
     Where weights lie in shares every worker has to call it, and one writes: the file is that of one process.
     """
-    tensors = _collected(model, optimizer, average, keep=write)
+    tensors = _collect_tensors(model, optimizer, ema, keep=write)
     if not write:
         return
     partial, final = folder / "checkpoint.partial", folder / f"checkpoint-{state['step']:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _save(tensors, partial / "state.safetensors")
+    _save_tensors(tensors, partial / "state.safetensors")
     write_json(partial / "state.json", state, indent=None)
     for path in (partial / "state.safetensors", partial / "state.json", partial):
-        _sync(path)
+        _sync_to_disk(path)
     shutil.rmtree(final, ignore_errors=True)  # one that was not whole
     partial.replace(final)
-    _sync(folder)  # now a power cut leaves the new one, so the older ones may go
+    _sync_to_disk(folder)  # now a power cut leaves the new one, so the older ones may go
     for old in folder.glob("checkpoint-*"):
         if old != final:
             shutil.rmtree(old)
 
 
-def _sync(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
@@ -123,24 +123,24 @@ def _sync(path: Path) -> None:
         os.close(opened)
 
 
-def _collected(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor], *, keep: bool
+def _collect_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, ema: Mapping[str, Tensor], *, keep: bool
 ) -> dict[str, Tensor]:
     """Return weights, moments and averages, whole, by name; nothing unless they are to be kept."""
-    found = {f"average.{name}": value for name, value in average.items()}
-    for name, parameter in trainable(model).items():
+    found = {f"average.{name}": value for name, value in ema.items()}
+    for name, parameter in trainable_parameters(model).items():
         found[f"weight.{name}"] = parameter.detach()
         found |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
     tensors: dict[str, Tensor] = {}
     for name, value in found.items():
-        tensor = whole(value)
+        tensor = to_full_tensor(value)
         if keep:
             tensors[name] = tensor
     return tensors
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor] = NOTHING
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Mapping[str, Tensor] = NO_TENSORS
 ) -> dict[str, Any] | None:
     """Put the newest whole checkpoint into model, optimizer and average, and return its state; None without one.
 
@@ -149,17 +149,17 @@ def load_checkpoint(
     for checkpoint in sorted(folder.glob("checkpoint-*"), reverse=True):
         try:
             state = read_json(checkpoint / "state.json", "it is left aside.")
-            tensors = _load(checkpoint / "state.safetensors")
+            tensors = _load_tensors(checkpoint / "state.safetensors")
         except (OSError, ValueError, SafetensorError, ArtifactError):
             log(f"  {checkpoint.name} is not whole and is left aside")
             continue
-        _refuse_other(checkpoint, tensors, trainable(model))
-        _restore(tensors, model, optimizer, average)
+        _check_same_model(checkpoint, tensors, trainable_parameters(model))
+        _restore_state(tensors, model, optimizer, ema)
         return {name: value for name, value in state.items() if name != SEAL}
     return None
 
 
-def _refuse_other(checkpoint: Path, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
+def _check_same_model(checkpoint: Path, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
     kept = {key.removeprefix("weight."): tuple(value.shape) for key, value in tensors.items() if key[:7] == "weight."}
     own = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     if differ := sorted(name for name in {*kept, *own} if kept.get(name) != own.get(name)):
@@ -169,17 +169,17 @@ def _refuse_other(checkpoint: Path, tensors: dict[str, Tensor], parameters: dict
         )
 
 
-def _restore(
-    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor]
+def _restore_state(
+    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, ema: Mapping[str, Tensor]
 ) -> None:
-    parameters = trainable(model)
+    parameters = trainable_parameters(model)
     for key, value in tensors.items():
         what, name = key.split(".", 1)
         parameter = parameters[name]
         if what == "weight":
             with torch.no_grad():
-                parameter.copy_(like(value, parameter))
+                parameter.copy_(shard_like(value, parameter))
         elif what == "average":
-            average[name].copy_(like(value, parameter))
+            ema[name].copy_(shard_like(value, parameter))
         else:
-            optimizer.state[parameter][what] = like(value, parameter)
+            optimizer.state[parameter][what] = shard_like(value, parameter)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.device import Precision
-from trialigngr.train.loss import Attention, Softmax
+from trialigngr.train.loss import AttentionKind, LossSoftmax
 from trialigngr.train.trackers import TrackerName
 
 
@@ -23,35 +23,35 @@ class TrainSettings(Settings):
     """Peak learning rate."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's decay of matrices."""
-    warm_up: float = Field(0.03, ge=0, le=1)
+    warmup_ratio: float = Field(0.03, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of an average of the weights over the steps, which is what is validated and kept; 0 keeps the last."""
-    softmax: Softmax = "vocabulary"
+    loss_softmax: LossSoftmax = "full"
     """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone,
     and that of a word over the words: fewer rows of the output layer are computed. What follows outside the level is
-    not trained, so that ``decode.normalisation = "vocabulary"`` is refused beside it."""
-    unlikelihood: float = Field(0.0, ge=0)
+    not trained, so that ``decode.score_softmax = "full"`` is refused beside it."""
+    unlikelihood_weight: float = Field(0.0, ge=0)
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
     answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that
     are shown. 0 (the paper): without."""
-    clip: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
     """Largest gradient norm."""
-    pass_tokens: int = Field(8192, ge=1)
+    micro_batch_tokens: int = Field(8192, ge=1)
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
-    attention: Attention = "blocks"
+    attn_implementation: AttentionKind = "sdpa"
     """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
     for CUDA alone, which needs a minute to compile: there 2.3 times as many tokens/s for a 0.5B-shaped model, with
-    ``train.compile`` 3.6 times (docs/log.md)."""
-    compile: bool = False
+    ``train.torch_compile`` 3.6 times (docs/log.md)."""
+    torch_compile: bool = False
     """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex``: it saves memory traffic on a GPU,
     next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not
-    with ``train.shard``."""
+    with ``train.fsdp``."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``mps`` or ``auto``."""
-    shard: bool = False
+    fsdp: bool = False
     """Under torchrun, each process holds a share of weights, gradients and AdamW's moments instead of all (FSDP)."""
     validate_every: int = Field(500, ge=1)
     """Steps between validations (constrained decoding of a fixed sample of users)."""

@@ -10,13 +10,13 @@ from typing import Any, Literal, Protocol
 from trialigngr.foundation.errors import RecipeError
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
-PROJECT = "trialigngr"
+PROJECT_NAME = "trialigngr"
 
 
 class Tracker(Protocol):
     """Gets figures by name as training goes on. A resumed run may tell the steps since its checkpoint twice."""
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take the figures of a step, for example ``loss/sids_to_sid`` and ``valid/NDCG@10``."""
         ...
 
@@ -25,19 +25,19 @@ class Tracker(Protocol):
         ...
 
 
-class TensorBoard:
+class TensorBoardTracker:
     """Event files in ``tensorboard/`` beside ``metrics.jsonl``."""
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
-        _loaded("tensorboard")
+        _import_tracker("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(folder / "tensorboard")
         self._writer.add_text("settings", "\n".join(f"    {key} = {value}" for key, value in settings.items()))
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a scalar for each figure."""
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
@@ -45,57 +45,57 @@ class TensorBoard:
         self._writer.close()
 
 
-class _Logged:
+class _LibraryTracker:
     """What Weights & Biases and trackio share: ``init``, ``log``, ``finish``, and a run that goes on by its name."""
 
     module: TrackerName
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
-        self._library = _loaded(self.module)
-        self._library.init(project=PROJECT, name=name, config=dict(settings), **self._resumed(folder, name))
+        self._library = _import_tracker(self.module)
+        self._library.init(project=PROJECT_NAME, name=name, config=dict(settings), **self._resume_options(folder, name))
 
-    def _resumed(self, _folder: Path, _name: str) -> dict[str, Any]:
+    def _resume_options(self, _folder: Path, _name: str) -> dict[str, Any]:
         return {"resume": "allow"}
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the figures under the step."""
-        self._library.log(dict(figures), step=step)
+        self._library.log(dict(metrics), step=step)
 
     def close(self) -> None:
         """Finish the run."""
         self._library.finish()
 
 
-class WeightsAndBiases(_Logged):
+class WandbTracker(_LibraryTracker):
     """A run of the project ``trialigngr``; its own variables (``WANDB_MODE=offline``) decide where it goes."""
 
     module = "wandb"
 
-    def _resumed(self, folder: Path, name: str) -> dict[str, Any]:
+    def _resume_options(self, folder: Path, name: str) -> dict[str, Any]:
         return {"resume": "allow", "id": name, "dir": str(folder)}
 
 
-class Trackio(_Logged):
+class TrackioTracker(_LibraryTracker):
     """A run of the project ``trialigngr`` in trackio's local store."""
 
     module = "trackio"
 
 
-TRACKERS: dict[TrackerName, type[TensorBoard | _Logged]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WeightsAndBiases,
-    "trackio": Trackio,
+TRACKERS: dict[TrackerName, type[TensorBoardTracker | _LibraryTracker]] = {
+    "tensorboard": TensorBoardTracker,
+    "wandb": WandbTracker,
+    "trackio": TrackioTracker,
 }
 
 
 def open_trackers(
     names: Sequence[TrackerName], folder: Path, run: str, settings: Mapping[str, Any]
-) -> list[TensorBoard | _Logged]:
+) -> list[TensorBoardTracker | _LibraryTracker]:
     """Return a tracker for each name; raise `RecipeError` where its package is not installed."""
     return [TRACKERS[name](folder, run, settings) for name in names]
 
 
-def _loaded(name: TrackerName) -> Any:
+def _import_tracker(name: TrackerName) -> Any:
     try:
         return import_module(name)
     except ImportError:

@@ -14,22 +14,22 @@ from typing import Any
 
 import polars as pl
 
-from trialigngr.datasets.readers.fields import MissingIdError, identifier, joined, listed
-from trialigngr.datasets.readers.lines import malformed, numbered
+from trialigngr.datasets.readers.fields import MissingIdError, join_texts, read_names, read_record_id
+from trialigngr.datasets.readers.lines import malformed_line_error, read_numbered_lines
 from trialigngr.datasets.readers.markup import plain_text
-from trialigngr.datasets.readers.tables import Tables, spill
+from trialigngr.datasets.readers.tables import DataTables, spill_to_parquet
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.strict_json import mend_text, parse_json
 
 Record = dict[str, Any]
-REVIEW: dict[str, pl.DataType] = {
+REVIEW_SCHEMA: dict[str, pl.DataType] = {
     "user_id": pl.String(),
     "item_id": pl.String(),
     "timestamp": pl.Int64(),
     "rating": pl.Float64(),
 }
-ITEM: dict[str, pl.DataType] = {
+ITEM_SCHEMA: dict[str, pl.DataType] = {
     "item_id": pl.String(),
     "title": pl.String(),
     "description": pl.String(),
@@ -41,13 +41,13 @@ ITEM: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class Dump:
+class DumpFormat:
     """What tells one dump from another: file endings, how a line becomes a record, and a record a row."""
 
-    endings: tuple[str, ...]
-    parse: Callable[[str], Any]
-    review: Callable[[Record], tuple[Any, ...]]
-    item: Callable[[Record], tuple[Any, ...]]
+    suffixes: tuple[str, ...]
+    parse_line: Callable[[str], Any]
+    make_review_row: Callable[[Record], tuple[Any, ...]]
+    make_item_row: Callable[[Record], tuple[Any, ...]]
     repeats_items: bool = False
     """Whether the published files are known to name items twice: then the first counts, and the log says how many."""
 
@@ -57,12 +57,14 @@ def parse_record(line: str) -> Any:
     return parse_json(line, constant=lambda _: None)
 
 
-def read_dump(source: Path, scratch: Path, dump: Dump) -> Tables:
+def read_dump(source: Path, scratch: Path, dump: DumpFormat) -> DataTables:
     """Return a dump's tables."""
-    reviews, meta = find(source, dump.endings)
-    interactions = spill(_rows(reviews, dump.parse, dump.review), REVIEW, scratch / "reviews")
-    items = spill(_rows(meta, dump.parse, dump.item), ITEM, scratch / "items")
-    return Tables(_first_of_each(items, meta) if dump.repeats_items else items, interactions, meta)
+    reviews, meta = find_dump_files(source, dump.suffixes)
+    interactions = spill_to_parquet(
+        _read_rows(reviews, dump.parse_line, dump.make_review_row), REVIEW_SCHEMA, scratch / "reviews"
+    )
+    items = spill_to_parquet(_read_rows(meta, dump.parse_line, dump.make_item_row), ITEM_SCHEMA, scratch / "items")
+    return DataTables(_first_of_each(items, meta) if dump.repeats_items else items, interactions, meta)
 
 
 def _first_of_each(items: pl.LazyFrame, meta: Path) -> pl.LazyFrame:
@@ -73,41 +75,41 @@ def _first_of_each(items: pl.LazyFrame, meta: Path) -> pl.LazyFrame:
     return once
 
 
-def find(source: Path, endings: tuple[str, ...]) -> tuple[Path, Path]:
+def find_dump_files(source: Path, suffixes: tuple[str, ...]) -> tuple[Path, Path]:
     """Return the reviews file and its meta file, from a reviews file or from a folder with one of each."""
     folder = source if source.is_dir() else source.parent
-    files = [path for path in folder.glob("*") if path.is_file() and path.name.endswith(endings)]
+    files = [path for path in folder.glob("*") if path.is_file() and path.name.endswith(suffixes)]
     reviews = [source] if source.is_file() else sorted(path for path in files if not path.name.startswith("meta_"))
-    named = f"{source} (file names end in {' or '.join(endings)})"
+    named = f"{source} (file names end in {' or '.join(suffixes)})"
     if not reviews:
         raise CatalogError(f"There is no reviews file in {named}.")
     if len(reviews) > 1:
         listed = ", ".join(path.name for path in reviews[:3])
         raise CatalogError(f"{source} holds {len(reviews)} reviews files ({listed}); name one of them instead.")
     metas = [path for path in files if path.name.startswith("meta_")]
-    fitting = [path for path in metas if _subject(path, endings) == _subject(reviews[0], endings)]
+    fitting = [path for path in metas if _read_subject(path, suffixes) == _read_subject(reviews[0], suffixes)]
     if len(fitting) != 1:
-        wanted = f"meta_{_subject(reviews[0], endings)}{endings[0]}"
+        wanted = f"meta_{_read_subject(reviews[0], suffixes)}{suffixes[0]}"
         raise CatalogError(f"{reviews[0]} needs {wanted} beside it; {folder} holds {len(fitting)} of that name.")
     return reviews[0], fitting[0]
 
 
-def _subject(path: Path, endings: tuple[str, ...]) -> str:
+def _read_subject(path: Path, suffixes: tuple[str, ...]) -> str:
     """Return what a file is about: Beauty of ``reviews_Beauty_5.json.gz``, ``Beauty_5.json``, ``meta_Beauty.json``."""
-    stem = next((path.name.removesuffix(ending) for ending in endings if path.name.endswith(ending)), path.stem)
+    stem = next((path.name.removesuffix(ending) for ending in suffixes if path.name.endswith(ending)), path.stem)
     return re.sub(r"^(reviews|meta)_|_\d+$", "", stem)
 
 
-def _rows(
+def _read_rows(
     path: Path, parse: Callable[[str], Any], to_row: Callable[[Record], tuple[Any, ...]]
 ) -> Iterator[tuple[Any, ...]]:
-    for number, line in numbered(path):
+    for number, line in read_numbered_lines(path):
         try:
             row = to_row(parse(line))
         except KeyError as error:
-            raise malformed(path, number, f"no {error.args[0]!r} in the record") from None
+            raise malformed_line_error(path, number, f"no {error.args[0]!r} in the record") from None
         except MissingIdError as error:
-            raise malformed(path, number, str(error)) from None
+            raise malformed_line_error(path, number, str(error)) from None
         except (
             ValueError,
             TypeError,
@@ -118,22 +120,22 @@ def _rows(
             MemoryError,
         ) as error:
             why = f" ({error})" if isinstance(error, ValueError) else ""
-            raise malformed(path, number, f"not a record of this format{why}: {line[:80]!r}") from None
+            raise malformed_line_error(path, number, f"not a record of this format{why}: {line[:80]!r}") from None
         yield row
 
 
-def clean(value: object) -> str | None:
+def clean_text(value: object) -> str | None:
     """Return text (a list joined) without HTML and with single spaces; None when nothing is left."""
-    text = joined(value)
+    text = join_texts(value)
     return None if text is None else " ".join(plain_text(text).split()) or None
 
 
-def names(value: object) -> list[str]:
+def clean_names(value: object) -> list[str]:
     """Return the cleaned texts of a list, empty ones left out."""
-    return [name for part in listed(value) if (name := clean(part))]
+    return [name for part in read_names(value) if (name := clean_text(part))]
 
 
-def price(value: object) -> float | None:
+def parse_price(value: object) -> float | None:
     """Return a price: a number, or the one in text such as ``$1,299.00``; None for a range or anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
@@ -141,7 +143,7 @@ def price(value: object) -> float | None:
     return float(match[1].replace(",", "")) if match else None
 
 
-def first_text(*values: object) -> str | None:
+def find_first_text(*values: object) -> str | None:
     """Return the first text there is, of texts and lists of texts."""
     for value in values:
         for text in value if isinstance(value, list) else [value]:
@@ -150,7 +152,7 @@ def first_text(*values: object) -> str | None:
     return None
 
 
-def moment(value: Any) -> int:
+def parse_timestamp(value: Any) -> int:
     """Return a time as an integer; raise `ValueError` for one that no clock shows."""
     at = int(value)
     if abs(at) > 2**53:
@@ -158,9 +160,9 @@ def moment(value: Any) -> int:
     return at
 
 
-def review_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
+def make_review_row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the row of a review of 2014 or 2018, which name the same fields."""
     rating = record.get("overall")
-    at = moment(record["unixReviewTime"])
-    user_id, item_id = (identifier(record, name) for name in ("reviewerID", "asin"))
+    at = parse_timestamp(record["unixReviewTime"])
+    user_id, item_id = (read_record_id(record, name) for name in ("reviewerID", "asin"))
     return user_id, item_id, at, None if rating is None else float(rating)

@@ -8,27 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from trialigngr.datasets.readers.amazon import (
-    Dump,
+    DumpFormat,
     Record,
-    clean,
-    first_text,
-    names,
+    clean_names,
+    clean_text,
+    find_first_text,
+    make_review_row,
+    parse_price,
     parse_record,
-    price,
     read_dump,
-    review_of,
 )
-from trialigngr.datasets.readers.fields import identifier
-from trialigngr.datasets.readers.tables import Tables
+from trialigngr.datasets.readers.fields import read_record_id
+from trialigngr.datasets.readers.tables import DataTables
 from trialigngr.foundation.strict_json import unique_keys
 
 
-def read(source: Path, scratch: Path) -> Tables:
+def read_tables(source: Path, scratch: Path) -> DataTables:
     """Return the tables; ``categories`` is the first category path of an item."""
-    return read_dump(source, scratch, Dump((".json.gz", ".json"), parse, review_of, item))
+    return read_dump(
+        source, scratch, DumpFormat((".json.gz", ".json"), parse_record_or_literal, make_review_row, make_item_row)
+    )
 
 
-def parse(line: str) -> Any:
+def parse_record_or_literal(line: str) -> Any:
     """Return a JSON record, or one written as a Python literal (which is read, never evaluated)."""
     try:
         return parse_record(line)
@@ -40,16 +42,16 @@ def parse(line: str) -> Any:
         return ast.literal_eval(literal)
 
 
-def item(record: Record) -> tuple[Any, ...]:
+def make_item_row(record: Record) -> tuple[Any, ...]:
     """Return the row of an item."""
     paths = record.get("categories") or [[]]
     nested = isinstance(paths, list) and isinstance(paths[0], list)
     return (
-        identifier(record, "asin"),
-        clean(record.get("title")),
-        clean(record.get("description")),
-        clean(record.get("brand")),
-        names(paths[0] if nested else paths),
-        first_text(record.get("imUrl")),
-        price(record.get("price")),
+        read_record_id(record, "asin"),
+        clean_text(record.get("title")),
+        clean_text(record.get("description")),
+        clean_text(record.get("brand")),
+        clean_names(paths[0] if nested else paths),
+        find_first_text(record.get("imUrl")),
+        parse_price(record.get("price")),
     )

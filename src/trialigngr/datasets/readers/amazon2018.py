@@ -6,36 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from trialigngr.datasets.readers.amazon import (
-    Dump,
+    DumpFormat,
     Record,
-    clean,
-    first_text,
-    names,
+    clean_names,
+    clean_text,
+    find_first_text,
+    make_review_row,
+    parse_price,
     parse_record,
-    price,
     read_dump,
-    review_of,
 )
-from trialigngr.datasets.readers.fields import identifier
-from trialigngr.datasets.readers.tables import Tables
+from trialigngr.datasets.readers.fields import read_record_id
+from trialigngr.datasets.readers.tables import DataTables
 
 
-def read(source: Path, scratch: Path) -> Tables:
+def read_tables(source: Path, scratch: Path) -> DataTables:
     """Return the tables."""
-    return read_dump(source, scratch, Dump((".json.gz", ".json"), parse_record, review_of, item, True))
+    return read_dump(
+        source, scratch, DumpFormat((".json.gz", ".json"), parse_record, make_review_row, make_item_row, True)
+    )
 
 
-def item(record: Record) -> tuple[Any, ...]:
+def make_item_row(record: Record) -> tuple[Any, ...]:
     """Return the row of an item."""
-    title = clean(record.get("title"))
+    title = clean_text(record.get("title"))
     if title and "getTime" in title:
         title = None  # the crawler of 2018 caught a script of the page instead of some titles
     return (
-        identifier(record, "asin"),
+        read_record_id(record, "asin"),
         title,
-        clean(record.get("description")),
-        clean(record.get("brand")),
-        names(record.get("category")),
-        first_text(record.get("imageURLHighRes"), record.get("imageURL"), record.get("image")),
-        price(record.get("price")),
+        clean_text(record.get("description")),
+        clean_text(record.get("brand")),
+        clean_names(record.get("category")),
+        find_first_text(record.get("imageURLHighRes"), record.get("imageURL"), record.get("image")),
+        parse_price(record.get("price")),
     )

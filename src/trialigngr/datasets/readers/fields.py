@@ -13,7 +13,7 @@ class MissingIdError(ValueError):
     """A user or an item that has no id."""
 
 
-def identifier(record: Mapping[str, Any], name: str) -> str:
+def read_record_id(record: Mapping[str, Any], name: str) -> str:
     """Return the id in a field of a record."""
     return read_id(record[name], name)
 
@@ -32,7 +32,7 @@ def read_id(value: object, name: str) -> str:
     return text
 
 
-def joined(value: object) -> str | None:
+def join_texts(value: object) -> str | None:
     """Return text, a list of texts (also one written as text) joined by spaces, or None where nothing is told."""
     if isinstance(value, float) and value != value:
         return None
@@ -40,11 +40,11 @@ def joined(value: object) -> str | None:
         parts = read_list(value)
         return mend_text(value if parts is None else " ".join(parts))
     if isinstance(value, list):
-        return " ".join(text for part in value if (text := _text(part)))
-    return _text(value)
+        return " ".join(text for part in value if (text := _clean_text(part)))
+    return _clean_text(value)
 
 
-def _text(value: object) -> str | None:
+def _clean_text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value and mend_text(value)
     if isinstance(value, (bool, list, dict)) or not isinstance(value, (int, float)):
@@ -52,7 +52,7 @@ def _text(value: object) -> str | None:
     return str(value)
 
 
-def listed(value: object) -> list[str]:
+def read_names(value: object) -> list[str]:
     """Return a list of names as it stands, also one written as text; other text is a list of one."""
     if value is None or (isinstance(value, float) and value != value):
         return []

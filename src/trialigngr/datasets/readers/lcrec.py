@@ -14,14 +14,14 @@ from typing import Any
 
 import polars as pl
 
-from trialigngr.datasets.readers.fields import MissingIdError, joined, listed, read_id
-from trialigngr.datasets.readers.lines import malformed
-from trialigngr.datasets.readers.tables import Tables, optional_file, spill, the_file
+from trialigngr.datasets.readers.fields import MissingIdError, join_texts, read_id, read_names
+from trialigngr.datasets.readers.lines import malformed_line_error
+from trialigngr.datasets.readers.tables import DataTables, find_only_file, find_optional_file, spill_to_parquet
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.strict_json import mend_text, parse_json
 
-LOG: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.Int64()}
-ITEM: dict[str, pl.DataType] = {
+INTERACTION_SCHEMA: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String(), "position": pl.Int64()}
+ITEM_SCHEMA: dict[str, pl.DataType] = {
     "item_id": pl.String(),
     "title": pl.String(),
     "description": pl.String(),
@@ -31,24 +31,27 @@ ITEM: dict[str, pl.DataType] = {
 }
 
 
-def read(source: Path, scratch: Path) -> Tables:
+def read_tables(source: Path, scratch: Path) -> DataTables:
     """Return the tables; ``categories``, one text with commas there, is cut at them."""
-    log = the_file(source, "*.inter.json", "log")
-    items, sids = optional_file(source, "*.item.json"), optional_file(source, "*.index.json")
-    described = _load(items) if items else {}
-    index = _load(sids) if sids else {}
-    rows = [_item(item_id, described.get(item_id, {}), index.get(item_id), items) for item_id in {**described, **index}]
-    table = pl.DataFrame(rows, schema=ITEM, orient="row").lazy()
-    return Tables(table, spill(_steps(log), LOG, scratch / "log"))
+    log = find_only_file(source, "*.inter.json", "log")
+    items, sids = find_optional_file(source, "*.item.json"), find_optional_file(source, "*.index.json")
+    described = _load_json(items) if items else {}
+    index = _load_json(sids) if sids else {}
+    rows = [
+        _make_item_row(item_id, described.get(item_id, {}), index.get(item_id), items)
+        for item_id in {**described, **index}
+    ]
+    table = pl.DataFrame(rows, schema=ITEM_SCHEMA, orient="row").lazy()
+    return DataTables(table, spill_to_parquet(_read_interactions(log), INTERACTION_SCHEMA, scratch / "log"))
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     try:
         body = parse_json(path.read_text(encoding="utf-8-sig"), constant=lambda _: None)
     except UnicodeDecodeError as error:
-        raise malformed(path, error.object.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
+        raise malformed_line_error(path, error.object.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise malformed(path, error.lineno, f"not JSON ({error.msg})") from None
+        raise malformed_line_error(path, error.lineno, f"not JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise CatalogError(f"{path} cannot be read: {why}.") from None
@@ -57,15 +60,17 @@ def _load(path: Path) -> dict[str, Any]:
     return body
 
 
-def _steps(path: Path) -> Iterator[tuple[str, str, int]]:
-    for user_id, items in _load(path).items():
+def _read_interactions(path: Path) -> Iterator[tuple[str, str, int]]:
+    for user_id, items in _load_json(path).items():
         if not isinstance(items, list):
             raise CatalogError(f"{path}: the history of user {user_id!r} is not a list.")
         for position, item_id in enumerate(items):
             try:
                 yield read_id(user_id, "the user"), read_id(item_id, "an item"), position
             except MissingIdError as error:
-                raise malformed(path, _line_of(path, user_id), f"in the history of user {user_id!r}, {error}") from None
+                raise malformed_line_error(
+                    path, _line_of(path, user_id), f"in the history of user {user_id!r}, {error}"
+                ) from None
 
 
 def _line_of(path: Path, key: str) -> int:
@@ -75,16 +80,16 @@ def _line_of(path: Path, key: str) -> int:
     return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
-def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[Any, ...]:
+def _make_item_row(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[Any, ...]:
     if not isinstance(features, dict):
         raise CatalogError(f"{path}: item {item_id!r} is not an object with title, description, brand and categories.")
     categories = features.get("categories")
     try:
-        names = listed(categories)
+        names = read_names(categories)
         if names == [categories]:
             names = names[0].split(",")
-        texts = [joined(features.get(name)) for name in ("title", "description", "brand")]
-        sid = "".join(listed(tokens)) or None
+        texts = [join_texts(features.get(name)) for name in ("title", "description", "brand")]
+        sid = "".join(read_names(tokens)) or None
         return (
             read_id(item_id, "an item"),
             *((text.strip() or None) if text else None for text in texts),
@@ -93,4 +98,4 @@ def _item(item_id: str, features: Any, tokens: Any, path: Path | None) -> tuple[
         )
     except ValueError as error:
         line = _line_of(path, item_id) if path else 1
-        raise malformed(path or Path(item_id), line, f"item {item_id!r} cannot be read: {error}") from None
+        raise malformed_line_error(path or Path(item_id), line, f"item {item_id!r} cannot be read: {error}") from None

@@ -11,22 +11,22 @@ from typing import BinaryIO, cast
 
 import polars as pl
 
-from trialigngr.foundation.console import progress
+from trialigngr.foundation.console import show_progress
 from trialigngr.foundation.errors import CatalogError
 
-NOT_IN_TEXT = "\x1f"
+UNUSED_SEPARATOR = "\x1f"
 """A separator that `delimited` refuses in a file, so that polars gives whole lines (it knows none of two letters)."""
 
 
-def malformed(path: Path, line: int, why: str) -> CatalogError:
+def malformed_line_error(path: Path, line: int, why: str) -> CatalogError:
     """Return the error for one line of a file."""
     return CatalogError(f"{path}, line {line}: {why}.")
 
 
-def numbered(path: Path, fallback: str | None = None) -> Iterator[tuple[int, str]]:
+def read_numbered_lines(path: Path, fallback: str | None = None) -> Iterator[tuple[int, str]]:
     """Yield (line number, text without its end); UTF-8, or ``fallback`` for lines that are not; no blank lines."""
     number = 0
-    with path.open("rb") as packed, progress(f"Reading {path.name}", path.stat().st_size) as advance:
+    with path.open("rb") as packed, show_progress(f"Reading {path.name}", path.stat().st_size) as advance:
         lines = cast(BinaryIO, gzip.GzipFile(fileobj=packed)) if path.suffix == ".gz" else packed
         done = 0
         try:
@@ -35,30 +35,32 @@ def numbered(path: Path, fallback: str | None = None) -> Iterator[tuple[int, str
                     advance(packed.tell() - done)
                     done = packed.tell()
                 if line.strip():
-                    yield number, _decoded(line.rstrip(b"\r\n"), path, number, fallback)
+                    yield number, _decode_line(line.rstrip(b"\r\n"), path, number, fallback)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise CatalogError(f"{path} is cut off or damaged after line {number}; fetch it again.") from None
 
 
-def _decoded(line: bytes, path: Path, number: int, fallback: str | None) -> str:
+def _decode_line(line: bytes, path: Path, number: int, fallback: str | None) -> str:
     if b"\0" in line:
-        raise malformed(path, number, "it holds NUL, as no text does; is it UTF-16, or another kind of file?")
+        raise malformed_line_error(
+            path, number, "it holds NUL, as no text does; is it UTF-16, or another kind of file?"
+        )
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError:
         if fallback is None:
-            raise malformed(path, number, "not UTF-8") from None
+            raise malformed_line_error(path, number, "not UTF-8") from None
         return line.decode(fallback)
 
 
-def header(path: Path) -> str:
+def read_header(path: Path) -> str:
     """Return the first line; raise `CatalogError` for an empty file."""
-    for _, line in numbered(path):
+    for _, line in read_numbered_lines(path):
         return line
     raise CatalogError(f"{path} is empty.")
 
 
-def delimited(
+def scan_delimited_file(
     path: Path, separator: str, names: Sequence[str], types: Mapping[str, pl.DataType], skip_header: bool = False
 ) -> pl.LazyFrame:
     """Return the columns ``types`` of a file without quotes whose lines hold ``names``, lazily and in file order.
@@ -70,7 +72,7 @@ def delimited(
     _refuse_unreadable(path)
     lines = pl.scan_csv(
         path.absolute(),
-        separator=NOT_IN_TEXT,
+        separator=UNUSED_SEPARATOR,
         has_header=False,
         quote_char=None,
         infer_schema=False,
@@ -98,13 +100,16 @@ def delimited(
         number, line, whole = misfit.row(0)
         wanted = ", ".join(f"{name} ({types[name]})" if name in types else name for name in names)
         why = "a field does not fit" if whole else f"not {len(names)} fields"
-        raise malformed(path, number, f"{why}: {line[:80]!r}; wanted are {wanted} separated by {separator!r}")
+        raise malformed_line_error(
+            path, number, f"{why}: {line[:80]!r}; wanted are {wanted} separated by {separator!r}"
+        )
     return table.select(*types)
 
 
 def _refuse_unreadable(path: Path) -> None:
-    """Raise `CatalogError` with the first line that is not UTF-8 or that holds `NOT_IN_TEXT`: ids must stay apart."""
-    mark, line = NOT_IN_TEXT.encode(), 1
+    """Raise `CatalogError` with the first line that is not UTF-8 or that holds `UNUSED_SEPARATOR`: ids must stay
+    apart."""
+    mark, line = UNUSED_SEPARATOR.encode(), 1
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         ended = False
@@ -114,7 +119,11 @@ def _refuse_unreadable(path: Path) -> None:
             try:
                 decoder.decode(block, final=ended)
             except UnicodeDecodeError as error:
-                raise malformed(path, line + error.object.count(b"\n", 0, error.start), "not UTF-8") from None
+                raise malformed_line_error(
+                    path, line + error.object.count(b"\n", 0, error.start), "not UTF-8"
+                ) from None
             if mark in block:
-                raise malformed(path, line + block.count(b"\n", 0, block.index(mark)), "a control character") from None
+                raise malformed_line_error(
+                    path, line + block.count(b"\n", 0, block.index(mark)), "a control character"
+                ) from None
             line += block.count(b"\n")

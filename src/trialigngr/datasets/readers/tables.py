@@ -13,11 +13,11 @@ import polars as pl
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.tables import scan_table, write_table
 
-BATCH = 100_000
+ROWS_PER_FILE = 100_000
 
 
 @dataclass(frozen=True)
-class Tables:
+class DataTables:
     """Items and interactions with our column names. Items that only the interactions name may be missing here.
 
     Where the items stand in a file by the line, it is ``items_file``: a row for each line below its ``header_lines``.
@@ -32,31 +32,31 @@ class Tables:
 class Reader(Protocol):
     """Reads one of the field's formats; a `CatalogError` names file and line. ``scratch`` is an empty folder."""
 
-    def __call__(self, source: Path, scratch: Path) -> Tables:
+    def __call__(self, source: Path, scratch: Path) -> DataTables:
         """Return the tables of ``source``."""
         ...
 
 
-def spill(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, pl.DataType], folder: Path) -> pl.LazyFrame:
+def spill_to_parquet(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, pl.DataType], folder: Path) -> pl.LazyFrame:
     """Write rows into Parquet files of ``folder``, a batch each, and return them lazily: memory stays flat."""
     folder.mkdir()
     rest, parts = iter(rows), [pl.LazyFrame(schema=dict(schema))]
-    while batch := list(islice(rest, BATCH)):
+    while batch := list(islice(rest, ROWS_PER_FILE)):
         path = folder / f"{len(parts):06}.parquet"
         write_table(pl.DataFrame(batch, schema=dict(schema), orient="row"), path)
         parts.append(scan_table(path))
     return pl.concat(parts)
 
 
-def the_file(folder: Path, pattern: str, what: str) -> Path:
+def find_only_file(folder: Path, pattern: str, what: str) -> Path:
     """Return the only file of ``folder`` that fits ``pattern``; raise `CatalogError` when there is none, or several."""
-    found = optional_file(folder, pattern)
+    found = find_optional_file(folder, pattern)
     if found is None:
         raise CatalogError(f"{folder} holds no {what} ({pattern}).")
     return found
 
 
-def optional_file(folder: Path, pattern: str) -> Path | None:
+def find_optional_file(folder: Path, pattern: str) -> Path | None:
     """Return the only file of ``folder`` that fits ``pattern``, or None; raise `CatalogError` for several."""
     if not folder.is_dir():
         raise CatalogError(f"{folder} is not a folder.")

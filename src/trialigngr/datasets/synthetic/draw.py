@@ -11,32 +11,39 @@ import polars as pl
 from PIL import Image
 from pydantic import Field
 
-from trialigngr.datasets.synthetic.easel import Easel
+from trialigngr.datasets.synthetic.canvas import Canvas
+from trialigngr.datasets.synthetic.descriptions import describe_product
 from trialigngr.datasets.synthetic.looks import mix_paint
 from trialigngr.datasets.synthetic.shapes import SHAPES
 from trialigngr.datasets.synthetic.shoppers import (
-    Floats,
+    Float64Array,
+    choose_items,
+    compute_taste_weights,
+    draw_popularity,
     draw_shopper,
-    popularity,
-    pull,
-    shop,
-    transitions,
-    visit_times,
+    draw_visit_times,
+    make_transitions,
 )
-from trialigngr.datasets.synthetic.stock import DEPARTMENTS, Labels, Product, departments_of, hidden_labels, stock_shelf
+from trialigngr.datasets.synthetic.stock import (
+    DEPARTMENTS,
+    Labels,
+    Product,
+    assign_departments,
+    draw_hidden_labels,
+    make_products,
+)
 from trialigngr.datasets.synthetic.textures import TEXTURES
-from trialigngr.datasets.synthetic.words import describe
 from trialigngr.foundation.config import Settings
-from trialigngr.foundation.console import track
+from trialigngr.foundation.console import track_progress
 from trialigngr.foundation.errors import CatalogError
-from trialigngr.foundation.files import HALF, remove
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.files import HALF, remove_path
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.foundation.tables import write_table
 
-TRUTH = "truth.parquet"
-LOG = "interactions.parquet"
-SIDE = 144
-CANVAS = 2 * SIDE
+TRUTH_FILE = "truth.parquet"
+INTERACTIONS_FILE = "interactions.parquet"
+IMAGE_SIDE = 144
+CANVAS_SIDE = 2 * IMAGE_SIDE
 
 
 class ShopSettings(Settings):
@@ -44,11 +51,11 @@ class ShopSettings(Settings):
 
     seed: int = 0
     """Everything random in the shop follows from it."""
-    items: int = Field(default=384, ge=16)
+    num_items: int = Field(default=384, ge=16)
     """How many products there are."""
-    shoppers: int = Field(default=1500, ge=1)
+    num_shoppers: int = Field(default=1500, ge=1)
     """How many people shop; each takes 8 to 14 items."""
-    shuffle_looks: bool = False
+    shuffle_visuals: bool = False
     """Paint the pictures in looks that were shuffled among the items after the log was made: a control."""
     shuffle_interests: bool = False
     """Write the descriptions for interests that were shuffled among the items after the log was made: a control."""
@@ -61,17 +68,17 @@ class Stock:
     products: list[Product]
     looks: Labels
     interests: Labels
-    shown: Labels
-    told: Labels
-    popularity: Floats
+    shown_looks: Labels
+    described_interests: Labels
+    popularity: Float64Array
 
     @property
-    def ids(self) -> list[str]:
+    def item_ids(self) -> list[str]:
         """Item ids in row order."""
         return [f"p{number:04d}" for number in range(len(self.products))]
 
     @property
-    def department(self) -> Labels:
+    def product_departments(self) -> Labels:
         """The department of each product [N]."""
         return np.array([product.department for product in self.products])
 
@@ -84,55 +91,57 @@ def draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
     (user_id, looks, interests) are for tests and benchmarks only. An existing shop in ``out`` is drawn anew; it
     stays until the new one is whole. Raises `CatalogError` when ``out`` holds a data folder that is not a drawn shop.
     """
-    if any(out.glob("items.*")) and not (out / TRUTH).exists():
+    if any(out.glob("items.*")) and not (out / TRUTH_FILE).exists():
         raise CatalogError(f"{out} holds a data folder that is not a drawn shop; draw the shop into another folder.")
     was_there, half = out.exists(), out / HALF
-    remove(half)
+    remove_path(half)
     try:
-        facts = _draw(half, settings)
+        facts = _draw_shop(half, settings)
         _put_into_place(half, out)
     finally:
-        remove(half)
+        remove_path(half)
         if not was_there and out.exists() and not any(out.iterdir()):
             out.rmdir()
     return facts
 
 
-def _draw(out: Path, settings: ShopSettings) -> dict[str, Any]:
+def _draw_shop(out: Path, settings: ShopSettings) -> dict[str, Any]:
     (out / "images").mkdir(parents=True)
     stock = make_stock(settings)
-    write_table(truth_table(stock), out / TRUTH)
-    write_table(items_table(stock, settings), out / "items.parquet")
-    for row, item_id in enumerate(track(stock.ids, "drawing the shop")):
-        picture = draw_picture(stock.products[row], int(stock.shown[row]), _rng(settings, "picture", row))
+    write_table(make_truth_table(stock), out / TRUTH_FILE)
+    write_table(make_items_table(stock, settings), out / "items.parquet")
+    for row, item_id in enumerate(track_progress(stock.item_ids, "drawing the shop")):
+        picture = draw_image(stock.products[row], int(stock.shown_looks[row]), _make_rng(settings, "picture", row))
         picture.save(out / _image_path(item_id))
-    interactions, tastes = make_log(stock, settings)
+    interactions, tastes = make_interactions(stock, settings)
     write_table(tastes, out / "tastes.parquet")
-    write_table(interactions, out / LOG)
-    return {"items": settings.items, "shoppers": settings.shoppers, "interactions": interactions.height}
+    write_table(interactions, out / INTERACTIONS_FILE)
+    return {"items": settings.num_items, "shoppers": settings.num_shoppers, "interactions": interactions.height}
 
 
 def _put_into_place(half: Path, out: Path) -> None:
     """Put what was drawn into ``out``: first what says that it is a drawn shop, and last the log, so that what a kill
     leaves is not taken for a whole one."""
-    remove(out / LOG)
-    for path in sorted(half.iterdir(), key=lambda path: (path.name == LOG, path.name != TRUTH)):
-        remove(out / path.name)
+    remove_path(out / INTERACTIONS_FILE)
+    for path in sorted(half.iterdir(), key=lambda path: (path.name == INTERACTIONS_FILE, path.name != TRUTH_FILE)):
+        remove_path(out / path.name)
         path.replace(out / path.name)
 
 
-def draw_picture(product: Product, look: int, rng: np.random.Generator) -> Image.Image:
+def draw_image(product: Product, look: int, rng: np.random.Generator) -> Image.Image:
     """Return the product's picture: its shape from the noun, its grain from the material, its colours from the look."""
     texture, gloss = TEXTURES[product.material]
     sizes = DEPARTMENTS[product.department].sizes
     zoom = 0.88 + 0.16 * sizes.index(product.size) / (len(sizes) - 1)
-    easel = Easel(mix_paint(look, CANVAS, rng), texture(CANVAS, rng), gloss, zoom, flipped=bool(rng.random() < 0.3))
+    easel = Canvas(
+        mix_paint(look, CANVAS_SIDE, rng), texture(CANVAS_SIDE, rng), gloss, zoom, is_flipped=bool(rng.random() < 0.3)
+    )
     SHAPES[product.noun](easel)
-    return easel.picture(SIDE)
+    return easel.render_image(IMAGE_SIDE)
 
 
-def _rng(settings: ShopSettings, *names: str | int) -> np.random.Generator:
-    return np.random.default_rng(child(settings.seed, "shop", *names))
+def _make_rng(settings: ShopSettings, *names: str | int) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(settings.seed, "shop", *names))
 
 
 def _image_path(item_id: str) -> str:
@@ -141,65 +150,75 @@ def _image_path(item_id: str) -> str:
 
 def make_stock(settings: ShopSettings) -> Stock:
     """Return the products and their hidden labels; with a control switched on, what is shown or told is shuffled."""
-    department_N = departments_of(settings.items)
+    department_N = assign_departments(settings.num_items)
     shelves = enumerate(np.bincount(department_N))
-    rng = _rng(settings, "products")
-    products = [product for number, count in shelves for product in stock_shelf(number, int(count), rng)]
-    look_N, interest_N = hidden_labels(department_N, _rng(settings, "labels"))
-    shown_N = _rng(settings, "shuffled looks").permutation(look_N) if settings.shuffle_looks else look_N
-    told_N = _rng(settings, "shuffled interests").permutation(interest_N) if settings.shuffle_interests else interest_N
+    rng = _make_rng(settings, "products")
+    products = [product for number, count in shelves for product in make_products(number, int(count), rng)]
+    look_N, interest_N = draw_hidden_labels(department_N, _make_rng(settings, "labels"))
+    shown_N = _make_rng(settings, "shuffled looks").permutation(look_N) if settings.shuffle_visuals else look_N
+    told_N = (
+        _make_rng(settings, "shuffled interests").permutation(interest_N) if settings.shuffle_interests else interest_N
+    )
     return Stock(
-        products, look_N, interest_N, shown_N, told_N, popularity(settings.items, _rng(settings, "popularity"))
+        products,
+        look_N,
+        interest_N,
+        shown_N,
+        told_N,
+        draw_popularity(settings.num_items, _make_rng(settings, "popularity")),
     )
 
 
-def _opaque(kind: str, labels: Labels | tuple[int, ...]) -> list[str]:
+def _format_labels(kind: str, labels: Labels | tuple[int, ...]) -> list[str]:
     return [f"{kind}_{label}" for label in labels]
 
 
-def truth_table(stock: Stock) -> pl.DataFrame:
+def make_truth_table(stock: Stock) -> pl.DataFrame:
     """Return ``truth.parquet``. Labels are opaque: nothing can be read off their names."""
     labels = {
-        "look": _opaque("look", stock.looks),
-        "look_shown": _opaque("look", stock.shown),
-        "interest": _opaque("interest", stock.interests),
-        "interest_told": _opaque("interest", stock.told),
+        "look": _format_labels("look", stock.looks),
+        "look_shown": _format_labels("look", stock.shown_looks),
+        "interest": _format_labels("interest", stock.interests),
+        "interest_told": _format_labels("interest", stock.described_interests),
     }
     categories = [DEPARTMENTS[product.department].categories[-1] for product in stock.products]
-    return pl.DataFrame({"item_id": stock.ids, "category": categories, **labels, "popularity": stock.popularity})
+    return pl.DataFrame({"item_id": stock.item_ids, "category": categories, **labels, "popularity": stock.popularity})
 
 
-def items_table(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
+def make_items_table(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
     """Return ``items.parquet``."""
     products = stock.products
-    told = enumerate(zip(products, stock.told, strict=True))
+    told = enumerate(zip(products, stock.described_interests, strict=True))
     return pl.DataFrame(
         {
-            "item_id": stock.ids,
+            "item_id": stock.item_ids,
             "title": [product.title for product in products],
             "description": [
-                describe(product, int(about), _rng(settings, "words", row)) for row, (product, about) in told
+                describe_product(product, int(about), _make_rng(settings, "words", row))
+                for row, (product, about) in told
             ],
             "brand": [product.brand for product in products],
             "categories": [list(DEPARTMENTS[product.department].categories) for product in products],
-            "image_path": [_image_path(item_id) for item_id in stock.ids],
+            "image_path": [_image_path(item_id) for item_id in stock.item_ids],
         }
     )
 
 
-def make_log(stock: Stock, settings: ShopSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
+def make_interactions(stock: Stock, settings: ShopSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the interactions in order of time, and the shoppers' tastes."""
-    ids, department_N = stock.ids, stock.department
-    chances_CC = transitions(_rng(settings, "departments"))
+    ids, department_N = stock.item_ids, stock.product_departments
+    chances_CC = make_transitions(_make_rng(settings, "departments"))
     log: list[tuple[str, str, int]] = []
     tastes: list[tuple[str, list[str], list[str]]] = []
-    for number in range(settings.shoppers):
-        rng, user_id = _rng(settings, "shopper", number), f"u{number:05d}"
+    for number in range(settings.num_shoppers):
+        rng, user_id = _make_rng(settings, "shopper", number), f"u{number:05d}"
         shopper = draw_shopper(rng)
-        weight_N = stock.popularity * pull(shopper, stock.looks, stock.interests)
-        taken = shop(weight_N, department_N, chances_CC, shopper.length, rng)
-        log += [(user_id, ids[row], int(time)) for row, time in zip(taken, visit_times(len(taken), rng), strict=True)]
-        tastes.append((user_id, _opaque("look", shopper.looks), _opaque("interest", shopper.interests)))
+        weight_N = stock.popularity * compute_taste_weights(shopper, stock.looks, stock.interests)
+        taken = choose_items(weight_N, department_N, chances_CC, shopper.history_length, rng)
+        log += [
+            (user_id, ids[row], int(time)) for row, time in zip(taken, draw_visit_times(len(taken), rng), strict=True)
+        ]
+        tastes.append((user_id, _format_labels("look", shopper.looks), _format_labels("interest", shopper.interests)))
     columns = ["user_id", "item_id", "timestamp"]
     interactions = pl.DataFrame(log, schema=columns, orient="row").sort("timestamp", "user_id")
     return interactions, pl.DataFrame(tastes, schema=["user_id", "looks", "interests"], orient="row")

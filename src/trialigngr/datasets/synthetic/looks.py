@@ -10,22 +10,22 @@ import numpy.typing as npt
 from PIL import ImageColor
 
 from trialigngr.datasets.synthetic.patterns import (
-    Pattern,
-    bands,
-    checks,
-    confetti,
-    diagonals,
-    dots,
-    plain,
-    sprigs,
-    stars,
-    stripes,
-    terrazzo,
-    waves,
-    zigzag,
+    PatternFunction,
+    draw_bands,
+    draw_checks,
+    draw_confetti,
+    draw_diagonals,
+    draw_dots,
+    draw_plain,
+    draw_sprigs,
+    draw_stars,
+    draw_stripes,
+    draw_terrazzo,
+    draw_waves,
+    draw_zigzag,
 )
 
-Floats = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 RGB = tuple[float, float, float]
 
 
@@ -34,8 +34,8 @@ class Look:
     """Palettes (ground, motif, accent, backdrop), the patterns of the look, and one that appears now and then."""
 
     palettes: tuple[tuple[str, str, str, str], ...]
-    patterns: tuple[Pattern, ...]
-    rare: Pattern
+    patterns: tuple[PatternFunction, ...]
+    rare_pattern: PatternFunction
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Paint:
     motif: RGB
     accent: RGB
     backdrop: RGB
-    cloth: Floats
+    cloth: Float32Array
 
 
 LOOKS: tuple[Look, ...] = (
@@ -56,8 +56,8 @@ LOOKS: tuple[Look, ...] = (
             ("#f7f4ea", "#2c7a94", "#e2a63b", "#e3f0ef"),
             ("#eef1ee", "#1f3f66", "#4aa3b8", "#d7e6f2"),
         ),
-        (stripes, bands),
-        plain,
+        (draw_stripes, draw_bands),
+        draw_plain,
     ),
     Look(
         (
@@ -65,8 +65,8 @@ LOOKS: tuple[Look, ...] = (
             ("#b5543a", "#dcae85", "#3f3a36", "#e8d2bf"),
             ("#cf8a57", "#f0dcc0", "#8a3f2b", "#efe1cf"),
         ),
-        (terrazzo, plain),
-        diagonals,
+        (draw_terrazzo, draw_plain),
+        draw_diagonals,
     ),
     Look(
         (
@@ -74,8 +74,8 @@ LOOKS: tuple[Look, ...] = (
             ("#c9ecdd", "#ffffff", "#f59fb4", "#eefaf3"),
             ("#fbe7a1", "#ffffff", "#f08aa6", "#fff8e4"),
         ),
-        (dots, confetti),
-        plain,
+        (draw_dots, draw_confetti),
+        draw_plain,
     ),
     Look(
         (
@@ -83,8 +83,8 @@ LOOKS: tuple[Look, ...] = (
             ("#241a3d", "#b79ad8", "#f0c6d8", "#453c5e"),
             ("#10263b", "#6fb7c4", "#e9e2c8", "#334a5c"),
         ),
-        (waves, stars),
-        plain,
+        (draw_waves, draw_stars),
+        draw_plain,
     ),
     Look(
         (
@@ -92,8 +92,8 @@ LOOKS: tuple[Look, ...] = (
             ("#d3a734", "#5b6b2f", "#f5ecd0", "#dcdcb8"),
             ("#47694c", "#b9cf93", "#e8c15a", "#c6d4be"),
         ),
-        (sprigs, diagonals),
-        plain,
+        (draw_sprigs, draw_diagonals),
+        draw_plain,
     ),
     Look(
         (
@@ -101,15 +101,15 @@ LOOKS: tuple[Look, ...] = (
             ("#fafafa", "#2a2b2e", "#f2c21b", "#c9cbce"),
             ("#e9e9ea", "#111214", "#7c7f85", "#dedfe0"),
         ),
-        (checks, zigzag),
-        bands,
+        (draw_checks, draw_zigzag),
+        draw_bands,
     ),
 )
 
 
-def _near(colour: str, rng: np.random.Generator) -> RGB:
+def _jitter_color(color: str, rng: np.random.Generator) -> RGB:
     """Return a neighbour of the colour, so that no two items of a look are alike."""
-    r, g, b = (channel / 255 for channel in ImageColor.getrgb(colour)[:3])
+    r, g, b = (channel / 255 for channel in ImageColor.getrgb(color)[:3])
     hue, light, saturation = colorsys.rgb_to_hls(r, g, b)
     hue += rng.normal(0, 0.008)
     return colorsys.hls_to_rgb(
@@ -123,7 +123,7 @@ def mix_paint(look: int, size: int, rng: np.random.Generator) -> Paint:
     """Return colours and a printed cloth of ``size`` × ``size`` in the given look."""
     family = LOOKS[look]
     palette = family.palettes[rng.integers(len(family.palettes))]
-    ground, motif, accent, backdrop = (_near(colour, rng) for colour in palette)
-    pattern = family.rare if rng.random() < 0.12 else family.patterns[rng.integers(len(family.patterns))]
+    ground, motif, accent, backdrop = (_jitter_color(colour, rng) for colour in palette)
+    pattern = family.rare_pattern if rng.random() < 0.12 else family.patterns[rng.integers(len(family.patterns))]
     inks = np.array([ground, motif, accent], np.float32)
     return Paint(ground, motif, accent, backdrop, inks[pattern(size, rng)])

@@ -9,19 +9,19 @@ import numpy.typing as npt
 
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS, Labels
 
-Floats = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 STAY, ONWARD, ASIDE = 0.40, 0.28, 0.16
 """Chance of the next item's department: the same, the next one on the ring, the third one on."""
-PULL = np.array([0.25, 2.0, 50.0])
+TASTE_WEIGHTS = np.array([0.25, 2.0, 50.0])
 """Weight of an item that has neither the shopper's look nor interest, one of them, both."""
-POPULARITY_SPREAD = 0.5
+POPULARITY_SIGMA = 0.5
 TASTES = ((1, 2), (2, 1), (2, 2))
 """How many looks and interests a shopper may hold."""
 LENGTHS = (8, 14)
-DAY = 86_400
-OPENING = 1_704_067_200
+DAY_SECONDS = 86_400
+OPENING_TIME = 1_704_067_200
 """The shop opened on 1 January 2024, UTC."""
 
 
@@ -31,7 +31,7 @@ class Shopper:
 
     looks: tuple[int, ...]
     interests: tuple[int, ...]
-    length: int
+    history_length: int
 
 
 def draw_shopper(rng: np.random.Generator) -> Shopper:
@@ -43,7 +43,7 @@ def draw_shopper(rng: np.random.Generator) -> Shopper:
     )
 
 
-def transitions(rng: np.random.Generator) -> Floats:
+def make_transitions(rng: np.random.Generator) -> Float64Array:
     """Return the chance of each next department [C, C] (rows: from): departments stand in a random ring."""
     count = len(DEPARTMENTS)
     chances_CC = np.full((count, count), (1 - STAY - ONWARD - ASIDE) / count)
@@ -54,19 +54,19 @@ def transitions(rng: np.random.Generator) -> Floats:
     return chances_CC
 
 
-def popularity(items: int, rng: np.random.Generator) -> Floats:
+def draw_popularity(num_items: int, rng: np.random.Generator) -> Float64Array:
     """Return the items' mild differences in popularity [N]."""
-    return rng.lognormal(sigma=POPULARITY_SPREAD, size=items)
+    return rng.lognormal(sigma=POPULARITY_SIGMA, size=num_items)
 
 
-def pull(shopper: Shopper, look_N: Labels, interest_N: Labels) -> Floats:
+def compute_taste_weights(shopper: Shopper, look_N: Labels, interest_N: Labels) -> Float64Array:
     """Return how strongly each item draws the shopper, whatever department they are in [N]."""
     matches_N = np.isin(look_N, shopper.looks).astype(int) + np.isin(interest_N, shopper.interests)
-    return np.asarray(PULL[matches_N])
+    return np.asarray(TASTE_WEIGHTS[matches_N])
 
 
-def shop(
-    weight_N: Floats, department_N: Labels, chances_CC: Floats, length: int, rng: np.random.Generator
+def choose_items(
+    weight_N: Float64Array, department_N: Labels, chances_CC: Float64Array, length: int, rng: np.random.Generator
 ) -> list[int]:
     """Return the items a shopper takes, in order: each by its department's chance times its weight, none twice."""
     left_N = weight_N.copy()
@@ -79,7 +79,7 @@ def shop(
     return taken
 
 
-def visit_times(length: int, rng: np.random.Generator) -> Labels:
+def draw_visit_times(length: int, rng: np.random.Generator) -> Labels:
     """Return increasing Unix times in seconds: a first visit within the shop's first year, then every few weeks."""
-    first = OPENING + int(rng.integers(365 * DAY))
-    return first + np.cumsum(1 + rng.exponential(18 * DAY, size=length).astype(np.int64))
+    first = OPENING_TIME + int(rng.integers(365 * DAY_SECONDS))
+    return first + np.cumsum(1 + rng.exponential(18 * DAY_SECONDS, size=length).astype(np.int64))

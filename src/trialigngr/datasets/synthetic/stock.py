@@ -103,30 +103,30 @@ DEPARTMENTS = (
 )
 
 
-def dealt(choices: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
+def deal_evenly(choices: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
     """Return ``count`` of ``choices`` in random order, each as often as any other (give or take one)."""
     rounds = [rng.permutation(len(choices)) for _ in range(-(-count // len(choices)))]
     return [choices[i] for i in np.concatenate(rounds)[:count]]
 
 
-def departments_of(items: int) -> Labels:
+def assign_departments(num_items: int) -> Labels:
     """Return the department of each item: shelves of equal length, one department after the other."""
-    return np.arange(items) * len(DEPARTMENTS) // items
+    return np.arange(num_items) * len(DEPARTMENTS) // num_items
 
 
-def stock_shelf(department: int, count: int, rng: np.random.Generator) -> list[Product]:
+def make_products(department: int, count: int, rng: np.random.Generator) -> list[Product]:
     """Return ``count`` products of a department; no title comes twice as long as there are enough combinations."""
     shelf = DEPARTMENTS[department]
     signs = list(every(shelf.brands, shelf.materials, shelf.nouns, shelf.sizes))
-    return [Product(department, *sign) for sign in dealt(signs, count, rng)]
+    return [Product(department, *sign) for sign in deal_evenly(signs, count, rng)]
 
 
-def hidden_labels(department_N: Labels, rng: np.random.Generator) -> tuple[Labels, Labels]:
+def draw_hidden_labels(department_N: Labels, rng: np.random.Generator) -> tuple[Labels, Labels]:
     """Return the look and the interest of every item: in each department all pairs occur equally often, at random.
 
     They are dealt without a glance at brand, material, noun or size, so that no title gives them away.
     """
     pairs = list(every(range(N_LOOKS), range(N_INTERESTS)))
-    dealt_pairs = [pair for count in np.bincount(department_N) for pair in dealt(pairs, int(count), rng)]
+    dealt_pairs = [pair for count in np.bincount(department_N) for pair in deal_evenly(pairs, int(count), rng)]
     look_N, interest_N = np.array(dealt_pairs, dtype=np.int64).T
     return look_N, interest_N

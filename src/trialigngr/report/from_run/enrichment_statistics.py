@@ -6,76 +6,83 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trialigngr.enrich.captions import FILE as CAPTIONS
-from trialigngr.enrich.interests import FILE as INTERESTS
-from trialigngr.enrich.statistics import Counts, Written, figures
+from trialigngr.enrich.captions import CAPTIONS_FILE as CAPTIONS
+from trialigngr.enrich.interests import INTERESTS_FILE as INTERESTS
+from trialigngr.enrich.statistics import EnrichmentStatistics, TermCounts, compute_statistics
 from trialigngr.foundation.artifact import check_file
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.foundation.tables import scan_table
-from trialigngr.report.page import Described, Interest, Seen, Tile
-from trialigngr.runs.artifacts import Parts
+from trialigngr.report.page import EnrichedItem, EnrichmentSection, ItemTile, PageInterest
+from trialigngr.runs.artifacts import RunArtifacts
 
-SHOWN = 12
+NUM_SHOWN_ITEMS = 12
 """Items that the page shows."""
 
 
-def written(parts: Parts) -> Written:
+def compute_enrichment_statistics(artifacts: RunArtifacts) -> EnrichmentStatistics:
     """Return the figures of what a run wrote about its items."""
-    return figures(parts.catalog, parts.captions, parts.tags)
+    return compute_statistics(artifacts.catalog, artifacts.captions, artifacts.interest_tags)
 
 
-def seen(parts: Parts) -> Seen:
+def build_enrichment_section(artifacts: RunArtifacts) -> EnrichmentSection:
     """Return the page's section on captions and tags; its items are drawn with a fixed seed among all."""
-    catalog = parts.catalog
-    rows = np.random.default_rng(child(0, "seen")).permutation(len(catalog))[:SHOWN]
-    return Seen(written(parts), tuple(_described(parts, row) for row in sorted(rows.tolist())))
+    catalog = artifacts.catalog
+    rows = np.random.default_rng(derive_seed(0, "seen")).permutation(len(catalog))[:NUM_SHOWN_ITEMS]
+    return EnrichmentSection(
+        compute_enrichment_statistics(artifacts),
+        tuple(_build_enriched_item(artifacts, row) for row in sorted(rows.tolist())),
+    )
 
 
-def _described(parts: Parts, row: int) -> Described:
-    item, interests = parts.catalog[row], parts.interests[row]
+def _build_enriched_item(artifacts: RunArtifacts, row: int) -> EnrichedItem:
+    item, interests = artifacts.catalog[row], artifacts.interests[row]
     problems = [
-        scan_table(check_file(parts.out / stage / name)).slice(row, 1).select("problem").collect().item()
+        scan_table(check_file(artifacts.run_folder / stage / name)).slice(row, 1).select("problem").collect().item()
         for stage, name in (("captions", CAPTIONS), ("interests", INTERESTS))
     ]
-    return Described(
-        Tile(item.name, parts.catalog.picture(row), item.categories[-1] if item.categories else None),
-        parts.captions[row],
-        tuple(Interest(tag.tag, tag.confidence) for tag in interests.tags),
+    return EnrichedItem(
+        ItemTile(
+            item.display_name, artifacts.catalog.image_file(row), item.categories[-1] if item.categories else None
+        ),
+        artifacts.captions[row],
+        tuple(PageInterest(tag.tag, tag.confidence) for tag in interests.tags),
         interests.lifestyle,
         *(problem or "" for problem in problems),
     )
 
 
-def written_lines(told: Written) -> Iterator[str]:
+def describe_enrichment_statistics(statistics: EnrichmentStatistics) -> Iterator[str]:
     """Yield the figures as text."""
-    captions, tags = told.captions, told.tags
-    yield f"{told.items:,} items, {told.pictures:,} with a picture"
+    captions, tags = statistics.captions, statistics.tags
+    yield f"{statistics.num_items:,} items, {statistics.num_images:,} with a picture"
     yield (
-        f"captions: {captions.captions:,}; without one {_percent(captions.items_without)} of all items, "
-        f"{_percent(captions.pictured_without)} of those with a picture"
+        f"captions: {captions.num_captions:,}; without one {_format_percent(captions.share_without)} of all items, "
+        f"{_format_percent(captions.image_share_without)} of those with a picture"
     )
-    if captions.captions:
-        yield f"  words: {captions.mean_words:.1f} on average, {captions.fewest_words} to {captions.most_words}"
+    if captions.num_captions:
+        yield f"  words: {captions.mean_words:.1f} on average, {captions.min_words} to {captions.max_words}"
         yield (
-            f"  distinct {_percent(captions.distinct)}; among {captions.sampled:,} of them distinct-1 "
-            f"{_number(captions.distinct_1)}, distinct-2 {_number(captions.distinct_2)}"
+            f"  distinct {_format_percent(captions.distinct_share)}; among {captions.sample_size:,} of them distinct-1 "
+            f"{_format_number(captions.distinct_1)}, distinct-2 {_format_number(captions.distinct_2)}"
         )
-    yield f"tags: {tags.tags:,}, {tags.mean_per_item:.2f} an item; {_percent(tags.items_without)} of items have none"
-    if tags.tags:
-        yield f"  distinct: {tags.distinct:,}, as varied as {tags.effective:,.0f} equally frequent ones"
-        yield f"  words: {tags.mean_words:.1f} on average; {_percent(tags.repeat_title)} only repeat the title"
-        yield f"  most frequent: {_counted(tags.most_frequent)}"
-    for one in tags.by_category:
-        yield f"  {one.category} ({one.items:,} items): {_counted(one.tags) or 'none'}"
+    without = _format_percent(tags.share_without)
+    yield f"tags: {tags.num_tags:,}, {tags.mean_per_item:.2f} an item; {without} of items have none"
+    if tags.num_tags:
+        yield f"  distinct: {tags.num_distinct:,}, as varied as {tags.num_effective:,.0f} equally frequent ones"
+        repeats = _format_percent(tags.title_repeat_share)
+        yield f"  words: {tags.mean_words:.1f} on average; {repeats} only repeat the title"
+        yield f"  most frequent: {_format_counts(tags.most_frequent)}"
+    for one in tags.tags_by_category:
+        yield f"  {one.category} ({one.num_items:,} items): {_format_counts(one.tags) or 'none'}"
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _counted(counts: Counts) -> str:
+def _format_counts(counts: TermCounts) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in counts)

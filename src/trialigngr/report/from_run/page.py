@@ -1,4 +1,4 @@
-"""Fills the report's `Page` from a finished run."""
+"""Fills the report's `ReportPage` from a finished run."""
 
 from __future__ import annotations
 
@@ -13,105 +13,107 @@ import numpy as np
 from trialigngr.foundation.artifact import Manifest, check_file, read_manifest
 from trialigngr.foundation.version import __version__
 from trialigngr.metrics.intervals import Estimate
-from trialigngr.report.from_run.ablation_grids import SHOWN, diagnostic_grids, result_grids
-from trialigngr.report.from_run.enrichment_statistics import seen
-from trialigngr.report.from_run.example_users import PEOPLE, people, stories
+from trialigngr.report.from_run.enrichment_statistics import build_enrichment_section
+from trialigngr.report.from_run.example_users import NUM_EXAMPLE_USERS, sample_case_studies, sample_example_users
+from trialigngr.report.from_run.result_tables import TABLE_METRICS, build_diagnostics_tables, build_result_tables
 from trialigngr.report.page import (
-    Counts,
-    Curves,
-    Difference,
+    DataCounts,
+    MetricRow,
     MetricTable,
-    Page,
-    SidPanel,
-    Span,
-    Stage,
-    StageName,
-    System,
+    PairedDifference,
+    PipelineStep,
+    PromptSpan,
+    ReportPage,
+    SidSection,
+    StepName,
     TaskExample,
+    TrainingCurves,
 )
-from trialigngr.report.write import write_page
+from trialigngr.report.render import write_page
 from trialigngr.runs.run import Run
-from trialigngr.runs.sid_quality import beside
-from trialigngr.sids.quality import Beside, measure
-from trialigngr.sids.tsne import CodeMap, code_map
-from trialigngr.tasks.chat import Chat
+from trialigngr.runs.sid_quality import load_quality_inputs
+from trialigngr.sids.quality import QualityInputs, measure_quality
+from trialigngr.sids.tsne import CodeMap, compute_code_map
+from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Task
 
-MAPPED = 1000
+MAX_MAP_ITEMS = 1000
 """Items in the picture of code space."""
 
 
 def write_report(run: Run) -> Path:
     """Write ``report.html`` at the top of a run folder and return its path."""
-    return write_page(page(run), run.folder / "report.html")
+    return write_page(build_page(run), run.folder / "report.html")
 
 
-def page(run: Run) -> Page:
+def build_page(run: Run) -> ReportPage:
     """Return the whole page of a finished run; raise `ArtifactError` when its stages are not of one run."""
-    run.check_figures()
+    run.check_metrics()
     metrics = run.metrics
-    return Page(
+    return ReportPage(
         title=f"{run.folder.name}: recommendations with Semantic IDs",
         recipe=run.recipe.description or run.folder.name,
-        made_on=date.today().strftime("%-d %B %Y"),
-        counts=_counts(run),
-        stages=_stages(run),
+        created_on=date.today().strftime("%-d %B %Y"),
+        data_counts=_build_data_counts(run),
+        steps=_build_steps(run),
         settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
-        seen=seen(run.parts),
-        sids=_sids(run),
-        tables=_tables(metrics),
-        differences=_differences(metrics),
-        grids=result_grids(metrics),
-        diagnostics=diagnostic_grids(run),
-        curves=_curves(run),
-        tasks=tuple(_task_examples(run)),
-        people=people(run),
-        people_chosen=f"{PEOPLE} test users drawn at random with a fixed seed; nobody was left out for a bad list.",
-        stories=stories(run),
+        enrichment=build_enrichment_section(run.artifacts),
+        sid_section=_build_sid_section(run),
+        metric_tables=_build_metric_tables(metrics),
+        differences=_build_differences(metrics),
+        result_tables=build_result_tables(metrics),
+        diagnostics_tables=build_diagnostics_tables(run),
+        curves=_read_curves(run),
+        task_examples=tuple(_build_task_examples(run)),
+        example_users=sample_example_users(run),
+        sampling_note=(
+            f"{NUM_EXAMPLE_USERS} test users drawn at random with a fixed seed; nobody was left out for a bad list."
+        ),
+        case_studies=sample_case_studies(run),
         version=__version__,
     )
 
 
-def _facts(run: Run, stage: str) -> dict[str, Any]:
-    return run.manifest(stage).facts
+def _stage_facts(run: Run, stage: str) -> dict[str, Any]:
+    return run.read_stage_manifest(stage).facts
 
 
-def _counts(run: Run) -> Counts:
-    facts, histories = _facts(run, "catalog"), run.parts.histories
+def _build_data_counts(run: Run) -> DataCounts:
+    facts, histories = _stage_facts(run, "catalog"), run.artifacts.histories
     items = facts["kept"]["items"]
     notes = [f"{count:,} {name.replace('_', ' ')} dropped" for name, count in facts["dropped"].items() if count]
     if facts["order"]["users_with_a_tie"]:
         notes.append(f"{facts['order']['users_with_a_tie']:,} users have a tie in time; ties go by place in the file")
-    return Counts(
-        users=facts["kept"]["users"],
-        items=items,
-        interactions=facts["kept"]["interactions"],
-        pictures=items - facts["without"]["image_path"],
-        test_targets=facts["split"]["test"],
-        titles=items - facts["without"]["title"],
-        median_history=float(np.median(histories.lengths)),
+    return DataCounts(
+        num_users=facts["kept"]["users"],
+        num_items=items,
+        num_interactions=facts["kept"]["interactions"],
+        num_images=items - facts["without"]["image_path"],
+        num_test_targets=facts["split"]["test"],
+        num_titles=items - facts["without"]["title"],
+        median_history_length=float(np.median(histories.sequence_lengths)),
         notes=tuple(notes),
     )
 
 
-def _stages(run: Run) -> tuple[Stage, ...]:
+def _build_steps(run: Run) -> tuple[PipelineStep, ...]:
     manifests: dict[str, Manifest] = {
         name: read_manifest(run.folder / name)
         for name in ("catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation")
     }
     facts = {name: manifest.facts for name, manifest in manifests.items()}
     embedded, sids, model = facts["embeddings"], facts["sids"], facts["model"]
-    said: dict[StageName, str] = {
+    said: dict[StepName, str] = {
         "catalog": f"{facts['catalog']['kept']['items']:,} items, {facts['catalog']['kept']['users']:,} users",
         "captions": f"{facts['captions']['captions']:,} captions",
         "interests": f"{facts['interests']['tags']:,} tags, {facts['interests']['distinct_tags']:,} distinct",
         "embeddings": f"{embedded['dimensions']} numbers an item",
-        "sids": " × ".join(str(size) for size in sids["sizes"]) + " codes",
+        "sids": " × ".join(str(size) for size in sids["codebook_sizes"]) + " codes",
         "tasks": f"{len(model['examples'])} tasks, {sum(model['examples'].values()):,} examples",
         "model": f"{model['parameters'] / 1e6:.1f}M parameters, {model['step']:,} steps",
-        "decode": f"{run.recipe.decode.beams} beams",
+        "decode": f"{run.recipe.decode.num_beams} beams",
         "evaluation": f"{facts['evaluation']['test_targets']:,} test targets",
     }
     written_by = {
@@ -119,51 +121,54 @@ def _stages(run: Run) -> tuple[Stage, ...]:
         "interests": facts["interests"]["generator"],
         "embeddings": ", ".join(embedded["encoders"]),
         "sids": run.recipe.sids.quantizer,
-        "model": run.recipe.model.name,
+        "model": run.recipe.model.name_or_path,
     }
     return tuple(
-        Stage(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name)) for name, fact in said.items()
+        PipelineStep(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name))
+        for name, fact in said.items()
     )
 
 
-def _sids(run: Run) -> SidPanel:
-    facts, known = _facts(run, "sids"), beside(run.parts)
-    return SidPanel(
-        quality=measure(run.parts.sids, known),
-        raw_sharing=facts["collisions_raw"]["items"],
-        policy=run.recipe.sids.collisions,
-        moved=facts["moved"],
-        map=_map(run, known),
+def _build_sid_section(run: Run) -> SidSection:
+    facts, known = _stage_facts(run, "sids"), load_quality_inputs(run.artifacts)
+    return SidSection(
+        quality=measure_quality(run.artifacts.sids, known),
+        collision_rate_before=facts["collisions_raw"]["items"],
+        collision_policy=run.recipe.sids.collision_policy,
+        num_moved=facts["moved_items"],
+        code_map=_build_code_map(run, known),
     )
 
 
-def _map(run: Run, known: Beside) -> CodeMap | None:
-    if known.quantizer is None or known.categories is None or not any(known.categories):
+def _build_code_map(run: Run, quality_inputs: QualityInputs) -> CodeMap | None:
+    if quality_inputs.quantizer is None or quality_inputs.categories is None or not any(quality_inputs.categories):
         return None
-    codes_NL = run.parts.sids.codes_NL[:, : len(known.quantizer.levels)]
-    return code_map(known.quantizer.decode(codes_NL), known.categories, MAPPED)
+    codes_NL = run.artifacts.sids.codes_NL[:, : len(quality_inputs.quantizer.codebooks)]
+    return compute_code_map(quality_inputs.quantizer.decode(codes_NL), quality_inputs.categories, MAX_MAP_ITEMS)
 
 
-def _estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
-    return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(SHOWN)}
+def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
+    return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(TABLE_METRICS)}
 
 
-def _tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
-    def table(name: str, says: str, ours: str, others: str | None) -> MetricTable:
-        beside = metrics[others] if others else {}
-        rows = [System("TriAlignGR", _estimates(metrics[ours]), ours=True)]
-        rows += [System(name, _estimates(figures)) for name, figures in beside.items()]
-        return MetricTable(name, says, tuple(rows))
+def _build_metric_tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
+    def build_table(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricTable:
+        beside = metrics[baselines_key] if baselines_key else {}
+        rows = [MetricRow("TriAlignGR", _parse_shown_estimates(metrics[model_key]), is_this_run=True)]
+        rows += [MetricRow(name, _parse_shown_estimates(figures)) for name, figures in beside.items()]
+        return MetricTable(name, description, tuple(rows))
 
     return (
-        table("Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"),
-        table(
+        build_table(
+            "Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"
+        ),
+        build_table(
             "Items, seen ones masked",
             "What a user already took is left out, for every system.",
             "test_unseen",
             "baselines_unseen",
         ),
-        table(
+        build_table(
             "SIDs",
             "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.",
             "test_sid",
@@ -172,16 +177,16 @@ def _tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
     )
 
 
-def _differences(metrics: Mapping[str, Any]) -> tuple[Difference, ...]:
+def _build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
     return tuple(
-        Difference(metric, versus, Estimate(**figure))
+        PairedDifference(metric, versus, Estimate(**figure))
         for versus, figures in metrics["differences"].items()
         for metric, figure in figures.items()
-        if metric.startswith(SHOWN)
+        if metric.startswith(TABLE_METRICS)
     )
 
 
-def _curves(run: Run) -> Curves:
+def _read_curves(run: Run) -> TrainingCurves:
     journal = check_file(run.folder / "model" / "metrics.jsonl")
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     loss = {
@@ -190,53 +195,56 @@ def _curves(run: Run) -> Curves:
         if any(task in line["loss"] for line in lines)
     }
     validation = tuple((line["step"], line["valid"]["NDCG@10"]) for line in lines if "valid" in line)
-    return Curves(
+    return TrainingCurves(
         loss,
         validation,
-        chosen_step=_facts(run, "model")["best_step"],
+        chosen_step=_stage_facts(run, "model")["best_step"],
     )
 
 
-def _task_examples(run: Run) -> Iterable[TaskExample]:
-    trained = _facts(run, "model")["examples"]
-    chat = run.parts.chat
-    views = run.parts.views(chat)
+def _build_task_examples(run: Run) -> Iterable[TaskExample]:
+    trained = _stage_facts(run, "model")["examples"]
+    chat = run.artifacts.chat_template
+    views = run.artifacts.encode_views(chat)
     for task in TASKS.values():
         if task.name in trained:
-            yield _task_example(task, run.parts.examples(task, views, chat), chat)
+            yield _build_task_example(task, run.artifacts.build_examples(task, views, chat), chat)
         else:
-            wanted = task.name in {wanted.name for wanted in run.recipe.tasks.tasks()}
+            wanted = task.name in {wanted.name for wanted in run.recipe.tasks.list_tasks()}
             why = "this catalogue does not have what it needs" if wanted else "the recipe leaves it out"
-            yield TaskExample(task.number, task.name, absent=f"Not trained: {why}.")
+            yield TaskExample(task.number, task.name, missing_reason=f"Not trained: {why}.")
 
 
-def _task_example(task: Task, examples: TaskExamples, chat: Chat) -> TaskExample:
+def _build_task_example(task: Task, examples: TaskExamples, chat: ChatTemplate) -> TaskExample:
     # A history of several items shows more of a task than the first prefix of one.
-    sheet = max(examples.batch(0, 0, 12), key=lambda sheet: len(sheet.trunk))
-    branch = sheet.branches[-1]
-    items = [*sheet.trunk[: branch.cut], *branch.prompt[: len(branch.prompt) - len(examples.tail)]]
-    asked, written = ([], [*items, *branch.target]) if examples.continued else (items, branch.target)
+    sheet = max(examples.draw_batch(0, 0, 12), key=lambda sheet: len(sheet.prefix_tokens))
+    branch = sheet.continuations[-1]
+    items = [
+        *sheet.prefix_tokens[: branch.prefix_length],
+        *branch.prompt_suffix[: len(branch.prompt_suffix) - len(examples.prompt_suffix)],
+    ]
+    asked, written = ([], [*items, *branch.target]) if examples.history_in_completion else (items, branch.target)
     return TaskExample(
         task.number,
         task.name,
-        system=(Span(task.system),),
-        user=(Span(task.instruction), *_spans(chat, asked)),
-        target=_spans(chat, written),
-        examples=len(examples),
+        system=(PromptSpan(task.system),),
+        user=(PromptSpan(task.instruction), *_split_spans(chat, asked)),
+        target=_split_spans(chat, written),
+        num_examples=len(examples),
     )
 
 
-def _spans(chat: Chat, ids: list[int]) -> tuple[Span, ...]:
+def _split_spans(chat: ChatTemplate, token_ids: list[int]) -> tuple[PromptSpan, ...]:
     """Return ids as text, each special token by itself."""
-    spans: list[Span] = []
+    spans: list[PromptSpan] = []
     plain: list[int] = []
-    for token in [*ids, None]:
+    for token in [*token_ids, None]:
         if token is not None and not chat.is_special(token):
             plain.append(token)
             continue
         if plain:
-            spans.append(Span(chat.tokenizer.decode(plain)))
+            spans.append(PromptSpan(chat.tokenizer.decode(plain)))
             plain = []
         if token is not None:
-            spans.append(Span(chat.tokenizer.convert_ids_to_tokens(token), token=True))
+            spans.append(PromptSpan(chat.tokenizer.convert_ids_to_tokens(token), is_special_token=True))
     return tuple(spans)

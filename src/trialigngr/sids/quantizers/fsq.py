@@ -11,41 +11,49 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trialigngr.sids.quantizers.levels import Level, Levels, Vectors
+from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Array
+from trialigngr.sids.quantizers.latent_spaces import LearnedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import TrainingSettings
-from trialigngr.sids.quantizers.spaces import Learned
+from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
 
 if TYPE_CHECKING:
-    from trialigngr.sids.quantizers.bottleneck import Grid
+    from trialigngr.sids.quantizers.bottleneck import GridBottleneck
 
 
-class FsqSettings(TrainingSettings):
+class FsqSettings(AutoencoderTrainingSettings):
     """The network; the grid follows from the codebook sizes."""
 
 
 def fit(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: FsqSettings, seed: int, beside_NC: Vectors | None = None
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: FsqSettings,
+    seed: int,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
     """Return the network and the grid; a size that is no product of small numbers becomes the next that is."""
-    from trialigngr.sids.quantizers.bottleneck import Grid
-    from trialigngr.sids.quantizers.network import Autoencoder
-    from trialigngr.sids.quantizers.training import strand, train
+    from trialigngr.sids.quantizers.autoencoder import Autoencoder
+    from trialigngr.sids.quantizers.bottleneck import GridBottleneck
+    from trialigngr.sids.quantizers.training import init_autoencoder, train_autoencoders
 
-    levels = grid_levels([steps(size) for size in sizes])
+    levels = make_grid_codebooks([choose_grid_steps(size) for size in sizes])
     latent = levels[0].vectors_KD.shape[1]
 
-    def network() -> Autoencoder:
-        return Autoencoder(vectors_ND.shape[1], settings.hidden, latent, bounded=True)
+    def make_network() -> Autoencoder:
+        return Autoencoder(vectors_ND.shape[1], settings.hidden_sizes, latent, bounded=True)
 
-    def make(latents_NZ: Vectors) -> Grid:
-        return Grid(levels)
+    def make_bottleneck(latents_NZ: Float32Array) -> GridBottleneck:
+        return GridBottleneck(levels)
 
-    trained = train([strand(vectors_ND, network, settings.linear, make, seed)], settings, seed)[0]
-    return Quantizer("fsq", settings.model_dump(mode="json"), vectors_ND.shape[1], Learned(trained.weights), levels)
+    trained = train_autoencoders(
+        [init_autoencoder(vectors_ND, make_network, settings.linear_skip, make_bottleneck, seed)], settings, seed
+    )[0]
+    return Quantizer(
+        "fsq", settings.model_dump(mode="json"), vectors_ND.shape[1], LearnedSpace(trained.weights), levels
+    )
 
 
-def steps(size: int) -> list[int]:
+def choose_grid_steps(size: int) -> list[int]:
     """Return how many steps each coordinate of a level has: about 8, their product as near below ``size`` as can be."""
     count = max(1, round(log(size) / log(8)))
     middle = size ** (1 / count)
@@ -56,7 +64,7 @@ def steps(size: int) -> list[int]:
     return list(max(fitting, key=lambda chosen: (prod(chosen), -max(chosen))))
 
 
-def grid_levels(steps_of_levels: list[list[int]]) -> Levels:
+def make_grid_codebooks(steps_of_levels: list[list[int]]) -> Codebooks:
     """Return one codebook a level: the grid over its own coordinates in [−1, 1], zero in those of the other levels."""
     width = sum(len(steps_S) for steps_S in steps_of_levels)
     levels, first = [], 0
@@ -66,6 +74,6 @@ def grid_levels(steps_of_levels: list[list[int]]) -> Levels:
         codes_KZ[:, first : first + len(steps_S)] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(
             -1, len(steps_S)
         )
-        levels.append(Level(codes_KZ))
+        levels.append(Codebook(codes_KZ))
         first += len(steps_S)
-    return Levels(levels)
+    return Codebooks(levels)

@@ -8,38 +8,44 @@ import numpy as np
 from pydantic import Field
 
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish, rqvae_strand
+from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
 
 
 class LetterSettings(RqVaeSettings):
     """RQ-VAE's settings, and the weights of LETTER's losses."""
 
-    codebooks: Literal["ema", "gradient"] = "gradient"
+    codebook_update: Literal["ema", "gradient"] = "gradient"
     """By gradient, or the diversity loss could not move the codes."""
-    collaboration: float = Field(0.02, ge=0)
+    collaboration_weight: float = Field(0.02, ge=0)
     """Weight α of the loss that ties quantised latents to collaborative vectors."""
-    diversity: float = Field(1e-4, ge=0)
+    diversity_weight: float = Field(1e-4, ge=0)
     """Weight β of the loss that spreads the codes."""
-    clusters: int = Field(10, ge=1)
+    num_clusters: int = Field(10, ge=1)
     """Clusters of codes, a level, among which positives are drawn."""
 
 
 def fit(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: LetterSettings, seed: int, beside_NC: Vectors | None = None
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: LetterSettings,
+    seed: int,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
-    """Return a quantizer whose codes also follow the collaborative vectors ``beside_NC`` (row = item)."""
-    from trialigngr.sids.quantizers.letter_losses import Collaboration, Diversity
-    from trialigngr.sids.quantizers.training import train
+    """Return a quantizer whose codes also follow the collaborative vectors ``auxiliary_NC`` (row = item)."""
+    from trialigngr.sids.quantizers.letter_losses import CollaborationLoss, DiversityLoss
+    from trialigngr.sids.quantizers.training import train_autoencoders
 
-    if beside_NC is None or len(beside_NC) != len(vectors_ND):
+    if auxiliary_NC is None or len(auxiliary_NC) != len(vectors_ND):
         raise SidError(
             "letter needs a collaborative vector for each item (from a recommender trained on the training part)."
         )
-    diversity = Diversity(settings.diversity, settings.clusters, seed)
-    collaboration = Collaboration(
-        settings.collaboration, settings.latent, np.ascontiguousarray(beside_NC, dtype=np.float32), seed
+    diversity = DiversityLoss(settings.diversity_weight, settings.num_clusters, seed)
+    collaboration = CollaborationLoss(
+        settings.collaboration_weight, settings.latent_size, np.ascontiguousarray(auxiliary_NC, dtype=np.float32), seed
     )
-    made = rqvae_strand(vectors_ND, sizes, settings, seed, level_term=diversity)
-    return finish("letter", vectors_ND, train([made], settings, seed, collaboration)[0], settings, seed)
+    made = make_rqvae_autoencoder(vectors_ND, sizes, settings, seed, level_loss=diversity)
+    return finish_quantizer(
+        "letter", vectors_ND, train_autoencoders([made], settings, seed, collaboration)[0], settings, seed
+    )

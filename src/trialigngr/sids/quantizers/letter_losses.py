@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.bottleneck import AtLevel
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans
-from trialigngr.sids.quantizers.levels import Level, Vectors
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.sids.quantizers.bottleneck import LevelBatch
+from trialigngr.sids.quantizers.codebooks import Codebook, Float32Array
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
 
 
-def collaboration_loss(quantised_BC: Tensor, collaborative_BC: Tensor) -> Tensor:
+def collaboration_loss(quantized_BC: Tensor, collaborative_BC: Tensor) -> Tensor:
     """Return −mean log softmax of an item's product with its own collaborative vector among the batch's (L_CF)."""
-    return F.cross_entropy(quantised_BC @ collaborative_BC.T, torch.arange(len(quantised_BC)))
+    return F.cross_entropy(quantized_BC @ collaborative_BC.T, torch.arange(len(quantized_BC)))
 
 
 def diversity_loss(vectors_KZ: Tensor, codes_B: Tensor, positives_B: Tensor) -> Tensor:
@@ -26,57 +26,61 @@ def diversity_loss(vectors_KZ: Tensor, codes_B: Tensor, positives_B: Tensor) -> 
     return F.cross_entropy(others_BK, positives_B)
 
 
-class Collaboration(nn.Module):
+class CollaborationLoss(nn.Module):
     """α L_CF. A linear map, learned beside, takes latents to the collaborative vectors' width where it is another."""
 
-    def __init__(self, weight: float, latent: int, vectors_NC: Vectors, seed: int) -> None:
+    def __init__(self, weight: float, latent_size: int, vectors_NC: Float32Array, seed: int) -> None:
         super().__init__()
         self.weight, self.vectors_NC = weight, torch.from_numpy(vectors_NC)
         width = vectors_NC.shape[1]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(child(seed, "collaboration"))
-            self.match: nn.Module = nn.Identity() if latent == width else nn.Linear(latent, width, bias=False)
+            torch.manual_seed(derive_seed(seed, "collaboration"))
+            self.projection: nn.Module = (
+                nn.Identity() if latent_size == width else nn.Linear(latent_size, width, bias=False)
+            )
 
-    def forward(self, quantised: Sequence[Tensor], rows_B: Tensor) -> Tensor:
+    def forward(self, quantized: Sequence[Tensor], rows_B: Tensor) -> Tensor:
         """Return the loss of a batch."""
-        return self.weight * collaboration_loss(self.match(quantised[0]), self.vectors_NC[rows_B])
+        return self.weight * collaboration_loss(self.projection(quantized[0]), self.vectors_NC[rows_B])
 
 
-class Diversity:
+class DiversityLoss:
     """β L_Div. A level's codes are clustered anew each epoch; the positive is a random other code of the cluster."""
 
-    def __init__(self, weight: float, clusters: int, seed: int) -> None:
-        self.weight, self.clusters, self.seed = weight, clusters, seed
-        self.generator = torch.Generator().manual_seed(child(seed, "diversity"))
-        self.members: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    def __init__(self, weight: float, num_clusters: int, seed: int) -> None:
+        self.weight, self.num_clusters, self.seed = weight, num_clusters, seed
+        self.generator = torch.Generator().manual_seed(derive_seed(seed, "diversity"))
+        self.cluster_members: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def end_epoch(self) -> None:
         """Forget the clusters."""
-        self.members.clear()
+        self.cluster_members.clear()
 
-    def __call__(self, at: AtLevel) -> Tensor:
+    def __call__(self, batch: LevelBatch) -> Tensor:
         """Return the loss of a batch at one level; 0 where a level has a single code."""
-        if len(at.vectors_KZ) < 2:
-            return at.residual_BZ.new_zeros(())
-        if at.level not in self.members:
-            self.members[at.level] = self._cluster(at)
-        return self.weight * diversity_loss(at.vectors_KZ, at.codes_B, self._positives(at))
+        if len(batch.vectors_KZ) < 2:
+            return batch.residual_BZ.new_zeros(())
+        if batch.level not in self.cluster_members:
+            self.cluster_members[batch.level] = self._cluster_codes(batch)
+        return self.weight * diversity_loss(batch.vectors_KZ, batch.codes_B, self._draw_positives(batch))
 
-    def _cluster(self, at: AtLevel) -> tuple[Tensor, Tensor, Tensor]:
+    def _cluster_codes(self, batch: LevelBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes sorted by cluster, and of each code its place there and the cluster's span."""
-        codes_KZ = at.vectors_KZ.detach().numpy()
-        means_CZ = kmeans(codes_KZ, min(self.clusters, len(codes_KZ) // 2), KMeansSettings(iterations=10), self.seed)
-        cluster_K = torch.from_numpy(Level(means_CZ).nearest(codes_KZ)).long()
+        codes_KZ = batch.vectors_KZ.detach().numpy()
+        means_CZ = fit_kmeans(
+            codes_KZ, min(self.num_clusters, len(codes_KZ) // 2), KMeansSettings(max_iterations=10), self.seed
+        )
+        cluster_K = torch.from_numpy(Codebook(means_CZ).nearest_codes(codes_KZ)).long()
         sorted_K = torch.argsort(cluster_K, stable=True)
         places_K = torch.argsort(sorted_K)
         counts_C = torch.bincount(cluster_K)
         spans_K2 = torch.stack([(counts_C.cumsum(0) - counts_C)[cluster_K], counts_C[cluster_K]], 1)
         return sorted_K, places_K, spans_K2
 
-    def _positives(self, at: AtLevel) -> Tensor:
+    def _draw_positives(self, batch: LevelBatch) -> Tensor:
         """Return another code of the same cluster; any other code where the cluster has no other."""
-        sorted_K, places_K, spans_K2 = self.members[at.level]
-        spans_B2, places_B = spans_K2[at.codes_B], places_K[at.codes_B]
+        sorted_K, places_K, spans_K2 = self.cluster_members[batch.level]
+        spans_B2, places_B = spans_K2[batch.codes_B], places_K[batch.codes_B]
         first_B, count_B = torch.where(spans_B2[:, 1:] > 1, spans_B2, torch.tensor([0, len(sorted_K)])).unbind(1)
         draws_B = (torch.rand(len(places_B), generator=self.generator) * (count_B - 1)).long()
         return sorted_K[first_B + (places_B - first_B + 1 + draws_B) % count_B]

@@ -7,57 +7,61 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from trialigngr.foundation.seeds import child
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans
-from trialigngr.sids.quantizers.levels import Codes, Level, Vectors
+from trialigngr.sids.quantizers.codebooks import Codebook, Codes, Float32Array
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish, rqvae_strand
+from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
 
 
 class MacRecSettings(RqVaeSettings):
     """RQ-VAE's settings for both modalities, and the weights of what couples them."""
 
-    latent: int = Field(32, ge=1)
+    latent_size: int = Field(32, ge=1)
     """Width of the space in which the codebooks lie."""
-    linear: bool = False
+    linear_skip: bool = False
     """Whether a fixed projection on principal directions runs beside the MLPs; the contrast can hardly move it."""
     epochs: int = Field(100, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(100, ge=1)
     """Epochs without a better one after which training stops; the best epoch is kept."""
-    batch: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1)
     """Vectors a step; each is held apart from all others of its batch."""
-    best: Literal["reconstruction", "collisions"] = "collisions"
+    selection_metric: Literal["reconstruction", "collisions"] = "collisions"
     """Which epoch is best; by collisions as in MACRec's code."""
-    pseudo_labels: int = Field(8192, ge=1)
+    num_pseudo_labels: int = Field(8192, ge=1)
     """Clusters of each modality's embeddings; items of one cluster are positives in the other modality. With as many as
     items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log.md)."""
-    contrast: float = Field(1.0, ge=0)
+    contrast_weight: float = Field(1.0, ge=0)
     """Weight of the cross-modal contrast inside the levels (the paper says 0.1; its code runs at 1)."""
-    contrast_from: int = Field(0, ge=0)
+    contrast_from_level: int = Field(0, ge=0)
     """First level (from 0) with the contrast (the paper: the third of four; its script: the first)."""
     temperature: float = Field(0.1, gt=0)
     """τ of contrast and alignment."""
-    alignment: float = Field(0.001, ge=0)
+    alignment_weight: float = Field(0.001, ge=0)
     """Weight of the alignment of an item's summed text codes with its summed picture codes."""
 
 
 def fit(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: MacRecSettings, seed: int, beside_NC: Vectors | None = None
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: MacRecSettings,
+    seed: int,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
-    """Return the text quantizer of `fit_pair`; ``beside_NC`` holds the picture embeddings."""
-    if beside_NC is None:
+    """Return the text quantizer of `fit_pair`; ``auxiliary_NC`` holds the picture embeddings."""
+    if auxiliary_NC is None:
         raise SidError("macrec needs a second table of embeddings, one row an item: those of the pictures.")
-    return fit_pair(vectors_ND, beside_NC, sizes, settings, seed)[0]
+    return fit_pair(vectors_ND, auxiliary_NC, sizes, settings, seed)[0]
 
 
 def fit_pair(
-    text_ND: Vectors, picture_NE: Vectors, sizes: tuple[int, ...], settings: MacRecSettings, seed: int
+    text_ND: Float32Array, picture_NE: Float32Array, sizes: tuple[int, ...], settings: MacRecSettings, seed: int
 ) -> tuple[Quantizer, Quantizer]:
     """Return the quantizers of text and of pictures, trained together; row = item in both."""
-    from trialigngr.sids.quantizers.macrec_losses import Alignment, Contrast
-    from trialigngr.sids.quantizers.training import train
+    from trialigngr.sids.quantizers.macrec_losses import AlignmentLoss, ContrastLoss
+    from trialigngr.sids.quantizers.training import train_autoencoders
 
     if len(text_ND) != len(picture_NE):
         raise SidError(
@@ -65,25 +69,35 @@ def fit_pair(
         )
     both = [text_ND, np.ascontiguousarray(picture_NE, dtype=np.float32)]
     labels = [
-        _pseudo_labels(vectors_ND, settings, child(seed, "labels", index)) for index, vectors_ND in enumerate(both)
+        _make_pseudo_labels(vectors_ND, settings, derive_seed(seed, "labels", index))
+        for index, vectors_ND in enumerate(both)
     ]
     strands = [
-        rqvae_strand(
+        make_rqvae_autoencoder(
             vectors_ND,
             sizes,
             settings,
-            child(seed, index),
-            Contrast(labels[1 - index], settings, child(seed, "pairs", index)),
+            derive_seed(seed, index),
+            ContrastLoss(
+                labels[1 - index],
+                settings.contrast_weight,
+                settings.contrast_from_level,
+                settings.temperature,
+                derive_seed(seed, "pairs", index),
+            ),
         )
         for index, vectors_ND in enumerate(both)
     ]
-    trained = train(strands, settings, seed, Alignment(settings))
+    trained = train_autoencoders(
+        strands, settings, seed, AlignmentLoss(settings.alignment_weight, settings.temperature)
+    )
     text, picture = (
-        finish("macrec", vectors_ND, one, settings, seed) for vectors_ND, one in zip(both, trained, strict=True)
+        finish_quantizer("macrec", vectors_ND, one, settings, seed)
+        for vectors_ND, one in zip(both, trained, strict=True)
     )
     return text, picture
 
 
-def _pseudo_labels(vectors_ND: Vectors, settings: MacRecSettings, seed: int) -> Codes:
-    means_KD = kmeans(vectors_ND, min(settings.pseudo_labels, len(vectors_ND)), KMeansSettings(), seed)
-    return Level(means_KD).nearest(vectors_ND)
+def _make_pseudo_labels(vectors_ND: Float32Array, settings: MacRecSettings, seed: int) -> Codes:
+    means_KD = fit_kmeans(vectors_ND, min(settings.num_pseudo_labels, len(vectors_ND)), KMeansSettings(), seed)
+    return Codebook(means_KD).nearest_codes(vectors_ND)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trialigngr.sids.quantizers.bottleneck import AtLevel
-from trialigngr.sids.quantizers.levels import Codes
-
-if TYPE_CHECKING:
-    from trialigngr.sids.quantizers.macrec import MacRecSettings
+from trialigngr.sids.quantizers.bottleneck import LevelBatch
+from trialigngr.sids.quantizers.codebooks import Codes
 
 
 def contrast_loss(residual_BZ: Tensor, positives_B: Tensor, temperature: float) -> Tensor:
@@ -40,31 +36,32 @@ def draw_positives(labels_B: Tensor, generator: torch.Generator) -> Tensor:
     return order_B[first_B + (places_B - first_B + steps_B) % count_B]
 
 
-class Contrast:
+class ContrastLoss:
     """Cross-modal contrast of one modality's residuals; positives share a cluster of the other modality."""
 
-    def __init__(self, labels_N: Codes, settings: MacRecSettings, seed: int) -> None:
-        self.labels_N, self.settings = torch.from_numpy(labels_N), settings
+    def __init__(self, labels_N: Codes, weight: float, from_level: int, temperature: float, seed: int) -> None:
+        self.labels_N, self.weight, self.from_level = torch.from_numpy(labels_N), weight, from_level
+        self.temperature = temperature
         self.generator = torch.Generator().manual_seed(seed)
 
     def end_epoch(self) -> None:
         """Do nothing: the labels stay."""
 
-    def __call__(self, at: AtLevel) -> Tensor:
+    def __call__(self, batch: LevelBatch) -> Tensor:
         """Return the loss of a batch at one level."""
-        if at.level < self.settings.contrast_from or not self.settings.contrast:
-            return at.residual_BZ.new_zeros(())
-        positives_B = draw_positives(self.labels_N[at.rows_B], self.generator)
-        return self.settings.contrast * contrast_loss(at.residual_BZ, positives_B, self.settings.temperature)
+        if batch.level < self.from_level or not self.weight:
+            return batch.residual_BZ.new_zeros(())
+        positives_B = draw_positives(self.labels_N[batch.rows_B], self.generator)
+        return self.weight * contrast_loss(batch.residual_BZ, positives_B, self.temperature)
 
 
-class Alignment(nn.Module):
+class AlignmentLoss(nn.Module):
     """Alignment of an item's summed codes of both modalities."""
 
-    def __init__(self, settings: MacRecSettings) -> None:
+    def __init__(self, weight: float, temperature: float) -> None:
         super().__init__()
-        self.settings = settings
+        self.weight, self.temperature = weight, temperature
 
-    def forward(self, quantised: Sequence[Tensor], rows_B: Tensor) -> Tensor:
+    def forward(self, quantized: Sequence[Tensor], rows_B: Tensor) -> Tensor:
         """Return the loss of a batch."""
-        return self.settings.alignment * alignment_loss(quantised[0], quantised[1], self.settings.temperature)
+        return self.weight * alignment_loss(quantized[0], quantized[1], self.temperature)

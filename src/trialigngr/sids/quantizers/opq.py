@@ -9,41 +9,45 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from trialigngr.foundation.seeds import child
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, kmeans, sample
-from trialigngr.sids.quantizers.levels import Level, Levels, Vectors
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Array
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans, sample_rows
+from trialigngr.sids.quantizers.latent_spaces import RotatedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.spaces import Rotated
 
 
 class OpqSettings(KMeansSettings):
     """The k-means of the parts, and the rotation."""
 
-    rotations: int = Field(20, ge=0)
+    rotation_rounds: int = Field(20, ge=0)
     """Rounds of codes and rotation in turn ; 0 leaves a random rotation."""
-    rotation_points: int = Field(16_384, ge=1)
+    max_rotation_points: int = Field(16_384, ge=1)
     """The rotation looks at no more than this many vectors, drawn once."""
 
 
 def fit(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: OpqSettings, seed: int, beside_NC: Vectors | None = None
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: OpqSettings,
+    seed: int,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
     """Return a rotation of the centred embeddings and codebooks of its L parts."""
     mean_D = vectors_ND.mean(0)
-    rotation_DZ = _rotation(vectors_ND - mean_D, len(sizes), settings, seed)
-    space = Rotated(mean_D, rotation_DZ)
-    latents_NZ = space.enter(vectors_ND)
+    rotation_DZ = _fit_rotation(vectors_ND - mean_D, len(sizes), settings, seed)
+    space = RotatedSpace(mean_D, rotation_DZ)
+    latents_NZ = space.to_latents(vectors_ND)
     part = rotation_DZ.shape[1] // len(sizes)
     levels = []
     for index, size in enumerate(sizes):
         own = slice(index * part, (index + 1) * part)
         codes_KZ = np.zeros((size, rotation_DZ.shape[1]), dtype=np.float32)
-        codes_KZ[:, own] = kmeans(latents_NZ[:, own], size, settings, child(seed, "part", index))
-        levels.append(Level(codes_KZ))
-    return Quantizer("opq", settings.model_dump(mode="json"), vectors_ND.shape[1], space, Levels(levels))
+        codes_KZ[:, own] = fit_kmeans(latents_NZ[:, own], size, settings, derive_seed(seed, "part", index))
+        levels.append(Codebook(codes_KZ))
+    return Quantizer("opq", settings.model_dump(mode="json"), vectors_ND.shape[1], space, Codebooks(levels))
 
 
-def _rotation(centred_ND: Vectors, parts: int, settings: OpqSettings, seed: int) -> Vectors:
+def _fit_rotation(centred_ND: Float32Array, parts: int, settings: OpqSettings, seed: int) -> Float32Array:
     """Return a matrix [D, Z] with orthonormal rows that makes parts easy to code; Z is a multiple of ``parts``.
 
     Codes and rotation in turn: few k-means steps in each part, then the rotation that takes the vectors nearest to what
@@ -51,24 +55,24 @@ def _rotation(centred_ND: Vectors, parts: int, settings: OpqSettings, seed: int)
     """
     width = centred_ND.shape[1]
     padded = -(-width // parts) * parts
-    points_MZ = sample(
-        np.pad(centred_ND, ((0, 0), (0, padded - width))), settings.rotation_points, child(seed, "points")
+    points_MZ = sample_rows(
+        np.pad(centred_ND, ((0, 0), (0, padded - width))), settings.max_rotation_points, derive_seed(seed, "points")
     )
-    rotation_ZZ = _random_rotation(padded, child(seed, "rotation"))
-    few, codes = settings.model_copy(update={"iterations": 2}), min(256, len(points_MZ))
-    means: list[Vectors | None] = [None] * parts
-    for _ in range(settings.rotations):
+    rotation_ZZ = _draw_rotation(padded, derive_seed(seed, "rotation"))
+    few, codes = settings.model_copy(update={"max_iterations": 2}), min(256, len(points_MZ))
+    means: list[Float32Array | None] = [None] * parts
+    for _ in range(settings.rotation_rounds):
         turned_MZ, said_MZ = points_MZ @ rotation_ZZ, np.empty_like(points_MZ)
         for part, own in enumerate(np.split(np.arange(padded), parts)):
-            means_KZ = kmeans(turned_MZ[:, own], codes, few, child(seed, "turn", part), means[part])
-            said_MZ[:, own] = means_KZ[Level(means_KZ).nearest(turned_MZ[:, own])]
+            means_KZ = fit_kmeans(turned_MZ[:, own], codes, few, derive_seed(seed, "turn", part), means[part])
+            said_MZ[:, own] = means_KZ[Codebook(means_KZ).nearest_codes(turned_MZ[:, own])]
             means[part] = means_KZ
         left_ZZ, _, right_ZZ = np.linalg.svd(points_MZ.T.astype(np.float64) @ said_MZ)
         rotation_ZZ = (left_ZZ @ right_ZZ).astype(np.float32)
     return rotation_ZZ[:width]
 
 
-def _random_rotation(width: int, seed: int) -> Vectors:
+def _draw_rotation(width: int, seed: int) -> Float32Array:
     """Return an orthonormal matrix [D, D]: it spreads the variance over the parts."""
     rotation_DD, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))
     return rotation_DD.astype(np.float32)

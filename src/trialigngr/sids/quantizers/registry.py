@@ -8,34 +8,34 @@ from typing import Protocol, cast
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import did_you_mean
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
 
 METHODS = ("rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec")
 """Names of methods; each is a module here."""
-BESIDE = {
+AUXILIARY_INPUTS = {
     "letter": "collaborative item vectors (from a recommender trained on the training part)",
     "macrec": "the other modality's embeddings (pictures)",
 }
 """Methods that look at a second table of vectors, and at which."""
 
 
-class Fit(Protocol):
+class FitQuantizer(Protocol):
     """How a method fits: N ≥ max(sizes) vectors in, a quantizer with codebooks of (at most) ``sizes`` out."""
 
     def __call__(
         self,
-        vectors_ND: Vectors,
+        vectors_ND: Float32Array,
         sizes: tuple[int, ...],
         settings: Settings,
         seed: int,
-        beside_NC: Vectors | None = None,
+        auxiliary_NC: Float32Array | None = None,
     ) -> Quantizer:
         """Return the fitted quantizer."""
 
 
-def fit_method(name: str) -> Fit:
+def load_fit_function(name: str) -> FitQuantizer:
     """Return a method's `fit`; raise `SidError` with the nearest known name."""
     if name not in METHODS:
         raise SidError(f"There is no quantizer {name!r}; known are {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
-    return cast(Fit, import_module(f"trialigngr.sids.quantizers.{name}").fit)
+    return cast(FitQuantizer, import_module(f"trialigngr.sids.quantizers.{name}").fit)

@@ -8,33 +8,36 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.kmeans import KMeansSettings
-from trialigngr.sids.quantizers.levels import Vectors
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, TrainingSettings, finish, rqvae_strand
+from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
+from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
 
 
-class RqKMeansPlusSettings(TrainingSettings):
+class RqKMeansPlusSettings(AutoencoderTrainingSettings):
     """The refining network and its codes."""
 
     learning_rate: float = Field(1e-4, gt=0)
     """Of AdamW; small, since training starts from a good place."""
-    commitment: float = Field(0.25, ge=0)
+    commitment_weight: float = Field(0.25, ge=0)
     """Weight β of the loss that pulls latents to their codes."""
     kmeans: KMeansSettings = KMeansSettings()
     """The start of the codebooks, and their last refinement."""
 
 
 def fit(
-    vectors_ND: Vectors,
+    vectors_ND: Float32Array,
     sizes: tuple[int, ...],
     settings: RqKMeansPlusSettings,
     seed: int,
-    beside_NC: Vectors | None = None,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
     """Return k-means codebooks in a space as wide as the embeddings, and the network that was trained around them."""
-    from trialigngr.sids.quantizers.training import train
+    from trialigngr.sids.quantizers.training import train_autoencoders
 
-    full = RqVaeSettings(**settings.model_dump() | {"latent": vectors_ND.shape[1], "warm_up": 0, "linear": True})
-    made = rqvae_strand(vectors_ND, sizes, full, seed)
-    return finish("rqkmeans_plus", vectors_ND, train([made], full, seed)[0], full, seed)
+    full = RqVaeSettings(
+        **settings.model_dump() | {"latent_size": vectors_ND.shape[1], "warmup_epochs": 0, "linear_skip": True}
+    )
+    made = make_rqvae_autoencoder(vectors_ND, sizes, full, seed)
+    return finish_quantizer("rqkmeans_plus", vectors_ND, train_autoencoders([made], full, seed)[0], full, seed)

@@ -6,102 +6,99 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trialigngr.foundation.config import Settings
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, residual_kmeans
-from trialigngr.sids.quantizers.levels import Vectors
+from trialigngr.sids.quantizers.codebooks import Float32Array
+from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_residual_kmeans
+from trialigngr.sids.quantizers.latent_spaces import LearnedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, balanced_levels
-from trialigngr.sids.quantizers.spaces import Learned
+from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, fit_balanced_codebooks
+from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
 
 if TYPE_CHECKING:
-    from trialigngr.sids.quantizers.bottleneck import LevelTerm, ResidualCodebooks
-    from trialigngr.sids.quantizers.training import Strand, Trained
+    from trialigngr.sids.quantizers.bottleneck import LevelLoss, ResidualBottleneck
+    from trialigngr.sids.quantizers.training import ModalityAutoencoder, TrainedAutoencoder
 
 
-class TrainingSettings(Settings):
-    """How long and how fast a network is trained."""
-
-    hidden: tuple[int, ...] = (512, 256)
-    """Widths of the encoder's hidden layers; the decoder mirrors them."""
-    warm_up: int = Field(5, ge=0)
-    """Epochs without codebooks, before they start from the latents."""
-    epochs: int = Field(30, ge=1)
-    """Epochs with codebooks, at most."""
-    patience: int = Field(10, ge=1)
-    """Epochs without a better one after which training stops; the best epoch is kept."""
-    best: Literal["reconstruction", "collisions"] = "reconstruction"
-    """Which epoch is best: that of the least error on held-out vectors, or of the fewest items that share a SID."""
-    batch: int = Field(1024, ge=1)
-    """Vectors a step."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Of AdamW."""
-    held_out: float = Field(0.1, gt=0, lt=1)
-    """Share of the vectors that training does not see and early stopping looks at."""
-    linear: bool = True
-    """Whether a fixed projection on principal directions runs beside the MLPs (see `network.Autoencoder`)."""
-
-
-class RqVaeSettings(TrainingSettings):
+class RqVaeSettings(AutoencoderTrainingSettings):
     """The latent space and how its codes are learned."""
 
-    latent: int = Field(64, ge=1)
+    latent_size: int = Field(64, ge=1)
     """Width of the space in which the codebooks lie."""
-    commitment: float = Field(0.25, ge=0)
+    commitment_weight: float = Field(0.25, ge=0)
     """Weight β of the loss that pulls latents to their codes."""
-    codebooks: Literal["ema", "gradient"] = "ema"
+    codebook_update: Literal["ema", "gradient"] = "ema"
     """Whether codes follow the running mean of their residuals or the gradient of the codebook loss."""
     ema_decay: float = Field(0.95, gt=0, lt=1)
     """Of the running mean."""
-    restart_dead: bool = True
+    restart_dead_codes: bool = True
     """Whether codes that no item chose during an epoch are moved onto an item's residual."""
     rotation_trick: bool = False
     """Whether gradients pass the codes by rotation instead of straight through."""
-    sinkhorn: tuple[float, ...] = ()
+    sinkhorn_epsilons: tuple[float, ...] = ()
     """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
     kmeans: KMeansSettings = KMeansSettings()
     """The start of the codebooks, and their last refinement."""
-    slack: float = Field(2.0, ge=0)
+    capacity_factor: float = Field(2.0, ge=0)
     """How many times its fair share of items a code may hold after the last refinement (balanced); 0: no limit."""
 
 
 def fit(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: RqVaeSettings, seed: int, beside_NC: Vectors | None = None
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: RqVaeSettings,
+    seed: int,
+    auxiliary_NC: Float32Array | None = None,
 ) -> Quantizer:
     """Return encoder, codebooks and decoder trained together; codes end as k-means over the latents of all vectors."""
-    from trialigngr.sids.quantizers.training import train
+    from trialigngr.sids.quantizers.training import train_autoencoders
 
-    made = rqvae_strand(vectors_ND, sizes, settings, seed)
-    return finish("rqvae", vectors_ND, train([made], settings, seed)[0], settings, seed)
+    made = make_rqvae_autoencoder(vectors_ND, sizes, settings, seed)
+    return finish_quantizer("rqvae", vectors_ND, train_autoencoders([made], settings, seed)[0], settings, seed)
 
 
-def rqvae_strand(
-    vectors_ND: Vectors, sizes: tuple[int, ...], settings: RqVaeSettings, seed: int, level_term: LevelTerm | None = None
-) -> Strand:
+def make_rqvae_autoencoder(
+    vectors_ND: Float32Array,
+    sizes: tuple[int, ...],
+    settings: RqVaeSettings,
+    seed: int,
+    level_loss: LevelLoss | None = None,
+) -> ModalityAutoencoder:
     """Return an autoencoder whose bottleneck will be residual codebooks, started by k-means."""
-    from trialigngr.sids.quantizers.bottleneck import HowCodesLearn, ResidualCodebooks
-    from trialigngr.sids.quantizers.network import Autoencoder
-    from trialigngr.sids.quantizers.training import strand
+    from trialigngr.sids.quantizers.autoencoder import Autoencoder
+    from trialigngr.sids.quantizers.bottleneck import CodebookUpdateRule, ResidualBottleneck
+    from trialigngr.sids.quantizers.training import init_autoencoder
 
-    decay = settings.ema_decay if settings.codebooks == "ema" else None
-    how = HowCodesLearn(settings.commitment, decay, settings.restart_dead, settings.rotation_trick, settings.sinkhorn)
+    decay = settings.ema_decay if settings.codebook_update == "ema" else None
+    how = CodebookUpdateRule(
+        settings.commitment_weight,
+        decay,
+        settings.restart_dead_codes,
+        settings.rotation_trick,
+        settings.sinkhorn_epsilons,
+    )
 
-    def make(latents_NZ: Vectors) -> ResidualCodebooks:
+    def make_bottleneck(latents_NZ: Float32Array) -> ResidualBottleneck:
         fitting = tuple(min(size, len(latents_NZ)) for size in sizes)
-        return ResidualCodebooks(residual_kmeans(latents_NZ, fitting, settings.kmeans, seed), how, level_term)
+        return ResidualBottleneck(fit_residual_kmeans(latents_NZ, fitting, settings.kmeans, seed), how, level_loss)
 
-    def network() -> Autoencoder:
-        return Autoencoder(vectors_ND.shape[1], settings.hidden, settings.latent)
+    def make_network() -> Autoencoder:
+        return Autoencoder(vectors_ND.shape[1], settings.hidden_sizes, settings.latent_size)
 
-    return strand(vectors_ND, network, settings.linear, make, seed)
+    return init_autoencoder(vectors_ND, make_network, settings.linear_skip, make_bottleneck, seed)
 
 
-def finish(method: str, vectors_ND: Vectors, trained: Trained, settings: RqVaeSettings, seed: int) -> Quantizer:
+def finish_quantizer(
+    method: str, vectors_ND: Float32Array, trained: TrainedAutoencoder, settings: RqVaeSettings, seed: int
+) -> Quantizer:
     """Return the quantizer whose codes went on from the trained ones, as k-means over the latents of all vectors."""
-    space = Learned(trained.weights)
-    latents_NZ = space.enter(vectors_ND)
-    if settings.slack:
-        own = BalancedSettings(**settings.kmeans.model_dump(), slack=settings.slack, rounds=2)
-        levels = balanced_levels(latents_NZ, trained.levels.sizes, own, seed, start=trained.levels)
+    space = LearnedSpace(trained.weights)
+    latents_NZ = space.to_latents(vectors_ND)
+    if settings.capacity_factor:
+        own = BalancedSettings(**settings.kmeans.model_dump(), capacity_factor=settings.capacity_factor, price_rounds=2)
+        levels = fit_balanced_codebooks(
+            latents_NZ, trained.codebooks.codebook_sizes, own, seed, initial_codebooks=trained.codebooks
+        )
     else:
-        levels = residual_kmeans(latents_NZ, trained.levels.sizes, settings.kmeans, seed, start=trained.levels)
+        levels = fit_residual_kmeans(
+            latents_NZ, trained.codebooks.codebook_sizes, settings.kmeans, seed, initial_codebooks=trained.codebooks
+        )
     return Quantizer(method, settings.model_dump(mode="json"), vectors_ND.shape[1], space, levels)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trialigngr.sids.quantizers.levels import Codes, Vectors
+from trialigngr.sids.quantizers.codebooks import Codes, Float32Array
 
 
-def sinkhorn_codes(distances_BK: Vectors, epsilon: float, rounds: int = 50) -> Codes:
+def sinkhorn_codes(distances_BK: Float32Array, epsilon: float, rounds: int = 50) -> Codes:
     """Return a code for each row [B]: the largest entry of ``exp(−d / ε)`` with rows and columns normalised in turn.
 
     Distances are first centred and scaled to ±1, as LC-Rec does; ``epsilon`` counts in that unit (its value is 0.003).

@@ -1,0 +1,184 @@
+"""`run`: a recipe and a data folder become a run folder."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import SupportsIndex
+
+from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
+from trialigngr.foundation.artifact import APPENDED, is_run
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.files import open_lock, remove_halves
+from trialigngr.llm.costs import CostEstimate
+from trialigngr.pipeline.backbones import check_backbone
+from trialigngr.pipeline.llm_stages import LLM_STAGE_FILES, check_generators, count_retryable, estimate_costs, may_cost
+from trialigngr.pipeline.model_training import help_train_models
+from trialigngr.pipeline.publish import publish_run, publish_sids, remove_published_files, write_recipe
+from trialigngr.pipeline.stages import Stage, build_stages
+from trialigngr.recipes.recipe import Recipe, read_recipe
+from trialigngr.runs.artifacts import find_recommendation_task
+from trialigngr.runs.run import Run
+from trialigngr.train.process_group import ProcessGroup, join_process_group
+
+
+def run(
+    recipe: str | PathLike[str] | Recipe,
+    data: str | PathLike[str] | None,
+    out: str | PathLike[str],
+    *,
+    changes: Iterable[str] = (),
+    seeds: SupportsIndex = 1,
+    until: str | None = None,
+) -> Run:
+    """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
+
+    ``changes`` are ``a.b=value`` settings; ``seeds`` trains that many models; ``until`` stops after the stage of that
+    name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
+    mended. Under torchrun, the first process makes the run and the others help to train its models.
+    """
+    chosen, seeds = _resolve_recipe(recipe, changes), read_whole(seeds, "seeds")
+    folder, source = read_path(out, "out"), None if data is None else read_path(data, "data")
+    until = None if until is None else read_text(until, "until")
+    if seeds < 1:
+        raise RecipeError(f"seeds = {seeds}: train at least one model.")
+    _check_recipe_can_recommend(chosen)
+    with join_process_group() as workers:
+        if workers.is_main_process:
+            _run_stages(chosen, source, folder, seeds, until, workers)
+            workers.broadcast_object(-1)
+        else:
+            help_train_models(chosen, folder, workers)
+    return Run(folder)
+
+
+def _resolve_recipe(recipe: str | PathLike[str] | Recipe, changes: Iterable[str]) -> Recipe:
+    changed = read_texts(changes, "changes", "train.max_steps=20")
+    if not isinstance(recipe, Recipe):
+        return read_recipe(str(read_path(recipe, "recipe")), changed)
+    if changed:
+        raise ArgumentError("changes are laid over a recipe that is named; change the Recipe itself.")
+    return recipe
+
+
+def _check_recipe_can_recommend(recipe: Recipe) -> None:
+    """Raise `RecipeError` for settings that cannot recommend: told before hours of enrichment, not after."""
+    find_recommendation_task(recipe)
+    if recipe.train.loss_softmax == "level" and recipe.decode.score_softmax == "full":
+        raise RecipeError(
+            "train.loss_softmax = level trains a SID's token against its level alone, and decode.score_softmax = full "
+            "compares it with every other token; set decode.score_softmax = constrained."
+        )
+    if recipe.train.torch_compile and recipe.train.fsdp:
+        raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
+
+
+def estimate_run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -> list[CostEstimate]:
+    """Return what language models are still to be asked by a run; its catalogue is made for it.
+
+    Raises a sentence when a stage that is wanted cannot work: nobody is asked about the price of that.
+    """
+    if not may_cost(recipe):
+        return []
+    wanted = _select_stages(build_stages(recipe, data, out, 0), until)
+    _check_open_stages(recipe, wanted, ask=False)
+    run(recipe, data, out, until="catalog")
+    names = {stage.name for stage in wanted}
+    return [cost for cost in estimate_costs(recipe, out, wanted) if cost.stage in names]
+
+
+def _select_stages(stages: list[Stage], until: str | None) -> list[Stage]:
+    """Return the stages up to the one of a name; raise `RecipeError` when there is none of that name."""
+    names = [stage.name for stage in stages]
+    if until is not None and until not in names:
+        raise RecipeError(
+            f"There is no stage {until!r}; the stages are {', '.join(names)}.{did_you_mean(until, names)}"
+        )
+    return stages if until is None else stages[: names.index(until) + 1]
+
+
+def _run_stages(
+    recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: ProcessGroup
+) -> None:
+    plans = [build_stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
+    wanted = _select_stages(plans[0], until)
+    names = [stage.name for stage in wanted]
+    with lock_run_folder(folder):
+        _check_open_stages(recipe, wanted)
+        _try_again(recipe, wanted)
+        if any(stage.read_status() != "done" for plan in plans for stage in plan):
+            remove_published_files(folder)
+        write_recipe(recipe, source, folder, seeds)
+        _make_stages(plans, until)
+        if (folder / "sids").exists() and "sids" in names:
+            publish_sids(recipe, folder)
+        if len(wanted) == len(plans[0]):
+            publish_run(recipe, folder, seeds)
+
+
+def _try_again(recipe: Recipe, wanted: Sequence[Stage]) -> None:
+    """Let finished stages ask again about items that failed and may be tried once more; what changes by that is made
+    anew after them."""
+    for stage in wanted:
+        if (
+            stage.name in LLM_STAGE_FILES
+            and stage.read_status() == "done"
+            and (failed := count_retryable(recipe, stage))
+        ):
+            log(f"{stage.name}: {failed} items that failed before are tried again")
+            stage.make_if_stale(rebuild=True)
+
+
+def _check_open_stages(recipe: Recipe, wanted: Sequence[Stage], ask: bool = True) -> None:
+    """Raise a sentence when one of the stages that are still to be made cannot work; without ``ask`` no server hears
+    of it."""
+    check_generators(recipe, wanted, loads_models_here=not recipe.ray.address, ask=ask)
+    if any(stage.name == "model" and stage.read_status() != "done" for stage in wanted):
+        check_backbone(recipe)
+
+
+def _make_stages(stages_by_seed: list[list[Stage]], until: str | None) -> None:
+    made: set[Path] = set()
+    for plan in stages_by_seed:
+        for stage in plan:
+            if stage.folder not in made:
+                stage.make_if_stale()
+                made.add(stage.folder)
+            if stage.name == until:
+                break
+
+
+@contextmanager
+def lock_run_folder(out: Path) -> Iterator[None]:
+    """Make the run folder and keep a second process out of it while this one writes to it."""
+    _check_is_run_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with open_lock(out / ".lock") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.") from None
+        _refuse_ways_out(out)
+        remove_halves(out, "*")
+        yield
+
+
+def _check_is_run_folder(out: Path) -> None:
+    """Refuse a file, and a folder that holds something else than a run: stages replace folders of their names."""
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"{out} is a file; the run needs a folder of its own.")
+    if out.is_dir() and not is_run(out) and any(path.name[0] != "." for path in out.iterdir()):
+        raise ArtifactError(f"{out} is not empty and not a run (it has no recipe.toml); give a new folder.")
+
+
+def _refuse_ways_out(out: Path) -> None:
+    """Refuse links where folders are made by name and filled: what is written there would lie elsewhere."""
+    for folder in (out / "seeds", out / APPENDED, out / "pictures"):
+        below = folder.iterdir() if folder.is_dir() and folder.name != "pictures" else ()
+        for path in (folder, *below):
+            if path.is_symlink():
+                raise ArtifactError(f"{path} is a link, and what is written there would lie elsewhere; remove it.")

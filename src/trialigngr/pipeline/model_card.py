@@ -1,0 +1,98 @@
+"""The model card: what a checkpoint was trained on, how, and how well it did, in words beside the weights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from trialigngr.foundation.version import __version__
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.runs.artifacts import RunArtifacts
+
+FRONT_MATTER = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [recommendation, semantic-ids, trialigngr]
+---
+"""
+
+NAMING_SETTINGS = (
+    *("captions.model", "captions.prompt_template", "interests.model", "interests.prompt_template"),
+    *("embeddings.model", "embeddings.image_model", "model.name_or_path"),
+)
+"""Settings that name something public, or else a file or folder of this machine."""
+_PUBLIC_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def format_model_card(artifacts: RunArtifacts, facts: dict[str, Any]) -> str:
+    """Return the card as Markdown; ``facts`` are those of the training. No text of the catalogue is in it."""
+    recipe, counts = artifacts.recipe, artifacts.dataset
+    sizes = " × ".join(map(str, artifacts.sids.codebook_sizes))
+    tasks = "\n".join(f"| {name} | {count:,} |" for name, count in facts["examples"].items())
+    return f"""{FRONT_MATTER}
+# Generative recommender over Semantic IDs
+
+Trained by trialigngr {__version__}, seed {recipe.seed + artifacts.seed}. It writes the Semantic ID of the
+next item, a token a level, best with beams held to the SIDs that exist: `trialigngr.load(RUN).recommend(history)`.
+
+## Data
+{len(counts.catalog):,} items, {len(counts.histories):,} users, {len(counts.histories.items):,} interactions. Split:
+{recipe.catalog.split}, k-core {recipe.catalog.k_core}; targets of validation and test are in no training example.
+SIDs: {sizes} ({recipe.sids.quantizer}).
+
+| task | examples |
+|---|---|
+{tasks}
+
+## Model
+{_describe_base_model(recipe)}; {facts["parameters"]:,} parameters, {facts["trained"]:,} of them trained. The best of
+{facts["step"]:,} steps of {recipe.train.batch_size} examples ({facts["tokens"]:,} tokens, shared ones counted once) by
+validation NDCG@10: step {facts["best_step"]:,}.
+
+## Figures
+Validation NDCG@10 **{facts["best"]:.4f}**, used to choose the checkpoint, so not a test figure. Those of the test stand
+in `metrics.json` of the run.
+
+Protocol: {min(recipe.train.validate_users, len(counts.histories)):,} users, item level, whole catalogue, seen
+items not masked, {recipe.decode.num_beams} beams over the trie, {recipe.decode.score_softmax} softmax, at most
+{recipe.prompt.max_history} items of history.
+
+## Recipe
+{_format_public_recipe(recipe)}"""
+
+
+def _describe_base_model(recipe: Recipe) -> str:
+    if recipe.model.name_or_path == "scratch":
+        return "A Qwen2 from scratch"
+    way = f"LoRA of rank {recipe.model.lora.rank}, merged" if recipe.model.lora.rank else "trained whole"
+    return (
+        f"From `{recipe.model.name_or_path}`, {way}"
+        if _is_public_name(recipe.model.name_or_path)
+        else f"From a local model, {way}"
+    )
+
+
+def _format_public_recipe(recipe: Recipe) -> str:
+    """Return the recipe without what is private to the place where it ran, and a sentence that names what that is."""
+    tree = recipe.model_dump(mode="json", exclude_none=True, exclude={"calls"})
+    private = []
+    for name in NAMING_SETTINGS:
+        stage, key = name.split(".")
+        if not _is_public_name(tree[stage][key]):
+            private.append(name)
+            del tree[stage][key]
+    names = ", ".join(f"`{name}`" for name in (*private, "calls"))
+    return f"""Left out, as private to the machine where it ran: {names}.
+
+```toml
+{tomli_w.dumps(tree)}```
+"""
+
+
+def _is_public_name(name: str) -> bool:
+    """Return whether a name is empty, or one of a hub or of this package, not a path."""
+    hub_like = _PUBLIC_NAME.fullmatch(name) is not None and not name.endswith(".toml")
+    return not name or (hub_like and not Path(name).exists())

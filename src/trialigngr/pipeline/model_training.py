@@ -1,0 +1,168 @@
+"""The model stage: the tasks that this data can have become examples, and a backbone is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import CatalogError, RecipeError
+from trialigngr.foundation.files import write_text_atomically
+from trialigngr.metrics.ranks import compute_target_metrics
+from trialigngr.models.backbone import Backbone, build_backbone, count_parameters
+from trialigngr.pipeline.model_card import format_model_card
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.sids.assign import QUANTIZER_FILE
+from trialigngr.sids.quantizers.codebooks import Float32Array
+from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.semantic_ids import list_sid_tokens
+from trialigngr.tasks.chat_template import ChatTemplate
+from trialigngr.tasks.examples import TaskExamples
+from trialigngr.tasks.item_views import ItemViews
+from trialigngr.tasks.task import Task, View
+from trialigngr.train.checkpoint import remove_checkpoints
+from trialigngr.train.loop import Trainer
+from trialigngr.train.process_group import ProcessGroup
+from trialigngr.train.trackers import Tracker, open_trackers
+
+Facts = dict[str, Any]
+REQUIRED_VIEWS = {"title": View.TITLE, "caption": View.VISUAL}
+
+
+def train_model(artifacts: RunArtifacts, out: Path) -> Facts:
+    """Train the model into a folder that ``AutoModelForCausalLM`` opens, and return the facts.
+
+    Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
+    """
+    recipe, seed, workers = artifacts.recipe, artifacts.recipe.seed + artifacts.seed, artifacts.workers
+    wanted = select_possible_tasks(artifacts)
+    _check_has_targets(artifacts)
+    if workers.is_main_process:
+        workers.broadcast_object(artifacts.seed)
+    backbone = build_backbone(
+        recipe.model,
+        list_sid_tokens(artifacts.sids.codebook_sizes),
+        artifacts.tokenizer_texts(),
+        seed,
+        _load_codebooks(artifacts),
+    )
+    chat = ChatTemplate(backbone.tokenizer)
+    views = artifacts.encode_views(chat)
+    tasks = _build_examples(artifacts, wanted, views, chat)
+    sizes = count_parameters(backbone.model)
+    counts = {name: len(examples) for name, examples in tasks.items()}
+    log(f"  {sizes['parameters']:,} parameters, {sizes['trained']:,} trained; examples by task: {counts}")
+    if recipe.model.lora.rank:
+        log(f"  rows of the vocabulary that are trained: {len(backbone.sid_token_ids):,}, those of the SID tokens")
+    with ExitStack() as ends:
+        trackers = _open_trackers(artifacts, out) if workers.is_main_process else []
+        for tracker in trackers:
+            ends.callback(tracker.close)
+        trainer = Trainer(
+            recipe.train,
+            backbone,
+            tasks,
+            recipe.tasks,
+            _build_validator(artifacts, backbone, chat, views),
+            seed,
+            process_group=workers,
+            level_V=_token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None,
+            trackers=trackers,
+        )
+        facts = trainer.fit(out)
+    without = {f"items_without_{view}": views.count_missing(kind) for view, kind in REQUIRED_VIEWS.items()}
+    facts |= {**sizes, "examples": counts, "sids": artifacts.sids.content_digest, **without}
+    if workers.is_main_process:
+        backbone.save(out)
+        write_text_atomically(out / "README.md", format_model_card(artifacts, facts))
+        remove_checkpoints(out)
+    return facts
+
+
+def help_train_models(recipe: Recipe, out: Path, workers: ProcessGroup) -> None:
+    """Help the first worker to train model after model, until it says that there is none left."""
+    while (seed := workers.broadcast_object(-1)) >= 0:
+        parts = RunArtifacts(recipe, out, seed, workers)
+        train_model(parts, parts.seed_folder / "model.partial")
+
+
+def _load_codebooks(artifacts: RunArtifacts) -> list[Float32Array]:
+    """Return the code vectors [K, Z] of each level; none when nobody asks for them."""
+    if artifacts.recipe.model.sid_embedding_init != "codebook":
+        return []
+    books = [level.vectors_KD for level in Quantizer.load(artifacts.run_folder / "sids" / QUANTIZER_FILE).codebooks]
+    if tuple(map(len, books)) != tuple(artifacts.sids.codebook_sizes[: len(books)]):
+        raise RecipeError("model.sid_embedding_init = codebook needs SIDs of these codebooks' sizes; use mean.")
+    return books
+
+
+def _token_levels(artifacts: RunArtifacts, backbone: Backbone) -> Tensor:
+    """Return each token's SID level [V], from 1; 0 where it is no SID token."""
+    level_V = torch.zeros(backbone.model.config.vocab_size, dtype=torch.long)
+    level_V[backbone.sid_token_ids] = torch.arange(1, len(artifacts.sids.codebook_sizes) + 1).repeat_interleave(
+        torch.tensor(artifacts.sids.codebook_sizes)
+    )
+    return level_V
+
+
+def _open_trackers(artifacts: RunArtifacts, out: Path) -> list[Tracker]:
+    run = artifacts.run_folder.resolve().name + (f"-{artifacts.seed}" if artifacts.seed else "")
+    settings = artifacts.recipe.train.model_dump(mode="json") | {"recipe": artifacts.recipe.description}
+    return [*open_trackers(artifacts.recipe.train.trackers, out, run, settings)]
+
+
+def _check_has_targets(artifacts: RunArtifacts) -> None:
+    if not (len(artifacts.histories.list_targets("valid")) and len(artifacts.histories.list_targets("test"))):
+        raise CatalogError(
+            "No user has an item for validation, or for test, so no model can be chosen and tested; "
+            "with leave-last that takes three interactions."
+        )
+
+
+def _build_examples(
+    artifacts: RunArtifacts, possible: list[Task], views: ItemViews, chat: ChatTemplate
+) -> dict[str, TaskExamples]:
+    tasks = {task.name: artifacts.build_examples(task, views, chat) for task in possible}
+    if empty := [name for name, examples in tasks.items() if not len(examples)]:
+        raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
+    for view, kind in REQUIRED_VIEWS.items():
+        if (without := views.count_missing(kind)) and any(kind in (task.source, task.target) for task in possible):
+            log(f"  {without:,} items without a {view} are left out of the tasks that need one")
+    return tasks
+
+
+def select_possible_tasks(artifacts: RunArtifacts) -> list[Task]:
+    """Return the wanted tasks that this data can have, and log those it cannot: without pictures no T7 and T8, without
+    titles only T3 and T7. Raises `RecipeError` when none is left."""
+    lacking = {View.VISUAL: not any(artifacts.captions), View.TITLE: not any(item.title for item in artifacts.catalog)}
+    words = {View.VISUAL: "captions (no pictures, or none described)", View.TITLE: "titles"}
+    possible = []
+    for task in artifacts.recipe.tasks.list_tasks():
+        missing = [words[view] for view in lacking if lacking[view] and view in (task.source, task.target)]
+        if missing:
+            log(f"  {task.number} {task.name} is left out: this catalogue has no {' and no '.join(missing)}")
+        else:
+            possible.append(task)
+    if not possible:
+        raise RecipeError("None of tasks.use is possible on this data; add sids_to_sid (T3), which needs SIDs alone.")
+    return possible
+
+
+def _build_validator(
+    artifacts: RunArtifacts, backbone: Backbone, chat: ChatTemplate, views: ItemViews
+) -> Callable[[Any], dict[str, float]]:
+    targets = artifacts.sample_targets("valid", artifacts.recipe.train.validate_users)
+    recommender = artifacts.build_recommender(backbone, chat, views)
+    prompts, wanted = artifacts.prompt_histories(targets), artifacts.histories.target_items(targets)
+
+    def validate(_model: Any) -> dict[str, float]:
+        ranks = recommender.compute_ranks(recommender.decode_beams(prompts, description="validate"), wanted)
+        return {name: float(values.mean()) for name, values in compute_target_metrics(ranks, (5, 10)).items()}
+
+    return validate

@@ -1,0 +1,135 @@
+"""What training will take, before anything is loaded: parameters, memory per device, steps, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from trialigngr.catalog.histories import Histories
+from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.hub import read_config, reason_of
+from trialigngr.models.backbone import BackboneSettings, make_scratch_config
+from trialigngr.tasks.examples import PromptSettings
+from trialigngr.tasks.task import Scope, Task, TaskSettings, View
+from trialigngr.train.loss import MAX_CPU_LOGITS
+from trialigngr.train.settings import TrainSettings
+
+TURN_TOKENS = 6
+"""Tokens of an assistant's header and the end of its turn, about."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Parameters (all, and those trained), and about how many bytes training holds on each device."""
+
+    parameters: int
+    trainable_parameters: int
+    weight_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all together."""
+        return self.weight_bytes + self.optimizer_bytes + self.activation_bytes
+
+
+def make_model_config(settings: BackboneSettings, sid_tokens: int) -> Any:
+    """Return the configuration of the model to be trained: of a local folder, or of the sizes in the settings.
+
+    Nothing is fetched, so a hub's model is what ``layers``, ``width`` and the like say.
+    """
+    if settings.name_or_path != "scratch" and (Path(settings.name_or_path) / "config.json").is_file():
+        config = _read_config(settings.name_or_path)
+        config.vocab_size += sid_tokens
+        return config
+    return make_scratch_config(settings, settings.vocab_size + sid_tokens)
+
+
+def _read_config(name: str) -> Any:
+    try:
+        return read_config(name)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model.name_or_path = {name!r} cannot be loaded ({reason_of(error)}).") from None
+
+
+def estimate_memory(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> MemoryEstimate:
+    """Return what training a model takes on each device, counted on a model without memory.
+
+    States are gradient, two moments of AdamW and the average of the weights, in fp32. Activations follow Korthikanti
+    et al. 2022 (Eq. 2) without the attention's square, which sheets keep small.
+    """
+    config = make_model_config(model, sid_tokens)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    whole = sum(parameter.numel() for parameter in empty.parameters())
+    added, rows = _count_lora_parameters(empty, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
+    trained = added + rows or whole
+    each = 2 if model.weight_dtype == "bf16" else 4
+    return MemoryEstimate(
+        parameters=whole + added,
+        trainable_parameters=trained,
+        weight_bytes=whole * each + (added + rows) * 4,  # peft keeps the trained rows beside the table
+        optimizer_bytes=trained * (4 + 8 + 4 * bool(train.ema_decay)),
+        activation_bytes=_estimate_activations(config, model, train),
+    )
+
+
+def _count_lora_parameters(empty: nn.Module, rank: int, sid_tokens: int) -> tuple[int, int]:
+    """Return the parameters that LoRA of a rank trains: its matrices', and those of the SID rows of each table."""
+    head = empty.get_output_embeddings()  # type: ignore[operator]
+    tables = {id(head.weight), id(empty.get_input_embeddings().weight)}  # type: ignore[operator]
+    layers = [layer for layer in empty.modules() if isinstance(layer, nn.Linear) and layer is not head]
+    matrices = sum(rank * (layer.in_features + layer.out_features) for layer in layers)
+    return matrices, len(tables) * sid_tokens * int(head.in_features)
+
+
+def _estimate_activations(config: Any, model: BackboneSettings, train: TrainSettings) -> int:
+    each = 24 * config.hidden_size + 8 * config.intermediate_size
+    if model.gradient_checkpointing:
+        each += 2 * config.hidden_size * config.num_hidden_layers
+    else:
+        each *= config.num_hidden_layers
+    logits = 3 * 4 * min(MAX_CPU_LOGITS, train.micro_batch_tokens * config.vocab_size)
+    return int(train.micro_batch_tokens * each + logits)
+
+
+def count_max_examples(tasks: Sequence[Task], histories: Histories, items: int) -> dict[str, int]:
+    """Return task name → examples at most (items without a title or a caption are not known yet)."""
+    prefixes = sum(max(len(sequence) - 1, 0) for sequence in histories.train_sequences())
+    return {task.name: items if task.scope is Scope.ITEM else prefixes for task in tasks}
+
+
+def count_max_steps(examples: dict[str, int], tasks: TaskSettings, train: TrainSettings) -> int:
+    """Return the steps at most; validation may end it sooner."""
+    total = sum(count for name, count in examples.items() if tasks.is_ever_drawn(name))
+    steps = ceil(ceil(total / train.batch_size) * train.epochs)
+    return min(steps, train.max_steps or steps)
+
+
+def estimate_tokens(
+    examples: dict[str, int], tasks: TaskSettings, train: TrainSettings, prompt: PromptSettings, num_levels: int
+) -> int:
+    """Return about how many tokens at most go through the model: with prefixes shared, an example adds one item."""
+    steps = count_max_steps(examples, tasks, train)
+    longest = {View.SID: num_levels, View.TITLE: prompt.max_title_tokens, View.VISUAL: prompt.max_visual_tokens}
+    each = {task.name: longest[task.source] + TURN_TOKENS + longest[task.target] for task in tasks.list_tasks()}
+    continued = {task.name for task in tasks.list_tasks() if prompt.history_in_completion and task.continues_history}
+    # What a history of one target takes, the dearest.
+    each |= dict.fromkeys(continued, 2 * num_levels - 1)
+    if train.unlikelihood_weight:
+        again = [task.name for task in tasks.list_tasks() if task.scope is not Scope.ITEM and task.target is View.SID]
+        each |= {name: each[name] + (0 if name in continued else TURN_TOKENS) + num_levels - 1 for name in again}
+    total, begun = 0.0, 0
+    for last, chances in tasks.build_curriculum(examples, steps):
+        mean = sum(each[name] * chance for name, chance in chances.items()) / sum(chances.values())
+        total += (last - begun) * train.batch_size * mean
+        begun = last
+    return round(total)
