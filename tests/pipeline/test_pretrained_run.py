@@ -24,7 +24,7 @@ CHANGES: dict[str, Any] = {
     "train__ema_decay": 0.5,
     "decode__score_softmax": "constrained",
     "train__max_steps": 4,
-    "train__validation_users": 5,
+    "train__validate_users": 5,
     "tasks__curriculum": [{"until": 0.5, "weights": {"T1": 1, "T3": 1}}],
 }
 
