@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import Cli, Shop, the_sentence
 from tests.conftest import tiny
+from trialigngr.foundation.artifact import FORMAT_VERSION
 
 
 def test_no_data_folder(shop: Shop, cli: Cli) -> None:
@@ -82,7 +83,7 @@ def test_a_run_of_another_format_version(cli: Cli, copied_run: Path, changes: di
         done = cli(*words)
         complaint = [line for line in done.err.splitlines() if line.startswith("Error: ")]
         assert (done.code, len(complaint)) == (2, 1)
-        assert f"format version {changes['version']}, this is version 2" in complaint[0]
+        assert f"format version {changes['version']}, this is version {FORMAT_VERSION}" in complaint[0]
     assert {path: path.read_bytes() for path in copied_run.rglob("*") if path.is_file()} == before
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from trialigngr.foundation import artifact
 from trialigngr.foundation.artifact import (
+    FORMAT_VERSION,
     check_file,
     check_stage,
     compute_fingerprint,
@@ -135,7 +136,7 @@ def test_a_manifest_of_another_format_version(folder: Path):
     body = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(body | {"version": 99}))
     for use in (lambda: read_manifest(folder), lambda: made(folder, Builder())):
-        with pytest.raises(ArtifactError, match="format version 99, this is version 2"):
+        with pytest.raises(ArtifactError, match=f"format version 99, this is version {FORMAT_VERSION}"):
             use()
     assert (folder / "whole.txt").exists()
 

@@ -67,6 +67,9 @@ def test_settings_are_frozen_and_checked():
     assert settings.train == Inner(steps=5)
     with pytest.raises(ValidationError, match="frozen"):
         settings.train = Inner()  # type: ignore[misc]
+    assert settings.train.model_copy(update={"steps": 6}).steps == 6
+    with pytest.raises(KeyError, match="Inner has no step"):
+        settings.train.model_copy(update={"step": 6})
 
 
 def test_help_texts_stand_under_the_fields():

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Done, tiny, trialigngr
 from tests.pipeline.test_growth import new_items
-from trialigngr.foundation.artifact import read_manifest
+from trialigngr.foundation.artifact import FORMAT_VERSION, read_manifest
 from trialigngr.pipeline import add_items
 
 Cli = Callable[..., Done]
@@ -212,7 +212,7 @@ def test_an_earlier_format_is_refused_in_a_sentence(tiny_run: Path, tmp_path: Pa
     path.unlink()
     old = {key: value for key, value in body.items() if key not in ("files", "content", "contents", "sha256")}
     path.write_text(json.dumps(old | {"version": 1}), "utf-8")
-    assert read_manifest(run / "sids").version == 2
+    assert read_manifest(run / "sids").version == FORMAT_VERSION
     for words in (["recommend", run, "--history", "p0003"], ["evaluate", run], ["run", RECIPE, "--out", run, *tiny()]):
         done = cli(*words)
-        assert (done.code, "format version 1, this is version 2" in done.err) == (2, True)
+        assert (done.code, f"format version 1, this is version {FORMAT_VERSION}" in done.err) == (2, True)

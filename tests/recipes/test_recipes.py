@@ -255,3 +255,17 @@ def test_a_key_variable_is_a_name_in_capitals() -> None:
 def test_a_description_of_any_text_survives(text: str) -> None:
     recipe = Recipe(description=text)
     assert tomllib.loads(recipe.to_toml())["description"] == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("decode.beams", "num_beams"),
+        ("model.layers", "num_layers"),
+        ("catalog.items", "item_scope"),
+        ("train.clip", "max_grad_norm"),
+    ],
+)
+def test_a_setting_of_before_says_what_it_is_called_now(old: str, new: str) -> None:
+    with pytest.raises(RecipeError, match=rf"there is no setting '{old}'. It is called {new} now\."):
+        read_recipe("trialigngr-demo", [f"{old}=1"])

@@ -111,7 +111,7 @@ def _refuse_nameless(name: str, dtype: pl.DataType, table: pl.LazyFrame, path: P
 
 
 def cast_item_column(name: str, dtype: pl.DataType | None, table: pl.LazyFrame, path: Path) -> pl.Expr:
-    """Return the expression for one of the item columns `COLUMNS`; a column that is not there is all null."""
+    """Return the expression for one of the item columns `ITEM_COLUMNS`; a column that is not there is all null."""
     if dtype is None:
         return pl.lit(None, ITEM_COLUMNS[name]).alias(name)
     if name == "item_id":

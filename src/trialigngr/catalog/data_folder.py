@@ -25,7 +25,6 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 ORDER_COLUMNS = ("timestamp", "position")
-INTERACTION_COLUMNS = ("user_id", "item_id", *ORDER_COLUMNS, "rating")
 
 
 FEEDBACK = ("label", "click", "clicked", "is_click", "is_clicked", "is_like", "like", "liked", "purchased", "feedback")
@@ -128,7 +127,8 @@ def find_items_file(path: Path) -> Path:
 
 
 def read_items(path: Path, column_map: Mapping[str, str]) -> pl.DataFrame:
-    """Return the items in file order: the standard columns (`COLUMNS`) in our types, then the attributes as they stand.
+    """Return the items in file order: the standard columns (`ITEM_COLUMNS`) in our types, then the attributes as they
+    stand.
 
     Empty text is null. A row without an id has a null id; the caller decides about it.
     """

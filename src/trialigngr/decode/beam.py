@@ -84,9 +84,10 @@ class BeamSearch:
     """Constrained beam search with one model over one trie; neither is changed, so threads may share it.
 
     ``tokens_LK[l][c]`` is the token id of code c at level l; ``end_token`` stands for a SID that ends early.
-    ``vocabulary`` normalises over the whole vocabulary, as `generate` does; ``catalogue`` over what may follow.
-    The model's generation_config is never read. The first search raises `RecipeError` for a model that branches over a
-    shared prompt are not right for.
+    ``score_softmax``: ``full`` normalises over the whole vocabulary, as `generate` does; ``constrained`` over what may
+    follow.
+    The model's generation_config is never read. The first search raises `RecipeError` for a model whose
+    attention does not let branches share a prompt.
     """
 
     def __init__(

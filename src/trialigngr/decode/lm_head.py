@@ -17,7 +17,7 @@ _MAX_CPU_LOGITS, _MAX_GPU_LOGITS = 2**21, 2**28
 def compute_level_logits(model: Any, hidden_XD: Tensor, tokens_K: Tensor, score_softmax: ScoreSoftmax) -> Tensor:
     """Return float32 logits [X, K] of a level's tokens.
 
-    Under ``vocabulary`` they are log-probabilities over all tokens; under ``catalogue`` only the rows of these tokens
+    Under ``full`` they are log-probabilities over all tokens; under ``constrained`` only the rows of these tokens
     are computed, and are not normalised yet.
     """
     if score_softmax == "full":

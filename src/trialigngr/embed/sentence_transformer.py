@@ -69,7 +69,7 @@ def load_encoders(settings: EmbedSettings) -> list[Encoder]:
 
 
 def load_image_encoder(settings: EmbedSettings) -> Encoder:
-    """Return the encoder of pictures of ``picture_model``; raise `RecipeError` without one, or for a text model."""
+    """Return the encoder of pictures of ``image_model``; raise `RecipeError` without one, or for a text model."""
     model = _load_model(settings, "image_model", settings.image_model)
     if "image" not in model.modalities:
         raise RecipeError(

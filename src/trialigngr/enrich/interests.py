@@ -39,8 +39,8 @@ class InterestSettings(GeneratorSettings):
     """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
     and `generic-tags`) or a .toml file."""
     tag_vocabulary: Literal["open", "lexicon"] = "open"
-    """What a language model may say: `anything`, or the tags and lifestyles of the lexicon alone (for weak models, and
-    where tags must be comparable)."""
+    """What a language model may say: `open`, anything, or the tags and lifestyles of the lexicon alone (for weak
+    models, and where tags must be comparable)."""
     num_choices: int = Field(default=24, ge=8, le=96)
     """How many tags of the lexicon, those nearest to the item, a language model may choose from."""
     drop_low_confidence: bool = True

@@ -18,7 +18,7 @@ TAGS_PER_LIFESTYLE = 3
 
 
 class TagVocabulary:
-    """``count`` tags and a third as many lifestyles for each of ``total`` items.
+    """``num_tags`` tags and a third as many lifestyles for each of ``num_items`` items.
 
     What is near to an item depends on its own text alone, not on the catalogue, so a changed item changes no other.
     """

@@ -38,7 +38,7 @@ def run_category_probe(
     """Return how well a two-layer network reads ``categories`` (None: unknown) from features, on held-out items.
 
     Items of one group (one SID) have the same features, so they are held out together. Raises `TriAlignError` when
-    fewer than two categories have `FEWEST` items.
+    fewer than two categories have `MIN_CATEGORY_ITEMS` items.
     """
     random = np.random.default_rng(derive_seed(seed, "probe"))
     names, label_N = np.unique([category or "" for category in categories], return_inverse=True)

@@ -25,7 +25,7 @@ from trialigngr.foundation.files import refuse_links, remove_halves, remove_path
 from trialigngr.foundation.sealed import SEAL, content_hash, seal_of, write_json
 from trialigngr.foundation.stopwatch import measure_seconds
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RECIPE_FILE = "recipe.toml"
 MANIFEST_FILE = "manifest.json"
 APPENDED = "appended"
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
     if version not in (FORMAT_VERSION, None):
         raise ArtifactError(
             f"{folder} was written in format version {version}, this is version {FORMAT_VERSION}; "
-            "use the release that wrote it, or run into a new folder."
+            "use the release that wrote it, or run the recipe again into a new folder."
         )
     if manifest is None:
         raise ArtifactError(f"{path} is damaged: it cannot be read as a manifest; {again}")

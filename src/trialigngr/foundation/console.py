@@ -13,11 +13,10 @@ from trialigngr.foundation.visible import escape_controls
 
 T = TypeVar("T")
 stderr_console = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
 
 
 def log(message: str) -> None:
-    """Print one line on stderr. Text from data is never markup, and commands no terminal (`visible`)."""
+    """Print one line on stderr. Text from data is never markup, and commands no terminal (`escape_controls`)."""
     stderr_console.print(escape_controls(message), markup=False)
 
 

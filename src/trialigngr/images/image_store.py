@@ -28,7 +28,8 @@ DATA_URL_HEAD = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 
 class ImageStore:
-    """A folder of pictures, which processes may share. Used inside `catalog.images.quiet`, from any thread."""
+    """A folder of pictures, which processes may share. Used inside `image_open.ignore_pillow_warnings`, from any
+    thread."""
 
     def __init__(self, folder: Path, settings: ImageSettings, downloader: ImageDownloader) -> None:
         self.folder, self._settings, self._downloader = folder, settings, downloader

@@ -47,8 +47,8 @@ POLL_SECONDS = 0.05
 
 
 def make_key_function(origin: ResponseOrigin, settings: Mapping[str, Any]) -> Callable[[tuple[str, ...]], bytes]:
-    """Return what turns a content into `KEY` bytes that stand for all that an answer depends on: who answers, how, and
-    the hashed content."""
+    """Return what turns a content into `KEY_BYTES` bytes that stand for all that an answer depends on: who answers,
+    how, and the hashed content."""
     who = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings)], sort_keys=True)[:-1]
     # As json.dumps writes a list of texts, in a third of the time.
     return lambda content: sha256(f"{who}, [{', '.join(map(quoted, content))}]]".encode()).digest()[:KEY_BYTES]

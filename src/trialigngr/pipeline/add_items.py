@@ -40,8 +40,8 @@ def append_items(folder: Path, source: Path) -> Facts:
     """Give the items of ``source`` (an items file, or a folder with one) captions, interests, vectors and SIDs.
 
     Everything fitted stays as it is: the miner's sample, the fusion, the codebooks, the model. No SID changes that was
-    there. A call that was broken off goes on. Returns the facts of the new SIDs (`sids.append_sids.Grown`). Raises
-    `CatalogError` for items that the run has already.
+    there. A call that was broken off goes on. Returns the facts of the new SIDs (`sids.append_sids.AppendResult`).
+    Raises `CatalogError` for items that the run has already.
     """
     run = Run(folder)
     run.read_stage_manifest("model")

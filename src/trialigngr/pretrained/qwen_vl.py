@@ -23,11 +23,11 @@ MAX_ASPECT_RATIO = 100
 """Longer pictures are put on white: the model refuses a ratio of sides above 200."""
 IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 """What stands in a prompt in the place of a picture."""
-Positions = Literal["1d", "mrope"]
 
 
 class QwenProcessor:
-    """Turns prompts and pictures into a model's input. ``tokens``: the fewest and most visual tokens of a picture."""
+    """Turns prompts and pictures into a model's input. ``token_limits``: the fewest and most visual tokens of a
+    picture."""
 
     def __init__(self, name: str, token_limits: tuple[int, int], padding_side: Literal["left", "right"]) -> None:
         from transformers import Qwen2VLImageProcessorPil

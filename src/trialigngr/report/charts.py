@@ -24,8 +24,7 @@ class AxisTick:
 
 @dataclass(frozen=True)
 class LineChart:
-    """A line in a ``width`` × ``height`` drawing; ``marked_point`` is the place of the chosen step, ``last`` the line's
-    end."""
+    """A line in a ``width`` × ``height`` drawing; ``marked_point`` is the place of the chosen step."""
 
     width: int
     height: int

@@ -38,7 +38,7 @@ class Recommendation:
 
 
 class Recommender:
-    """The items of one moment and the model over them. ``checked`` is called before the model is first asked."""
+    """The items of one moment and the model over them. ``prepare_model`` is called before the model is first asked."""
 
     def __init__(self, snapshot: CatalogSnapshot, prepare_model: Callable[[], None]) -> None:
         self.snapshot, self._prepare_model = snapshot, prepare_model

@@ -118,7 +118,7 @@ class SasRec:
 
     @torch.no_grad()
     def score_items(self, histories: Sequence[Rows]) -> FloatArray:
-        """Return the scores [B, N] after each history; its last ``length`` items count."""
+        """Return the scores [B, N] after each history; its last ``max_history`` items count."""
         self.network.eval()
         shown = [rows[-self.settings.max_history :] for rows in histories]
         rows_BT = torch.from_numpy(_pad_histories(shown)).to(self.device)

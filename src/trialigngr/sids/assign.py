@@ -78,8 +78,8 @@ def assign_sids(
 ) -> dict[str, Any]:
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
-    ``auxiliary_NC`` is the second table of vectors that some methods look at (`registry.BESIDE`). `macrec` writes a
-    second set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
+    ``auxiliary_NC`` is the second table of vectors that some methods look at (`registry.AUXILIARY_INPUTS`). `macrec`
+    writes a second set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
 
     Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """

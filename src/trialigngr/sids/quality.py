@@ -145,7 +145,7 @@ def _same_label_share(group_N: npt.NDArray[np.int64], label_N: npt.NDArray[np.in
 
 def compute_neighbor_recall(embeddings_ND: Float32Array, decoded_ND: Float32Array, k: int = NUM_NEIGHBORS) -> float:
     """Return recall@k: the share of an item's k nearest (cosine) among embeddings that are also among its k nearest
-    among decoded SIDs, on average over `SAMPLE` items. Items that share a SID stand in random (seeded) order."""
+    among decoded SIDs, on average over `SAMPLE_SIZE` items. Items that share a SID stand in random (seeded) order."""
     k = min(k, len(embeddings_ND) - 1)
     if k < 1:
         return float("nan")

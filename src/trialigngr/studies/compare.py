@@ -98,7 +98,7 @@ def compare_runs(
 
 
 def _split_metrics(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the metrics with a value a target, or else `METRICS`; and those of lists."""
+    """Return the metrics with a value a target, or else `DEFAULT_METRICS`; and those of lists."""
     if wrong := [metric for metric in metrics if not _METRIC.fullmatch(metric)]:
         *first, last = (f"{name}@K" for name in (*RANKING_METRICS, *LIST_METRIC_NAMES))
         raise RecipeError(f"There is no metric {wrong[0]!r}; give {', '.join(first)} or {last}, such as HR@20.")

@@ -21,7 +21,8 @@ class CoOccurrenceSettings(Settings):
 
 
 class CoOccurrence:
-    """Scores item j after item i by Σ 1/d over the places in the training parts where j stands d ≤ ``reach`` behind i.
+    """Scores item j after item i by Σ 1/d over the places in the training parts where j stands d ≤ ``window_size``
+    behind i.
 
     Items of equal score go by popularity: its share of all interactions, which is below every difference of scores.
     """

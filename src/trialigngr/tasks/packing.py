@@ -1,10 +1,10 @@
-"""Sheets and passes: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
+"""Rows and micro-batches: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
-A `Sheet` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt, target). A
-branch that would say again what the trunk says there is read off the trunk and takes no tokens at all. A `MicroBatch`
-is what goes through the model at once: the header that all examples of a task share, once, and then sheet after sheet,
-without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that is the whole
-attention mask.
+A `SharedPrefixRow` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt,
+target). A branch that would say again what the trunk says there is read off the trunk and takes no tokens at all. A
+`MicroBatch` is what goes through the model at once: the header that all examples of a task share, once, and then row
+after row, without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that is
+the whole attention mask.
 """
 
 from __future__ import annotations

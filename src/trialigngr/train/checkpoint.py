@@ -43,7 +43,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
-    """Return what `_save` wrote; raise `SafetensorError` or `ValueError` when it is not as it was written."""
+    """Return what `_save_tensors` wrote; raise `SafetensorError` or `ValueError` when it is not as it was written."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         told = (file.metadata() or {}).get(SEAL)

@@ -44,7 +44,7 @@ class MemoryEstimate:
 def make_model_config(settings: BackboneSettings, sid_tokens: int) -> Any:
     """Return the configuration of the model to be trained: of a local folder, or of the sizes in the settings.
 
-    Nothing is fetched, so a hub's model is what ``layers``, ``width`` and the like say.
+    Nothing is fetched, so a hub's model is what ``num_layers``, ``hidden_size`` and the like say.
     """
     if settings.name_or_path != "scratch" and (Path(settings.name_or_path) / "config.json").is_file():
         config = _read_config(settings.name_or_path)

@@ -96,7 +96,7 @@ def flex_shared_prefix_attention(
     """Return [1, T, H, D] of queries [1, H, T, D] and keys and values of H heads or fewer."""
     if dropout:
         raise RecipeError(
-            "train.attn_implementation = flex_attention has no dropout of attention weights; use blocks for this "
+            "train.attn_implementation = flex_attention has no dropout of attention weights; use sdpa for this "
             "backbone."
         )
     # Compiled, or the scores would be a whole matrix. A CPU has no backward pass of it.

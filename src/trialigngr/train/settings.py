@@ -40,13 +40,13 @@ class TrainSettings(Settings):
     micro_batch_tokens: int = Field(8192, ge=1)
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
     attn_implementation: AttentionKind = "sdpa"
-    """``blocks`` lays histories of like length side by side and computes anywhere; ``flex`` is torch's FlexAttention,
-    for CUDA alone, which needs a minute to compile: there 2.3 times as many tokens/s for a 0.5B-shaped model, with
-    ``train.torch_compile`` 3.6 times (docs/log.md)."""
+    """``sdpa`` lays histories of like length side by side and computes anywhere; ``flex_attention`` is torch's
+    FlexAttention, for CUDA alone, which needs a minute to compile: there 2.3 times as many tokens/s for a 0.5B-shaped
+    model, with ``train.torch_compile`` 3.6 times (docs/log.md)."""
     torch_compile: bool = False
-    """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex``: it saves memory traffic on a GPU,
-    next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken one. Not
-    with ``train.fsdp``."""
+    """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex_attention``: it saves memory traffic
+    on a GPU, next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken
+    one. Not with ``train.fsdp``."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"

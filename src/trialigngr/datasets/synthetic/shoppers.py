@@ -10,7 +10,6 @@ import numpy.typing as npt
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS, Labels
 
 Float64Array = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 STAY, ONWARD, ASIDE = 0.40, 0.28, 0.16
 """Chance of the next item's department: the same, the next one on the ring, the third one on."""

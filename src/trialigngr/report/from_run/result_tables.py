@@ -100,7 +100,7 @@ DIAGNOSTICS_COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "ha
 
 
 def format_diagnostics_cells(diagnostics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return what stands below `COLUMNS`: a run's figure, and what it must be held against."""
+    """Return what stands below `DIAGNOSTICS_COLUMNS`: a run's figure, and what it must be held against."""
     probe, titles, none = diagnostics["probe"], diagnostics["titles"], ("–", "")
     first = none
     if "missing_reason" not in probe:
