@@ -65,6 +65,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def no_shared_stages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs that lie side by side share nothing, or what one makes would stand in for what another is tested on."""
+    if request.node.get_closest_marker("shared_stages") is None:
+        monkeypatch.setattr("trialigngr.pipeline.stage_graph.find_finished_stage", lambda *_: None)
+
+
 @dataclass(frozen=True)
 class Done:
     """What a command left: its exit code, what it printed, what it said on stderr."""

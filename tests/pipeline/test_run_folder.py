@@ -57,7 +57,7 @@ def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
     path.write_text(json.dumps(between) + "\n" + path.read_text("utf-8"), encoding="utf-8")
     record_files(copied_run / "model")
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    curves = build_page(load(copied_run)).curves
+    curves = build_page(load(copied_run), ()).curves
     assert curves.loss["sids_to_sid"][0] == (2, 7.5)
     assert list(curves.loss) == [task for task in TASKS if task in curves.loss], "in the paper's order"
     for task, points in curves.loss.items():

@@ -178,15 +178,15 @@ def _curves(tasks: tuple[TaskExample, ...], dice: random.Random) -> TrainingCurv
 
 
 STAGES = (
-    PipelineStep("catalog", "324 items, 1,200 shoppers", 0.8),
-    PipelineStep("captions", "324 captions", 6.2, "measured visual attributes, rules v1"),
-    PipelineStep("interests", "1,013 tags, 3.1 an item", 4.9, "lexicon by MiniLM similarity"),
-    PipelineStep("embeddings", "384 + 1,280 → 512 numbers", 21.4, "all-MiniLM-L6-v2 + EfficientNet-Lite2"),
-    PipelineStep("sids", "3 levels: 64 · 64 · 64 codes", 9.7),
-    PipelineStep("tasks", "14,200 examples"),
-    PipelineStep("model", "3.7 M parameters, 2,000 steps", 171.0, "Qwen2, from scratch"),
-    PipelineStep("decode", "20 beams on the trie"),
-    PipelineStep("evaluation", "HR@10 0.1283", 12.5),
+    PipelineStep("catalog", "Photo and title", "324 items, 1,200 shoppers", 0.8),
+    PipelineStep("captions", "Caption", "324 captions", 6.2, "measured visual attributes, rules v1"),
+    PipelineStep("interests", "Interests", "1,013 tags, 3.1 an item", 4.9, "lexicon by MiniLM similarity"),
+    PipelineStep("embeddings", "Embedding", "384 + 1,280 → 512 numbers", 21.4, "all-MiniLM-L6-v2 + EfficientNet-Lite2"),
+    PipelineStep("sids", "Semantic ID", "3 levels: 64 · 64 · 64 codes", 9.7),
+    PipelineStep("tasks", "Eight tasks", "14,200 examples"),
+    PipelineStep("model", "Language model", "3.7 M parameters, 2,000 steps", 171.0, "Qwen2, from scratch"),
+    PipelineStep("decode", "Beam search", "20 beams on the trie"),
+    PipelineStep("evaluation", "Ranked items", "HR@10 0.1283", 12.5),
 )
 
 

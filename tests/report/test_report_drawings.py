@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 import math
 
 import pytest
@@ -89,21 +90,24 @@ def test_wrapping_loses_no_word_when_there_is_room(parts: list[str]) -> None:
     assert " ".join(flow.wrap_text(" ".join(parts), 10, 20)) == " ".join(parts)
 
 
-@pytest.mark.parametrize("layout", [flow.wide_layout(()), flow.tall_layout(())], ids=["wide", "tall"])
-def test_rooms_do_not_overlap_and_stay_in_the_drawing(layout: flow.DiagramLayout) -> None:
-    assert [room.name for room in layout.boxes] == list(flow.STEP_LABELS)
-    for room in layout.boxes:
-        assert 0 <= room.x <= room.x + room.width <= layout.width
-        assert 0 <= room.y <= room.y + room.height <= layout.height
+@pytest.mark.parametrize("num_steps", [1, 2, 5, 9, 10])
+@pytest.mark.parametrize("build", [flow.wide_layout, flow.tall_layout])
+def test_boxes_do_not_overlap_and_stay_in_the_drawing(
+    page: ReportPage, build: Callable[..., flow.DiagramLayout], num_steps: int
+) -> None:
+    more = PipelineStep("more", "One more stage", "added in one file")
+    steps = (*page.steps, more)[:num_steps]
+    layout = build(steps)
+    assert [box.step for box in layout.boxes] == list(steps)
+    assert [box.number for box in layout.boxes] == list(range(1, num_steps + 1))
+    assert len(layout.arrows) == num_steps - 1
+    assert bool(layout.image_arrow) == (num_steps > 5 or (num_steps == 5 and layout.name == "tall"))
+    for box in layout.boxes:
+        assert 0 <= box.x <= box.x + box.width <= layout.width
+        assert 0 <= box.y <= box.y + box.height <= layout.height
     for one, other in itertools.combinations(layout.boxes, 2):
         apart = one.x + one.width <= other.x or other.x + other.width <= one.x
         assert apart or one.y + one.height <= other.y or other.y + other.height <= one.y
-
-
-def test_a_room_without_its_stage_is_known_as_missing() -> None:
-    rooms = {room.name: room.step for room in flow.wide_layout((PipelineStep("sids", "3 levels"),)).boxes}
-    assert rooms["sids"] == PipelineStep("sids", "3 levels")
-    assert rooms["captions"] is None
 
 
 def test_headline_prefers_hit_rate_at_ten_and_sorts_the_others(page: ReportPage) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from trialigngr.pipeline.llm_costs import find_llm_stages
 
 from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.conftest import Done
@@ -18,7 +19,6 @@ from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.llm.chat_protocol import MAX_INTERESTS
 from trialigngr.llm.generator import MODEL_LABELS
-from trialigngr.pipeline.llm_stages import find_llm_stages
 from trialigngr.recipes.recipe import read_recipe
 
 pytestmark = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="a real server needs: make test-servers")
@@ -49,10 +49,12 @@ def problems(run: Path) -> list[str | None]:
 
 def first_of_its_hand(run: Path) -> float:
     """Return the share of tags that were the first of those that could stand in their place: .17 by chance."""
-    (asked,) = find_llm_stages(read_recipe(str(run / "recipe.toml")), run)
+    recipe = read_recipe(str(run / "recipe.toml"))
+    (asked,) = find_llm_stages(recipe).values()
+    job = asked.build_job(recipe, run, asked.model_name)
     first = total = 0
     for number, one in enumerate(load_interests(run / "interests")):
-        choices = asked.job.make_request(number).choices
+        choices = job.make_request(number).choices
         assert choices is not None
         assert set(one.tag_names) <= set(choices.tags)
         assert one.lifestyle is None or one.lifestyle in choices.lifestyles

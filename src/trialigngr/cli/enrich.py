@@ -23,7 +23,7 @@ def status(run: Path, items: int) -> None:
 
     Before that, print which pictures could not be had or used, and why.
     """
-    from trialigngr.pipeline.llm_stages import describe_costs
+    from trialigngr.pipeline.llm_costs import describe_costs
     from trialigngr.recipes.written import read_run_recipe
     from trialigngr.studies.enrichment_status import describe_image_failures, describe_status
 

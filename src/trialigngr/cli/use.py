@@ -129,9 +129,9 @@ compare = click.Command("compare", callback=evaluate.callback, params=evaluate.p
 def report(run: Path) -> None:
     """Write RUN/report.html anew."""
     from trialigngr.pipeline import load
-    from trialigngr.report.from_run.page import write_report
+    from trialigngr.pipeline.publish import write_run_report
 
-    click.echo(write_report(load(run)))
+    click.echo(write_run_report(load(run)))
 
 
 @click.command()

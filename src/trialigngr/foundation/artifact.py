@@ -248,7 +248,7 @@ def _has_partial_build(folder: Path, mark: str) -> bool:
     return (partial / MARK).read_text(encoding="utf-8", errors="replace").splitlines()[:1] == [mark]
 
 
-def _move_into_place(partial: Path, folder: Path) -> None:
+def move_into_place(partial: Path, folder: Path) -> None:
     """Put ``partial`` in the place of ``folder``; a kill at any moment leaves no stage without its manifest there."""
     replaced = folder.with_name(f"{folder.name}.replaced")
     remove_path(replaced)
@@ -298,7 +298,7 @@ def make_stage(
         refuse_links(partial, but=TRACKED)
         if (partial / MANIFEST_FILE).exists():
             log(f"{kind}: whole, put into place")
-            _move_into_place(partial, folder)
+            move_into_place(partial, folder)
             return read_manifest(folder)
         log(f"{kind}: going on with what an interrupted run left")
     with measure_seconds(partial / MARK, mark) as spent:
@@ -312,6 +312,6 @@ def make_stage(
     write_manifest(
         partial, Manifest(kind, FORMAT_VERSION, wanted, values, dict(parents), dict(contents), content, files, facts)
     )
-    _move_into_place(partial, folder)
+    move_into_place(partial, folder)
     log(f"{kind}: done in {facts['seconds']:.0f} s")
     return read_manifest(folder)

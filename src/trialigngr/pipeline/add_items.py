@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,10 @@ from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.execute import lock_run_folder
-from trialigngr.pipeline.llm_stages import check_generators, estimate_costs, may_cost
+from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
 from trialigngr.pipeline.publish import publish_sids
-from trialigngr.pipeline.stages import Stage, StageGraph
+from trialigngr.pipeline.stage_graph import Facts, Stage, StageContext, build_graph, need
+from trialigngr.pipeline.stages import captions, catalog, embeddings, interests, sids
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import Run
 from trialigngr.runs.sid_quality import load_sid_vectors
@@ -32,8 +32,6 @@ from trialigngr.sids.append_sids import append_sids
 from trialigngr.sids.assign import QUANTIZER_FILE
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import SemanticIds
-
-Facts = dict[str, Any]
 
 
 def append_items(folder: Path, source: Path) -> Facts:
@@ -71,7 +69,7 @@ def estimate_append_costs(folder: Path, source: Path) -> list[CostEstimate]:
 def _plan_batch(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
     """Return the folder of a batch of items and its stages, the catalogue first; none when it is appended already.
 
-    Raises `CatalogError` for items that the run has, and what `check_generators` raises.
+    Raises `CatalogError` for items that the run has, and what `check_stages` raises.
     """
     fingerprint = fingerprint_items(path, run.recipe.catalog.column_map)
     batch = _batch_folder(run.folder, fingerprint)
@@ -83,7 +81,7 @@ def _plan_batch(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stag
             check_stage(stage.folder)
         log(f"{path}: appended already, as {batch.name}")
         return batch, []
-    check_generators(run.recipe, plan, loads_models_here=True, ask=ask)
+    check_stages(plan, loads_models_here=True, ask=ask)
     return batch, plan
 
 
@@ -96,34 +94,40 @@ def _batch_folder(folder: Path, fingerprint: str) -> Path:
 
 
 def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: Path, fingerprint: str) -> list[Stage]:
-    recipe, own = run.recipe, snapshot.trained_artifacts
-    parts = RunArtifacts(recipe, batch)
-    line = StageGraph(batch)
-    calls, ledger = recipe.calls, recipe.calls.cache_path(snapshot.run_folder)
+    """Return the stages of a batch: the run's own, but that nothing fitted is fitted again."""
+    recipe, calls, own = run.recipe, run.recipe.calls, snapshot.trained_artifacts
+    cache = calls.cache_path(snapshot.run_folder)
 
-    def write_batch_captions(to: Path) -> Facts:
-        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to, calls.captions, ledger)
+    def build_catalog(context: StageContext, out: Path) -> Facts:
+        return prepare_items(recipe.catalog, path, out, calls.download_settings(snapshot.run_folder))
 
-    def write_batch_interests(to: Path) -> Facts:
+    def build_captions(context: StageContext, out: Path) -> Facts:
+        return write_captions(recipe.captions, load_catalog(batch / "catalog"), out, calls.captions, cache)
+
+    def build_interests(context: StageContext, out: Path) -> Facts:
         usual = sample_texts(recipe.interests, own.catalog, own.captions)
-        items = load_catalog(batch / "catalog")
-        return write_interests(recipe.interests, items, parts.captions, to, usual, calls.interests, ledger)
+        items, captions = load_catalog(batch / "catalog"), context.artifacts.captions
+        return write_interests(recipe.interests, items, captions, out, usual, calls.interests, cache)
 
-    def write_batch_embeddings(to: Path) -> Facts:
-        fusion = Fusion.load(own.run_folder / "embeddings" / FUSION_FILE)
-        items = load_catalog(batch / "catalog")
-        return write_embeddings(recipe.embeddings, items, parts.captions, parts.interest_tags, to, fusion)
+    def build_embeddings(context: StageContext, out: Path) -> Facts:
+        fusion, items = Fusion.load(own.run_folder / "embeddings" / FUSION_FILE), load_catalog(batch / "catalog")
+        artifacts = context.artifacts
+        return write_embeddings(recipe.embeddings, items, artifacts.captions, artifacts.interest_tags, out, fusion)
 
-    def write_batch_catalog(to: Path) -> Facts:
-        return prepare_items(recipe.catalog, path, to, calls.download_settings(snapshot.run_folder))
-
-    line.add_stage("catalog", recipe.catalog, "", write_batch_catalog, given={"items": fingerprint})
-    line.add_llm_stage("captions", recipe, "catalog", write_batch_captions)
-    line.add_llm_stage("interests", recipe, "catalog captions", write_batch_interests)
-    line.add_stage("embeddings", recipe.embeddings, "catalog captions interests", write_batch_embeddings)
-    grown_from = {"run": run.read_stage_manifest("sids").identity_text}
-    line.add_stage("sids", recipe.sids, "embeddings", lambda to: _append_sids(snapshot, batch, to), given=grown_from)
-    return list(line.stages.values())
+    grown_from = run.read_stage_manifest("sids").identity_text
+    specs = (
+        replace(catalog.SPEC, build=build_catalog, needs=need(), hash_inputs=lambda context: {"items": fingerprint}),
+        replace(captions.SPEC, build=build_captions),
+        replace(interests.SPEC, build=build_interests),
+        replace(embeddings.SPEC, build=build_embeddings),
+        replace(
+            sids.SPEC,
+            build=lambda context, out: _append_sids(snapshot, batch, out),
+            needs=need("embeddings"),
+            hash_inputs=lambda context: {"run": grown_from},
+        ),
+    )
+    return build_graph(specs, StageContext(recipe, None, RunArtifacts(recipe, batch)))
 
 
 def _check_items_are_new(new_ids: Sequence[str], snapshot: CatalogSnapshot, path: Path) -> None:

@@ -15,15 +15,15 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
 from trialigngr.foundation.files import open_lock, remove_halves
 from trialigngr.llm.costs import CostEstimate
-from trialigngr.pipeline.backbones import check_backbone
-from trialigngr.pipeline.llm_stages import LLM_STAGE_FILES, check_generators, count_retryable, estimate_costs, may_cost
+from trialigngr.pipeline.llm_costs import check_stages, count_retryable, estimate_costs, may_cost
 from trialigngr.pipeline.model_training import help_train_models
 from trialigngr.pipeline.publish import publish_run, publish_sids, remove_published_files, write_recipe
-from trialigngr.pipeline.stages import Stage, build_stages
+from trialigngr.pipeline.stage_graph import Stage
+from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import find_recommendation_task
 from trialigngr.runs.run import Run
-from trialigngr.train.process_group import ProcessGroup, join_process_group
+from trialigngr.train.process_group import join_process_group
 
 
 def run(
@@ -34,11 +34,13 @@ def run(
     changes: Iterable[str] = (),
     seeds: SupportsIndex = 1,
     until: str | None = None,
+    shares_stages: bool = True,
 ) -> Run:
     """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
 
     ``changes`` are ``a.b=value`` settings; ``seeds`` trains that many models; ``until`` stops after the stage of that
-    name. Stages that are done with the same settings and inputs are kept. Raises `TriAlignError` for what can be
+    name. Stages that are done with the same settings and inputs are kept; those that a run beside ``out`` has done are
+    linked, unless ``shares_stages`` is False. Raises `TriAlignError` for what can be
     mended. Under torchrun, the first process makes the run and the others help to train its models.
     """
     chosen, seeds = _resolve_recipe(recipe, changes), read_whole(seeds, "seeds")
@@ -49,7 +51,11 @@ def run(
     _check_recipe_can_recommend(chosen)
     with join_process_group() as workers:
         if workers.is_main_process:
-            _run_stages(chosen, source, folder, seeds, until, workers)
+            plans = [
+                build_stages(chosen, source, folder, seed, workers, shares_stages=shares_stages)
+                for seed in range(seeds)
+            ]
+            _run_stages(plans, until)
             workers.broadcast_object(-1)
         else:
             help_train_models(chosen, folder, workers)
@@ -85,7 +91,7 @@ def estimate_run_costs(recipe: Recipe, data: Path | None, out: Path, until: str 
     if not may_cost(recipe):
         return []
     wanted = _select_stages(build_stages(recipe, data, out, 0), until)
-    _check_open_stages(recipe, wanted, ask=False)
+    check_stages(wanted, loads_models_here=not recipe.ray.address, ask=False)
     run(recipe, data, out, until="catalog")
     names = {stage.name for stage in wanted}
     return [cost for cost in estimate_costs(recipe, out, wanted) if cost.stage in names]
@@ -101,44 +107,30 @@ def _select_stages(stages: list[Stage], until: str | None) -> list[Stage]:
     return stages if until is None else stages[: names.index(until) + 1]
 
 
-def _run_stages(
-    recipe: Recipe, source: Path | None, folder: Path, seeds: int, until: str | None, workers: ProcessGroup
-) -> None:
-    plans = [build_stages(recipe, source, folder, seed, workers) for seed in range(seeds)]
-    wanted = _select_stages(plans[0], until)
-    names = [stage.name for stage in wanted]
+def _run_stages(plans: list[list[Stage]], until: str | None) -> None:
+    """Make the stages of each seed's plan, and publish what is whole."""
+    context, wanted = plans[0][0].context, _select_stages(plans[0], until)
+    recipe, folder, seeds = context.recipe, context.run_folder, len(plans)
     with lock_run_folder(folder):
-        _check_open_stages(recipe, wanted)
-        _try_again(recipe, wanted)
+        check_stages(wanted, loads_models_here=not recipe.ray.address)
+        _try_again(wanted)
         if any(stage.read_status() != "done" for plan in plans for stage in plan):
             remove_published_files(folder)
-        write_recipe(recipe, source, folder, seeds)
+        write_recipe(recipe, context.data, folder, seeds)
         _make_stages(plans, until)
-        if (folder / "sids").exists() and "sids" in names:
+        if (folder / "sids").exists() and any(stage.name == "sids" for stage in wanted):
             publish_sids(recipe, folder)
         if len(wanted) == len(plans[0]):
             publish_run(recipe, folder, seeds)
 
 
-def _try_again(recipe: Recipe, wanted: Sequence[Stage]) -> None:
+def _try_again(wanted: Sequence[Stage]) -> None:
     """Let finished stages ask again about items that failed and may be tried once more; what changes by that is made
     anew after them."""
     for stage in wanted:
-        if (
-            stage.name in LLM_STAGE_FILES
-            and stage.read_status() == "done"
-            and (failed := count_retryable(recipe, stage))
-        ):
+        if stage.read_status() == "done" and (failed := count_retryable(stage)):
             log(f"{stage.name}: {failed} items that failed before are tried again")
             stage.make_if_stale(rebuild=True)
-
-
-def _check_open_stages(recipe: Recipe, wanted: Sequence[Stage], ask: bool = True) -> None:
-    """Raise a sentence when one of the stages that are still to be made cannot work; without ``ask`` no server hears
-    of it."""
-    check_generators(recipe, wanted, loads_models_here=not recipe.ray.address, ask=ask)
-    if any(stage.name == "model" and stage.read_status() != "done" for stage in wanted):
-        check_backbone(recipe)
 
 
 def _make_stages(stages_by_seed: list[list[Stage]], until: str | None) -> None:

@@ -35,12 +35,13 @@ Facts = dict[str, Any]
 REQUIRED_VIEWS = {"title": View.TITLE, "caption": View.VISUAL}
 
 
-def train_model(artifacts: RunArtifacts, out: Path) -> Facts:
-    """Train the model into a folder that ``AutoModelForCausalLM`` opens, and return the facts.
+def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Facts:
+    """Train the model into a folder that ``AutoModelForCausalLM`` opens, and return the facts. ``workers`` train it
+    together.
 
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
-    recipe, seed, workers = artifacts.recipe, artifacts.recipe.seed + artifacts.seed, artifacts.workers
+    recipe, seed = artifacts.recipe, artifacts.recipe.seed + artifacts.seed
     wanted = select_possible_tasks(artifacts)
     _check_has_targets(artifacts)
     if workers.is_main_process:
@@ -88,8 +89,8 @@ def train_model(artifacts: RunArtifacts, out: Path) -> Facts:
 def help_train_models(recipe: Recipe, out: Path, workers: ProcessGroup) -> None:
     """Help the first worker to train model after model, until it says that there is none left."""
     while (seed := workers.broadcast_object(-1)) >= 0:
-        parts = RunArtifacts(recipe, out, seed, workers)
-        train_model(parts, parts.seed_folder / "model.partial")
+        artifacts = RunArtifacts(recipe, out, seed)
+        train_model(artifacts, artifacts.seed_folder / "model.partial", workers)
 
 
 def _load_codebooks(artifacts: RunArtifacts) -> list[Float32Array]:

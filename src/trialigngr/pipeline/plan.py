@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trialigngr.foundation.artifact import StageStatus, read_manifest
-from trialigngr.pipeline.llm_stages import describe_costs
-from trialigngr.pipeline.stages import Stage, build_stages
+from trialigngr.pipeline.llm_costs import describe_costs
+from trialigngr.pipeline.stage_graph import Stage
+from trialigngr.pipeline.stages import build_stages
 from trialigngr.pipeline.training_plan import describe_memory, describe_training_length
 from trialigngr.recipes.recipe import Recipe
 
@@ -29,11 +30,11 @@ def describe_plan(
     shown: set[Path] = set()
     states: dict[str, StageStatus] = {}
     for seed in range(num_seeds):
-        for stage in build_stages(recipe, data, out, seed):
+        for stage in build_stages(recipe, data, out, seed, shares_stages=True):
             if stage.folder not in shown:
                 shown.add(stage.folder)
                 states.setdefault(stage.name, stage.read_status())
-                yield f"{stage.name:12s} {stage.read_status():8s} {_describe_cost(stage, recipe)}"
+                yield f"{stage.name:12s} {stage.read_status():8s} {_describe_cost(stage)}"
     yield from describe_costs(recipe, out)
     yield from describe_memory(recipe, num_devices)
     yield from describe_training_length(
@@ -41,22 +42,12 @@ def describe_plan(
     )
 
 
-def _describe_cost(stage: Stage, recipe: Recipe) -> str:
-    if stage.read_status() == "done":
+def _describe_cost(stage: Stage) -> str:
+    status = stage.read_status()
+    if status == "done":
         return f"took {read_manifest(stage.folder).facts['seconds']:.0f} s"
-    if stage.read_status() == "depends":
+    if status == "depends":
         return "stays if what it is made from comes out as it was"
-    settings = recipe.train
-    told = {
-        "captions": f"by {recipe.captions.generator}, once a picture",
-        "interests": f"by {recipe.interests.generator}, once an item",
-        "embeddings": f"by {recipe.embeddings.encoder}",
-        "sasrec": f"at most {recipe.sasrec.epochs} epochs",
-        "sids": f"{recipe.sids.quantizer} {' × '.join(map(str, recipe.sids.codebook_sizes))}",
-        "model": (
-            f"{recipe.model.name_or_path}, up to {len(recipe.tasks.list_tasks())} tasks, "
-            f"at most {settings.epochs:g} epochs of {settings.batch_size} a batch"
-        ),
-        "evaluation": f"{recipe.decode.num_beams} beams, twice over all test targets",
-    }
-    return told.get(stage.name, "")
+    if shared := stage.find_shared():
+        return f"is shared with {shared.parent}, which has the same"
+    return stage.spec.cost_line(stage.context.recipe)

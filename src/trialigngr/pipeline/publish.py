@@ -13,14 +13,17 @@ from trialigngr.evaluate.metrics_json import build_test_figures, find_broken_law
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, TargetRanks
 from trialigngr.evaluate.target_slices import TargetSlice, build_slices, compute_slice_figures
-from trialigngr.foundation.artifact import check_file, read_manifest
+from trialigngr.foundation.artifact import check_file, is_finished, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.files import copy_atomically
 from trialigngr.foundation.sealed import write_json
+from trialigngr.pipeline.stage_graph import StageContext, sort_wanted_specs
+from trialigngr.pipeline.stages import list_stage_specs
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.recipes.written import write_recipe_file
 from trialigngr.report.from_run.page import write_report
+from trialigngr.report.page import PipelineStep
 from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
@@ -64,11 +67,23 @@ def publish_run(recipe: Recipe, out: Path, seeds: int) -> None:
             raise TriAlignError(f"{out}/metrics.json was not written: {where}: {fault}")
     publish_file("evaluation", "recommendations.parquet", out)
     write_json(out / "metrics.json", body)
-    write_report(Run(out))
+    write_run_report(Run(out))
     headline = body["test"]["HR@10"]
     log(
         f"test HR@10 {headline['value']:.4f} [{headline['low']:.4f}, {headline['high']:.4f}]; look at {out}/report.html"
     )
+
+
+def write_run_report(run: Run) -> Path:
+    """Write ``report.html`` at the top of a run and return its path."""
+    return write_report(run, describe_steps(run))
+
+
+def describe_steps(run: Run) -> tuple[PipelineStep, ...]:
+    """Return the boxes of the picture of the stages: what each stage of the run says of itself."""
+    context = StageContext(run.recipe, None, run.artifacts)
+    made = [spec for spec in sort_wanted_specs(list_stage_specs(), context) if is_finished(run.folder / spec.name)]
+    return tuple(box for spec in made for box in spec.fact_lines(run.recipe, run.read_stage_manifest(spec.name).facts))
 
 
 def _iterate_figure_rows(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

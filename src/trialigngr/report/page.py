@@ -30,15 +30,13 @@ class DataCounts:
     notes: tuple[str, ...] = ()
 
 
-StepName = Literal["catalog", "captions", "interests", "embeddings", "sids", "tasks", "model", "decode", "evaluation"]
-"""The rooms of the pipeline picture, in order. ``tasks`` and ``decode`` leave no folder: their seconds are ``None``."""
-
-
 @dataclass(frozen=True)
 class PipelineStep:
-    """One stage: a fact to print under it ("324 captions"), its seconds (None: not timed), what generated its rows."""
+    """A box of the pipeline's picture: its label, a fact to print under it ("324 captions"), its seconds (None: not
+    timed), what generated its rows."""
 
-    name: StepName
+    name: str
+    label: str
     summary: str
     seconds: float | None = None
     generator: str | None = None

@@ -1,33 +1,22 @@
-"""The pipeline in one picture: where its nine rooms stand, on a wide and on a narrow page, and how arrows join them."""
+"""The pipeline in one picture: where its boxes stand, on a wide and on a narrow page, and how arrows join them."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
 
-from trialigngr.report.page import PipelineStep, StepName
+from trialigngr.report.page import PipelineStep
 
-STEP_LABELS: dict[StepName, str] = {
-    "catalog": "Photo and title",
-    "captions": "Caption",
-    "interests": "Interests",
-    "embeddings": "Embedding",
-    "sids": "Semantic ID",
-    "tasks": "Eight tasks",
-    "model": "Language model",
-    "decode": "Beam search",
-    "evaluation": "Ranked items",
-}
+Rectangle = tuple[int, int, int, int]
+"""x, y, width, height."""
 
 
 @dataclass(frozen=True)
 class DiagramBox:
-    """A box of the picture; ``step`` is None when this run did not have the stage."""
+    """A box of the picture and its place in the order, from 1."""
 
-    name: StepName
-    label: str
+    step: PipelineStep
     number: int
-    step: PipelineStep | None
     x: int
     y: int
     width: int
@@ -51,47 +40,55 @@ class DiagramLayout:
     image_arrow: str
 
 
-def _build_boxes(
-    steps: tuple[PipelineStep, ...], rectangles: list[tuple[int, int, int, int]]
-) -> tuple[DiagramBox, ...]:
-    known = {stage.name: stage for stage in steps}
-    named = zip(enumerate(STEP_LABELS.items(), 1), rectangles, strict=True)
-    return tuple(DiagramBox(name, label, number, known.get(name), *box) for (number, (name, label)), box in named)
+def _build_boxes(steps: tuple[PipelineStep, ...], rectangles: list[Rectangle]) -> tuple[DiagramBox, ...]:
+    return tuple(
+        DiagramBox(step, number, *rectangle)
+        for number, (step, rectangle) in enumerate(zip(steps, rectangles, strict=True), 1)
+    )
+
+
+def _place_row(num_boxes: int, width: int, gap: int, top: int, height: int) -> list[Rectangle]:
+    each = (width - (num_boxes - 1) * gap) // num_boxes if num_boxes else 0
+    return [(place * (each + gap), top, each, height) for place in range(num_boxes)]
+
+
+def _find_image_ends(steps: tuple[PipelineStep, ...]) -> tuple[int, int] | None:
+    """Return the places of the box that pixels come from and of the one that they go to."""
+    names = [step.name for step in steps]
+    return (names.index("catalog"), names.index("embeddings")) if {"catalog", "embeddings"} <= set(names) else None
 
 
 def wide_layout(steps: tuple[PipelineStep, ...]) -> DiagramLayout:
-    """Return two rows: five rooms that name an item, four that recommend one."""
+    """Return two rows, the longer one above: boxes that name an item, boxes that recommend one."""
     width, height, gap, top, below = 1160, 172, 32, 46, 292
-    first = (width - 4 * gap) // 5
-    second = (width - 3 * gap) // 4
-    boxes = [(place * (first + gap), top, first, height) for place in range(5)]
-    boxes += [(place * (second + gap), below, second, height) for place in range(4)]
-    rows = (boxes[:5], boxes[5:])
+    above = (len(steps) + 1) // 2
+    rows = [_place_row(above, width, gap, top, height), _place_row(len(steps) - above, width, gap, below, height)]
     arrows = [f"M{x + w + 4} {y + h // 2}H{x + w + gap - 5}" for row in rows for x, y, w, h in row[:-1]]
-    from_x, to_x, middle = boxes[4][0] + first // 2, second // 2, (top + height + below) // 2
-    turn = f"V{middle - 10}q0 10 -10 10H{to_x + 10}q-10 0 -10 10V{below - 5}"
-    start, end = first // 2, boxes[3][0] + first // 2
-    shortcut = f"M{start} {top - 4}V26q0 -12 12 -12H{end - 12}q12 0 12 12V{top - 5}"
+    if rows[1]:
+        (from_x, to_x), middle = (rows[0][-1][0] + rows[0][-1][2] // 2, rows[1][0][2] // 2), (top + height + below) // 2
+        turn = f"V{middle - 10}q0 10 -10 10H{to_x + 10}q-10 0 -10 10V{below - 5}"
+        arrows.append(f"M{from_x} {top + height + 4}{turn}")
+    shortcut, ends = "", _find_image_ends(steps)
+    if ends is not None and max(ends) < above:
+        start, end = (rows[0][place][0] + rows[0][place][2] // 2 for place in ends)
+        shortcut = f"M{start} {top - 4}V26q0 -12 12 -12H{end - 12}q12 0 12 12V{top - 5}"
     return DiagramLayout(
-        "wide",
-        width,
-        below + height + 2,
-        _build_boxes(steps, boxes),
-        (*arrows, f"M{from_x} {top + height + 4}{turn}"),
-        shortcut,
+        "wide", width, below + height + 2, _build_boxes(steps, rows[0] + rows[1]), tuple(arrows), shortcut
     )
 
 
 def tall_layout(steps: tuple[PipelineStep, ...]) -> DiagramLayout:
     """Return one column, for a narrow page."""
     width, height, gap, left = 372, 132, 26, 26
-    boxes = [(left, place * (height + gap), width, height) for place in range(len(STEP_LABELS))]
+    boxes = [(left, place * (height + gap), width, height) for place in range(len(steps))]
     middle = left + width // 2
     arrows = tuple(f"M{middle} {y + height + 3}v{gap - 8}" for _, y, _, _ in boxes[:-1])
-    start, end = height // 2, boxes[3][1] + height // 2
-    shortcut = f"M{left - 3} {start}H20q-12 0 -12 12V{end - 12}q0 12 12 12H{left - 5}"
+    shortcut, ends = "", _find_image_ends(steps)
+    if ends is not None:
+        start, end = (boxes[place][1] + height // 2 for place in ends)
+        shortcut = f"M{left - 3} {start}H20q-12 0 -12 12V{end - 12}q0 12 12 12H{left - 5}"
     return DiagramLayout(
-        "tall", width + left + 2, boxes[-1][1] + height + 2, _build_boxes(steps, boxes), arrows, shortcut
+        "tall", width + left + 2, len(steps) * (height + gap) - gap + 2, _build_boxes(steps, boxes), arrows, shortcut
     )
 
 

@@ -43,7 +43,7 @@ def render_page(page: ReportPage) -> str:
         page=page,
         style=Markup(style),  # noqa: S704  our own file, nothing of it comes from data
         policy=_content_security_policy(style),
-        layouts=(flow.wide_layout(page.steps), flow.tall_layout(page.steps)),
+        layouts=(flow.wide_layout(page.steps), flow.tall_layout(page.steps)) if page.steps else (),
         thumbnail=Thumbnails(),
     )
     return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in a title must not lose the page
@@ -88,7 +88,6 @@ def _template_filters() -> dict[str, Callable[..., Any]]:
 def _template_globals() -> dict[str, Any]:
     return {
         "task_words": words.TASK_DESCRIPTIONS,
-        "stage_labels": flow.STEP_LABELS,
         "metric_meaning": words.describe_metric,
         "protocol_rows": format_protocol_rows,
         "validation_chart": charts.draw_validation_chart,

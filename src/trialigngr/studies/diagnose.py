@@ -35,7 +35,7 @@ from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import write_json
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.pipeline.execute import lock_run_folder
-from trialigngr.report.from_run.page import write_report
+from trialigngr.pipeline.publish import write_run_report
 from trialigngr.report.from_run.result_tables import (
     DIAGNOSTICS_FILE,
     RunDiagnosis,
@@ -91,7 +91,7 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
         table = build_diagnostics_table({run.folder.name: RunDiagnosis(classify_sid_inputs(run), body)})
         write_text_atomically(run.folder / "diagnostics.txt", format_table_text(table) + "\n")
         if (run.folder / "metrics.json").is_file():
-            write_report(run)
+            write_run_report(run)
     return body
 
 

@@ -9,30 +9,37 @@ import polars as pl
 
 from trialigngr.catalog.prepare import load_catalog
 from trialigngr.enrich.captions import CAPTIONS_FILE as CAPTIONS
+from trialigngr.enrich.captions import CaptionJob
 from trialigngr.enrich.interests import INTERESTS_FILE as INTERESTS
+from trialigngr.enrich.mining import InterestJob
 from trialigngr.foundation.artifact import check_file, is_finished
 from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import FAILURE_REASONS, HOST_NOT_ALLOWED
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import Attempts, ResponseCache
-from trialigngr.pipeline.llm_stages import LlmStage, find_llm_stages
+from trialigngr.pipeline.llm_costs import find_llm_stages
+from trialigngr.pipeline.llm_stage import LlmStage
 from trialigngr.recipes.recipe import Recipe
 
 
 def describe_status(recipe: Recipe, run: Path, max_items: int) -> Iterator[str]:
     """Yield how the stages stand that ask language models, and the items that failed, ``max_items`` of each problem."""
-    ledger = recipe.calls.cache_path(run)
-    if not ledger.exists():
-        yield f"There is no ledger {ledger}: no language model was asked for this run."
+    cache_path = recipe.calls.cache_path(run)
+    if not cache_path.exists():
+        yield f"There is no ledger {cache_path}: no language model was asked for this run."
         return
-    with ResponseCache(ledger) as book:
-        for one in find_llm_stages(recipe, run):
-            yield from _describe_stage(one, book, max_items)
+    if not is_finished(run / "catalog"):
+        return
+    with ResponseCache(cache_path) as cache:
+        for stage in find_llm_stages(recipe).values():
+            yield from _describe_stage(stage, stage.build_job(recipe, run, stage.model_name), cache, max_items)
 
 
-def _describe_stage(stage: LlmStage, cache: ResponseCache, max_items: int) -> Iterator[str]:
-    origin, ids = stage.job.origin, stage.job.catalog.item_ids
-    rows = list(iter_job_rows(stage.job, stage.recorded_settings, range(len(ids))))
+def _describe_stage(
+    stage: LlmStage, job: CaptionJob | InterestJob, cache: ResponseCache, max_items: int
+) -> Iterator[str]:
+    origin, ids = job.origin, job.catalog.item_ids
+    rows = list(iter_job_rows(job, stage.recorded_settings, range(len(ids))))
     tried = list(cache.read_attempts((row.key for row in rows), stage.calls.max_runs))
     known = {ids[row.number]: found for row, found in zip(rows, tried, strict=True) if found is not None}
     failed = {item_id: found for item_id, found in known.items() if found.problem and found.state != "done"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -21,9 +21,10 @@ from trialigngr.foundation.seeds import derive_seed
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.metrics.ranks import ndcg
 from trialigngr.pipeline.execute import lock_run_folder
-from trialigngr.pipeline.llm_stages import check_generators, estimate_costs, may_cost
+from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
 from trialigngr.pipeline.publish import remove_published_files, write_recipe
-from trialigngr.pipeline.stages import Stage, build_stages
+from trialigngr.pipeline.stage_graph import Stage, StageContext, StageSpec, build_graph, need
+from trialigngr.pipeline.stages import list_stage_specs
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.systems.co_occurrence import CoOccurrence
@@ -115,11 +116,9 @@ def estimate_search_costs(search: TuningSearch, data: Path | None, out: Path) ->
     found, looked = dict[str, CostEstimate](), set[str]()
     with lock_run_folder(out / "run"):
         for tried, recipe in recipes:
-            plan = {own.name: own for own in build_stages(recipe, data, out / "run", 0)}
+            plan = _build_trial_stages(recipe, data, out / "run")
             last = plan["interests"].fingerprint
-            if last in looked or "interests" not in _required_stages(
-                plan, _find_tuned_stage(search.tuned_stage, recipe, plan, out / "run")
-            ):
+            if last in looked or "interests" not in plan[search.tuned_stage].list_ancestors():
                 continue
             looked.add(last)
             write_recipe(recipe, data, out / "run", 1)
@@ -201,12 +200,12 @@ def _read_trial_recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
 def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path, stage: str) -> Trial:
     """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
     folder, known = out / "run", _read_trials(out)
-    plan = {own.name: own for own in build_stages(recipe, data, folder, 0)}
-    target = _find_tuned_stage(stage, recipe, plan, folder)
+    plan = _build_trial_stages(recipe, data, folder)
+    target = plan[stage]
     if target.fingerprint not in known:
         remove_published_files(folder)
         write_recipe(recipe, data, folder, 1)
-        trial = _make_trial(changes, recipe, plan, target)
+        trial = _make_trial(changes, plan, target)
         if trial.score is None:  # not kept: what failed may be mended
             return trial
         known[target.fingerprint] = asdict(trial)
@@ -216,22 +215,27 @@ def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out:
     return Trial(**known[target.fingerprint] | {"changes": changes})
 
 
-def _find_tuned_stage(name: str, recipe: Recipe, stages: Mapping[str, Stage], folder: Path) -> Stage:
-    """Return the stage that is tuned. That of co-occurrence, which no run has, as fitting takes seconds, only says how
-    good it is on all validation targets."""
-    if name in stages:
-        return stages[name]
+def _rank_by_co_occurrence(context: StageContext, _out: Path) -> dict[str, Any]:
+    """Return how good co-occurrence is on all validation targets: all there is to fit of it takes seconds."""
+    artifacts = context.artifacts
+    targets = artifacts.histories.list_targets("valid")
+    ranker = CoOccurrence(context.recipe.co_occurrence, artifacts.histories, len(artifacts.catalog))
+    found = ndcg(compute_ranks(ranker, artifacts.histories, targets, mask_seen=False), 10)
+    return {"valid_ndcg_10": round(float(found.mean()), 6)}
 
-    def fit_co_occurrence(_out: Path) -> dict[str, Any]:
-        parts = RunArtifacts(recipe, folder)
-        targets = parts.histories.list_targets("valid")
-        ranker = CoOccurrence(recipe.co_occurrence, parts.histories, len(parts.catalog))
-        found = ndcg(compute_ranks(ranker, parts.histories, targets, mask_seen=False), 10)
-        return {"valid_ndcg_10": round(float(found.mean()), 6)}
 
-    above = stages["catalog"]
-    parents = {above.name: above.fingerprint}
-    return Stage(name, folder / name, recipe.co_occurrence, parents, fit_co_occurrence, above=(above,))
+CO_OCCURRENCE = StageSpec(
+    name="co_occurrence",
+    settings=lambda context: context.recipe.co_occurrence,
+    needs=need("catalog"),
+    build=_rank_by_co_occurrence,
+)
+
+
+def _build_trial_stages(recipe: Recipe, data: Path | None, folder: Path) -> dict[str, Stage]:
+    """Return the stages of a trial by name, that of co-occurrence among them, which no run has."""
+    context = StageContext(recipe, data, RunArtifacts(recipe, folder))
+    return {stage.name: stage for stage in build_graph((*list_stage_specs(), CO_OCCURRENCE), context)}
 
 
 def _read_trials(out: Path) -> dict[str, Any]:
@@ -242,14 +246,13 @@ def _read_trials(out: Path) -> dict[str, Any]:
     return {name: trial for name, trial in found.items() if name != SEAL}
 
 
-def _make_trial(changes: tuple[str, ...], recipe: Recipe, stages: dict[str, Stage], target: Stage) -> Trial:
+def _make_trial(changes: tuple[str, ...], stages: dict[str, Stage], target: Stage) -> Trial:
     """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
-    needed = _required_stages(stages, target)
+    needed = [stage for stage in stages.values() if stage.name in target.list_ancestors()]
     try:
-        check_generators(recipe, [stages[name] for name in needed], loads_models_here=not recipe.ray.address)
-        for name in stages:
-            if name in needed:
-                stages[name].make_if_stale()
+        check_stages(needed, loads_models_here=not target.context.recipe.ray.address)
+        for stage in needed:
+            stage.make_if_stale()
         facts = target.make_if_stale().facts
     except TriAlignError as error:
         if not changes:
@@ -257,12 +260,6 @@ def _make_trial(changes: tuple[str, ...], recipe: Recipe, stages: dict[str, Stag
         log(f"  failed: {error}")
         return Trial(changes, None, error=str(error))
     return Trial(changes, float(facts[SCORE_FACTS[target.name]]), facts["seconds"])
-
-
-def _required_stages(stages: dict[str, Stage], target: Stage) -> set[str]:
-    """Return the stages that a stage is made from."""
-    parents = {name for name in target.parents if name in stages}
-    return parents.union(*(_required_stages(stages, stages[name]) for name in parents))
 
 
 def _write_best_recipe(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trialigngr.foundation.artifact import Manifest, check_file, read_manifest
+from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.version import __version__
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.from_run.enrichment_statistics import build_enrichment_section
@@ -25,7 +25,6 @@ from trialigngr.report.page import (
     PromptSpan,
     ReportPage,
     SidSection,
-    StepName,
     TaskExample,
     TrainingCurves,
 )
@@ -42,12 +41,12 @@ MAX_MAP_ITEMS = 1000
 """Items in the picture of code space."""
 
 
-def write_report(run: Run) -> Path:
-    """Write ``report.html`` at the top of a run folder and return its path."""
-    return write_page(build_page(run), run.folder / "report.html")
+def write_report(run: Run, steps: tuple[PipelineStep, ...]) -> Path:
+    """Write ``report.html`` at the top of a run folder and return its path; ``steps`` is what each stage says."""
+    return write_page(build_page(run, steps), run.folder / "report.html")
 
 
-def build_page(run: Run) -> ReportPage:
+def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
     """Return the whole page of a finished run; raise `ArtifactError` when its stages are not of one run."""
     run.check_metrics()
     metrics = run.metrics
@@ -56,7 +55,7 @@ def build_page(run: Run) -> ReportPage:
         recipe=run.recipe.description or run.folder.name,
         created_on=date.today().strftime("%-d %B %Y"),
         data_counts=_build_data_counts(run),
-        steps=_build_steps(run),
+        steps=steps,
         settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
         enrichment=build_enrichment_section(run.artifacts),
@@ -95,37 +94,6 @@ def _build_data_counts(run: Run) -> DataCounts:
         num_titles=items - facts["without"]["title"],
         median_history_length=float(np.median(histories.sequence_lengths)),
         notes=tuple(notes),
-    )
-
-
-def _build_steps(run: Run) -> tuple[PipelineStep, ...]:
-    manifests: dict[str, Manifest] = {
-        name: read_manifest(run.folder / name)
-        for name in ("catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation")
-    }
-    facts = {name: manifest.facts for name, manifest in manifests.items()}
-    embedded, sids, model = facts["embeddings"], facts["sids"], facts["model"]
-    said: dict[StepName, str] = {
-        "catalog": f"{facts['catalog']['kept']['items']:,} items, {facts['catalog']['kept']['users']:,} users",
-        "captions": f"{facts['captions']['captions']:,} captions",
-        "interests": f"{facts['interests']['tags']:,} tags, {facts['interests']['distinct_tags']:,} distinct",
-        "embeddings": f"{embedded['dimensions']} numbers an item",
-        "sids": " × ".join(str(size) for size in sids["codebook_sizes"]) + " codes",
-        "tasks": f"{len(model['examples'])} tasks, {sum(model['examples'].values()):,} examples",
-        "model": f"{model['parameters'] / 1e6:.1f}M parameters, {model['step']:,} steps",
-        "decode": f"{run.recipe.decode.num_beams} beams",
-        "evaluation": f"{facts['evaluation']['test_targets']:,} test targets",
-    }
-    written_by = {
-        "captions": facts["captions"]["generator"],
-        "interests": facts["interests"]["generator"],
-        "embeddings": ", ".join(embedded["encoders"]),
-        "sids": run.recipe.sids.quantizer,
-        "model": run.recipe.model.name_or_path,
-    }
-    return tuple(
-        PipelineStep(name, fact, facts.get(name, {}).get("seconds"), written_by.get(name))
-        for name, fact in said.items()
     )
 
 

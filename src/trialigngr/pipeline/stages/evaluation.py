@@ -1,0 +1,36 @@
+"""Stage ``evaluation``: where every test target stands, for the model and for what it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec
+from trialigngr.recipes.model_settings import EvaluationStageSettings
+from trialigngr.recipes.recipe import Recipe
+from trialigngr.report.page import PipelineStep
+
+
+def build_evaluation(context: StageContext, out: Path) -> Facts:
+    """Rank the targets by every system."""
+    from trialigngr.pipeline.evaluation import rank_targets
+
+    return rank_targets(context.artifacts, out)
+
+
+def describe_evaluation(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
+    """Return the boxes of the picture."""
+    return (
+        PipelineStep("decode", "Beam search", f"{recipe.decode.num_beams} beams"),
+        PipelineStep("evaluation", "Ranked items", f"{facts['test_targets']:,} test targets", facts["seconds"]),
+    )
+
+
+SPEC = StageSpec(
+    name="evaluation",
+    settings=lambda context: EvaluationStageSettings.from_recipe(context.recipe),
+    needs=lambda context: ("model", *(["sasrec"] if "sasrec" in context.recipe.evaluate.baselines else ())),
+    build=build_evaluation,
+    one_per_seed=True,
+    cost_line=lambda recipe: f"{recipe.decode.num_beams} beams, twice over all test targets",
+    fact_lines=describe_evaluation,
+)
