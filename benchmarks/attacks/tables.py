@@ -15,7 +15,7 @@ from benchmarks.attacks.table_forms import FORMS, Case, Form, Reading, make_tabl
 from benchmarks.attacks.table_lines import odd_lines
 from benchmarks.attacks.table_values import case_of, odd_values
 from benchmarks.harness import Check, at_least, below
-from trialigngr.catalog.prepare import load_dataset
+from trialigngr.catalog.dataset import load_dataset
 
 SECONDS = 60.0
 GOOD = {"taken whole", "refused"}

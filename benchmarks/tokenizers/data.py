@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.catalog.dataset import load_dataset
+from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
 from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
 from trialigngr.images.image_open import open_image
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tokenizers.data import SHARED, beauty, shop
-from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare_catalog
+from trialigngr.catalog.dataset import Dataset, load_dataset
+from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
 from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone

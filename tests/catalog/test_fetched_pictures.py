@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from tests.catalog.picture_server import PictureServer, drawn, picture_server
+from trialigngr.catalog.dataset import load_catalog
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.prepare import CatalogSettings, load_catalog, prepare_items
+from trialigngr.catalog.prepare import CatalogSettings, prepare_items
 from trialigngr.foundation.errors import CatalogError, ImageError
 from trialigngr.images.download import DownloadSettings, ImageDownloader, ImageSettings, UnreachableError
 from trialigngr.images.image_open import DOWNLOAD_REASONS, open_image

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.catalog.dataset import load_dataset
+from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
 from trialigngr.datasets.synthetic.descriptions import load_phrases
 from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, make_interactions, make_items_table, make_stock
 from trialigngr.datasets.synthetic.shapes import SHAPES

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.decode.conftest import catalogue, prompts, search
-from trialigngr.decode.filters import Filter, TrieMasks, as_filter
+from trialigngr.decode.filters import Filter, as_filter
+from trialigngr.decode.trie_masks import TrieMasks
 from trialigngr.sids.trie import Trie
 
 N = 30

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from trialigngr.pipeline.llm_costs import find_llm_stages
 
 from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.conftest import Done
@@ -19,6 +18,7 @@ from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.llm.chat_protocol import MAX_INTERESTS
 from trialigngr.llm.generator import MODEL_LABELS
+from trialigngr.pipeline.llm_costs import find_llm_stages
 from trialigngr.recipes.recipe import read_recipe
 
 pytestmark = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="a real server needs: make test-servers")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ import polars as pl
 from pydantic import Field
 
 from trialigngr.catalog.data_folder import DataFolder, open_data_folder, read_items, tell_unread
-from trialigngr.catalog.histories import Histories
+from trialigngr.catalog.dataset import load_catalog
 from trialigngr.catalog.interactions import (
     InteractionLog,
     LoadedInteractions,
@@ -28,20 +27,18 @@ from trialigngr.catalog.interactions import (
     load_interactions,
     sort_log,
 )
-from trialigngr.catalog.items import Catalog, ImageRecords
 from trialigngr.catalog.kcore import find_k_core
 from trialigngr.catalog.scanning import place_of
 from trialigngr.catalog.split import SplitPoints, check_testable, split_global_temporal, split_leave_last
-from trialigngr.foundation.artifact import check_file, hash_file
+from trialigngr.foundation.artifact import hash_file
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log as say
 from trialigngr.foundation.console import show_progress
-from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import write_text_atomically
-from trialigngr.foundation.tables import read_table, write_table
+from trialigngr.foundation.tables import write_table
 from trialigngr.images.download import DownloadSettings, ImageSettings
-from trialigngr.images.image_open import LONGEST_EDGE
-from trialigngr.images.ingest import ingest_images, resolve_image_paths
+from trialigngr.images.ingest import ingest_images
 from trialigngr.images.paths import drop_missing_images, is_url
 
 
@@ -72,14 +69,6 @@ class CatalogSettings(Settings):
     """global-temporal: share of all interactions for test, the latest ones."""
     images: ImageSettings = Field(default_factory=ImageSettings)
     """Which pictures are used, and how large."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What the catalogue stage made: N items in row order, and U histories that name them by row."""
-
-    catalog: Catalog
-    histories: Histories
 
 
 def prepare_catalog(
@@ -148,23 +137,6 @@ def _ingest_and_record_images(
     body = json.dumps(places | {"longest_edge": settings.images.longest_edge}) + "\n"
     write_text_atomically(out / "source.json", body)
     return facts
-
-
-def load_catalog(folder: Path) -> Catalog:
-    """Return the items that `prepare` or `prepare_items` wrote into ``folder``."""
-    written = _read_source(check_file(folder / "source.json"))
-    root = Path(os.path.normpath(folder / written["root"]))
-    kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
-    items, problems = resolve_image_paths(read_table(check_file(folder / "items.parquet")), folder, kept)
-    return Catalog(items, root, ImageRecords(kept, written.get("longest_edge", LONGEST_EDGE), problems))
-
-
-def _read_source(path: Path) -> dict[str, Any]:
-    """Return what ``source.json`` says; raise `ArtifactError` when it says nothing."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise ArtifactError(f"{path} is damaged; delete {path.parent} and run the recipe again.") from None
 
 
 def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -298,17 +270,6 @@ def _log_facts(facts: dict[str, Any]) -> None:
         say(f"catalog: items without {counts}")
     if n := facts["split"]["users_not_tested"]:
         say(f"catalog: {n:,} users are not tested: too short a history, or nothing after the cut")
-
-
-def load_dataset(folder: Path) -> Dataset:
-    """Return what `prepare` wrote into ``folder``."""
-    table = read_table(check_file(folder / "histories.parquet"))
-    offsets = np.concatenate([[0], np.cumsum(table["items"].list.len().to_numpy(), dtype=np.int64)])
-    items, valid_from, test_from = (
-        column.to_numpy() for column in (table["items"].explode(), table["valid_from"], table["test_from"])
-    )
-    histories = Histories(table["user_id"].to_list(), offsets, items, valid_from, test_from)
-    return Dataset(load_catalog(folder), histories)
 
 
 def fingerprint_data(data: Path, column_map: Mapping[str, str] | None = None) -> str:

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trialigngr.decode.filters import Filters, Rows, TrieMasks
+from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.lm_head import ScoreSoftmax, compute_level_logits
 from trialigngr.decode.prompt_cache import PromptCache, Prompts
+from trialigngr.decode.trie_masks import TrieMasks
 from trialigngr.foundation.device import Precision, autocast
 from trialigngr.models.compatibility import (
     TRIAL_CONTINUATION,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import CatalogError, ImageError
 from trialigngr.foundation.tables import read_table, write_table
@@ -26,9 +24,8 @@ from trialigngr.images.download import (
 from trialigngr.images.image_open import HOST_NOT_ALLOWED, ignore_pillow_warnings
 from trialigngr.images.image_store import ImageStore
 from trialigngr.images.paths import DATA_URL_PATTERN, HTTP_PATTERN, URL_PATTERN
+from trialigngr.images.records import IMAGES_FILE, IMAGES_SCHEMA
 
-IMAGES_FILE = "pictures.parquet"
-IMAGES_SCHEMA = {"item_id": pl.String, "file": pl.String, "problem": pl.String}
 MAX_LOGGED_HOSTS = 5
 """Most hosts that the log names."""
 
@@ -149,14 +146,3 @@ def _log_failures(failed: dict[str, int], hosts: Counter[str]) -> None:
     if others:
         told = ", ".join(f"{reason} {n:,}" for reason, n in others.items())
         log(f"catalog: {sum(others.values()):,} pictures could not be had ({told}); their items stay, without")
-
-
-def resolve_image_paths(items: pl.DataFrame, catalog: Path, folder: Path) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Return items whose ``image_path`` is that of the kept picture where there is one, and the problems by item id."""
-    table = read_table(check_file(catalog / IMAGES_FILE))
-    kept = table.select("item_id", kept=pl.concat_str(pl.lit(f"{folder}{os.sep}"), "file"))
-    paths = items.select("item_id", "image_path").join(kept, on="item_id", how="left", maintain_order="left")
-    problems = table.drop_nulls("problem").select("item_id", "problem")
-    return items.with_columns(paths.select(pl.coalesce("kept", "image_path").alias("image_path"))), dict(
-        problems.iter_rows()
-    )

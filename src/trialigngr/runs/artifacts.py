@@ -6,31 +6,30 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.prepare import Dataset, load_dataset
-from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.generative_recommender import GenerativeRecommender
-from trialigngr.enrich.captions import load_captions
-from trialigngr.enrich.interests import Interests, load_interests
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.models.backbone import Backbone, load_backbone
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.sequential.sasrec import SasRec
 from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
-from trialigngr.tasks.chat_template import ChatTemplate
-from trialigngr.tasks.examples import TaskExamples
-from trialigngr.tasks.item_views import ItemViews, collapse_whitespace, encode_views
 from trialigngr.tasks.task import TASKS, Scope, Task, View
-from trialigngr.train.process_group import ProcessGroup
 
-SINGLE_WORKER = ProcessGroup()
+if TYPE_CHECKING:
+    from trialigngr.decode.generative_recommender import GenerativeRecommender
+    from trialigngr.enrich.interests import Interests
+    from trialigngr.models.backbone import Backbone
+    from trialigngr.sequential.sasrec import SasRec
+    from trialigngr.tasks.chat_template import ChatTemplate
+    from trialigngr.tasks.examples import TaskExamples
+    from trialigngr.tasks.item_views import ItemViews
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -43,10 +42,13 @@ def find_recommendation_task(recipe: Recipe) -> Task:
 
 
 class RunArtifacts:
-    """A run folder's stages as objects. ``seed`` 0 stands at the top of the folder, others under ``seeds/``."""
+    """A run folder's stages as objects. ``seed`` 0 stands at the top of the folder, others under ``seeds/``.
 
-    def __init__(self, recipe: Recipe, run_folder: Path, seed: int = 0, workers: ProcessGroup = SINGLE_WORKER) -> None:
-        self.recipe, self.run_folder, self.seed, self.workers = recipe, run_folder, seed, workers
+    What a stage's files take to be read, and its libraries, is loaded when the stage is asked for.
+    """
+
+    def __init__(self, recipe: Recipe, run_folder: Path, seed: int = 0) -> None:
+        self.recipe, self.run_folder, self.seed = recipe, run_folder, seed
         self.seed_folder = run_folder if seed == 0 else run_folder / "seeds" / str(seed)
 
     @cached_property
@@ -67,11 +69,15 @@ class RunArtifacts:
     @cached_property
     def captions(self) -> list[str | None]:
         """A caption for each item, in row order."""
+        from trialigngr.enrich.captions import load_captions
+
         return load_captions(self.run_folder / "captions")
 
     @cached_property
     def interests(self) -> list[Interests]:
         """The interests of each item, in row order."""
+        from trialigngr.enrich.interests import load_interests
+
         return load_interests(self.run_folder / "interests")
 
     @property
@@ -87,6 +93,8 @@ class RunArtifacts:
     @cached_property
     def sasrec(self) -> SasRec:
         """The trained SASRec, where the recipe has one."""
+        from trialigngr.sequential.sasrec import SasRec
+
         return SasRec.load(self.run_folder / "sasrec")
 
     @cached_property
@@ -97,15 +105,21 @@ class RunArtifacts:
     @cached_property
     def backbone(self) -> Backbone:
         """The trained model."""
+        from trialigngr.models.backbone import load_backbone
+
         return load_backbone(self.seed_folder / "model", list_sid_tokens(self.sids.codebook_sizes))
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The trained model's chat template."""
+        from trialigngr.tasks.chat_template import ChatTemplate
+
         return ChatTemplate(self.backbone.tokenizer)
 
     def tokenizer_texts(self) -> Iterator[str]:
         """Iterate over what a tokenizer from scratch learns from: the catalogue's text and the tasks' wording."""
+        from trialigngr.tasks.item_views import collapse_whitespace
+
         for item, caption in zip(self.catalog, self.captions, strict=True):
             yield from (collapse_whitespace(text) for text in (item.title, caption) if text)
         for task in TASKS.values():
@@ -114,17 +128,24 @@ class RunArtifacts:
 
     def encode_views(self, chat_template: ChatTemplate) -> ItemViews:
         """Return the items in every view, encoded."""
+        from trialigngr.tasks.item_views import encode_views
+
         limits = {View.TITLE: self.recipe.prompt.max_title_tokens, View.VISUAL: self.recipe.prompt.max_visual_tokens}
         return encode_views(self.catalog, self.sids, self.captions, chat_template, limits)
 
     def build_examples(self, task: Task, views: ItemViews, chat_template: ChatTemplate) -> TaskExamples:
         """Return a task's examples on this data."""
+        from trialigngr.tasks.examples import TaskExamples
+
         return TaskExamples(task, views, self.histories, chat_template, self.recipe.prompt)
 
     def build_recommender(
         self, backbone: Backbone, chat_template: ChatTemplate, views: ItemViews
     ) -> GenerativeRecommender:
         """Return beam search with a backbone over this run's trie."""
+        from trialigngr.decode.beam import BeamSearch
+        from trialigngr.decode.generative_recommender import GenerativeRecommender
+
         bounds = np.cumsum([0, *self.sids.codebook_sizes])
         tokens_LK = [backbone.sid_token_ids[first:last] for first, last in pairwise(bounds)]
         settings = self.recipe.decode

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
 from trialigngr.decode.filters import Filter, Rows
-from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
 from trialigngr.foundation.arguments import Id, read_ids, read_text
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.console import log
@@ -19,10 +18,12 @@ from trialigngr.foundation.errors import ArgumentError, CatalogError, RecipeErro
 from trialigngr.foundation.strict_json import mend_text
 from trialigngr.runs.request import RecommendRequest, read_k
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.runs.title_search import build_title_search
-from trialigngr.tasks.examples import TaskExamples
-from trialigngr.tasks.item_views import ItemViews, collapse_whitespace
 from trialigngr.tasks.task import TASKS, Scope, Task, View
+
+if TYPE_CHECKING:
+    from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
+    from trialigngr.tasks.examples import TaskExamples
+    from trialigngr.tasks.item_views import ItemViews
 
 _FOUND_BY = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}
 
@@ -76,6 +77,9 @@ class Recommender:
     @cached_property
     def title_recommender(self) -> GenerativeRecommender:
         """Beam search that writes titles of items that exist."""
+        from trialigngr.decode.generative_recommender import GenerativeRecommender
+        from trialigngr.runs.title_search import build_title_search
+
         self._prepare_model()
         task = self._find_trained_task(
             "titles after a history", lambda t: (t.scope, t.target) == (Scope.HISTORY, View.TITLE)
@@ -125,6 +129,8 @@ class Recommender:
 
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
         """
+        from trialigngr.tasks.item_views import collapse_whitespace
+
         k, text = read_k(k), read_text(text, "text")
         if view not in tuple(_FOUND_BY):
             raise ArgumentError(f"view = {view!r}: items are found by {' or '.join(map(repr, map(str, _FOUND_BY)))}.")

@@ -7,13 +7,11 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from trialigngr.decode.generative_recommender import GenerativeRecommender
 from trialigngr.foundation.arguments import Id, read_id, read_path
 from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
-from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json
 from trialigngr.recipes.model_settings import EvaluationStageSettings, ModelStageSettings
@@ -23,6 +21,9 @@ from trialigngr.runs.recommender import Recommendation, Recommender
 from trialigngr.runs.request import By, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.tasks.task import View
+
+if TYPE_CHECKING:
+    from trialigngr.decode.generative_recommender import GenerativeRecommender
 
 OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
 """What a model was trained on, when it was not what stands beside it."""
@@ -117,6 +118,8 @@ class Run:
 
     def _prepare_model(self) -> None:
         """Put the model where it computes, if it is of this run."""
+        from trialigngr.foundation.device import pick_device
+
         self.check_model()
         self.artifacts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
 

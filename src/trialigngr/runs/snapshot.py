@@ -10,24 +10,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import polars as pl
 
 from trialigngr.catalog.attributes import stack_items
+from trialigngr.catalog.dataset import Dataset, load_catalog
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.prepare import Dataset, load_catalog
-from trialigngr.enrich.captions import load_captions
-from trialigngr.enrich.interests import Interests, load_interests
 from trialigngr.foundation.artifact import APPENDED, MANIFEST_FILE, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json, write_json
 from trialigngr.foundation.tables import read_told
-from trialigngr.models.backbone import Backbone
 from trialigngr.runs.artifacts import Rows, RunArtifacts
 from trialigngr.sids.semantic_ids import SemanticIds
+
+if TYPE_CHECKING:
+    from trialigngr.enrich.interests import Interests
+    from trialigngr.models.backbone import Backbone
 
 BATCH = "batch.json"
 """In the folder of a batch whose items were given SIDs."""
@@ -113,11 +114,15 @@ class CatalogSnapshot(RunArtifacts):
     @cached_property
     def captions(self) -> list[str | None]:
         """A caption for each item, in row order."""
+        from trialigngr.enrich.captions import load_captions
+
         return self._concatenate_batches(self.trained_artifacts.captions, "captions", load_captions)
 
     @cached_property
     def interests(self) -> list[Interests]:
         """The interests of each item, in row order."""
+        from trialigngr.enrich.interests import load_interests
+
         return self._concatenate_batches(self.trained_artifacts.interests, "interests", load_interests)
 
     @cached_property

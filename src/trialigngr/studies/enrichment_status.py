@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from trialigngr.catalog.prepare import load_catalog
+from trialigngr.catalog.dataset import load_catalog
 from trialigngr.enrich.captions import CAPTIONS_FILE as CAPTIONS
 from trialigngr.enrich.captions import CaptionJob
 from trialigngr.enrich.interests import INTERESTS_FILE as INTERESTS

@@ -32,7 +32,7 @@ def check_captions(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> Non
 
 def build_job(recipe: Recipe, run: Path, model: str) -> CaptionJob:
     """Return what a language model is asked about the pictures of a run's catalogue."""
-    from trialigngr.catalog.prepare import load_catalog
+    from trialigngr.catalog.dataset import load_catalog
     from trialigngr.enrich.captions import CaptionJob
 
     return CaptionJob(recipe.captions, load_catalog(run / "catalog"), model)

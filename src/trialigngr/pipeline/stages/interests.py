@@ -38,7 +38,7 @@ def check_interests(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> No
 
 def build_job(recipe: Recipe, run: Path, model: str) -> InterestJob:
     """Return what a language model is asked about the items of a run's catalogue."""
-    from trialigngr.catalog.prepare import load_catalog
+    from trialigngr.catalog.dataset import load_catalog
     from trialigngr.enrich.mining import InterestJob
 
     catalog = load_catalog(run / "catalog")
