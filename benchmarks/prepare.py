@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Check, at_least, below, peak_memory
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.catalog.prepare import load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 
 N_INTERACTIONS = 10_000_000
 N_USERS = 1_000_000

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
+from trialigngr.catalog.prepare import load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
+from trialigngr.datasets.synthetic.draw import draw_shop
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.images.image_open import open_image
 
 Vectors = npt.NDArray[np.float32]

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from trialigngr.catalog.data_folder import open_data_folder, read_items, scan_interactions
-from trialigngr.catalog.prepare import CatalogSettings, fingerprint_data, load_dataset, prepare_catalog
+from trialigngr.catalog.prepare import fingerprint_data, load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.errors import CatalogError
 
 ITEMS: dict[str, list[Any]] = {"item_id": ["a", "b"], "title": ["Apple", "Bread"]}

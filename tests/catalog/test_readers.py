@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.catalog.prepare import load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.readers import import_data
 from trialigngr.foundation.errors import CatalogError
 

@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
+from trialigngr.catalog.prepare import load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.synthetic.descriptions import load_phrases
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, make_interactions, make_items_table, make_stock
+from trialigngr.datasets.synthetic.draw import draw_shop, make_interactions, make_items_table, make_stock
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.datasets.synthetic.shapes import SHAPES
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 from trialigngr.datasets.synthetic.textures import TEXTURES

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from trialigngr.decode.filters import Filters, Rows, TrieMasks
-from trialigngr.decode.lm_head import ScoreSoftmax, compute_level_logits
+from trialigngr.decode.lm_head import compute_level_logits
 from trialigngr.decode.prompt_cache import PromptCache, Prompts
-from trialigngr.foundation.device import Precision, autocast
+from trialigngr.decode.settings import ScoreSoftmax
+from trialigngr.foundation.config import Precision
+from trialigngr.foundation.device import autocast
 from trialigngr.models.compatibility import (
     TRIAL_CONTINUATION,
     TRIAL_PROMPT,

@@ -16,16 +16,11 @@ from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import CatalogError, ImageError
 from trialigngr.foundation.tables import read_table, write_table
-from trialigngr.images.download import (
-    DownloadSettings,
-    HostNotAllowedError,
-    ImageDownloader,
-    ImageSettings,
-    UnreachableError,
-)
+from trialigngr.images.download import HostNotAllowedError, ImageDownloader, UnreachableError
 from trialigngr.images.image_open import HOST_NOT_ALLOWED, ignore_pillow_warnings
 from trialigngr.images.image_store import ImageStore
 from trialigngr.images.paths import DATA_URL_PATTERN, HTTP_PATTERN, URL_PATTERN
+from trialigngr.images.settings import DownloadSettings, ImageSettings
 
 IMAGES_FILE = "pictures.parquet"
 IMAGES_SCHEMA = {"item_id": pl.String, "file": pl.String, "problem": pl.String}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trialigngr.catalog.prepare import CatalogSettings, Dataset, load_dataset, prepare_catalog
+from trialigngr.catalog.prepare import Dataset, load_dataset, prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.console import stderr_console
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.train.estimate import count_max_examples, count_max_steps, estimate_memory, estimate_tokens
