@@ -15,7 +15,8 @@ from benchmarks.decoding import large, memory
 from benchmarks.decoding.data import ITEMS, PROMPT, SMALL, TEXT, model, prompts, search
 from benchmarks.decoding.others import callback, generated, rectokens, vectorised
 from benchmarks.harness import Check, at_least, below, seconds_of, side_by_side
-from trialigngr.decode.generative_recommender import DecodeSettings, GenerativeRecommender
+from trialigngr.decode.generative_recommender import GenerativeRecommender
+from trialigngr.decode.settings import DecodeSettings
 
 BEAMS, WIDE, ROUNDS = 20, 200, 3
 BEAUTY_USERS, HEADER = (40 if SMALL else 22_363), 30

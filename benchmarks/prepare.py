@@ -15,7 +15,8 @@ import polars as pl
 
 from benchmarks.harness import Check, at_least, below, peak_memory
 from trialigngr.catalog.dataset import load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 
 N_INTERACTIONS = 10_000_000
 N_USERS = 1_000_000

@@ -18,13 +18,12 @@ from benchmarks.tokenizers import coupled, large
 from benchmarks.tokenizers.data import Vectors, beauty
 from benchmarks.tokenizers.others import CODES, LEVELS, Fit, Fitted, fit_faiss_kmeans, others
 from trialigngr.foundation.config import Settings
-from trialigngr.sids.assign import SidSettings
-from trialigngr.sids.collisions import CollisionPolicy, compute_collision_rates, resolve_collisions
+from trialigngr.sids.collisions import compute_collision_rates, resolve_collisions
 from trialigngr.sids.fidelity import compute_fidelity
-from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.registry import load_fit_function
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings
+from trialigngr.sids.quantizers.settings import BalancedSettings, KMeansSettings
+from trialigngr.sids.settings import CollisionPolicy, SidSettings
 
 PAPER_SIZES = (4096, 2048, 1024)
 SEEDS = (0, 1, 2)

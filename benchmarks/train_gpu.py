@@ -22,7 +22,8 @@ from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME
-from trialigngr.train.loss import AttentionKind, DeviceMicroBatch, TargetLosses
+from trialigngr.train.loss import DeviceMicroBatch, TargetLosses
+from trialigngr.train.settings import AttentionKind
 
 if TYPE_CHECKING:
     from benchmarks.harness import Check

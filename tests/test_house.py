@@ -20,7 +20,9 @@ from packaging.utils import canonicalize_name
 from trialigngr.cli.main import COMMANDS
 
 PLACEHOLDERS = {"runs/", "benchmarks/x.py", "benchmarks/NAME.py"}
-HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss"}
+HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss", "peft"}
+BESIDE_SETTINGS = {"trialigngr.tasks.task"}
+"""What files of settings import beside each other and the foundation: data, not code."""
 SLOW_TO_HELP = HEAVY | {"numpy", "polars", "pydantic", "rich", "PIL", "tomli_w"}
 PROBE = """
 import sys
@@ -54,6 +56,25 @@ def test_help_loads_nothing_heavy():
     loaded = loaded_by("from trialigngr.cli.main import main; main()", "--help")
     assert "click" in loaded
     assert not SLOW_TO_HELP & loaded
+
+
+def test_reading_a_recipe_loads_nothing_heavy():
+    loaded = loaded_by("from trialigngr.recipes.recipe import read_recipe; read_recipe('trialigngr')")
+    assert "pydantic" in loaded
+    assert not HEAVY & loaded
+
+
+def test_settings_import_settings_alone():
+    graph = grimp.build_graph("trialigngr", cache_dir=None)
+    files = {module for module in graph.modules if module.endswith(".settings")}
+    assert len(files) > 10
+    strays = {
+        (module, other)
+        for module in files
+        for other in graph.find_modules_directly_imported_by(module) - files - BESIDE_SETTINGS
+        if not other.startswith("trialigngr.foundation.")
+    }
+    assert strays == set()
 
 
 def test_python_runs_the_package_as_the_command(root: Path):

@@ -22,7 +22,8 @@ from PIL import Image
 from benchmarks.attacks.cases import Outcome, count_ends, try_cases
 from benchmarks.harness import Check, at_least, below, peak_memory
 from trialigngr.foundation.errors import ImageError
-from trialigngr.images.image_open import LONGEST_EDGE, exceeds_longest_edge, ignore_pillow_warnings, open_image
+from trialigngr.images.image_open import exceeds_longest_edge, ignore_pillow_warnings, open_image
+from trialigngr.images.settings import LONGEST_EDGE
 
 SEED = 27
 MUTATED = 1000

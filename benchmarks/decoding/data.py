@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.lm_head import ScoreSoftmax
+from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.sids.semantic_ids import Codes
 from trialigngr.sids.trie import Trie
 

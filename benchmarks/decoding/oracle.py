@@ -10,9 +10,9 @@ import sys
 from typing import get_args
 
 from benchmarks.harness import Check, at_least, report
-from trialigngr.decode.lm_head import ScoreSoftmax
-from trialigngr.pipeline import load
+from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.pipeline.exact_oracle import compare_beams_with_exact
+from trialigngr.runs.run import load
 
 GOALS = {20: 0.93, 50: 0.99}
 

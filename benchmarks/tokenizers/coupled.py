@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.harness import Check, below
 from benchmarks.tokenizers.data import Vectors, films, shop
-from trialigngr.sids.assign import SidSettings
 from trialigngr.sids.collisions import compute_collision_rates
 from trialigngr.sids.quantizers import macrec
+from trialigngr.sids.settings import SidSettings
 
 SEEDS = (0, 1, 2)
 SIZES = {"films with posters": (64, 64, 64), "the drawn shop": (32, 32, 32)}

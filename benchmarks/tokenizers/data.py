@@ -11,8 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from trialigngr.catalog.dataset import load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
+from trialigngr.datasets.synthetic.draw import draw_shop
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.images.image_open import open_image
 
 Vectors = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.tokenizers.data import mixture
-from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.rqkmeans import fit
+from trialigngr.sids.quantizers.settings import KMeansSettings
 
 WIDTH, SIZES = 256, (1024, 1024, 1024)
 COUNTS = (10_000, 100_000, 1_000_000)

@@ -9,18 +9,22 @@ import numpy as np
 
 from benchmarks.tokenizers.data import SHARED, beauty, shop
 from trialigngr.catalog.dataset import Dataset, load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
+from trialigngr.datasets.synthetic.draw import draw_shop
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
-from trialigngr.sids.assign import SidSettings
+from trialigngr.models.backbone import build_backbone, load_backbone
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.quantizers.registry import load_fit_function
 from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
+from trialigngr.sids.settings import SidSettings
 from trialigngr.tasks.chat_template import ChatTemplate
-from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
 from trialigngr.tasks.packing import SharedPrefixRow
-from trialigngr.tasks.task import TASKS, TaskSettings, View
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.tasks.task import TASKS, View
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
 

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 from trialigngr.foundation.version import __version__
 
 if TYPE_CHECKING:
-    from trialigngr.pipeline import load, run
+    from trialigngr.pipeline.execute import run
+    from trialigngr.runs.run import load
 
 __all__ = ["__version__", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "run"):
-        from trialigngr import pipeline
+    if name == "load":
+        from trialigngr.runs.run import load
 
-        return getattr(pipeline, name)
+        return load
+    if name == "run":
+        from trialigngr.pipeline.execute import run
+
+        return run
     raise AttributeError(f"module 'trialigngr' has no attribute {name!r}")

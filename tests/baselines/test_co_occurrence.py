@@ -7,7 +7,8 @@ import pytest
 
 from tests.baselines.logs import histories
 from trialigngr.catalog.histories import Histories
-from trialigngr.systems.co_occurrence import CoOccurrence, CoOccurrenceSettings
+from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.systems.settings import CoOccurrenceSettings
 
 SETTINGS = CoOccurrenceSettings()
 

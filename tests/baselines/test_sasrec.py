@@ -15,7 +15,8 @@ from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.metrics.ranks import hit_rate
 from trialigngr.sequential import sasrec
-from trialigngr.sequential.sasrec import SasRec, SasRecSettings, train_sasrec
+from trialigngr.sequential.sasrec import SasRec, train_sasrec
+from trialigngr.sequential.settings import SasRecSettings
 
 SMALL = SasRecSettings(
     hidden_size=16, num_layers=1, num_heads=2, max_history=6, dropout=0.0, batch_size=16, epochs=40, patience=40

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trialigngr.sequential.full_softmax import CPU_CHUNK_SIZE, full_softmax_loss
-from trialigngr.sequential.sasrec import SasRec, SasRecSettings, _PackedHistories
+from trialigngr.sequential.sasrec import SasRec, _PackedHistories
+from trialigngr.sequential.settings import SasRecSettings
 
 
 def tensors(targets: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

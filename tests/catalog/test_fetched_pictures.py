@@ -14,11 +14,13 @@ from PIL import Image
 from tests.catalog.picture_server import PictureServer, drawn, picture_server
 from trialigngr.catalog.dataset import load_catalog
 from trialigngr.catalog.items import Catalog
-from trialigngr.catalog.prepare import CatalogSettings, prepare_items
+from trialigngr.catalog.prepare import prepare_items
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.errors import CatalogError, ImageError
-from trialigngr.images.download import DownloadSettings, ImageDownloader, ImageSettings, UnreachableError
+from trialigngr.images.download import ImageDownloader, UnreachableError
 from trialigngr.images.image_open import DOWNLOAD_REASONS, open_image
 from trialigngr.images.image_store import decode_data_url
+from trialigngr.images.settings import DownloadSettings, ImageSettings
 from trialigngr.images.url_policy import is_allowed_host, is_public, parse_url, resolve_addresses
 
 QUICK = DownloadSettings(timeout=0.6, max_attempts=2, initial_backoff=0.01, max_concurrency=4)

@@ -24,8 +24,6 @@ from trialigngr.images.image_open import (
     BUDGET,
     BYTES_A_PIXEL,
     HEAD,
-    LONGEST_EDGE,
-    MAX_BYTES,
     MAX_PIXELS,
     MAX_SIDE,
     count_reasons,
@@ -33,6 +31,7 @@ from trialigngr.images.image_open import (
     ignore_pillow_warnings,
     open_image,
 )
+from trialigngr.images.settings import LONGEST_EDGE, MAX_BYTES
 
 
 def reason(path: Path) -> str:

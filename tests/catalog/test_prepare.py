@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.kcore import find_k_core
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.catalog.split import split_global_temporal, split_leave_last
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import CatalogError, RecipeError

@@ -10,7 +10,8 @@ import pytest
 
 from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
 from trialigngr.catalog.dataset import load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.readers import import_data
 from trialigngr.foundation.errors import CatalogError
 

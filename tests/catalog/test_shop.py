@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from trialigngr.catalog.dataset import load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.synthetic.descriptions import load_phrases
-from trialigngr.datasets.synthetic.draw import ShopSettings, draw_shop, make_interactions, make_items_table, make_stock
+from trialigngr.datasets.synthetic.draw import draw_shop, make_interactions, make_items_table, make_stock
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.datasets.synthetic.shapes import SHAPES
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 from trialigngr.datasets.synthetic.textures import TEXTURES

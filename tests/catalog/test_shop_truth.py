@@ -13,14 +13,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from trialigngr.datasets.synthetic.draw import (
-    ShopSettings,
-    Stock,
-    draw_image,
-    make_interactions,
-    make_items_table,
-    make_stock,
-)
+from trialigngr.datasets.synthetic.draw import Stock, draw_image, make_interactions, make_items_table, make_stock
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.datasets.synthetic.stock import DEPARTMENTS, N_INTERESTS, N_LOOKS
 
 Floats = npt.NDArray[np.float64]

@@ -10,7 +10,8 @@ import pytest
 from tests.decode.conftest import catalogue, search
 from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filter, as_filter
-from trialigngr.decode.generative_recommender import DecodeSettings, GenerativeRecommender
+from trialigngr.decode.generative_recommender import GenerativeRecommender
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.metrics.ranks import NOT_LISTED

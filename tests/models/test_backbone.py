@@ -28,13 +28,13 @@ from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.models.backbone import (
     Backbone,
-    BackboneSettings,
     add_dropout,
     build_backbone,
     count_parameters,
     load_backbone,
     read_architecture,
 )
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.semantic_ids import list_sid_tokens
 
 SIDS = list_sid_tokens((6, 5, 4))

@@ -11,8 +11,8 @@ import torch
 
 from tests.models.test_backbone import IDS, SIDS, logits, pretrained
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import Backbone, BackboneSettings, build_backbone, count_parameters, load_backbone
-from trialigngr.models.lora import LoraSettings
+from trialigngr.models.backbone import Backbone, build_backbone, count_parameters, load_backbone
+from trialigngr.models.settings import BackboneSettings, LoraSettings
 
 pytest.importorskip("peft")
 WIDTH, RANK = 32, 4

@@ -7,7 +7,8 @@ import torch
 
 from tests.models.test_backbone import SIDS, SMALL
 from tests.tasks.conftest import TEXTS
-from trialigngr.models.backbone import BackboneSettings, build_backbone
+from trialigngr.models.backbone import build_backbone
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.models.sid_embeddings import init_from_codebooks
 
 

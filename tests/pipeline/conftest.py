@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trialigngr.pipeline import Recommendation, load
-from trialigngr.runs.run import Run
+from trialigngr.runs.recommender import Recommendation
+from trialigngr.runs.run import Run, load
 
 HISTORY = ["p0003", "p0017"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Done, tiny
-from trialigngr.pipeline import load
 from trialigngr.report.from_run.result_tables import classify_sid_inputs
+from trialigngr.runs.run import load
 from trialigngr.studies.diagnose import _generate_titles, _sid_embeddings
 from trialigngr.tasks.task import TASKS
 

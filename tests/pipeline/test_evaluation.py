@@ -20,9 +20,9 @@ from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.metrics.ranks import mrr
-from trialigngr.pipeline import load
 from trialigngr.pipeline.exact_oracle import compare_beams_with_exact
 from trialigngr.report.render import format_protocol_rows
+from trialigngr.runs.run import load
 from trialigngr.studies.diagnose import diagnose_run
 
 Cli = Callable[..., Done]

@@ -18,7 +18,8 @@ from trialigngr.embed.collaborative import compute_collaborative_vectors
 from trialigngr.embed.embeddings import COLLABORATIVE, FUSION_FILE, load_embeddings
 from trialigngr.embed.fusion import Fusion, l2_normalize
 from trialigngr.foundation.artifact import read_manifest, write_manifest
-from trialigngr.pipeline import add_items, load
+from trialigngr.pipeline import add_items
+from trialigngr.runs.run import load
 
 Cli = Callable[..., Done]
 OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from tests.pipeline.test_growth import new_items
-from trialigngr.pipeline import add_items, load
-from trialigngr.runs.run import Run
+from trialigngr.pipeline import add_items
+from trialigngr.runs.run import Run, load
 from trialigngr.runs.snapshot import WithdrawalState, write_withdrawals
 
 HISTORY = ["p0003", "p0017"]

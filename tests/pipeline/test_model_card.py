@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from trialigngr.pipeline import load
 from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.runs.run import load
 
 FACTS: dict[str, Any] = {
     "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.embed.embeddings import load_texts
-from trialigngr.pipeline import load
+from trialigngr.runs.run import load
 
 Cli = Callable[..., Done]
 

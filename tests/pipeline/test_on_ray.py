@@ -33,8 +33,9 @@ from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RayExecutor, RaySettings, make_executor
 from trialigngr.llm.generator import CallSettings
 from trialigngr.sids import assign
-from trialigngr.sids.assign import SidSettings, assign_sids
+from trialigngr.sids.assign import assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.settings import SidSettings
 
 pytestmark = [
     pytest.mark.slow,

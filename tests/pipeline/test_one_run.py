@@ -16,7 +16,7 @@ from tests.pipeline.test_damage import linked
 from tests.pipeline.test_growth import new_items
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.files import HALF
-from trialigngr.pipeline import load
+from trialigngr.runs.run import load
 from trialigngr.train.loop import Trainer
 
 Cli = Callable[..., Done]

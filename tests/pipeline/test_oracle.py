@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trialigngr.decode.beam import Beams
-from trialigngr.pipeline import load
 from trialigngr.pipeline.exact_oracle import _top_k_overlap, compare_beams_with_exact
+from trialigngr.runs.run import load
 
 
 def test_a_beam_as_wide_as_the_catalogue_is_exact_and_a_narrow_one_is_not(tiny_run: Path) -> None:

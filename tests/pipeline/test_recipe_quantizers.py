@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Done, tiny
 from trialigngr.embed.embeddings import load_modalities
-from trialigngr.pipeline import load
+from trialigngr.runs.run import load
 from trialigngr.runs.sid_quality import load_quality_inputs
 from trialigngr.sids.quality import measure_quality
 from trialigngr.sids.semantic_ids import SemanticIds

@@ -16,9 +16,9 @@ import trialigngr
 from tests.conftest import Done, tiny
 from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
-from trialigngr.pipeline import Run, load
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.report.from_run.page import build_page
+from trialigngr.runs.run import Run, load
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.tasks.task import TASKS
 

@@ -18,8 +18,7 @@ from tests.pipeline.conftest import HISTORY, ids
 from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import CatalogError, RecipeError
-from trialigngr.pipeline import load
-from trialigngr.runs.run import Run
+from trialigngr.runs.run import Run, load
 from trialigngr.tasks.task import View
 
 Cli = Callable[..., Done]

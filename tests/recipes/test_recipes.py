@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.recipes.recipe import Recipe, read_packaged_recipes, read_recipe
-from trialigngr.tasks.task import TASKS, CurriculumPartSettings
+from trialigngr.tasks.settings import CurriculumPartSettings
+from trialigngr.tasks.task import TASKS
 
 SIX = ["T1", "T2", "T3", "T4", "T5", "T6"]
 EIGHT = [*SIX, "T7", "T8"]

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trialigngr.sids.collisions import (
-    CollisionPolicy,
     compute_collision_rates,
     mark_shared_sids,
     move_to_free_codes,
@@ -18,6 +17,7 @@ from trialigngr.sids.collisions import (
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Codes, Float32Array
 from trialigngr.sids.quantizers.sinkhorn import sinkhorn_codes
+from trialigngr.sids.settings import CollisionPolicy
 
 LINE = Codebooks([Codebook(np.float32([[0], [100]])), Codebook(np.float32([[0], [1], [2], [3]]))])
 """Codes on a line: 100 a + b."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from trialigngr.foundation.config import Settings
-from trialigngr.sids.assign import SidSettings
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth, cosine_similarity
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.registry import METHODS, load_fit_function
+from trialigngr.sids.settings import SidSettings
 
 SIZES = (16, 8, 8)
 QUICK = {

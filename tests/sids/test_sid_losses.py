@@ -18,7 +18,7 @@ from trialigngr.sids.quantizers.bottleneck import (
 )
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks
 from trialigngr.sids.quantizers.fsq import choose_grid_steps, make_grid_codebooks
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, compute_cluster_means, fit_residual_kmeans
+from trialigngr.sids.quantizers.kmeans import compute_cluster_means, fit_residual_kmeans
 from trialigngr.sids.quantizers.letter_losses import (
     CollaborationLoss,
     DiversityLoss,
@@ -26,7 +26,8 @@ from trialigngr.sids.quantizers.letter_losses import (
     diversity_loss,
 )
 from trialigngr.sids.quantizers.macrec_losses import ContrastLoss, alignment_loss, contrast_loss, draw_positives
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, fit_balanced_kmeans
+from trialigngr.sids.quantizers.rqkmeans_balanced import fit_balanced_kmeans
+from trialigngr.sids.quantizers.settings import BalancedSettings, KMeansSettings
 
 PLAIN = CodebookUpdateRule(
     commitment_weight=0.25, ema_decay=None, restart_dead_codes=True, rotation_trick=False, sinkhorn_epsilons=()

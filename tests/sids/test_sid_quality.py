@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trialigngr.sids.assign import SidSettings
 from trialigngr.sids.depth_curve import DepthCurve, compute_depth_curve, draw_depth_curve, format_depth_curve
 from trialigngr.sids.formats import read_parquet
 from trialigngr.sids.quality import (
@@ -27,6 +26,7 @@ from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks
 from trialigngr.sids.quantizers.latent_spaces import IdentitySpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.settings import SidSettings
 from trialigngr.sids.tsne import compute_code_map, draw_code_map
 
 CODES = np.int32([[0, 0], [0, 0], [0, 1], [1, 2]])

@@ -15,13 +15,15 @@ from safetensors.numpy import save_file
 from trialigngr.cli.main import trialigngr
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.sids.assign import SidSettings, assign_sids, fit_quantizers
+from trialigngr.sids.assign import assign_sids, fit_quantizers
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Codebook
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
+from trialigngr.sids.quantizers.kmeans import fit_kmeans
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors
+from trialigngr.sids.quantizers.settings import KMeansSettings
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.settings import SidSettings
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(200, 12)).astype(np.float32)

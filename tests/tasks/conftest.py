@@ -18,8 +18,9 @@ from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, list_sid_tokens
 from trialigngr.tasks.chat_template import ChatTemplate
-from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import encode_views
+from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import TASKS, View
 
 TEXTS = ["A red cotton dress for summer", "You are a recommendation model: you write what comes next."] * 50

@@ -9,11 +9,12 @@ import pytest
 
 from tests.tasks.conftest import World
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.tasks.examples import PromptSettings, TaskExamples, unshare_rows
+from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.mixture import Mixture, count_epoch_steps
 from trialigngr.tasks.packing import SharedPrefixRow
-from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.tasks.task import TASKS, Scope, View
 
 NAMES = list(TASKS)
 

@@ -10,8 +10,9 @@ import polars as pl
 from tests.tasks.conftest import World
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.items import Catalog
-from trialigngr.tasks.examples import PromptSettings, TaskExamples
+from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import encode_views
+from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import TASKS, View
 
 

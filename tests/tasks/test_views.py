@@ -7,7 +7,8 @@ import pytest
 from tests.tasks.conftest import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
-from trialigngr.tasks.task import TASKS, Scope, TaskSettings, View, find_task
+from trialigngr.tasks.settings import TaskSettings
+from trialigngr.tasks.task import TASKS, Scope, View, find_task
 
 
 def test_views_of_items(world: World):

@@ -17,7 +17,8 @@ from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train import loop
 from trialigngr.train.attention import ATTENTION_NAME
-from trialigngr.train.loss import AttentionKind, DeviceMicroBatch, compute_target_losses
+from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
+from trialigngr.train.settings import AttentionKind
 
 # torch's tracer looks at gradients that nobody asked for, and no warning passes the tests.
 pytestmark = pytest.mark.filterwarnings(

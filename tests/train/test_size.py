@@ -8,10 +8,10 @@ import pytest
 
 from tests.models.test_backbone import SIDS, pretrained
 from tests.tasks.conftest import TEXTS, World
-from trialigngr.models.backbone import BackboneSettings, build_backbone, count_parameters
-from trialigngr.models.lora import LoraSettings
-from trialigngr.tasks.examples import PromptSettings
-from trialigngr.tasks.task import TASKS, TaskSettings
+from trialigngr.models.backbone import build_backbone, count_parameters
+from trialigngr.models.settings import BackboneSettings, LoraSettings
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.tasks.task import TASKS
 from trialigngr.train.estimate import count_max_examples, count_max_steps, estimate_memory, estimate_tokens
 from trialigngr.train.settings import TrainSettings
 

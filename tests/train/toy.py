@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.tasks.conftest import SIZES, TEXTS, World
-from trialigngr.models.backbone import BackboneSettings, build_backbone
+from trialigngr.models.backbone import build_backbone
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.semantic_ids import list_sid_tokens
-from trialigngr.tasks.task import TaskSettings
+from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train import loop
 from trialigngr.train.loop import Trainer
 from trialigngr.train.process_group import join_process_group

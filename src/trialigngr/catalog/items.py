@@ -14,7 +14,8 @@ from PIL import Image
 
 from trialigngr.foundation.artifact import hash_file
 from trialigngr.foundation.errors import CatalogError, did_you_mean
-from trialigngr.images.image_open import LONGEST_EDGE, is_file, open_image
+from trialigngr.images.image_open import is_file, open_image
+from trialigngr.images.settings import LONGEST_EDGE
 
 ITEM_COLUMNS: dict[str, pl.DataType] = {
     "item_id": pl.String(),

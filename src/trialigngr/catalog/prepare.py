@@ -10,11 +10,10 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import Field
 
 from trialigngr.catalog.data_folder import DataFolder, open_data_folder, read_items, tell_unread
 from trialigngr.catalog.dataset import load_catalog
@@ -29,46 +28,17 @@ from trialigngr.catalog.interactions import (
 )
 from trialigngr.catalog.kcore import find_k_core
 from trialigngr.catalog.scanning import place_of
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.catalog.split import SplitPoints, check_testable, split_global_temporal, split_leave_last
 from trialigngr.foundation.artifact import hash_file
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log as say
 from trialigngr.foundation.console import show_progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.tables import write_table
-from trialigngr.images.download import DownloadSettings, ImageSettings
 from trialigngr.images.ingest import ingest_images
 from trialigngr.images.paths import drop_missing_images, is_url
-
-
-class CatalogSettings(Settings):
-    """What of a data folder is used, and how it is split."""
-
-    column_map: dict[str, str] = Field(default_factory=dict)
-    """Their column names → ours, for both files: ``{asin = "item_id", reviewerID = "user_id"}``."""
-    incomplete_rows: Literal["error", "drop"] = "error"
-    """Rows without an id, and interactions without an order (null, NaN, empty): an error, or dropped and counted."""
-    unknown_items: Literal["error", "drop"] = "error"
-    """Interactions that name an item the items file does not have: an error, or dropped and counted."""
-    min_rating: float | None = None
-    """Keep interactions with at least this rating; the rest, and those without a rating, are dropped and counted."""
-    duplicates: Literal["keep", "keep_first"] = "keep"
-    """Of a user's interactions with the same item keep all, or the first in time."""
-    k_core: int = Field(default=5, ge=0)
-    """Every user and item that stays has at least this many interactions; 0 and 1 keep everybody."""
-    item_scope: Literal["interacted", "all"] = "interacted"
-    """Which items the catalogue holds: those that the log still names after the k-core, or all of the items file."""
-    split: Literal["leave-last", "global-temporal"] = "leave-last"
-    """Test on each user's last interactions, or on everything after one moment (needs timestamps)."""
-    leave_last_n: int = Field(default=1, ge=1)
-    """leave-last: this many for test and as many before them for validation (fewer for short histories)."""
-    valid_ratio: float = Field(default=0.1, gt=0, lt=0.5)
-    """global-temporal: share of all interactions for validation."""
-    test_ratio: float = Field(default=0.1, gt=0, lt=0.5)
-    """global-temporal: share of all interactions for test, the latest ones."""
-    images: ImageSettings = Field(default_factory=ImageSettings)
-    """Which pictures are used, and how large."""
+from trialigngr.images.settings import DownloadSettings
 
 
 def prepare_catalog(

@@ -28,8 +28,8 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 @click.option("--shoppers", default=1500, show_default=True, help="People who shop.")
 def draw_shop(out: Path, seed: int, items: int, shoppers: int) -> None:
     """Draw a small shop whose truth is known into the data folder OUT."""
-    from trialigngr.datasets.synthetic.draw import ShopSettings
     from trialigngr.datasets.synthetic.draw import draw_shop as draw
+    from trialigngr.datasets.synthetic.settings import ShopSettings
     from trialigngr.foundation.config import parse_settings
 
     draw(out, parse_settings(ShopSettings, {"seed": seed, "num_items": items, "num_shoppers": shoppers}, "draw-shop"))

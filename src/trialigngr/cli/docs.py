@@ -103,6 +103,8 @@ def _describe_type(annotation: Any) -> str:
         return f"list of {_describe_type(inner[0])}"
     if get_origin(annotation) is dict:
         return f"table of {_describe_type(inner[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table with " + " and ".join(f"`{name}`" for name in annotation.model_fields)
     return TYPE_NAMES.get(annotation, str(annotation))
 
 

@@ -50,8 +50,8 @@ def run(
     ray: str | None,
 ) -> None:
     """Run RECIPE (a name, a .toml file, or a+b) on a data folder, from catalogue to report."""
-    from trialigngr.pipeline import run as run_recipe
     from trialigngr.pipeline.execute import estimate_run_costs
+    from trialigngr.pipeline.execute import run as run_recipe
     from trialigngr.recipes.recipe import read_recipe
 
     if ray is not None:

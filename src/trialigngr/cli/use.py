@@ -59,7 +59,7 @@ def recommend(
     as_json: bool,
 ) -> None:
     """Recommend items with the finished RUN: for a user, after a history, for words, or for all users."""
-    from trialigngr.pipeline import load
+    from trialigngr.runs.run import load
     from trialigngr.tasks.task import View
 
     words = text if text is not None else visual
@@ -128,8 +128,8 @@ compare = click.Command("compare", callback=evaluate.callback, params=evaluate.p
 @_run_argument
 def report(run: Path) -> None:
     """Write RUN/report.html anew."""
-    from trialigngr.pipeline import load
     from trialigngr.pipeline.publish import write_run_report
+    from trialigngr.runs.run import load
 
     click.echo(write_run_report(load(run)))
 

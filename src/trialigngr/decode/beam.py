@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from trialigngr.decode.filters import Filters, Rows
-from trialigngr.decode.lm_head import ScoreSoftmax, compute_level_logits
+from trialigngr.decode.lm_head import compute_level_logits
 from trialigngr.decode.prompt_cache import PromptCache, Prompts
+from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.decode.trie_masks import TrieMasks
 from trialigngr.foundation.device import Precision, autocast
 from trialigngr.models.compatibility import (

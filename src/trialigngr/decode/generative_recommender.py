@@ -8,32 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from trialigngr.decode.beam import Beams, BeamSearch
 from trialigngr.decode.filters import Filter, Filters, Rows, as_filter
-from trialigngr.decode.lm_head import ScoreSoftmax
-from trialigngr.foundation.config import Settings
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.console import show_progress
-from trialigngr.foundation.device import Precision
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
 
 BuildPrompt = Callable[[Rows], list[int]]
-
-
-class DecodeSettings(Settings):
-    """How recommendations are written."""
-
-    num_beams: int = Field(20, ge=1)
-    """Beams kept at every level."""
-    score_softmax: ScoreSoftmax = "constrained"
-    """``constrained``: softmax over what the trie allows at each step; the better one on validation (docs/log.md). A
-    filter changes no score; an item that is appended takes a share from its neighbours in the trie.
-    ``full``: log-softmax over all tokens, then the trie, as beam search with a constraint has it elsewhere."""
-    batch_size: int = Field(64, ge=1)
-    """Prompts decoded together."""
-    precision: Precision = "auto"
-    """``bf16``, ``fp32``, or ``auto``: bf16 where the hardware is fast at it."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from trialigngr.foundation.config import Precision
 from trialigngr.foundation.console import show_progress
-from trialigngr.foundation.device import Precision, autocast
+from trialigngr.foundation.device import autocast
 from trialigngr.models.logits import compute_logits
 
 BATCH_SIZE = 128

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, SID, TargetRanks
-from trialigngr.foundation.config import Settings
 from trialigngr.metrics.consistency import RoundedValue, find_inconsistencies
 from trialigngr.metrics.intervals import Estimate
-
-
-class EvaluateSettings(Settings):
-    """How a run is tested. K in {5, 10} stands in every table."""
-
-    ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
-    """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
-    baselines: tuple[Literal["popularity", "co_occurrence", "sasrec"], ...] = ("popularity", "co_occurrence")
-    """What stands in the table beside the model; SASRec is trained for it, in minutes."""
-    num_recommendations: int = Field(10, ge=1)
-    """Items a target kept in ``recommendations.parquet``."""
-
-    @property
-    def list_lengths(self) -> tuple[int, ...]:
-        """Every K, in order."""
-        return tuple(sorted({5, 10, *self.ks}))
 
 
 def round_figures(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:

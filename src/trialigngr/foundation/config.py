@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trialigngr.foundation.errors import RecipeError, did_you_mean
+
+Precision = Literal["auto", "bf16", "fp32"]
+"""What a network computes in."""
 
 
 class Settings(BaseModel):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trialigngr.foundation.errors import RecipeError
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 def pick_device(name: str = "auto") -> torch.device:

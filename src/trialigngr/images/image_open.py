@@ -15,9 +15,9 @@ from PIL.ImageFile import ImageFile
 
 from trialigngr.foundation.errors import ImageError
 from trialigngr.foundation.memory import MemoryBudget, return_freed_memory
+from trialigngr.images.settings import LONGEST_EDGE, MAX_BYTES
 from trialigngr.images.wholeness import load_complete
 
-MAX_BYTES = 32 * 1024 * 1024
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_768
 BYTES_A_PIXEL, HEAD = 16, 64 * 1024 * 1024
@@ -28,8 +28,6 @@ LARGE = HEAD + BUDGET.most // 16
 """After a picture that took more, memory is given back to the system: the C library would keep it for the thread."""
 BAND = 1 << 20
 """Pixels that are brought to RGB at a time."""
-LONGEST_EDGE = 1024
-"""Larger pictures are reduced to this unless a setting says otherwise: about what the largest model here sees."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
 """Formats that are pixels and nothing else: no EPS, PDF or anything that starts an interpreter."""
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")

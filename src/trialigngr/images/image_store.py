@@ -19,9 +19,10 @@ from urllib.parse import unquote_to_bytes
 
 from trialigngr.foundation.errors import ImageError
 from trialigngr.foundation.files import whole_file
-from trialigngr.images.download import ImageDownloader, ImageSettings
+from trialigngr.images.download import ImageDownloader
 from trialigngr.images.image_open import decode_image, exceeds_longest_edge
 from trialigngr.images.paths import DATA_URL_PATTERN, is_url
+from trialigngr.images.settings import ImageSettings
 
 DATA_URL_HEAD = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 """What stands before the content of a data URL."""

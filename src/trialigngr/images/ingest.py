@@ -14,17 +14,12 @@ import polars as pl
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import CatalogError, ImageError
 from trialigngr.foundation.tables import read_table, write_table
-from trialigngr.images.download import (
-    DownloadSettings,
-    HostNotAllowedError,
-    ImageDownloader,
-    ImageSettings,
-    UnreachableError,
-)
+from trialigngr.images.download import HostNotAllowedError, ImageDownloader, UnreachableError
 from trialigngr.images.image_open import HOST_NOT_ALLOWED, ignore_pillow_warnings
 from trialigngr.images.image_store import ImageStore
 from trialigngr.images.paths import DATA_URL_PATTERN, HTTP_PATTERN, URL_PATTERN
 from trialigngr.images.records import IMAGES_FILE, IMAGES_SCHEMA
+from trialigngr.images.settings import DownloadSettings, ImageSettings
 
 MAX_LOGGED_HOSTS = 5
 """Most hosts that the log names."""

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.images.download import DownloadSettings
+from trialigngr.images.settings import DownloadSettings
 from trialigngr.llm.api_keys import read_key
 
 CACHE_FILE = "ledger.sqlite"

@@ -8,61 +8,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from trialigngr.foundation.artifact import MANIFEST_FILE, TELLING, check_stage
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.hub import load_tokenizer, reason_of
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.models.lora import LoraSettings, add_lora
+from trialigngr.models.lora import add_lora
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.models.sid_embeddings import Float32Array, init_from_codebooks, init_near_mean
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 from trialigngr.pretrained import smollm2
 
 DROPOUT_MODULES = ("embed_tokens", "self_attn", "mlp")
 """Modules whose outputs `add_dropout` drops from, by their last names."""
-
-
-class BackboneSettings(Settings):
-    """Which language model writes the SIDs."""
-
-    name_or_path: str = "scratch"
-    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
-    attention, by name or folder (``pretrained/smollm2``: SmolLM2-135M-Instruct from a package)."""
-    num_layers: int = Field(4, ge=1)
-    """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
-    hidden_size: int = Field(256, ge=2)
-    """Hidden dimension."""
-    num_heads: int = Field(4, ge=1)
-    """Attention heads."""
-    num_kv_heads: int = Field(0, ge=0)
-    """Heads of keys and values, where there are fewer of them (grouped-query attention); 0: as many."""
-    tie_embeddings: bool = True
-    """One table for words that are read and words that are written."""
-    ffn_size: int = Field(1024, ge=1)
-    """Inner dimension of the feed-forward blocks."""
-    vocab_size: int = Field(4096, ge=256)
-    """Words of the BPE trained on the catalogue's text."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the embeddings and on what each attention and feed-forward block adds, in training only."""
-    sid_embedding_init: Literal["mean", "codebook"] = "mean"
-    """The SID tokens' rows begin near the mean of the old rows (from scratch: like all others), or where the codebooks
-    put their codes."""
-    weight_dtype: Literal["fp32", "bf16"] = "fp32"
-    """In which type frozen weights are held; bf16 halves their memory and needs LoRA."""
-    gradient_checkpointing: bool = False
-    """Compute each layer again in the backward pass: a third more time for far less memory."""
-    lora: LoraSettings = Field(default_factory=LoraSettings)
-    """Train small added matrices and the SID rows instead of the whole model."""
 
 
 @dataclass(frozen=True)

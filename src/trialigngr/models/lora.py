@@ -6,21 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
-
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-
-
-class LoraSettings(Settings):
-    """Hu et al. 2021, on every linear layer but the output. The rows of the SID tokens are trained beside it."""
-
-    rank: int = Field(0, ge=0)
-    """Rank of the added matrices; 0 trains the whole model instead."""
-    alpha: float = Field(32.0, gt=0)
-    """Their product is scaled by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on what goes into them."""
+from trialigngr.models.settings import LoraSettings
 
 
 def add_lora(model: Any, settings: LoraSettings, sid_token_ids: Sequence[int]) -> Any:

@@ -12,7 +12,7 @@ from trialigngr.catalog.histories import Split
 from trialigngr.decode.beam import Beams, BeamSearch
 from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.decode.generative_recommender import GenerativeRecommender
-from trialigngr.decode.lm_head import ScoreSoftmax
+from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.foundation.console import show_progress
 from trialigngr.foundation.device import pick_device
 from trialigngr.metrics.intervals import Estimate, bootstrap_differences, bootstrap_intervals

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trialigngr.catalog.dataset import Dataset, load_dataset
-from trialigngr.catalog.prepare import CatalogSettings, prepare_catalog
+from trialigngr.catalog.prepare import prepare_catalog
+from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.console import stderr_console
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.train.estimate import count_max_examples, count_max_steps, estimate_memory, estimate_tokens

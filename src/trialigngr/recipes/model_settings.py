@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from trialigngr.decode.generative_recommender import DecodeSettings
-from trialigngr.evaluate.metrics_json import EvaluateSettings
+from trialigngr.decode.settings import DecodeSettings
+from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings
-from trialigngr.models.backbone import BackboneSettings
+from trialigngr.models.settings import BackboneSettings
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.systems.co_occurrence import CoOccurrenceSettings
-from trialigngr.tasks.examples import PromptSettings
-from trialigngr.tasks.task import TaskSettings
+from trialigngr.systems.settings import CoOccurrenceSettings
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.settings import TrainSettings
 
 

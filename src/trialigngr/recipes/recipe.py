@@ -12,23 +12,22 @@ from typing import Any
 import tomli_w
 from pydantic import Field
 
-from trialigngr.catalog.prepare import CatalogSettings
-from trialigngr.datasets.synthetic.draw import ShopSettings
-from trialigngr.decode.generative_recommender import DecodeSettings
+from trialigngr.catalog.settings import CatalogSettings
+from trialigngr.datasets.synthetic.settings import ShopSettings
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.evaluate.metrics_json import EvaluateSettings
+from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.executor import RaySettings
 from trialigngr.llm.generator import StageCallSettings
-from trialigngr.models.backbone import BackboneSettings
-from trialigngr.sequential.sasrec import SasRecSettings
-from trialigngr.sids.assign import SidSettings
-from trialigngr.systems.co_occurrence import CoOccurrenceSettings
-from trialigngr.tasks.examples import PromptSettings
-from trialigngr.tasks.task import TaskSettings
+from trialigngr.models.settings import BackboneSettings
+from trialigngr.sequential.settings import SasRecSettings
+from trialigngr.sids.settings import SidSettings
+from trialigngr.systems.settings import CoOccurrenceSettings
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.settings import TrainSettings
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from trialigngr.enrich.statistics import EnrichmentStatistics
-from trialigngr.metrics.intervals import Estimate
-from trialigngr.sids.quality import SidQuality
-from trialigngr.sids.tsne import CodeMap
+if TYPE_CHECKING:
+    from trialigngr.enrich.statistics import EnrichmentStatistics
+    from trialigngr.metrics.intervals import Estimate
+    from trialigngr.sids.quality import SidQuality
+    from trialigngr.sids.tsne import CodeMap
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class PageInterest:
     """One interest tag with its confidence."""
 
     tag: str
-    confidence: Literal["high", "medium", "low"]
+    confidence: Literal[high, medium, low]
 
 
 @dataclass(frozen=True)

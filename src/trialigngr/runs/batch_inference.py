@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.histories import Targets
-from trialigngr.decode.generative_recommender import DecodeSettings, GenerativeRecommender
+from trialigngr.decode.generative_recommender import GenerativeRecommender
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.arguments import Id, read_path
 from trialigngr.foundation.artifact import compute_fingerprint, hash_file
 from trialigngr.foundation.console import show_progress

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.generative_recommender import DecodeSettings
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.sids.semantic_ids import END_CODE, Codes
 from trialigngr.sids.trie import Trie
 from trialigngr.tasks.chat_template import ChatTemplate

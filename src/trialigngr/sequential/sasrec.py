@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.evaluate.scorer import FloatArray, Rows, compute_ranks
 from trialigngr.foundation.artifact import check_file
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.device import autocast, pick_device
 from trialigngr.foundation.errors import RecipeError
@@ -30,38 +28,10 @@ from trialigngr.foundation.files import whole_file, write_text_atomically
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import ndcg
 from trialigngr.sequential.full_softmax import full_softmax_loss
+from trialigngr.sequential.settings import SasRecSettings
 from trialigngr.train.checkpoint import load_best, load_checkpoint, remove_checkpoints, save_best, save_checkpoint
 
 WEIGHTS_FILE, CONFIG_FILE = "sasrec.safetensors", "sasrec.json"
-
-
-class SasRecSettings(Settings):
-    """Size and training of SASRec."""
-
-    hidden_size: int = Field(64, ge=2)
-    """Dimensions of an item's vector."""
-    num_layers: int = Field(2, ge=1)
-    """Transformer layers."""
-    num_heads: int = Field(2, ge=1)
-    """Attention heads."""
-    max_history: int = Field(50, ge=1)
-    """Items of history seen at most."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Dropout on item vectors, attention and feed-forward."""
-    batch_size: int = Field(256, ge=1)
-    """Users in a batch."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Of AdamW, constant."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW, on all weights."""
-    epochs: int = Field(200, ge=1)
-    """At most so many passes over the users."""
-    patience: int = Field(20, ge=1)
-    """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
-    validate_users: int = Field(2000, ge=1)
-    """Users whose validation targets choose the epoch."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, ``mps`` or ``auto``."""
 
 
 class _SasRecNetwork(nn.Module):

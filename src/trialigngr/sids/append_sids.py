@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trialigngr.sids.collisions import CollisionPolicy, Rows, compute_collision_rates, move_to_free_codes
+from trialigngr.sids.collisions import Rows, compute_collision_rates, move_to_free_codes
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import cosine_similarity
 from trialigngr.sids.quantizers.codebooks import Codes, Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.settings import CollisionPolicy
 
 
 @dataclass(frozen=True)

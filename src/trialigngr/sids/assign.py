@@ -6,66 +6,24 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import log
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_executor
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.sids.collisions import CollisionPolicy, Rows, compute_collision_rates, resolve_collisions
+from trialigngr.sids.collisions import Rows, compute_collision_rates, resolve_collisions
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth
 from trialigngr.sids.quantizers.codebooks import ROWS_AT_ONCE, Codes, Float32Array, iter_row_slices
-from trialigngr.sids.quantizers.fsq import FsqSettings
-from trialigngr.sids.quantizers.kmeans import KMeansSettings
-from trialigngr.sids.quantizers.letter import LetterSettings
-from trialigngr.sids.quantizers.macrec import MacRecSettings, fit_pair
-from trialigngr.sids.quantizers.opq import OpqSettings
+from trialigngr.sids.quantizers.macrec import fit_pair
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, clip_codebook_sizes, describe_shrinkage
 from trialigngr.sids.quantizers.registry import load_fit_function
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings
-from trialigngr.sids.quantizers.rqkmeans_plus import RqKMeansPlusSettings
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings
 from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.sids.settings import SidSettings
 
 QUANTIZER_FILE = "quantizer.safetensors"
-CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
-
-
-class SidSettings(Settings):
-    """How embeddings become SIDs."""
-
-    quantizer: Literal["rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec"] = (
-        "rqvae"
-    )
-    """Which quantizer; its own settings stand in the table of the same name."""
-    codebook_sizes: tuple[CodebookSize, ...] = Field((4096, 2048, 1024), min_length=1, max_length=8)
-    """Codebook sizes, coarse to fine (the paper's); a catalogue of fewer items makes them smaller."""
-    collision_policy: CollisionPolicy = "nearest_free"
-    """What happens to items that share a SID."""
-    held_out_ratio: float = Field(0.1, ge=0, lt=1)
-    """Share of items that a second fit leaves out, to say how well items it has not seen are kept; 0 fits once."""
-    seed: int = 0
-    """Root of every random choice of this stage."""
-    rqvae: RqVaeSettings = RqVaeSettings()
-    """Settings of `rqvae`."""
-    rqkmeans: KMeansSettings = KMeansSettings()
-    """Settings of `rqkmeans`."""
-    rqkmeans_balanced: BalancedSettings = BalancedSettings()
-    """Settings of `rqkmeans_balanced`."""
-    rqkmeans_plus: RqKMeansPlusSettings = RqKMeansPlusSettings()
-    """Settings of `rqkmeans_plus`."""
-    opq: OpqSettings = OpqSettings()
-    """Settings of `opq`."""
-    fsq: FsqSettings = FsqSettings()
-    """Settings of `fsq`."""
-    letter: LetterSettings = LetterSettings()
-    """Settings of `letter`."""
-    macrec: MacRecSettings = MacRecSettings()
-    """Settings of `macrec`."""
 
 
 def assign_sids(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ import numpy.typing as npt
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Codes, Float32Array
 from trialigngr.sids.quantizers.sinkhorn import sinkhorn_codes
+from trialigngr.sids.settings import CollisionPolicy
 
-CollisionPolicy = Literal["keep", "nearest_free", "sinkhorn", "extra_level"]
 Rows = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ComputeLatents = Callable[[Rows], Float32Array]

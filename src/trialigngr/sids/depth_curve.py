@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trialigngr.sids.assign import SidSettings, fit_quantizers, measure_held_out_fidelity
+from trialigngr.sids.assign import fit_quantizers, measure_held_out_fidelity
 from trialigngr.sids.fidelity import compute_fidelity_by_depth
 from trialigngr.sids.quantizers.codebooks import Float32Array
+from trialigngr.sids.settings import SidSettings
 
 PAPER_CURVES = {
     "paper, text only": (0.452, 0.631, 0.758, 0.835, 0.883, 0.915, 0.936, 0.950),

@@ -22,8 +22,7 @@ from trialigngr.foundation.artifact import (
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.append_sids import append_sids, remove_sids
-from trialigngr.sids.assign import QUANTIZER_FILE, SidSettings, assign_sids
-from trialigngr.sids.collisions import CollisionPolicy
+from trialigngr.sids.assign import QUANTIZER_FILE, assign_sids
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.formats import import_sids, read_parquet
@@ -31,6 +30,7 @@ from trialigngr.sids.quality import QualityInputs
 from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import END_CODE, SemanticIds
+from trialigngr.sids.settings import CollisionPolicy, SidSettings
 from trialigngr.studies.sid_tables import read_categories, read_targets
 
 RETIRED_FOLDER = "retired"

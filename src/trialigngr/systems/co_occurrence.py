@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import Field
 from scipy import sparse
 
 from trialigngr.catalog.histories import Histories
 from trialigngr.evaluate.scorer import FloatArray, Rows
-from trialigngr.foundation.config import Settings
-
-
-class CoOccurrenceSettings(Settings):
-    """What counts as taken soon after an item."""
-
-    window_size: int = Field(3, ge=1, le=100)
-    """So many items after it do, the nearer the more."""
+from trialigngr.systems.settings import CoOccurrenceSettings
 
 
 class CoOccurrence:

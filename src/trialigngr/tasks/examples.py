@@ -13,39 +13,20 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from trialigngr.catalog.histories import Histories
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
+from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.tasks.unique_prefixes import shortest_unique_prefixes
 from trialigngr.tasks.windows import Window, cut_windows, find_prompt_start
 
 Int64Array = npt.NDArray[np.int64]
 Random = np.random.Generator
-
-
-class PromptSettings(Settings):
-    """How much of a history stands in a prompt; the same in training and at test."""
-
-    max_history: int = Field(20, ge=1)
-    """Items of history shown at most."""
-    window_overlap: int = Field(10, ge=0)
-    """Longer training histories are cut into blocks; each block repeats this many items of the one before."""
-    max_length: int = Field(512, ge=1)
-    """Tokens of one example at most: prompt and target."""
-    max_title_tokens: int = Field(32, ge=1)
-    """Tokens of a title at most."""
-    max_visual_tokens: int = Field(64, ge=1)
-    """Tokens of a visual description at most."""
-    history_in_completion: bool = False
-    """Whether T3's history stands in the assistant's turn and the next SID continues it, so that every SID of a history
-    is a target of the one before: fewer tokens a target, and no text between them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.packing import SharedPrefixRow
-from trialigngr.tasks.task import TaskSettings
+from trialigngr.tasks.settings import TaskSettings
 
 
 class Mixture:

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.hub import read_config, reason_of
-from trialigngr.models.backbone import BackboneSettings, make_scratch_config
-from trialigngr.tasks.examples import PromptSettings
-from trialigngr.tasks.task import Scope, Task, TaskSettings, View
+from trialigngr.models.backbone import make_scratch_config
+from trialigngr.models.settings import BackboneSettings
+from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.train.loss import MAX_CPU_LOGITS
 from trialigngr.train.settings import TrainSettings
 

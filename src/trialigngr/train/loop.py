@@ -26,7 +26,7 @@ from trialigngr.models.layers import choose_decoding_attention, compile_layers
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, count_epoch_steps
 from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_batches
-from trialigngr.tasks.task import TaskSettings
+from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable_parameters
 from trialigngr.train.ema import ExponentialMovingAverage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,8 @@ from trialigngr.models.logits import compute_logits
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
+from trialigngr.train.settings import AttentionKind
 
-LossSoftmax = Literal["full", "level"]
-AttentionKind = Literal["sdpa", "flex_attention"]
 MAX_CPU_LOGITS, MAX_GPU_LOGITS = 1 << 25, 1 << 28
 """More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32. Each piece
 adds a gradient of the whole output layer, which on a GPU costs more than the piece itself."""

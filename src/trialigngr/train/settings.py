@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from trialigngr.foundation.config import Settings
-from trialigngr.foundation.device import Precision
-from trialigngr.train.loss import AttentionKind, LossSoftmax
-from trialigngr.train.trackers import TrackerName
+from trialigngr.foundation.config import Precision, Settings
+
+LossSoftmax = Literal["full", "level"]
+AttentionKind = Literal["sdpa", "flex_attention"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
 class TrainSettings(Settings):

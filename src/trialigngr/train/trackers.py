@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.train.settings import TrackerName
 
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PROJECT_NAME = "trialigngr"
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 from PIL import Image
-from pydantic import Field
 
 from trialigngr.datasets.synthetic.canvas import Canvas
 from trialigngr.datasets.synthetic.descriptions import describe_product
 from trialigngr.datasets.synthetic.looks import mix_paint
+from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.datasets.synthetic.shapes import SHAPES
 from trialigngr.datasets.synthetic.shoppers import (
     Float64Array,
@@ -33,7 +33,6 @@ from trialigngr.datasets.synthetic.stock import (
     make_products,
 )
 from trialigngr.datasets.synthetic.textures import TEXTURES
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.console import track_progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import HALF, remove_path
@@ -44,21 +43,6 @@ TRUTH_FILE = "truth.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
 IMAGE_SIDE = 144
 CANVAS_SIDE = 2 * IMAGE_SIDE
-
-
-class ShopSettings(Settings):
-    """What the shop is drawn from. The same settings give the same bytes."""
-
-    seed: int = 0
-    """Everything random in the shop follows from it."""
-    num_items: int = Field(default=384, ge=16)
-    """How many products there are."""
-    num_shoppers: int = Field(default=1500, ge=1)
-    """How many people shop; each takes 8 to 14 items."""
-    shuffle_visuals: bool = False
-    """Paint the pictures in looks that were shuffled among the items after the log was made: a control."""
-    shuffle_interests: bool = False
-    """Write the descriptions for interests that were shuffled among the items after the log was made: a control."""
 
 
 @dataclass(frozen=True)

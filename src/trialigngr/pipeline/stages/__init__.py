@@ -6,11 +6,14 @@ import importlib
 import pkgutil
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trialigngr.pipeline.stage_graph import Stage, StageContext, StageSpec, build_graph
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts
-from trialigngr.train.process_group import ProcessGroup
+
+if TYPE_CHECKING:
+    from trialigngr.train.process_group import ProcessGroup
 
 
 @cache

@@ -14,14 +14,10 @@ import numpy as np
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Array
 from trialigngr.sids.quantizers.latent_spaces import LearnedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
+from trialigngr.sids.quantizers.settings import FsqSettings
 
 if TYPE_CHECKING:
     from trialigngr.sids.quantizers.bottleneck import GridBottleneck
-
-
-class FsqSettings(AutoencoderTrainingSettings):
-    """The network; the grid follows from the codebook sizes."""
 
 
 def fit(

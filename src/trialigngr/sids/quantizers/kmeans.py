@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from pydantic import Field
 
-from trialigngr.foundation.config import Settings
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Codes, Float32Array, PartialCodes, refuse_overflow
+from trialigngr.sids.quantizers.settings import KMeansSettings
 
 PROGRESSIVE_DIMENSIONS = (16, 32, 64, 128)
 """Principal dimensions in which a k-means begins, one after the other."""
@@ -18,27 +17,6 @@ FitCodebook = Callable[[Float32Array, int, int, Float32Array | None], Codebook]
 """What fits one codebook: vectors [N, D], size, seed, and a start [K, D] or None."""
 MIN_POINTS_PER_CODE = 8
 """Vectors a code from which that pays; with three a code (Beauty, 4,096 codes) it costs fidelity and collisions."""
-
-
-class KMeansSettings(Settings):
-    """How each level's k-means runs."""
-
-    max_iterations: int = Field(25, ge=1)
-    """Lloyd iterations a level, at most: it stops when nothing changes."""
-    progressive_iterations: int = Field(6, ge=0)
-    """Iterations in each of the first 16, 32, 64 and 128 principal dimensions before that, where there are at least 8
-    vectors a code; 0 begins at random vectors."""
-    final_iterations: int = Field(7, ge=1)
-    """Iterations in all dimensions after such a beginning, instead of ``iterations``: little is left to move."""
-    max_points_per_code: int = Field(256, ge=1)
-    """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
-    num_beams: int = Field(1, ge=1)
-    """Partial codes kept while fitting and encoding; 1 takes the nearest code level by level (Eqs. 3–4). A level is
-    fitted on what all kept partial codes leave over (as in faiss' residual quantizer)."""
-    refinement_rounds: int = Field(0, ge=0)
-    """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
-    refinement_step: float = Field(1.0, gt=0, le=1)
-    """How far they move. Half the way leaves a little more error, and fewer items that share a SID (docs/log.md)."""
 
 
 def sample_rows(vectors_ND: Float32Array, max_rows: int, seed: int) -> Float32Array:

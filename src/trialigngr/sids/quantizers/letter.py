@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from pydantic import Field
 
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
-
-
-class LetterSettings(RqVaeSettings):
-    """RQ-VAE's settings, and the weights of LETTER's losses."""
-
-    codebook_update: Literal["ema", "gradient"] = "gradient"
-    """By gradient, or the diversity loss could not move the codes."""
-    collaboration_weight: float = Field(0.02, ge=0)
-    """Weight α of the loss that ties quantised latents to collaborative vectors."""
-    diversity_weight: float = Field(1e-4, ge=0)
-    """Weight β of the loss that spreads the codes."""
-    num_clusters: int = Field(10, ge=1)
-    """Clusters of codes, a level, among which positives are drawn."""
+from trialigngr.sids.quantizers.rqvae import finish_quantizer, make_rqvae_autoencoder
+from trialigngr.sids.quantizers.settings import LetterSettings
 
 
 def fit(

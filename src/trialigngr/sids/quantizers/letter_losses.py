@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.quantizers.bottleneck import LevelBatch
 from trialigngr.sids.quantizers.codebooks import Codebook, Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
+from trialigngr.sids.quantizers.kmeans import fit_kmeans
+from trialigngr.sids.quantizers.settings import KMeansSettings
 
 
 def collaboration_loss(quantized_BC: Tensor, collaborative_BC: Tensor) -> Tensor:

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from pydantic import Field
 
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Codebook, Codes, Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans
+from trialigngr.sids.quantizers.kmeans import fit_kmeans
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
-
-
-class MacRecSettings(RqVaeSettings):
-    """RQ-VAE's settings for both modalities, and the weights of what couples them."""
-
-    latent_size: int = Field(32, ge=1)
-    """Width of the space in which the codebooks lie."""
-    linear_skip: bool = False
-    """Whether a fixed projection on principal directions runs beside the MLPs; the contrast can hardly move it."""
-    epochs: int = Field(100, ge=1)
-    """Epochs with codebooks, at most."""
-    patience: int = Field(100, ge=1)
-    """Epochs without a better one after which training stops; the best epoch is kept."""
-    batch_size: int = Field(256, ge=1)
-    """Vectors a step; each is held apart from all others of its batch."""
-    selection_metric: Literal["reconstruction", "collisions"] = "collisions"
-    """Which epoch is best; by collisions as in MACRec's code."""
-    num_pseudo_labels: int = Field(8192, ge=1)
-    """Clusters of each modality's embeddings; items of one cluster are positives in the other modality. With as many as
-    items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log.md)."""
-    contrast_weight: float = Field(1.0, ge=0)
-    """Weight of the cross-modal contrast inside the levels (the paper says 0.1; its code runs at 1)."""
-    contrast_from_level: int = Field(0, ge=0)
-    """First level (from 0) with the contrast (the paper: the third of four; its script: the first)."""
-    temperature: float = Field(0.1, gt=0)
-    """τ of contrast and alignment."""
-    alignment_weight: float = Field(0.001, ge=0)
-    """Weight of the alignment of an item's summed text codes with its summed picture codes."""
+from trialigngr.sids.quantizers.rqvae import finish_quantizer, make_rqvae_autoencoder
+from trialigngr.sids.quantizers.settings import KMeansSettings, MacRecSettings
 
 
 def fit(

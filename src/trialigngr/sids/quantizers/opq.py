@@ -7,22 +7,13 @@ add up like all others.
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_kmeans, sample_rows
+from trialigngr.sids.quantizers.kmeans import fit_kmeans, sample_rows
 from trialigngr.sids.quantizers.latent_spaces import RotatedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-
-
-class OpqSettings(KMeansSettings):
-    """The k-means of the parts, and the rotation."""
-
-    rotation_rounds: int = Field(20, ge=0)
-    """Rounds of codes and rotation in turn ; 0 leaves a random rotation."""
-    max_rotation_points: int = Field(16_384, ge=1)
-    """The rotation looks at no more than this many vectors, drawn once."""
+from trialigngr.sids.quantizers.settings import OpqSettings
 
 
 def fit(

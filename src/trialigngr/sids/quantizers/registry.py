@@ -1,4 +1,4 @@
-"""Every method by name. A new one: its file in this folder with a `fit` and its settings, and a line here."""
+"""Every method by name. A new one: a file here with its `fit`, its settings in `settings.py`, and a line here."""
 
 from __future__ import annotations
 

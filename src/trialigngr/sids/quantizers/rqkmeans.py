@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from trialigngr.sids.quantizers.codebooks import Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_residual_kmeans
+from trialigngr.sids.quantizers.kmeans import fit_residual_kmeans
 from trialigngr.sids.quantizers.latent_spaces import IdentitySpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.settings import KMeansSettings
 
 
 def fit(

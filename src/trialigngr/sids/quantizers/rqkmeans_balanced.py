@@ -8,12 +8,10 @@ assigned by distance plus price without looking at the others, and the cost stay
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Codes, Float32Array, iter_row_slices
 from trialigngr.sids.quantizers.kmeans import (
-    KMeansSettings,
     compute_cluster_means,
     fit_kmeans,
     fit_residual_codebooks,
@@ -22,19 +20,9 @@ from trialigngr.sids.quantizers.kmeans import (
 )
 from trialigngr.sids.quantizers.latent_spaces import IdentitySpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
+from trialigngr.sids.quantizers.settings import BalancedSettings
 
 DISTANCES_AT_ONCE = 1 << 26
-
-
-class BalancedSettings(KMeansSettings):
-    """k-means, then rounds of prices and means."""
-
-    price_rounds: int = Field(4, ge=1)
-    """How often prices are found and means taken, in turn."""
-    price_steps: int = Field(60, ge=1)
-    """Steps of the auction a round."""
-    capacity_factor: float = Field(1.05, ge=1)
-    """A code may hold up to this times its fair share N / K (rounded up) before it becomes dearer."""
 
 
 def fit(

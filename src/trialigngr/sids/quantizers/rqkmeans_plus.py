@@ -6,24 +6,13 @@ early stopping never ends behind it. (MiniOneRec decodes with a plain MLP, which
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from trialigngr.sids.quantizers.codebooks import Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqvae import RqVaeSettings, finish_quantizer, make_rqvae_autoencoder
-from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
-
-
-class RqKMeansPlusSettings(AutoencoderTrainingSettings):
-    """The refining network and its codes."""
-
-    learning_rate: float = Field(1e-4, gt=0)
-    """Of AdamW; small, since training starts from a good place."""
-    commitment_weight: float = Field(0.25, ge=0)
-    """Weight β of the loss that pulls latents to their codes."""
-    kmeans: KMeansSettings = KMeansSettings()
-    """The start of the codebooks, and their last refinement."""
+from trialigngr.sids.quantizers.rqvae import finish_quantizer, make_rqvae_autoencoder
+from trialigngr.sids.quantizers.settings import (
+    RqKMeansPlusSettings,
+    RqVaeSettings,
+)
 
 
 def fit(

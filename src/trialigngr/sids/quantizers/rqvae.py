@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from trialigngr.sids.quantizers.codebooks import Float32Array
-from trialigngr.sids.quantizers.kmeans import KMeansSettings, fit_residual_kmeans
+from trialigngr.sids.quantizers.kmeans import fit_residual_kmeans
 from trialigngr.sids.quantizers.latent_spaces import LearnedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.rqkmeans_balanced import BalancedSettings, fit_balanced_codebooks
-from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
+from trialigngr.sids.quantizers.rqkmeans_balanced import fit_balanced_codebooks
+from trialigngr.sids.quantizers.settings import (
+    BalancedSettings,
+    RqVaeSettings,
+)
 
 if TYPE_CHECKING:
     from trialigngr.sids.quantizers.bottleneck import LevelLoss, ResidualBottleneck
     from trialigngr.sids.quantizers.training import ModalityAutoencoder, TrainedAutoencoder
-
-
-class RqVaeSettings(AutoencoderTrainingSettings):
-    """The latent space and how its codes are learned."""
-
-    latent_size: int = Field(64, ge=1)
-    """Width of the space in which the codebooks lie."""
-    commitment_weight: float = Field(0.25, ge=0)
-    """Weight β of the loss that pulls latents to their codes."""
-    codebook_update: Literal["ema", "gradient"] = "ema"
-    """Whether codes follow the running mean of their residuals or the gradient of the codebook loss."""
-    ema_decay: float = Field(0.95, gt=0, lt=1)
-    """Of the running mean."""
-    restart_dead_codes: bool = True
-    """Whether codes that no item chose during an epoch are moved onto an item's residual."""
-    rotation_trick: bool = False
-    """Whether gradients pass the codes by rotation instead of straight through."""
-    sinkhorn_epsilons: tuple[float, ...] = ()
-    """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
-    kmeans: KMeansSettings = KMeansSettings()
-    """The start of the codebooks, and their last refinement."""
-    capacity_factor: float = Field(2.0, ge=0)
-    """How many times its fair share of items a code may hold after the last refinement (balanced); 0: no limit."""
 
 
 def fit(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,8 @@ from trialigngr.sids.collisions import compute_collision_rates
 from trialigngr.sids.quantizers.autoencoder import Autoencoder
 from trialigngr.sids.quantizers.bottleneck import Bottleneck
 from trialigngr.sids.quantizers.codebooks import Codebooks, Float32Array
-from trialigngr.sids.quantizers.training_settings import AutoencoderTrainingSettings
+from trialigngr.sids.quantizers.settings import AutoencoderTrainingSettings, SelectionMetric
 
-SelectionMetric = Literal["reconstruction", "collisions"]
 MakeBottleneck = Callable[[Float32Array], Bottleneck]
 """Latents of the training vectors [N, Z] → the bottleneck that starts from them."""
 

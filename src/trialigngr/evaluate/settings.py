@@ -1,0 +1,25 @@
+"""The settings of the test."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trialigngr.foundation.config import Settings
+
+
+class EvaluateSettings(Settings):
+    """How a run is tested. K in {5, 10} stands in every table."""
+
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
+    """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
+    baselines: tuple[Literal["popularity", "co_occurrence", "sasrec"], ...] = ("popularity", "co_occurrence")
+    """What stands in the table beside the model; SASRec is trained for it, in minutes."""
+    num_recommendations: int = Field(10, ge=1)
+    """Items a target kept in ``recommendations.parquet``."""
+
+    @property
+    def list_lengths(self) -> tuple[int, ...]:
+        """Every K, in order."""
+        return tuple(sorted({5, 10, *self.ks}))

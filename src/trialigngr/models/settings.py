@@ -1,0 +1,53 @@
+"""The settings of the language model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trialigngr.foundation.config import Settings
+
+
+class LoraSettings(Settings):
+    """Hu et al. 2021, on every linear layer but the output. The rows of the SID tokens are trained beside it."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the added matrices; 0 trains the whole model instead."""
+    alpha: float = Field(32.0, gt=0)
+    """Their product is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on what goes into them."""
+
+
+class BackboneSettings(Settings):
+    """Which language model writes the SIDs."""
+
+    name_or_path: str = "scratch"
+    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
+    attention, by name or folder (``pretrained/smollm2``: SmolLM2-135M-Instruct from a package)."""
+    num_layers: int = Field(4, ge=1)
+    """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
+    hidden_size: int = Field(256, ge=2)
+    """Hidden dimension."""
+    num_heads: int = Field(4, ge=1)
+    """Attention heads."""
+    num_kv_heads: int = Field(0, ge=0)
+    """Heads of keys and values, where there are fewer of them (grouped-query attention); 0: as many."""
+    tie_embeddings: bool = True
+    """One table for words that are read and words that are written."""
+    ffn_size: int = Field(1024, ge=1)
+    """Inner dimension of the feed-forward blocks."""
+    vocab_size: int = Field(4096, ge=256)
+    """Words of the BPE trained on the catalogue's text."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the embeddings and on what each attention and feed-forward block adds, in training only."""
+    sid_embedding_init: Literal["mean", "codebook"] = "mean"
+    """The SID tokens' rows begin near the mean of the old rows (from scratch: like all others), or where the codebooks
+    put their codes."""
+    weight_dtype: Literal["fp32", "bf16"] = "fp32"
+    """In which type frozen weights are held; bf16 halves their memory and needs LoRA."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward pass: a third more time for far less memory."""
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+    """Train small added matrices and the SID rows instead of the whole model."""
