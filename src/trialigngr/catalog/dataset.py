@@ -15,8 +15,8 @@ from trialigngr.catalog.items import Catalog, ImageRecords
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.tables import read_table
-from trialigngr.images.image_open import LONGEST_EDGE
 from trialigngr.images.records import resolve_image_paths
+from trialigngr.images.settings import LONGEST_EDGE
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from trialigngr.decode.lm_head import compute_level_logits
 from trialigngr.decode.prompt_cache import PromptCache, Prompts
 from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.decode.trie_masks import TrieMasks
-from trialigngr.foundation.device import Precision, autocast
+from trialigngr.foundation.config import Precision
+from trialigngr.foundation.device import autocast
 from trialigngr.models.compatibility import (
     TRIAL_CONTINUATION,
     TRIAL_PROMPT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from trialigngr.enrich.statistics import EnrichmentStatistics
@@ -167,7 +167,7 @@ class PageInterest:
     """One interest tag with its confidence."""
 
     tag: str
-    confidence: Literal[high, medium, low]
+    confidence: Literal["high", "medium", "low"]
 
 
 @dataclass(frozen=True)

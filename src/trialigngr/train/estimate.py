@@ -8,19 +8,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from transformers import AutoModelForCausalLM
-
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.hub import read_config, reason_of
-from trialigngr.models.backbone import make_scratch_config
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.train.loss import MAX_CPU_LOGITS
-from trialigngr.train.settings import TrainSettings
+from trialigngr.train.settings import MAX_CPU_LOGITS, TrainSettings
 
 TURN_TOKENS = 6
 """Tokens of an assistant's header and the end of its turn, about."""
@@ -42,16 +36,71 @@ class MemoryEstimate:
         return self.weight_bytes + self.optimizer_bytes + self.activation_bytes
 
 
-def make_model_config(settings: BackboneSettings, sid_tokens: int) -> Any:
-    """Return the configuration of the model to be trained: of a local folder, or of the sizes in the settings.
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a language model. ``linear_sizes`` are the (inputs, outputs) of the layers that LoRA adapts,
+    ``num_tables`` how many embedding tables it has: one where words read and words written share it."""
+
+    parameters: int
+    hidden_size: int
+    ffn_size: int
+    num_layers: int
+    vocab_size: int
+    linear_sizes: tuple[tuple[int, int], ...]
+    num_tables: int
+
+
+def measure_model(settings: BackboneSettings, sid_tokens: int) -> ModelShape:
+    """Return the shape of the model to be trained: of a local folder, or of the sizes in the settings.
 
     Nothing is fetched, so a hub's model is what ``num_layers``, ``hidden_size`` and the like say.
     """
     if settings.name_or_path != "scratch" and (Path(settings.name_or_path) / "config.json").is_file():
-        config = _read_config(settings.name_or_path)
-        config.vocab_size += sid_tokens
-        return config
-    return make_scratch_config(settings, settings.vocab_size + sid_tokens)
+        return _measure_folder(settings.name_or_path, sid_tokens)
+    return _measure_scratch(settings, settings.vocab_size + sid_tokens)
+
+
+def _measure_scratch(settings: BackboneSettings, vocab_size: int) -> ModelShape:
+    """Return the shape of a Qwen2 of these sizes."""
+    hidden, ffn = settings.hidden_size, settings.ffn_size
+    keys = hidden // settings.num_heads * (settings.num_kv_heads or settings.num_heads)
+    attention = ((hidden, hidden), (hidden, keys), (hidden, keys), (hidden, hidden))
+    linear = (*attention, (hidden, ffn), (hidden, ffn), (ffn, hidden))
+    biases, norms = hidden + 2 * keys, 2 * hidden
+    layer = sum(inputs * outputs for inputs, outputs in linear) + biases + norms
+    tables = 1 if settings.tie_embeddings else 2
+    return ModelShape(
+        parameters=settings.num_layers * layer + tables * vocab_size * hidden + hidden,
+        hidden_size=hidden,
+        ffn_size=ffn,
+        num_layers=settings.num_layers,
+        vocab_size=vocab_size,
+        linear_sizes=linear * settings.num_layers,
+        num_tables=tables,
+    )
+
+
+def _measure_folder(name: str, sid_tokens: int) -> ModelShape:
+    """Return the shape of a local model, counted on one without memory, as architectures differ."""
+    import torch
+    from torch import nn
+    from transformers import AutoModelForCausalLM
+
+    config = _read_config(name)
+    config.vocab_size += sid_tokens
+    with torch.device("meta"):
+        empty: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head, table = empty.get_output_embeddings(), empty.get_input_embeddings()
+    layers = [layer for layer in empty.modules() if isinstance(layer, nn.Linear) and layer is not head]
+    return ModelShape(
+        parameters=sum(parameter.numel() for parameter in empty.parameters()),
+        hidden_size=config.hidden_size,
+        ffn_size=config.intermediate_size,
+        num_layers=config.num_hidden_layers,
+        vocab_size=config.vocab_size,
+        linear_sizes=tuple((layer.in_features, layer.out_features) for layer in layers),
+        num_tables=1 if head.weight is table.weight else 2,
+    )
 
 
 def _read_config(name: str) -> Any:
@@ -62,43 +111,37 @@ def _read_config(name: str) -> Any:
 
 
 def estimate_memory(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> MemoryEstimate:
-    """Return what training a model takes on each device, counted on a model without memory.
+    """Return what training a model takes on each device.
 
     States are gradient, two moments of AdamW and the average of the weights, in fp32. Activations follow Korthikanti
     et al. 2022 (Eq. 2) without the attention's square, which sheets keep small.
     """
-    config = make_model_config(model, sid_tokens)
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    whole = sum(parameter.numel() for parameter in empty.parameters())
-    added, rows = _count_lora_parameters(empty, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
-    trained = added + rows or whole
+    shape = measure_model(model, sid_tokens)
+    added, rows = _count_lora_parameters(shape, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
+    trained = added + rows or shape.parameters
     each = 2 if model.weight_dtype == "bf16" else 4
     return MemoryEstimate(
-        parameters=whole + added,
+        parameters=shape.parameters + added,
         trainable_parameters=trained,
-        weight_bytes=whole * each + (added + rows) * 4,  # peft keeps the trained rows beside the table
+        weight_bytes=shape.parameters * each + (added + rows) * 4,  # peft keeps the trained rows beside the table
         optimizer_bytes=trained * (4 + 8 + 4 * bool(train.ema_decay)),
-        activation_bytes=_estimate_activations(config, model, train),
+        activation_bytes=_estimate_activations(shape, model, train),
     )
 
 
-def _count_lora_parameters(empty: nn.Module, rank: int, sid_tokens: int) -> tuple[int, int]:
+def _count_lora_parameters(shape: ModelShape, rank: int, sid_tokens: int) -> tuple[int, int]:
     """Return the parameters that LoRA of a rank trains: its matrices', and those of the SID rows of each table."""
-    head = empty.get_output_embeddings()  # type: ignore[operator]
-    tables = {id(head.weight), id(empty.get_input_embeddings().weight)}  # type: ignore[operator]
-    layers = [layer for layer in empty.modules() if isinstance(layer, nn.Linear) and layer is not head]
-    matrices = sum(rank * (layer.in_features + layer.out_features) for layer in layers)
-    return matrices, len(tables) * sid_tokens * int(head.in_features)
+    matrices = sum(rank * (inputs + outputs) for inputs, outputs in shape.linear_sizes)
+    return matrices, shape.num_tables * sid_tokens * shape.hidden_size
 
 
-def _estimate_activations(config: Any, model: BackboneSettings, train: TrainSettings) -> int:
-    each = 24 * config.hidden_size + 8 * config.intermediate_size
+def _estimate_activations(shape: ModelShape, model: BackboneSettings, train: TrainSettings) -> int:
+    each = 24 * shape.hidden_size + 8 * shape.ffn_size
     if model.gradient_checkpointing:
-        each += 2 * config.hidden_size * config.num_hidden_layers
+        each += 2 * shape.hidden_size * shape.num_layers
     else:
-        each *= config.num_hidden_layers
-    logits = 3 * 4 * min(MAX_CPU_LOGITS, train.micro_batch_tokens * config.vocab_size)
+        each *= shape.num_layers
+    logits = 3 * 4 * min(MAX_CPU_LOGITS, train.micro_batch_tokens * shape.vocab_size)
     return int(train.micro_batch_tokens * each + logits)
 
 

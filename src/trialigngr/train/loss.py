@@ -18,11 +18,10 @@ from trialigngr.models.logits import compute_logits
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
-from trialigngr.train.settings import AttentionKind
+from trialigngr.train.settings import MAX_CPU_LOGITS, AttentionKind
 
-MAX_CPU_LOGITS, MAX_GPU_LOGITS = 1 << 25, 1 << 28
-"""More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32. Each piece
-adds a gradient of the whole output layer, which on a GPU costs more than the piece itself."""
+MAX_GPU_LOGITS = 1 << 28
+"""On a GPU each piece of logits costs more than on a CPU, as it adds a gradient of the whole output layer."""
 TokenCrossEntropy = Callable[[Tensor, Tensor], Tensor]
 
 
