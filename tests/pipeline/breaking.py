@@ -11,6 +11,8 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +41,20 @@ class Fault:
     at: int = 0
 
 
-def broken(words: list[str], out: Path, fault: Fault | None = None) -> Done:
-    """Run ``trialigngr WORDS`` under a fault; ``out`` is a folder for what it prints. A killed one has the code −9."""
+def broken(words: list[str], out: Path, fault: Fault | None = None, shares_stages: bool = False) -> Done:
+    """Run ``trialigngr WORDS`` under a fault; ``out`` is a folder for what it prints. A killed one has the code −9.
+
+    Runs that lie side by side share nothing unless ``shares_stages``.
+    """
     start_forkserver()
-    child = multiprocessing.get_context("forkserver").Process(target=_child, args=(words, out, fault))
+    child = multiprocessing.get_context("forkserver").Process(target=_child, args=(words, out, fault, shares_stages))
     child.start()
     child.join(600)  # a bound on what hangs, not on what is slow
     assert child.exitcode is not None, "the run did not end"
     return Done(child.exitcode, (out / "stdout").read_text("utf-8"), (out / "stderr").read_text("utf-8"))
 
 
-def _child(words: list[str], out: Path, fault: Fault | None) -> None:
+def _child(words: list[str], out: Path, fault: Fault | None, shares_stages: bool) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     import importlib
@@ -60,10 +65,45 @@ def _child(words: list[str], out: Path, fault: Fault | None) -> None:
         setattr(importlib.import_module(module), size, 16)
     # A time that is written down now and then would be one change more, or none, as fast as the machine is.
     importlib.import_module("trialigngr.foundation.stopwatch").BEAT = 3600.0
+    if not shares_stages:
+        importlib.import_module("trialigngr.pipeline.stage_graph").find_finished_stage = lambda *_: None
     if fault is not None:
         _arm(fault, out)
     sys.argv = ["trialigngr", *words]
     main()
+
+
+class Interrupted(BaseException):
+    """Raised in the place of a change, by `interrupt_at`."""
+
+
+_interrupts: list[tuple[str, int]] = []
+
+
+@contextmanager
+def interrupt_at(where: Path, at: int) -> Iterator[None]:
+    """Break this process off at the ``at``-th time that it changes something whose path begins with ``where``, with an
+    exception that nothing catches: what a kill leaves, without a process of its own."""
+    if not _hooked:
+        _hooked.append(True)
+        sys.addaudithook(_watch_interrupts)
+    _interrupts[:] = [(str(where), at)]
+    try:
+        yield
+    finally:
+        _interrupts.clear()
+
+
+_hooked: list[bool] = []
+
+
+def _watch_interrupts(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _interrupts or not _changes(event, arguments, _interrupts[0][0]):
+        return
+    where, left = _interrupts[0]
+    _interrupts[0] = (where, left - 1)
+    if left == 1:
+        raise Interrupted
 
 
 def _arm(fault: Fault, out: Path) -> None:
@@ -92,6 +132,8 @@ def _changes(event: str, arguments: tuple[Any, ...], where: str) -> bool:
     if event == "open":
         path, _, flags = arguments
         return isinstance(flags, int) and bool(flags & WRITING) and _below(path, where)
+    if event == "os.link":
+        return _below(arguments[1], where)
     return event in ("os.rename", "os.mkdir", "os.remove", "os.truncate") and _below(arguments[0], where)
 
 

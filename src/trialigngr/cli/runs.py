@@ -34,6 +34,13 @@ FREE_STAGES = ("shop", "catalog")
 @_set_option
 @_seeds_option
 @click.option("--until", metavar="STAGE", help="Stop after this stage, for example sids.")
+@click.option(
+    "--shared-stages/--no-shared-stages",
+    "shares_stages",
+    default=True,
+    show_default=True,
+    help="Link a stage that a run beside OUT has finished with the same settings and inputs, instead of making it.",
+)
 @yes_option
 @key_option
 @click.option(
@@ -46,6 +53,7 @@ def run(
     changes: tuple[str, ...],
     seeds: int,
     until: str | None,
+    shares_stages: bool,
     yes: bool,
     ray: str | None,
 ) -> None:
@@ -57,8 +65,8 @@ def run(
     if ray is not None:
         changes = (*changes, f"ray.address={json.dumps(ray)}")
     if not yes and until not in FREE_STAGES:
-        confirm_costs(estimate_run_costs(read_recipe(recipe, changes), data, out, until))
-    run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until)
+        confirm_costs(estimate_run_costs(read_recipe(recipe, changes), data, out, until, shares_stages))
+    run_recipe(recipe, data, out, changes=changes, seeds=seeds, until=until, shares_stages=shares_stages)
 
 
 @click.command()

@@ -83,17 +83,19 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
         raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
 
 
-def estimate_run_costs(recipe: Recipe, data: Path | None, out: Path, until: str | None) -> list[CostEstimate]:
+def estimate_run_costs(
+    recipe: Recipe, data: Path | None, out: Path, until: str | None, shares_stages: bool = True
+) -> list[CostEstimate]:
     """Return what language models are still to be asked by a run; its catalogue is made for it.
 
     Raises a sentence when a stage that is wanted cannot work: nobody is asked about the price of that.
     """
     if not may_cost(recipe):
         return []
-    wanted = _select_stages(build_stages(recipe, data, out, 0), until)
+    wanted = _select_stages(build_stages(recipe, data, out, 0, shares_stages=shares_stages), until)
     check_stages(wanted, loads_models_here=not recipe.ray.address, ask=False)
-    run(recipe, data, out, until="catalog")
-    names = {stage.name for stage in wanted}
+    run(recipe, data, out, until="catalog", shares_stages=shares_stages)
+    names = {stage.name for stage in wanted if not stage.find_shared()}
     return [cost for cost in estimate_costs(recipe, out, wanted) if cost.stage in names]
 
 

@@ -152,11 +152,20 @@ class Stage:
         )
 
     def find_shared(self) -> Path | None:
-        """Return the folder of the same stage, finished, in a run beside this one."""
+        """Return the folder of the same stage, finished, in a run beside this one; None too where that is not known
+        before its parents are made."""
         if not (self.spec.is_shared and self.context.shares_stages):
             return None
+        contents = {stage.name: content for stage in self.parents if (content := stage._find_content())}
+        if len(contents) < len(self.parents):
+            return None
         run = self.context.run_folder
-        return find_finished_stage(run, self.folder.relative_to(run), self.fingerprint, self._parent_contents())
+        return find_finished_stage(run, self.folder.relative_to(run), self.fingerprint, contents)
+
+    def _find_content(self) -> str | None:
+        """Return what the stage holds, or will hold once it is shared."""
+        folder = self.folder if self.read_status() == "done" else self.find_shared()
+        return read_manifest(folder).content if folder else None
 
     def list_ancestors(self) -> set[str]:
         """Return the names of all stages that it is made from."""
