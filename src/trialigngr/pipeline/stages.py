@@ -204,9 +204,9 @@ def _add_sid_stages(graph: StageGraph, recipe: Recipe, artifacts: RunArtifacts) 
     if quantizer == "letter" or "sasrec" in recipe.evaluate.baselines:
 
         def build_sasrec(to: Path) -> Facts:
-            settings, histories = recipe.sasrec, artifacts.histories
+            settings, histories, device = recipe.sasrec, artifacts.histories, recipe.train.device
             valid = artifacts.sample_targets("valid", settings.validate_users)
-            return train_sasrec(settings, histories, len(artifacts.catalog), valid, recipe.seed, to)
+            return train_sasrec(settings, histories, len(artifacts.catalog), valid, recipe.seed, to, device)
 
         graph.add_stage("sasrec", recipe.sasrec, "catalog", build_sasrec)
 

@@ -87,7 +87,7 @@ class RunArtifacts:
     @cached_property
     def sasrec(self) -> SasRec:
         """The trained SASRec, where the recipe has one."""
-        return SasRec.load(self.run_folder / "sasrec")
+        return SasRec.load(self.run_folder / "sasrec", self.recipe.train.device)
 
     @cached_property
     def trie(self) -> Trie:

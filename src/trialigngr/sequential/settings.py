@@ -32,5 +32,3 @@ class SasRecSettings(Settings):
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, ``mps`` or ``auto``."""

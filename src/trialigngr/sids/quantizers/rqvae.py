@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 LAST_REFINEMENT = BalancedSettings(price_rounds=2, capacity_factor=2.0)
-"""k-means over the latents of all vectors, where no code holds more than about twice its fair share: as many items under
-one code would ask too much of the levels below."""
+"""k-means over the latents of all vectors, in which no code holds more than about twice its fair share: nearly all
+codes are used, and fewer items share a SID (docs/log.md)."""
 
 
 def fit(
