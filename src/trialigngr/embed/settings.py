@@ -34,7 +34,7 @@ class EmbedSettings(Settings):
     """Who sees the pictures beside an encoder of texts: `packaged` or `sentence-transformers` (the pictures' half of a
     CLIP-like model). Empty: what the encoder has of its own, which is none for a text model."""
     image_model: str = ""
-    """sentence-transformers as picture_encoder: a hub name or a local folder."""
+    """sentence-transformers as image_encoder: a hub name or a local folder."""
     batch_size: int = Field(default=16, ge=1)
     """gme and sentence-transformers: items that go through the network together."""
     max_text_tokens: int = Field(default=512, ge=1)
@@ -51,8 +51,8 @@ class EmbedSettings(Settings):
     image_dimensions: int = Field(default=128, ge=0)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures); 0 keeps all."""
     center: bool = True
-    """Take the mean item off each block, where encoders of one modality are fused. With false, picture_dimensions = 0
-    and picture_weight = 1, the vector is the plain concatenation of unit blocks."""
+    """Take the mean item off each block, where encoders of one modality are fused. With false, image_dimensions = 0
+    and image_weight = 1, the vector is the plain concatenation of unit blocks."""
     collaborative_weight: float = Field(default=0, ge=0)
     """Weight of a block of collaborative vectors (who is taken with whom, in the training part of the log alone) beside
     a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""

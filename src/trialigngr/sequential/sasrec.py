@@ -174,7 +174,7 @@ def train_sasrec(
     torch.manual_seed(derive_seed(seed, "sasrec"))
     model = SasRec(settings, n_items, device)
     optimizer = torch.optim.AdamW(
-        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True
     )
     pieces = _cut_histories(histories, settings.max_history)
     state = load_checkpoint(folder, model.network, optimizer) or {"step": 0, "best": -1.0, "best_step": 0}

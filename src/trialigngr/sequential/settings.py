@@ -23,9 +23,7 @@ class SasRecSettings(Settings):
     batch_size: int = Field(256, ge=1)
     """Users in a batch."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of AdamW, constant."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW, on all weights."""
+    """Of AdamW, constant; without decay of weights."""
     epochs: int = Field(200, ge=1)
     """At most so many passes over the users."""
     patience: int = Field(20, ge=1)

@@ -33,7 +33,7 @@ def fit(
     )
     training = AutoencoderTraining(settings.epochs, settings.batch_size, settings.learning_rate, settings.warmup_epochs)
     # By gradient, or the diversity loss could not move the codes.
-    update_rule = CodebookUpdateRule(ema_decay=None, sinkhorn_epsilons=settings.sinkhorn_epsilons)
+    update_rule = CodebookUpdateRule(ema_decay=None)
     parameters = RqVaeParameters(settings.hidden_sizes, settings.latent_size, training, update_rule)
     made = make_rqvae_autoencoder(vectors_ND, sizes, parameters, seed, level_loss=diversity)
     trained = train_autoencoders([made], training, seed, collaboration)[0]

@@ -32,11 +32,11 @@ def fit(
     space = RotatedSpace(mean_D, rotation_DZ)
     latents_NZ = space.to_latents(vectors_ND)
     part = rotation_DZ.shape[1] // len(sizes)
-    levels, how = [], KMeansSettings(max_iterations=settings.max_iterations)
+    levels = []
     for index, size in enumerate(sizes):
         own = slice(index * part, (index + 1) * part)
         codes_KZ = np.zeros((size, rotation_DZ.shape[1]), dtype=np.float32)
-        codes_KZ[:, own] = fit_kmeans(latents_NZ[:, own], size, how, derive_seed(seed, "part", index))
+        codes_KZ[:, own] = fit_kmeans(latents_NZ[:, own], size, KMeansSettings(), derive_seed(seed, "part", index))
         levels.append(Codebook(codes_KZ))
     return Quantizer("opq", settings.model_dump(mode="json"), vectors_ND.shape[1], space, Codebooks(levels))
 

@@ -78,8 +78,8 @@ def fit_balanced_kmeans(
 ) -> Codebook:
     """Return ``size`` means and the prices at which they are chosen about equally often."""
     points_MD = sample_rows(vectors_ND, DISTANCES_AT_ONCE // size, derive_seed(seed, "points"))
-    how = KMeansSettings(max_iterations=settings.max_iterations, progressive_iterations=settings.progressive_iterations)
-    means_KD, prices_K = fit_kmeans(points_MD, size, how, seed, start_KD), np.zeros(size, dtype=np.float32)
+    means_KD = fit_kmeans(points_MD, size, KMeansSettings(), seed, start_KD)
+    prices_K = np.zeros(size, dtype=np.float32)
     for _ in range(settings.price_rounds):
         prices_K, codes_M = find_prices(Codebook(means_KD).code_distances(points_MD), prices_K, settings)
         means_KD = compute_cluster_means(points_MD, codes_M, means_KD)

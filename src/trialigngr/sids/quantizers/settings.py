@@ -29,14 +29,10 @@ class KMeansSettings(Settings):
 
 
 class BalancedSettings(Settings):
-    """k-means, then rounds of prices and means."""
+    """k-means with the defaults of `rqkmeans`, then rounds of prices and means."""
 
-    max_iterations: int = Field(25, ge=1)
-    """Lloyd iterations a level, at most: it stops when nothing changes."""
-    progressive_iterations: int = Field(6, ge=0)
-    """Iterations in few principal dimensions before that, as of `rqkmeans`."""
     num_beams: int = Field(1, ge=1)
-    """Partial codes kept while fitting and encoding, as of `rqkmeans`."""
+    """Partial codes kept while fitting and encoding; 1 takes the nearest code level by level (Eqs. 3–4)."""
     refinement_rounds: int = Field(0, ge=0)
     """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
     refinement_step: float = Field(1.0, gt=0, le=1)
@@ -48,10 +44,8 @@ class BalancedSettings(Settings):
 
 
 class OpqSettings(Settings):
-    """The k-means of the parts, and the rotation."""
+    """The rotation; the k-means of the parts has the defaults of `rqkmeans`."""
 
-    max_iterations: int = Field(25, ge=1)
-    """Lloyd iterations a part, at most: it stops when nothing changes."""
     rotation_rounds: int = Field(20, ge=0)
     """Rounds of codes and rotation in turn; 0 leaves a random rotation."""
 
@@ -130,8 +124,6 @@ class LetterSettings(Settings):
     """Vectors a step."""
     learning_rate: float = Field(1e-3, gt=0)
     """Of AdamW."""
-    sinkhorn_epsilons: tuple[float, ...] = ()
-    """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
     collaboration_weight: float = Field(0.02, ge=0)
     """Weight α of the loss that ties quantised latents to collaborative vectors."""
     diversity_weight: float = Field(1e-4, ge=0)
