@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from trialigngr.cli.docs import main, render_command_page, render_settings_page
+from trialigngr.cli.docs import FIRST_SETTINGS, main, render_command_page, render_settings_page
 from trialigngr.cli.main import COMMANDS
 from trialigngr.recipes.recipe import Recipe
 
@@ -33,6 +33,14 @@ def test_every_setting_has_a_row_that_says_what_it_means() -> None:
     assert set(rows) == set(settings(Recipe))
     silent = [name for name, row in rows.items() if row.rstrip(" |").endswith(("`", "none"))]
     assert silent == []
+
+
+def test_the_settings_that_people_turn_first_lead_to_their_rows() -> None:
+    page = render_settings_page()
+    assert len(FIRST_SETTINGS) == 25
+    for name in FIRST_SETTINGS:
+        assert f"- [`{name}`](#{name}): " in page
+        assert sum(f'<a id="{name}"></a>' in row for row in page.splitlines() if row.startswith(f"| `{name}` |")) == 1
 
 
 def test_rows_are_told_as_toml_has_them() -> None:

@@ -25,10 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_vision_model(tmp_path_factory.mktemp("models") / "gme", "qwen2_vl")
 
 
-def settings(folder: Path, **changes: object) -> EmbedSettings:
-    own = {"encoder": "gme", "model": str(folder), "dtype": "fp32", "device": "cpu", "min_visual_tokens": 4,
-           "max_visual_tokens": 16, "batch_size": 3}  # fmt: skip
-    return EmbedSettings(**(own | changes))
+def settings(folder: Path, positions: str = "1d", **changes: object) -> EmbedSettings:
+    gme = {"dtype": "fp32", "min_visual_tokens": 4, "max_visual_tokens": 16, "positions": positions}
+    return EmbedSettings(encoder="gme", model=str(folder), device="cpu", batch_size=3, gme=gme, **changes)
 
 
 def by_hand(folder: Path, text: str, picture: Image.Image | None) -> np.ndarray:

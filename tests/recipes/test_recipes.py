@@ -265,8 +265,16 @@ def test_a_description_of_any_text_survives(text: str) -> None:
         ("model.layers", "num_layers"),
         ("catalog.items", "item_scope"),
         ("train.clip", "max_grad_norm"),
+        ("embeddings.positions", "gme.positions"),
+        ("embeddings.least_visual_tokens", "gme.min_visual_tokens"),
     ],
 )
 def test_a_setting_of_before_says_what_it_is_called_now(old: str, new: str) -> None:
     with pytest.raises(RecipeError, match=rf"there is no setting '{old}'. It is called {new} now\."):
+        read_recipe("trialigngr-demo", [f"{old}=1"])
+
+
+@pytest.mark.parametrize("old", ["sids.rqvae.kmeans.beam", "sids.rqvae.slack", "sids.opq.finishing", "sasrec.device"])
+def test_a_setting_that_is_gone_says_so(old: str) -> None:
+    with pytest.raises(RecipeError, match="It is no setting any more"):
         read_recipe("trialigngr-demo", [f"{old}=1"])

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from trialigngr.sids.quantizers.bottleneck import (
-    CodebookUpdateRule,
     LevelBatch,
     ResidualBottleneck,
     nearest_codes,
@@ -26,6 +25,7 @@ from trialigngr.sids.quantizers.letter_losses import (
     diversity_loss,
 )
 from trialigngr.sids.quantizers.macrec_losses import ContrastLoss, alignment_loss, contrast_loss, draw_positives
+from trialigngr.sids.quantizers.parameters import CodebookUpdateRule
 from trialigngr.sids.quantizers.rqkmeans_balanced import fit_balanced_kmeans
 from trialigngr.sids.quantizers.settings import BalancedSettings, KMeansSettings
 

@@ -25,6 +25,34 @@ TYPE_NAMES: dict[object, str] = {
     bool: "true or false",
     NoneType: "none",
 }
+FIRST_SETTINGS = {
+    "seed": "Train the same model from other random numbers.",
+    "catalog.column_map": "Read a data folder whose columns have other names.",
+    "catalog.k_core": "Keep fewer or more of the users and items that have little history.",
+    "catalog.split": "Test on each user's last interactions, or on all after one moment.",
+    "captions.generator": "Have pictures described by a vision model; `captions.model` names it.",
+    "interests.generator": "Have interests mined by a language model; `interests.model` names it.",
+    "embeddings.encoder": "Embed by a larger encoder, such as the paper's `gme`.",
+    "embeddings.model": "Which model that is.",
+    "embeddings.collaborative_weight": "Let the SIDs know who takes what with what.",
+    "sids.quantizer": "Make the SIDs by another method.",
+    "sids.codebook_sizes": "Use more or fewer codes, and levels.",
+    "sids.collision_policy": "What becomes of items that share a SID.",
+    "tasks.use": "Train on fewer of the eight tasks.",
+    "prompt.max_history": "Show more or less of a history.",
+    "model.name_or_path": "Start from a language model of the hub instead of from scratch.",
+    "model.num_layers": "Make a model from scratch deeper or flatter.",
+    "model.hidden_size": "Make it wider or narrower.",
+    "model.lora.rank": "Train small added matrices where the whole model is too large.",
+    "train.epochs": "Train longer.",
+    "train.batch_size": "Take more examples a step.",
+    "train.learning_rate": "Take larger or smaller steps; try this one first when the loss does not fall.",
+    "train.micro_batch_tokens": "Send fewer tokens through the model at once when memory runs out.",
+    "train.device": "Train on this device.",
+    "decode.num_beams": "Search wider, for longer lists, or narrower, for speed.",
+    "evaluate.baselines": "Which baselines stand beside the model.",
+}
+"""Settings that people turn first, by what for: the head of docs/settings.md."""
 
 
 def render_command_page() -> str:
@@ -57,7 +85,9 @@ def render_settings_page() -> str:
         "A recipe is the settings of every stage. Set one with `--set stage.name=value`, or write a TOML file that "
         "`extends` another recipe; `trialigngr show RECIPE` prints the whole."
     )
-    return "\n\n".join([GENERATED_NOTE, "# Settings", head, *_render_tables(Recipe, "")]) + "\n"
+    first = [f"- [`{name}`](#{name}): {use}" for name, use in FIRST_SETTINGS.items()]
+    top = [GENERATED_NOTE, "# Settings", head, "## The settings that people turn first", "\n".join(first)]
+    return "\n\n".join([*top, "## All settings", *_render_tables(Recipe, "")]) + "\n"
 
 
 def _render_tables(model: type[BaseModel], path: str) -> Iterator[str]:
@@ -81,7 +111,9 @@ def _nested_settings(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _render_row(name: str, field: FieldInfo) -> str:
-    cells = (f"`{name}`", _describe_field_type(field), _describe_default(field), _join_lines(field.description))
+    anchor = f' <a id="{name}"></a>' if name in FIRST_SETTINGS else ""
+    text = _join_lines(field.description) + anchor
+    cells = (f"`{name}`", _describe_field_type(field), _describe_default(field), text)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -22,7 +22,7 @@ _codebook_sizes_option = click.option(
     "--sizes", "codebook_sizes", metavar="K,K,…", help="Codebook sizes, coarse to fine.  [default: 4096,2048,1024]"
 )
 _set_option = click.option(
-    "--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting, e.g. rqvae.latent=32."
+    "--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting, e.g. rqvae.latent_size=32."
 )
 _second_embeddings_option = click.option(
     "--second-embeddings", type=_path_type, help="Second table of vectors: letter's, macrec's."

@@ -24,6 +24,8 @@ from trialigngr.images.colors import Float32Array
 from trialigngr.pretrained.qwen_vl import IMAGE_PLACEHOLDER, QwenProcessor
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+SYSTEM_MESSAGE = "You are a helpful assistant."
+"""What it was trained with."""
 
 
 class GmeEncoder:
@@ -36,14 +38,14 @@ class GmeEncoder:
         if not settings.model:
             raise RecipeError("The encoder gme needs embeddings.model: a hub name or a local folder.")
         self.settings, self.name = settings, f"gme:{settings.model}"
-        tokens = (settings.min_visual_tokens, settings.max_visual_tokens)
+        tokens = (settings.gme.min_visual_tokens, settings.gme.max_visual_tokens)
         try:
             self._processor = QwenProcessor(settings.model, tokens, "right")
             self._model = _load_model(settings).to(pick_device(settings.device)).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise RecipeError(f"embeddings.model = {settings.model!r} cannot be loaded: {reason_of(error)}.") from None
         self.dimension: int = self._model.config.text_config.hidden_size
-        head = f"<|im_start|>system\n{settings.instruction}<|im_end|>\n<|im_start|>user\n"
+        head = f"<|im_start|>system\n{SYSTEM_MESSAGE}<|im_end|>\n<|im_start|>user\n"
         self._text_prefix, self._image_prefix = (
             self._processor.encode_with_special_tokens(head),
             self._processor.encode_with_special_tokens(head + IMAGE_PLACEHOLDER),
@@ -73,7 +75,7 @@ class GmeEncoder:
             name: one.to(self._model.device) for name, one in self._processor.collate_prompts(prompts, images).items()
         }
         length = inputs["input_ids"].shape[1]
-        if self.settings.positions == "1d":
+        if self.settings.gme.positions == "1d":
             inputs["position_ids"] = torch.arange(length, device=self._model.device).expand(3, len(texts), length)
         hidden_BTD = self._model(**inputs, use_cache=False).last_hidden_state
         last_B = inputs["attention_mask"].sum(1) - 1
@@ -101,7 +103,7 @@ def _load_model(settings: EmbedSettings) -> Any:
     from transformers import Qwen2VLForConditionalGeneration
 
     whole, found = Qwen2VLForConditionalGeneration.from_pretrained(
-        settings.model, dtype=DTYPES[settings.dtype], output_loading_info=True, trust_remote_code=False
+        settings.model, dtype=DTYPES[settings.gme.dtype], output_loading_info=True, trust_remote_code=False
     )
     missing = [name for name in found["missing_keys"] if not name.startswith("lm_head")]
     if missing or found["mismatched_keys"]:

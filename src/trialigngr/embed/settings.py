@@ -9,6 +9,20 @@ from pydantic import Field
 from trialigngr.foundation.config import Settings
 
 
+class GmeSettings(Settings):
+    """What gme-Qwen2-VL alone has to be told."""
+
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Precision of the weights; the last steps are always float32."""
+    positions: Literal["1d", "mrope"] = "1d"
+    """Plain positions, as its published code computes them, or those in three dimensions that Qwen2-VL was made
+    with."""
+    min_visual_tokens: int = Field(default=256, ge=4)
+    """A smaller picture is enlarged to this many tokens of 28 x 28 pixels."""
+    max_visual_tokens: int = Field(default=1280, ge=4)
+    """A larger picture is reduced to this many."""
+
+
 class EmbedSettings(Settings):
     """How items become vectors."""
 
@@ -20,20 +34,9 @@ class EmbedSettings(Settings):
     """Who sees the pictures beside an encoder of texts: `packaged` or `sentence-transformers` (the pictures' half of a
     CLIP-like model). Empty: what the encoder has of its own, which is none for a text model."""
     image_model: str = ""
-    """sentence-transformers as picture_encoder: a hub name or a local folder."""
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """gme: precision of the weights; the last steps are always float32."""
+    """sentence-transformers as image_encoder: a hub name or a local folder."""
     batch_size: int = Field(default=16, ge=1)
     """gme and sentence-transformers: items that go through the network together."""
-    positions: Literal["1d", "mrope"] = "1d"
-    """gme: plain positions, as its published code computes them, or those in three dimensions that Qwen2-VL was made
-    with."""
-    instruction: str = "You are a helpful assistant."
-    """gme: the system message."""
-    min_visual_tokens: int = Field(default=256, ge=4)
-    """gme: a smaller picture is enlarged to this many tokens of 28 x 28 pixels."""
-    max_visual_tokens: int = Field(default=1280, ge=4)
-    """gme: a larger picture is reduced to this many."""
     max_text_tokens: int = Field(default=512, ge=1)
     """gme and sentence-transformers: the text is cut here, or where the model does; interests stand before the
     description, so the cut never takes them."""
@@ -48,8 +51,8 @@ class EmbedSettings(Settings):
     image_dimensions: int = Field(default=128, ge=0)
     """Dimensions to which the features of pictures are reduced (PCA over this catalogue's pictures); 0 keeps all."""
     center: bool = True
-    """Take the mean item off each block, where encoders of one modality are fused. With false, picture_dimensions = 0
-    and picture_weight = 1, the vector is the plain concatenation of unit blocks."""
+    """Take the mean item off each block, where encoders of one modality are fused. With false, image_dimensions = 0
+    and image_weight = 1, the vector is the plain concatenation of unit blocks."""
     collaborative_weight: float = Field(default=0, ge=0)
     """Weight of a block of collaborative vectors (who is taken with whom, in the training part of the log alone) beside
     a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""
@@ -59,3 +62,5 @@ class EmbedSettings(Settings):
     """Dimensions kept by a reduction; 1024 is the paper's."""
     device: str = "auto"
     """Where the encoders run."""
+    gme: GmeSettings = Field(default_factory=GmeSettings)
+    """What gme-Qwen2-VL alone has to be told."""

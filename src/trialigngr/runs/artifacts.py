@@ -95,7 +95,7 @@ class RunArtifacts:
         """The trained SASRec, where the recipe has one."""
         from trialigngr.sequential.sasrec import SasRec
 
-        return SasRec.load(self.run_folder / "sasrec")
+        return SasRec.load(self.run_folder / "sasrec", self.recipe.train.device)
 
     @cached_property
     def trie(self) -> Trie:

@@ -76,8 +76,8 @@ class SasRec:
 
     name = "SASRec"
 
-    def __init__(self, settings: SasRecSettings, n_items: int) -> None:
-        self.settings, self.device = settings, pick_device(settings.device)
+    def __init__(self, settings: SasRecSettings, n_items: int, device: str = "auto") -> None:
+        self.settings, self.device = settings, pick_device(device)
         self.network = _SasRecNetwork(settings, n_items).to(self.device)
 
     @property
@@ -105,10 +105,10 @@ class SasRec:
         write_text_atomically(folder / CONFIG_FILE, json.dumps(shape) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> SasRec:
+    def load(cls, folder: Path, device: str = "auto") -> SasRec:
         """Read what `save` wrote; raise `ArtifactError` if it is not there."""
         shape = json.loads(check_file(folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        found = cls(SasRecSettings(**shape["settings"]), shape["items"])
+        found = cls(SasRecSettings(**shape["settings"]), shape["items"], device)
         found.network.load_state_dict(load_file(check_file(folder / WEIGHTS_FILE)))
         return found
 
@@ -158,7 +158,13 @@ def _cut_histories(histories: Histories, max_history: int) -> list[Rows]:
 
 
 def train_sasrec(
-    settings: SasRecSettings, histories: Histories, n_items: int, valid: Targets, seed: int, folder: Path
+    settings: SasRecSettings,
+    histories: Histories,
+    n_items: int,
+    valid: Targets,
+    seed: int,
+    folder: Path,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Train on the training parts, choose the epoch on the ``valid`` targets, write the model to ``folder``; return
     facts.
@@ -166,9 +172,9 @@ def train_sasrec(
     Every epoch is a function of seed and number, so that a training that was killed goes on to the same weights.
     """
     torch.manual_seed(derive_seed(seed, "sasrec"))
-    model = SasRec(settings, n_items)
+    model = SasRec(settings, n_items, device)
     optimizer = torch.optim.AdamW(
-        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True
     )
     pieces = _cut_histories(histories, settings.max_history)
     state = load_checkpoint(folder, model.network, optimizer) or {"step": 0, "best": -1.0, "best_step": 0}

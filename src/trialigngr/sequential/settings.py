@@ -23,14 +23,10 @@ class SasRecSettings(Settings):
     batch_size: int = Field(256, ge=1)
     """Users in a batch."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of AdamW, constant."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW, on all weights."""
+    """Of AdamW, constant; without decay of weights."""
     epochs: int = Field(200, ge=1)
     """At most so many passes over the users."""
     patience: int = Field(20, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, ``mps`` or ``auto``."""

@@ -55,7 +55,7 @@ class TrainSettings(Settings):
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
     device: str = "auto"
-    """``cpu``, ``cuda``, ``mps`` or ``auto``."""
+    """``cpu``, ``cuda``, ``mps`` or ``auto``, for SASRec too."""
     fsdp: bool = False
     """Under torchrun, each process holds a share of weights, gradients and AdamW's moments instead of all (FSDP)."""
     validate_every: int = Field(500, ge=1)

@@ -11,9 +11,9 @@ def build_sasrec(context: StageContext, out: Path) -> Facts:
     """Train SASRec."""
     from trialigngr.sequential.sasrec import train_sasrec
 
-    recipe, artifacts = context.recipe, context.artifacts
+    recipe, artifacts, device = context.recipe, context.artifacts, context.recipe.train.device
     valid = artifacts.sample_targets("valid", recipe.sasrec.validate_users)
-    return train_sasrec(recipe.sasrec, artifacts.histories, len(artifacts.catalog), valid, recipe.seed, out)
+    return train_sasrec(recipe.sasrec, artifacts.histories, len(artifacts.catalog), valid, recipe.seed, out, device)
 
 
 SPEC = StageSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks
+from trialigngr.sids.quantizers.parameters import CodebookUpdateRule
 from trialigngr.sids.quantizers.sinkhorn import sinkhorn_codes
 
 
@@ -72,17 +73,6 @@ def rotation_trick(latents_BZ: Tensor, quantized_BZ: Tensor) -> Tensor:
     stretch_B1 = quantized_BZ.norm(dim=1, keepdim=True).detach() / length_B1
     along_B1, across_B1 = (latents_BZ * between_BZ).sum(1, True), (latents_BZ * from_BZ).sum(1, True)
     return stretch_B1 * (latents_BZ - 2 * along_B1 * between_BZ + 2 * across_B1 * to_BZ)
-
-
-@dataclass(frozen=True)
-class CodebookUpdateRule:
-    """Settings of `ResidualBottleneck`: see `RqVaeSettings`, whose fields these are."""
-
-    commitment_weight: float
-    ema_decay: float | None
-    restart_dead_codes: bool
-    rotation_trick: bool
-    sinkhorn_epsilons: Sequence[float]
 
 
 class ResidualBottleneck(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 
 from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Array
 from trialigngr.sids.quantizers.latent_spaces import LearnedSpace
+from trialigngr.sids.quantizers.parameters import AutoencoderTraining
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.settings import FsqSettings
 
@@ -41,9 +42,9 @@ def fit(
     def make_bottleneck(latents_NZ: Float32Array) -> GridBottleneck:
         return GridBottleneck(levels)
 
-    trained = train_autoencoders(
-        [init_autoencoder(vectors_ND, make_network, settings.linear_skip, make_bottleneck, seed)], settings, seed
-    )[0]
+    training = AutoencoderTraining(settings.epochs, settings.batch_size, settings.learning_rate, settings.warmup_epochs)
+    made = init_autoencoder(vectors_ND, make_network, True, make_bottleneck, seed)
+    trained = train_autoencoders([made], training, seed)[0]
     return Quantizer(
         "fsq", settings.model_dump(mode="json"), vectors_ND.shape[1], LearnedSpace(trained.weights), levels
     )

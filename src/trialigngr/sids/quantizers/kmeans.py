@@ -15,6 +15,8 @@ PROGRESSIVE_DIMENSIONS = (16, 32, 64, 128)
 """Principal dimensions in which a k-means begins, one after the other."""
 FitCodebook = Callable[[Float32Array, int, int, Float32Array | None], Codebook]
 """What fits one codebook: vectors [N, D], size, seed, and a start [K, D] or None."""
+FINAL_ITERATIONS = 7
+"""Iterations in all dimensions after such a beginning, at most: little is left to move (docs/log.md)."""
 MIN_POINTS_PER_CODE = 8
 """Vectors a code from which that pays; with three a code (Beauty, 4,096 codes) it costs fidelity and collisions."""
 
@@ -38,7 +40,7 @@ def fit_kmeans(
     iterations = settings.max_iterations
     if start_KD is None and settings.progressive_iterations and len(vectors_ND) >= MIN_POINTS_PER_CODE * size:
         start_KD = _fit_progressively(vectors_ND, size, settings, seed)
-        iterations = iterations if start_KD is None else min(iterations, settings.final_iterations)
+        iterations = iterations if start_KD is None else min(iterations, FINAL_ITERATIONS)
     return _run_lloyd(vectors_ND, size, iterations, settings, seed, start_KD)
 
 
@@ -104,7 +106,7 @@ def fit_residual_kmeans(
     points_MD = sample_rows(vectors_ND, settings.max_points_per_code * max(sizes), derive_seed(seed, "points"))
     levels = fit_residual_codebooks(points_MD, sizes, fit_codebook, settings.num_beams, seed, initial_codebooks)
     for _ in range(settings.refinement_rounds):
-        levels = refine_codebooks(levels, points_MD, settings.refinement_step)
+        levels = refine_codebooks(levels, points_MD)
     return levels
 
 
@@ -128,7 +130,7 @@ def fit_residual_codebooks(
     return Codebooks(levels, num_beams)
 
 
-def refine_codebooks(codebooks: Codebooks, points_MD: Float32Array, step: float) -> Codebooks:
+def refine_codebooks(codebooks: Codebooks, points_MD: Float32Array, step: float = 1.0) -> Codebooks:
     """Return codebooks that moved, one after the other, ``step`` of the way to the means of what their points' other
     codes leave over.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Float32Array
+from trialigngr.sids.quantizers.parameters import AutoencoderTraining, CodebookUpdateRule, RqVaeParameters
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.rqvae import finish_quantizer, make_rqvae_autoencoder
 from trialigngr.sids.quantizers.settings import LetterSettings
@@ -30,7 +31,10 @@ def fit(
     collaboration = CollaborationLoss(
         settings.collaboration_weight, settings.latent_size, np.ascontiguousarray(auxiliary_NC, dtype=np.float32), seed
     )
-    made = make_rqvae_autoencoder(vectors_ND, sizes, settings, seed, level_loss=diversity)
-    return finish_quantizer(
-        "letter", vectors_ND, train_autoencoders([made], settings, seed, collaboration)[0], settings, seed
-    )
+    training = AutoencoderTraining(settings.epochs, settings.batch_size, settings.learning_rate, settings.warmup_epochs)
+    # By gradient, or the diversity loss could not move the codes.
+    update_rule = CodebookUpdateRule(ema_decay=None)
+    parameters = RqVaeParameters(settings.hidden_sizes, settings.latent_size, training, update_rule)
+    made = make_rqvae_autoencoder(vectors_ND, sizes, parameters, seed, level_loss=diversity)
+    trained = train_autoencoders([made], training, seed, collaboration)[0]
+    return finish_quantizer("letter", vectors_ND, trained, settings, seed)

@@ -8,6 +8,7 @@ from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.codebooks import Codebook, Codes, Float32Array
 from trialigngr.sids.quantizers.kmeans import fit_kmeans
+from trialigngr.sids.quantizers.parameters import AutoencoderTraining, CodebookUpdateRule, RqVaeParameters
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.rqvae import finish_quantizer, make_rqvae_autoencoder
 from trialigngr.sids.quantizers.settings import KMeansSettings, MacRecSettings
@@ -42,11 +43,22 @@ def fit_pair(
         _make_pseudo_labels(vectors_ND, settings, derive_seed(seed, "labels", index))
         for index, vectors_ND in enumerate(both)
     ]
+    training = AutoencoderTraining(
+        settings.epochs,
+        settings.batch_size,
+        settings.learning_rate,
+        settings.warmup_epochs,
+        settings.patience,
+        settings.selection_metric,
+    )
+    parameters = RqVaeParameters(
+        settings.hidden_sizes, settings.latent_size, training, CodebookUpdateRule(), settings.linear_skip
+    )
     strands = [
         make_rqvae_autoencoder(
             vectors_ND,
             sizes,
-            settings,
+            parameters,
             derive_seed(seed, index),
             ContrastLoss(
                 labels[1 - index],
@@ -59,7 +71,7 @@ def fit_pair(
         for index, vectors_ND in enumerate(both)
     ]
     trained = train_autoencoders(
-        strands, settings, seed, AlignmentLoss(settings.alignment_weight, settings.temperature)
+        strands, training, seed, AlignmentLoss(settings.alignment_weight, settings.temperature)
     )
     text, picture = (
         finish_quantizer("macrec", vectors_ND, one, settings, seed)

@@ -13,7 +13,10 @@ from trialigngr.sids.quantizers.codebooks import Codebook, Codebooks, Float32Arr
 from trialigngr.sids.quantizers.kmeans import fit_kmeans, sample_rows
 from trialigngr.sids.quantizers.latent_spaces import RotatedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.settings import OpqSettings
+from trialigngr.sids.quantizers.settings import KMeansSettings, OpqSettings
+
+MAX_ROTATION_POINTS = 16_384
+"""The rotation looks at no more than this many vectors, drawn once."""
 
 
 def fit(
@@ -33,7 +36,7 @@ def fit(
     for index, size in enumerate(sizes):
         own = slice(index * part, (index + 1) * part)
         codes_KZ = np.zeros((size, rotation_DZ.shape[1]), dtype=np.float32)
-        codes_KZ[:, own] = fit_kmeans(latents_NZ[:, own], size, settings, derive_seed(seed, "part", index))
+        codes_KZ[:, own] = fit_kmeans(latents_NZ[:, own], size, KMeansSettings(), derive_seed(seed, "part", index))
         levels.append(Codebook(codes_KZ))
     return Quantizer("opq", settings.model_dump(mode="json"), vectors_ND.shape[1], space, Codebooks(levels))
 
@@ -47,10 +50,10 @@ def _fit_rotation(centred_ND: Float32Array, parts: int, settings: OpqSettings, s
     width = centred_ND.shape[1]
     padded = -(-width // parts) * parts
     points_MZ = sample_rows(
-        np.pad(centred_ND, ((0, 0), (0, padded - width))), settings.max_rotation_points, derive_seed(seed, "points")
+        np.pad(centred_ND, ((0, 0), (0, padded - width))), MAX_ROTATION_POINTS, derive_seed(seed, "points")
     )
     rotation_ZZ = _draw_rotation(padded, derive_seed(seed, "rotation"))
-    few, codes = settings.model_copy(update={"max_iterations": 2}), min(256, len(points_MZ))
+    few, codes = KMeansSettings(max_iterations=2), min(256, len(points_MZ))
     means: list[Float32Array | None] = [None] * parts
     for _ in range(settings.rotation_rounds):
         turned_MZ, said_MZ = points_MZ @ rotation_ZZ, np.empty_like(points_MZ)

@@ -20,9 +20,11 @@ from trialigngr.sids.quantizers.kmeans import (
 )
 from trialigngr.sids.quantizers.latent_spaces import IdentitySpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
-from trialigngr.sids.quantizers.settings import BalancedSettings
+from trialigngr.sids.quantizers.settings import BalancedSettings, KMeansSettings
 
 DISTANCES_AT_ONCE = 1 << 26
+PRICE_STEPS = 60
+"""Steps of the auction a round, at most."""
 
 
 def fit(
@@ -76,7 +78,8 @@ def fit_balanced_kmeans(
 ) -> Codebook:
     """Return ``size`` means and the prices at which they are chosen about equally often."""
     points_MD = sample_rows(vectors_ND, DISTANCES_AT_ONCE // size, derive_seed(seed, "points"))
-    means_KD, prices_K = fit_kmeans(points_MD, size, settings, seed, start_KD), np.zeros(size, dtype=np.float32)
+    means_KD = fit_kmeans(points_MD, size, KMeansSettings(), seed, start_KD)
+    prices_K = np.zeros(size, dtype=np.float32)
     for _ in range(settings.price_rounds):
         prices_K, codes_M = find_prices(Codebook(means_KD).code_distances(points_MD), prices_K, settings)
         means_KD = compute_cluster_means(points_MD, codes_M, means_KD)
@@ -97,14 +100,14 @@ def find_prices(
     first_step = float(np.median(best_N2[:, -1] - best_N2[:, 0])) or float(best_N2.mean()) or 1.0
     prices_K, codes_N = prices_K.copy(), _cheapest_codes(distances_NK, prices_K)
     fewest, found = np.inf, (prices_K, codes_N)
-    for step in range(settings.price_steps):
+    for step in range(PRICE_STEPS):
         counts_K = np.bincount(codes_N, minlength=size)
         over = np.maximum(counts_K - capacity, 0).sum()
         if over < fewest:
             fewest, found = over, (prices_K.copy(), codes_N)
         if not over:
             break
-        rate = first_step * 0.01 ** (step / settings.price_steps)
+        rate = first_step * 0.01 ** (step / PRICE_STEPS)
         prices_K = np.maximum(prices_K + rate * np.clip(counts_K / capacity - 1, -0.5, 2), 0).astype(np.float32)
         codes_N = _cheapest_codes(distances_NK, prices_K)
     return found

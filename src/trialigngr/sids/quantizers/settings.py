@@ -1,4 +1,4 @@
-"""The settings of every quantizer."""
+"""The settings of every quantizer. What nobody turns is a constant of its method (`parameters.py`)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ class KMeansSettings(Settings):
     progressive_iterations: int = Field(6, ge=0)
     """Iterations in each of the first 16, 32, 64 and 128 principal dimensions before that, where there are at least 8
     vectors a code; 0 begins at random vectors."""
-    final_iterations: int = Field(7, ge=1)
-    """Iterations in all dimensions after such a beginning, instead of ``iterations``: little is left to move."""
     max_points_per_code: int = Field(256, ge=1)
     """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
     num_beams: int = Field(1, ge=1)
@@ -28,58 +26,47 @@ class KMeansSettings(Settings):
     fitted on what all kept partial codes leave over (as in faiss' residual quantizer)."""
     refinement_rounds: int = Field(0, ge=0)
     """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
+
+
+class BalancedSettings(Settings):
+    """k-means with the defaults of `rqkmeans`, then rounds of prices and means."""
+
+    num_beams: int = Field(1, ge=1)
+    """Partial codes kept while fitting and encoding; 1 takes the nearest code level by level (Eqs. 3–4)."""
+    refinement_rounds: int = Field(0, ge=0)
+    """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
     refinement_step: float = Field(1.0, gt=0, le=1)
     """How far they move. Half the way leaves a little more error, and fewer items that share a SID (docs/log.md)."""
-
-
-class BalancedSettings(KMeansSettings):
-    """k-means, then rounds of prices and means."""
-
     price_rounds: int = Field(4, ge=1)
     """How often prices are found and means taken, in turn."""
-    price_steps: int = Field(60, ge=1)
-    """Steps of the auction a round."""
     capacity_factor: float = Field(1.05, ge=1)
     """A code may hold up to this times its fair share N / K (rounded up) before it becomes dearer."""
 
 
-class OpqSettings(KMeansSettings):
-    """The k-means of the parts, and the rotation."""
+class OpqSettings(Settings):
+    """The rotation; the k-means of the parts has the defaults of `rqkmeans`."""
 
     rotation_rounds: int = Field(20, ge=0)
-    """Rounds of codes and rotation in turn ; 0 leaves a random rotation."""
-    max_rotation_points: int = Field(16_384, ge=1)
-    """The rotation looks at no more than this many vectors, drawn once."""
+    """Rounds of codes and rotation in turn; 0 leaves a random rotation."""
 
 
-class AutoencoderTrainingSettings(Settings):
-    """How long and how fast a network is trained."""
+class RqVaeSettings(Settings):
+    """The network, its latent space, and how the codes there are learned."""
 
     hidden_sizes: tuple[int, ...] = (512, 256)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    latent_size: int = Field(64, ge=1)
+    """Width of the space in which the codebooks lie."""
     warmup_epochs: int = Field(5, ge=0)
     """Epochs without codebooks, before they start from the latents."""
     epochs: int = Field(30, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(10, ge=1)
-    """Epochs without a better one after which training stops; the best epoch is kept."""
-    selection_metric: SelectionMetric = "reconstruction"
-    """Which epoch is best: that of the least error on held-out vectors, or of the fewest items that share a SID."""
+    """Epochs without less error on held-out vectors after which training stops; the best epoch is kept."""
     batch_size: int = Field(1024, ge=1)
     """Vectors a step."""
     learning_rate: float = Field(1e-3, gt=0)
     """Of AdamW."""
-    held_out_ratio: float = Field(0.1, gt=0, lt=1)
-    """Share of the vectors that training does not see and early stopping looks at."""
-    linear_skip: bool = True
-    """Whether a fixed projection on principal directions runs beside the MLPs (see `autoencoder.Autoencoder`)."""
-
-
-class RqVaeSettings(AutoencoderTrainingSettings):
-    """The latent space and how its codes are learned."""
-
-    latent_size: int = Field(64, ge=1)
-    """Width of the space in which the codebooks lie."""
     commitment_weight: float = Field(0.25, ge=0)
     """Weight β of the loss that pulls latents to their codes."""
     codebook_update: Literal["ema", "gradient"] = "ema"
@@ -92,32 +79,51 @@ class RqVaeSettings(AutoencoderTrainingSettings):
     """Whether gradients pass the codes by rotation instead of straight through."""
     sinkhorn_epsilons: tuple[float, ...] = ()
     """ε of Sinkhorn assignment while training, a level each; 0 or absent: nearest code."""
-    kmeans: KMeansSettings = KMeansSettings()
-    """The start of the codebooks, and their last refinement."""
-    capacity_factor: float = Field(2.0, ge=0)
-    """How many times its fair share of items a code may hold after the last refinement (balanced); 0: no limit."""
 
 
-class RqKMeansPlusSettings(AutoencoderTrainingSettings):
-    """The refining network and its codes."""
+class RqKMeansPlusSettings(Settings):
+    """The network that refines the k-means."""
 
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    epochs: int = Field(30, ge=1)
+    """Epochs, at most."""
+    batch_size: int = Field(1024, ge=1)
+    """Vectors a step."""
     learning_rate: float = Field(1e-4, gt=0)
     """Of AdamW; small, since training starts from a good place."""
-    commitment_weight: float = Field(0.25, ge=0)
-    """Weight β of the loss that pulls latents to their codes."""
-    kmeans: KMeansSettings = KMeansSettings()
-    """The start of the codebooks, and their last refinement."""
 
 
-class FsqSettings(AutoencoderTrainingSettings):
+class FsqSettings(Settings):
     """The network; the grid follows from the codebook sizes."""
 
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    warmup_epochs: int = Field(5, ge=0)
+    """Epochs without the grid."""
+    epochs: int = Field(30, ge=1)
+    """Epochs with the grid, at most."""
+    batch_size: int = Field(1024, ge=1)
+    """Vectors a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of AdamW."""
 
-class LetterSettings(RqVaeSettings):
-    """RQ-VAE's settings, and the weights of LETTER's losses."""
 
-    codebook_update: Literal["ema", "gradient"] = "gradient"
-    """By gradient, or the diversity loss could not move the codes."""
+class LetterSettings(Settings):
+    """The network, and the weights of LETTER's losses."""
+
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    latent_size: int = Field(64, ge=1)
+    """Width of the space in which the codebooks lie."""
+    warmup_epochs: int = Field(5, ge=0)
+    """Epochs without codebooks, before they start from the latents."""
+    epochs: int = Field(30, ge=1)
+    """Epochs with codebooks, at most."""
+    batch_size: int = Field(1024, ge=1)
+    """Vectors a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of AdamW."""
     collaboration_weight: float = Field(0.02, ge=0)
     """Weight α of the loss that ties quantised latents to collaborative vectors."""
     diversity_weight: float = Field(1e-4, ge=0)
@@ -126,21 +132,28 @@ class LetterSettings(RqVaeSettings):
     """Clusters of codes, a level, among which positives are drawn."""
 
 
-class MacRecSettings(RqVaeSettings):
-    """RQ-VAE's settings for both modalities, and the weights of what couples them."""
+class MacRecSettings(Settings):
+    """The networks of both modalities, and the weights of what couples them."""
 
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """Widths of the encoders' hidden layers; the decoders mirror them."""
     latent_size: int = Field(32, ge=1)
     """Width of the space in which the codebooks lie."""
     linear_skip: bool = False
     """Whether a fixed projection on principal directions runs beside the MLPs; the contrast can hardly move it."""
+    warmup_epochs: int = Field(5, ge=0)
+    """Epochs without codebooks, before they start from the latents."""
     epochs: int = Field(100, ge=1)
     """Epochs with codebooks, at most."""
     patience: int = Field(100, ge=1)
     """Epochs without a better one after which training stops; the best epoch is kept."""
+    selection_metric: SelectionMetric = "collisions"
+    """Which epoch is best: that of the fewest items that share a SID, as in MACRec's code, or of the least error on
+    held-out vectors."""
     batch_size: int = Field(256, ge=1)
     """Vectors a step; each is held apart from all others of its batch."""
-    selection_metric: SelectionMetric = "collisions"
-    """Which epoch is best; by collisions as in MACRec's code."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of AdamW."""
     num_pseudo_labels: int = Field(8192, ge=1)
     """Clusters of each modality's embeddings; items of one cluster are positives in the other modality. With as many as
     items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log.md)."""

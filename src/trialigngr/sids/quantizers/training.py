@@ -14,8 +14,11 @@ from trialigngr.sids.collisions import compute_collision_rates
 from trialigngr.sids.quantizers.autoencoder import Autoencoder
 from trialigngr.sids.quantizers.bottleneck import Bottleneck
 from trialigngr.sids.quantizers.codebooks import Codebooks, Float32Array
-from trialigngr.sids.quantizers.settings import AutoencoderTrainingSettings, SelectionMetric
+from trialigngr.sids.quantizers.parameters import AutoencoderTraining
+from trialigngr.sids.quantizers.settings import SelectionMetric
 
+HELD_OUT_RATIO = 0.1
+"""Share of the vectors that training does not see and early stopping looks at."""
 MakeBottleneck = Callable[[Float32Array], Bottleneck]
 """Latents of the training vectors [N, Z] → the bottleneck that starts from them."""
 
@@ -68,7 +71,7 @@ def init_autoencoder(
 
 def train_autoencoders(
     autoencoders: Sequence[ModalityAutoencoder],
-    settings: AutoencoderTrainingSettings,
+    training: AutoencoderTraining,
     seed: int,
     joint_loss: nn.Module | None = None,
 ) -> list[TrainedAutoencoder]:
@@ -77,26 +80,26 @@ def train_autoencoders(
     Rows of the strands belong together; ``joint_term(quantised latents of each strand [B, Z], rows [B])`` is an extra
     loss, whose parameters are trained with the rest. Neither gradient nor start of the codes sees the held-out rows.
     """
-    held_H, train_T = _split_held_out(len(autoencoders[0].vectors_ND), settings.held_out_ratio, seed)
+    held_H, train_T = _split_held_out(len(autoencoders[0].vectors_ND), seed)
     shuffle = torch.Generator().manual_seed(derive_seed(seed, "batches"))
-    with show_progress("quantizer", settings.warmup_epochs + settings.epochs) as advance:
-        _run_warmup(autoencoders, train_T, settings, shuffle, advance)
+    with show_progress("quantizer", training.warmup_epochs + training.epochs) as advance:
+        _run_warmup(autoencoders, train_T, training, shuffle, advance)
         for one in autoencoders:
             one.bottleneck = one.make_bottleneck(one.compute_latents(train_T).numpy())
-        return _train_jointly(autoencoders, train_T, held_H, settings, shuffle, joint_loss, advance)
+        return _train_jointly(autoencoders, train_T, held_H, training, shuffle, joint_loss, advance)
 
 
 def _run_warmup(
     autoencoders: Sequence[ModalityAutoencoder],
     train_T: Tensor,
-    settings: AutoencoderTrainingSettings,
+    training: AutoencoderTraining,
     shuffle: torch.Generator,
     advance: ProgressCallback,
 ) -> None:
     parameters = [parameter for one in autoencoders for parameter in one.network.parameters()]
-    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0)
-    for _ in range(settings.warmup_epochs):
-        for rows_B in _iter_batches(train_T, settings.batch_size, shuffle):
+    optimiser = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=0.0)
+    for _ in range(training.warmup_epochs):
+        for rows_B in _iter_batches(train_T, training.batch_size, shuffle):
             batches = [(one.network, one.vectors_ND[rows_B]) for one in autoencoders]
             errors = [net.reconstruction_error(net.decode(net.encode(x_BD)), x_BD) for net, x_BD in batches]
             _take_optimizer_step(optimiser, torch.stack(errors).sum())
@@ -107,7 +110,7 @@ def _train_jointly(
     autoencoders: Sequence[ModalityAutoencoder],
     train_T: Tensor,
     held_H: Tensor,
-    settings: AutoencoderTrainingSettings,
+    training: AutoencoderTraining,
     shuffle: torch.Generator,
     joint_loss: nn.Module | None,
     advance: ProgressCallback,
@@ -115,17 +118,17 @@ def _train_jointly(
     """Train until no epoch of the last ``patience`` was the best."""
     parameters = [p for one in autoencoders for p in (*one.network.parameters(), *one.bottleneck.parameters())]
     parameters += joint_loss.parameters() if joint_loss is not None else []
-    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0)
-    best = _snapshot_epoch(autoencoders, held_H, 0, settings.selection_metric)
-    for epoch in range(1, settings.epochs + 1):
-        for rows_B in _iter_batches(train_T, settings.batch_size, shuffle):
+    optimiser = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=0.0)
+    best = _snapshot_epoch(autoencoders, held_H, 0, training.selection_metric)
+    for epoch in range(1, training.epochs + 1):
+        for rows_B in _iter_batches(train_T, training.batch_size, shuffle):
             _take_optimizer_step(optimiser, _compute_total_loss(autoencoders, rows_B, joint_loss))
         for one in autoencoders:
             one.bottleneck.end_epoch(one.compute_latents(train_T), shuffle)
-        now = _snapshot_epoch(autoencoders, held_H, epoch, settings.selection_metric)
+        now = _snapshot_epoch(autoencoders, held_H, epoch, training.selection_metric)
         best = now if now.metric_value < best.metric_value else best
-        advance(note=f"{settings.selection_metric} {now.metric_value:.4f}, best {best.metric_value:.4f}")
-        if epoch - best.epoch >= settings.patience:
+        advance(note=f"{training.selection_metric} {now.metric_value:.4f}, best {best.metric_value:.4f}")
+        if epoch - best.epoch >= training.patience:
             break
     return best.autoencoders
 
@@ -167,10 +170,10 @@ def _collision_rate(one: ModalityAutoencoder, _held_H: Tensor) -> float:
     return compute_collision_rates(one.bottleneck.copy_codebooks().encode(one.compute_latents(rows_N).numpy()))["items"]
 
 
-def _split_held_out(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def _split_held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return held-out and training rows; a single row is both."""
     order_N = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "held out")))
-    held = max(1, int(share * count))
+    held = max(1, int(HELD_OUT_RATIO * count))
     return order_N[:held], order_N[held:] if held < count else order_N
 
 
