@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tests.conftest import tiny
-from tests.tiny_models import save_chat_model
+from tests.support.runs import tiny
+from tests.support.tiny_models import save_chat_model
 from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.embed import embeddings as items
 from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.catalog.conftest import lcrec, movielens_latest
+from tests.support.sources import lcrec, movielens_latest
 from trialigngr.catalog.data_folder import read_items
 from trialigngr.catalog.listed import read_list
 from trialigngr.datasets.readers import import_data

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
+from tests.support.sources import amazon2014, lcrec, movielens_latest, write_gz
 from trialigngr.catalog.prepare import CatalogSettings, load_dataset, prepare_catalog
 from trialigngr.datasets.readers import import_data
 from trialigngr.foundation.errors import CatalogError

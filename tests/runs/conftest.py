@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trialigngr.pipeline import load
+from trialigngr.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path) -> Run:
+    return load(tiny_run)
