@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.decoding.data import SMALL
 from benchmarks.harness import Check, seconds_of
-from tests.tiny_models import save_tokenizer
+from benchmarks.servers.tiny_tokenizer import save_tokenizer
 from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import io
-import json
-import multiprocessing
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-# Set before anything imports the libraries that read them. Models here are tiny, and tests run on every core.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from tests.support.commands import Done, trialigngr
+from tests.support.runs import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME_ADDRESSES = {"127.0.0.1", "::1", "localhost"}
@@ -72,77 +63,10 @@ def no_shared_stages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("trialigngr.pipeline.stage_graph.find_finished_stage", lambda *_: None)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left: its exit code, what it printed, what it said on stderr."""
-
-    code: int
-    out: str
-    err: str
-
-
-HEAVY = [
-    *("torch", "transformers", "sentence_transformers", "faiss", "sklearn.decomposition", "sklearn.manifold"),
-    *("sklearn.neural_network", "matplotlib.figure", "tests.pipeline.breaking"),
-    *("trialigngr.pipeline", "trialigngr.cli.runs"),
-]
-SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.llm.openai_generator"]
-
-
-def start_forkserver() -> None:
-    """Start the one server of this session that processes are forked from, with all that any test's processes import.
-
-    The first list of modules counts, and there is one server: so whoever comes first must load them all.
-    """
-    multiprocessing.set_forkserver_preload([*HEAVY, *SERVED])
-    forkserver.ensure_running()
-
-
-def trialigngr(*words: str | Path) -> Done:
-    """Run ``trialigngr WORDS`` in this process, as the entry point does. An error that is a bug is raised."""
-    from trialigngr.cli.main import main
-
-    out, err = io.StringIO(), io.StringIO()
-    code, before = 0, sys.argv
-    sys.argv = ["trialigngr", *map(str, words)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    finally:
-        sys.argv = before
-    return Done(code, out.getvalue(), err.getvalue())
-
-
 @pytest.fixture(scope="session")
 def cli() -> Callable[..., Done]:
     """Return a call that runs the command line: ``cli("run", "trialigngr-demo", "--out", folder).code``."""
     return trialigngr
-
-
-TINY = {
-    "shop.num_items": 60,
-    "shop.num_shoppers": 80,
-    "sids.codebook_sizes": [8, 8, 8],
-    "model.num_layers": 1,
-    "model.hidden_size": 32,
-    "model.num_heads": 2,
-    "model.ffn_size": 64,
-    "model.vocab_size": 600,
-    "train.max_steps": 12,
-    "train.batch_size": 32,
-    "train.validate_every": 4,
-    "train.validate_users": 20,
-    "train.checkpoint_seconds": 0,
-}
-"""Settings under which the demo's recipe takes seconds."""
-
-
-def tiny(**changes: Any) -> list[str]:
-    """Return the words that make a run tiny; ``train__max_steps=4`` changes one of them."""
-    chosen = TINY | {name.replace("__", "."): value for name, value in changes.items()}
-    return [word for name, value in chosen.items() for word in ("--set", f"{name}={json.dumps(value)}")]
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Done
-from tests.tiny_models import save_chat_model, save_vision_model
+from tests.support.commands import Done
+from tests.support.tiny_models import save_chat_model, save_vision_model
 from trialigngr.embed.encoders import check_encoders, start_encoders
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings, check_captioner, start_captioner

@@ -109,11 +109,12 @@ def test_check_runs_the_import_contract(root: Path):
 
 
 def imported_by(file: Path) -> set[str]:
-    """Return the top-level modules that a file imports, wherever in it."""
+    """Return the modules that a file imports, wherever in it."""
     nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    given = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
-    return {name.partition(".")[0] for name in plain | given}
+    return plain | {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
 
 
 def test_every_import_is_declared(root: Path):
@@ -127,7 +128,8 @@ def test_every_import_is_declared(root: Path):
     foreign = {
         (module, file.relative_to(root).as_posix())
         for file in (root / "src").rglob("*.py")
-        for module in imported_by(file) - sys.stdlib_module_names - {"trialigngr"}
+        for module in {name.partition(".")[0] for name in imported_by(file)}
+        if module not in sys.stdlib_module_names | {"trialigngr"}
     }
     assert ("pydantic", "src/trialigngr/foundation/config.py") in foreign
     assert {(module, file) for module, file in foreign if module not in provided} == set()
@@ -203,3 +205,26 @@ def test_no_two_modules_lean_on_each_other():
     below = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert len(below) > 200
     list(graphlib.TopologicalSorter(below).static_order())
+
+
+def test_what_tests_share_lies_in_support(root: Path):
+    """No test leans on the file of another, and benchmarks, which tests try, lean on no test."""
+    files = [file for folder in ("tests", "benchmarks") for file in (root / folder).rglob("*.py")]
+    leaning = {
+        (file.relative_to(root).as_posix(), module)
+        for file in files
+        for module in imported_by(file)
+        if module.split(".")[0] == "tests"
+    }
+    assert ("tests/conftest.py", "tests.support.commands") in leaning
+    assert [
+        (file, module)
+        for file, module in sorted(leaning)
+        if not module.startswith("tests.support.") or not file.startswith("tests/")
+    ] == []
+
+
+def test_tests_lie_in_the_rooms_of_what_they_test(root: Path):
+    rooms = {path.name for path in (root / "src" / "trialigngr").iterdir() if path.is_dir()}
+    folders = {path.name for path in (root / "tests").iterdir() if list(path.glob("*.py"))}
+    assert folders - rooms == {"support", "servers"}

@@ -12,7 +12,8 @@ from PIL import Image
 from benchmarks.attacks import damage, kills, pictures, replies, server, tables
 from benchmarks.attacks.cases import Outcome, count_ends, read_outcomes, try_cases
 from benchmarks.attacks.tables import all_cases
-from tests.conftest import start_forkserver, tiny
+from tests.support.forkserver import start_forkserver
+from tests.support.runs import tiny
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Cli, Shop, the_sentence
-from tests.conftest import tiny
+from tests.support.data_folder import Cli, Shop, the_sentence
+from tests.support.runs import tiny
 from trialigngr.foundation.artifact import FORMAT_VERSION
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Shop, the_sentence
+from tests.support.data_folder import Cli, Shop, the_sentence
 
 
 @pytest.mark.parametrize(

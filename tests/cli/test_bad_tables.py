@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Row, Shop, items, log, write
-from tests.conftest import tiny
+from tests.support.data_folder import Row, Shop, items, log, write
+from tests.support.runs import tiny
 
 
 def test_the_shop_is_good_before_it_is_spoiled(shop: Shop) -> None:

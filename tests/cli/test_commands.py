@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr import __version__
 from trialigngr.cli.main import COMMANDS
 from trialigngr.foundation.artifact import record_files

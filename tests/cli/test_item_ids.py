@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Done
+from tests.support.commands import Done
 from trialigngr.cli.item_ids import read_item_ids
 
 Cli = Callable[..., Done]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -12,17 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode.conftest import (
+from tests.support.decoding import (
     END_TOKEN,
     MODELS,
     TOKENS_LK,
-    Codes,
     catalogue,
     prompts,
+    scored,
     search,
     sid_of_leaf,
     tiny,
     trained,
+    written,
 )
 from trialigngr.decode import prompt_cache as context
 from trialigngr.decode.beam import BeamSearch
@@ -30,12 +30,6 @@ from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
 LENGTHS = (3, 9, 1, 6)
-
-
-def written(codes_NL: Codes) -> list[tuple[int, ...]]:
-    """Return each distinct SID as tokens, with its end where it is short."""
-    trie = Trie.from_codes(codes_NL)
-    return [sid_of_leaf(trie, leaf, codes_NL) for leaf in range(len(trie.levels[-1]))]
 
 
 def generated(model: Any, prompt: list[int], sids: list[tuple[int, ...]], beams: int) -> tuple[list[Any], list[float]]:
@@ -72,21 +66,6 @@ def _generate(
         return_dict_in_generate=True,
         output_scores=True,
     )
-
-
-@torch.no_grad()
-def scored(model: Any, prompt: list[int], sid: Sequence[int], sids: list[tuple[int, ...]] | None) -> float:
-    """Return the log-probability of one SID by a plain forward pass; over ``sids`` alone where they are given."""
-    logits = model(torch.tensor([[*prompt, *sid]])).logits[0, len(prompt) - 1 : -1].double()
-    total = 0.0
-    for place, token in enumerate(sid):
-        row = logits[place]
-        if sids is not None:
-            follow = sorted({other[place] for other in sids if other[:place] == tuple(sid[:place])})
-            total += float(row[token] - row[follow].logsumexp(0))
-        else:
-            total += float(row[token] - row.logsumexp(0))
-    return total
 
 
 @pytest.mark.parametrize("unequal", [False, True])

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.decode.conftest import catalogue, prompts, search
-from tests.decode.test_beam import scored, written
+from tests.support.decoding import catalogue, prompts, scored, search, written
 from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.sids.semantic_ids import END_CODE
 

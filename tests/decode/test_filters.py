@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.decode.conftest import catalogue, prompts, search
+from tests.support.decoding import catalogue, prompts, search
 from trialigngr.decode.filters import Filter, as_filter
 from trialigngr.decode.trie_masks import TrieMasks
 from trialigngr.sids.trie import Trie

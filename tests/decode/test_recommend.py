@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.decode.conftest import catalogue, search
+from tests.support.decoding import catalogue, search
 from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filter, as_filter
 from trialigngr.decode.generative_recommender import GenerativeRecommender

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2VLModel
 
-from tests.tiny_models import save_vision_model
+from tests.support.tiny_models import save_vision_model
 from trialigngr.catalog.items import Item
 from trialigngr.embed.encoders import check_encoders
 from trialigngr.embed.gme import GmeEncoder

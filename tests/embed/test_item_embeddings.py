@@ -12,9 +12,10 @@ from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.embed import embeddings as items
-from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.embed.embeddings import load_embeddings, write_embeddings
 from trialigngr.embed.encoder import Modality
 from trialigngr.embed.encoders import ENCODERS
+from trialigngr.embed.settings import EmbedSettings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 
 

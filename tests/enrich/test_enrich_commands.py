@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
-from tests.conftest import Done, tiny
-from tests.enrich.hostile import Hostile, completion, listening
+from tests.support.commands import Done
+from tests.support.hostile_server import Hostile, completion, listening
+from tests.support.runs import tiny
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.llm.generator import CallSettings

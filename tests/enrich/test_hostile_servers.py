@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from benchmarks.servers.mining import mine
-from tests.enrich.hostile import GOOD, Hostile, completion, listening
+from tests.support.hostile_server import GOOD, Hostile, completion, listening
 from trialigngr.enrich.interests import load_interests
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.api_keys import allow_key_variables, without_key

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.servers.chat import Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, right, titled
-from tests.conftest import start_forkserver
+from tests.support.forkserver import start_forkserver
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.llm.generator import CallSettings

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.tiny_models import TEMPLATE, save_chat_model, save_vision_model
+from benchmarks.servers.tiny_tokenizer import TEMPLATE
+from tests.support.tiny_models import save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests

@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.servers import chat
 from benchmarks.servers.chat import MODEL, Script, Server, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, mine
-from tests.tiny_models import save_chat_model
+from tests.support.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import Interests, InterestSettings, load_interests

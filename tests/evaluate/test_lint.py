@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done
+from tests.support.commands import Done
 from trialigngr.evaluate.table_lint import lint_table
 from trialigngr.foundation.errors import TriAlignError
 

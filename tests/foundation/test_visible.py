@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done
+from tests.support.commands import Done
 from trialigngr.foundation.console import log
 from trialigngr.foundation.visible import VisibleText, escape_controls, escape_controls_in_lines
 

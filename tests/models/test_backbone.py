@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,15 +14,12 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen2Config,
     T5Config,
     T5ForConditionalGeneration,
 )
-from transformers import Qwen2ForCausalLM as Qwen2
 
-from tests.tasks.conftest import KINDS, TEXTS
+from tests.support.backbones import IDS, SIDS, SMALL, logits, pretrained
+from tests.support.world import KINDS, TEXTS
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.models.backbone import (
@@ -35,20 +31,10 @@ from trialigngr.models.backbone import (
     read_architecture,
 )
 from trialigngr.models.settings import BackboneSettings
-from trialigngr.sids.semantic_ids import list_sid_tokens
-
-SIDS = list_sid_tokens((6, 5, 4))
-SMALL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "ffn_size": 48, "vocab_size": 300}
-IDS = torch.arange(12)[None] * 20
 
 
 def scratch(seed: int = 0, **more: float) -> Backbone:
     return build_backbone(parse_settings(BackboneSettings, SMALL | more, "model"), SIDS, TEXTS, seed)
-
-
-@torch.no_grad()
-def logits(model: Any) -> torch.Tensor:
-    return model.eval()(IDS).logits
 
 
 def test_a_checkpoint_from_scratch_opens_anywhere(tmp_path: Path):
@@ -94,21 +80,6 @@ def test_sizes_from_scratch():
     # Two layers: q, k, v with bias, o, three feed-forward matrices, two norms; tied embeddings; the last norm.
     layer = 3 * (32 * 32 + 32) + 32 * 32 + 3 * 32 * 48 + 2 * 32
     assert count_parameters(made.model) == dict.fromkeys(("parameters", "trained"), 2 * layer + words * 32 + 32)
-
-
-def pretrained(folder: Path, kind: str, *, tied: bool, spare: int) -> Any:
-    """Save a random "pretrained" model with its tokenizer; ``spare`` rows stand behind the tokenizer's words."""
-    tokenizer = KINDS[kind]()
-    torch.manual_seed(1)
-    config, build = {"qwen": (Qwen2Config, Qwen2), "llama": (LlamaConfig, LlamaForCausalLM)}[kind]
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    words = len(tokenizer) + spare
-    model = build(config(vocab_size=words, num_key_value_heads=1, tie_word_embeddings=tied, **shape))
-    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        torch.nn.init.normal_(layer.weight, mean=0.3, std=0.5)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return model
 
 
 @pytest.mark.parametrize("spare", [0, 7, 40])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.models.test_backbone import IDS, SIDS, logits, pretrained
+from tests.support.backbones import IDS, SIDS, logits, pretrained
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import Backbone, build_backbone, count_parameters, load_backbone
 from trialigngr.models.settings import BackboneSettings, LoraSettings

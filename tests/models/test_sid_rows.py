@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tests.models.test_backbone import SIDS, SMALL
-from tests.tasks.conftest import TEXTS
+from tests.support.backbones import SIDS, SMALL
+from tests.support.world import TEXTS
 from trialigngr.models.backbone import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.models.sid_embeddings import init_from_codebooks

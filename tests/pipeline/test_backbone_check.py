@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, LlamaConfig, MistralConfig, T5Config
 
-from tests.conftest import Done, tiny
-from tests.tasks.conftest import KINDS
+from tests.support.commands import Done
+from tests.support.runs import tiny
+from tests.support.world import KINDS
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.pipeline.backbones import check_backbone
 from trialigngr.recipes.recipe import read_recipe

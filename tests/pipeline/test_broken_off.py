@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import tiny
-from tests.pipeline.breaking import Fault, broken
+from tests.support.breaking import Fault, broken
+from tests.support.runs import tiny
 
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
 FULL = "The disk is full. Free some space and run the same command again; finished stages are kept."

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.conftest import Done, tiny, trialigngr
-from tests.pipeline.test_growth import new_items
+from tests.support.commands import Done, trialigngr
+from tests.support.runs import linked, new_items, tiny
 from trialigngr.foundation.artifact import FORMAT_VERSION, read_manifest
 from trialigngr.pipeline import add_items
 
@@ -43,11 +43,6 @@ def damage(path: Path, how: str) -> None:
     path.unlink()
     if body is not None:
         path.write_bytes(body)
-
-
-def linked(run: Path, to: Path) -> Path:
-    """Return a copy of a run whose files are those of the run until they are written anew; its lock is its own."""
-    return Path(shutil.copytree(run, to, copy_function=os.link, ignore=shutil.ignore_patterns(".lock")))
 
 
 def uses(run: Path) -> list[list[str | Path]]:

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, TargetRanks
 from trialigngr.foundation.artifact import read_manifest, write_manifest

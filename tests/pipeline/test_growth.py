@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import new_items, tiny
 from trialigngr.embed.collaborative import compute_collaborative_vectors
 from trialigngr.embed.embeddings import COLLABORATIVE, FUSION_FILE, load_embeddings
 from trialigngr.embed.fusion import Fusion, l2_normalize
@@ -25,18 +26,6 @@ Cli = Callable[..., Done]
 OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'
 LOCAL = "http://localhost:8000/v1"
 HISTORY = ["p0003", "p0017"]
-
-
-def new_items(run: Path, to: Path, count: int, **columns: Any) -> Path:
-    """Write a folder of ``count`` new items, pictures included, that look like the shop's own."""
-    own = pl.read_parquet(run / "shop" / "items.parquet")
-    (to / "images").mkdir(parents=True)
-    some = own.head(count)
-    for path in some["image_path"]:
-        shutil.copyfile(run / "shop" / path, to / path)
-    named = some.with_columns(item_id="new_" + pl.col("item_id"), title=pl.lit("New ") + pl.col("title"), **columns)
-    named.write_parquet(to / "items.parquet")
-    return to
 
 
 def published(run: Path) -> dict[str, str]:

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.embed.embeddings import load_texts
 from trialigngr.runs.run import load
 

@@ -19,11 +19,12 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tests.conftest import tiny
-from tests.tiny_models import save_chat_model
+from tests.support.runs import tiny
+from tests.support.tiny_models import save_chat_model
 from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.embed import embeddings as items
-from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings
+from trialigngr.embed.embeddings import load_embeddings, write_embeddings
+from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich import captions, miners
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests

@@ -11,9 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.conftest import Done, tiny
-from tests.pipeline.test_damage import linked
-from tests.pipeline.test_growth import new_items
+from tests.support.commands import Done
+from tests.support.runs import linked, new_items, tiny
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.files import HALF
 from trialigngr.runs.run import load

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import trialigngr
-from tests.conftest import Done, tiny
-from tests.models.test_backbone import pretrained
+from tests.support.backbones import pretrained
+from tests.support.commands import Done
+from tests.support.runs import tiny, tiny_pretrained
 from trialigngr.models.backbone import read_architecture
 
 CHANGES: dict[str, Any] = {
@@ -29,19 +30,11 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def words(folder: Path, **more: Any) -> list[str]:
-    chosen = tiny(model__name_or_path=str(folder), **more)
-    # TOML's inline tables, which JSON's are not.
-    return [
-        word.replace('": ', '" = ') if word.startswith(("model.lora", "tasks.curriculum")) else word for word in chosen
-    ]
-
-
 def test_lora_on_a_pretrained_model_runs_to_its_end(tmp_path: Path, copied_run: Path, cli: Callable[..., Done]):
     pytest.importorskip("peft")
     pretrained(tmp_path / "qwen", "qwen", tied=True, spare=0)
     out = copied_run
-    done = cli("run", "trialigngr-demo", "--out", out, *words(tmp_path / "qwen", **CHANGES))
+    done = cli("run", "trialigngr-demo", "--out", out, *tiny_pretrained(tmp_path / "qwen", **CHANGES))
     assert done.code == 0, done.err
     trained = json.loads((out / "model" / "manifest.json").read_text())["facts"]
     assert 0 < trained["trained"] < trained["parameters"] / 2

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.embed.embeddings import load_modalities
 from trialigngr.runs.run import load
 from trialigngr.runs.sid_quality import load_quality_inputs

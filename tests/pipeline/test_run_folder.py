@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 import trialigngr
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
 from trialigngr.recipes.recipe import read_recipe

@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.catalog.picture_server import picture_server
-from tests.conftest import Done
+from tests.support.commands import Done
+from tests.support.picture_server import picture_server
 from trialigngr.foundation.artifact import record_files
 from trialigngr.report.from_run.enrichment_statistics import build_enrichment_section
 from trialigngr.runs.run import Run

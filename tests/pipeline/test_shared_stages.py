@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, tiny
-from tests.pipeline.breaking import Fault, Interrupted, broken, interrupt_at
-from tests.pipeline.test_damage import linked
+from tests.support.breaking import Fault, Interrupted, broken, interrupt_at
+from tests.support.commands import Done
+from tests.support.runs import linked, tiny
 from trialigngr.foundation import shared_stages
 from trialigngr.foundation.artifact import check_stage, read_manifest
 from trialigngr.foundation.sealed import seal_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, tiny
-from tests.pipeline.test_damage import linked
+from tests.support.commands import Done
+from tests.support.runs import linked, tiny
 from trialigngr.pipeline import stages
 from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need, sort_wanted_specs
 from trialigngr.recipes.recipe import read_recipe

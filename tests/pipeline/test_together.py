@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import Done
-from tests.models.test_backbone import pretrained
-from tests.pipeline.test_pretrained_run import words
+from tests.support.backbones import pretrained
+from tests.support.commands import Done
+from tests.support.runs import tiny_pretrained
 
 CHANGES: dict[str, Any] = {
     "model__lora": {"rank": 2, "dropout": 0.0},
@@ -40,7 +40,7 @@ def torchrun(*given: str | Path) -> str:
 def test_two_processes_with_shares_make_the_run_of_one(tmp_path: Path, copied_run: Path, cli: Callable[..., Done]):
     pytest.importorskip("peft")
     pretrained(tmp_path / "qwen", "qwen", tied=True, spare=0)
-    changed = words(tmp_path / "qwen", **CHANGES)
+    changed = tiny_pretrained(tmp_path / "qwen", **CHANGES)
     both = Path(shutil.copytree(copied_run, tmp_path / "both"))
     said = torchrun("run", "trialigngr-demo", "--out", both, *changed, "--set", "train.fsdp=true")
     assert said.count("model: done") == 1

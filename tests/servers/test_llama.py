@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from benchmarks.servers.llama import NAME, SLOTS, llama_server
-from tests.conftest import Done
+from tests.support.commands import Done
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.llm.chat_protocol import MAX_INTERESTS

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tests.cli.conftest import the_sentence
-from tests.conftest import Done
+from tests.support.commands import Done
+from tests.support.data_folder import the_sentence
 from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.sids.embeddings import read_embeddings
@@ -43,7 +43,7 @@ class Attack:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SIDs alone, fitted on `VECTORS`."""
-    from tests.conftest import trialigngr
+    from tests.support.commands import trialigngr
 
     folder = tmp_path_factory.mktemp("fitted")
     np.save(folder / "e.npy", VECTORS)

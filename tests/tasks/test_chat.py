@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tasks.conftest import KINDS, SIZES
+from tests.support.world import KINDS, SIZES
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.tokenizer import PLAIN_TEMPLATE, add_sid_tokens
 from trialigngr.sids.semantic_ids import list_sid_tokens

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.tasks.conftest import World
+from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.item_views import ItemViews

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tests.tasks.conftest import World
+from tests.support.world import World
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.items import Catalog
 from trialigngr.tasks.examples import TaskExamples

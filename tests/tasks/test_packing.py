@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from tests.tasks.conftest import World
+from tests.support.backbones import tiny_backbone
+from tests.support.world import World
 from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.task import TASKS
@@ -23,20 +23,9 @@ from trialigngr.train.loss import DeviceMicroBatch, add_unlikelihood, compute_ta
 CPU = torch.device("cpu")
 
 
-def tiny(kind: str, vocabulary: int) -> Any:
-    torch.manual_seed(0)
-    config, build = {"qwen": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[kind]
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = build(config(vocab_size=vocabulary, num_key_value_heads=1, tie_word_embeddings=kind == "qwen", **shape))
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.3)  # far from uniform, so that what is seen matters
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def models(world: World) -> dict[str, Any]:
-    return {kind: tiny(kind, len(world.chat.tokenizer)) for kind in ("qwen", "llama")}
+    return {kind: tiny_backbone(kind, len(world.chat.tokenizer)) for kind in ("qwen", "llama")}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tasks.conftest import World
+from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
 from trialigngr.tasks.settings import TaskSettings

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tasks.conftest import SIZES, World
-from tests.tasks.test_packing import tiny
-from tests.train.test_loop import equal, weights
-from tests.train.toy import toy
+from tests.support.backbones import tiny_backbone
+from tests.support.toy import equal, toy, weights
+from tests.support.world import SIZES, World
 from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.ema import ExponentialMovingAverage
@@ -65,7 +64,7 @@ def test_the_average_survives_a_kill(tmp_path: Path):
 
 def test_a_sid_token_s_loss_over_its_level_alone():
     world = World()
-    model = tiny("qwen", len(world.chat.tokenizer))
+    model = tiny_backbone("qwen", len(world.chat.tokenizer))
     model.set_attn_implementation(ATTENTION_NAME)
     ids = [
         [world.chat.tokenizer.get_vocab()[f"<{letter}_{code}>"] for code in range(size)]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tasks.conftest import World
-from tests.tasks.test_packing import tiny
-from tests.train.toy import fingerprint, toy
+from tests.support.backbones import tiny_backbone
+from tests.support.toy import fingerprint, toy
+from tests.support.world import World
 from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train import loop
@@ -75,7 +75,7 @@ def learnt(model: Any, world: World, device: torch.device, attention: AttentionK
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
 def test_a_gpu_learns_the_same(attention: AttentionKind, compiled: bool) -> None:
     world = World()
-    model = tiny("qwen", len(world.chat.tokenizer))
+    model = tiny_backbone("qwen", len(world.chat.tokenizer))
     plain = learnt(model, world, torch.device("cpu"), "sdpa")
     model.cuda()
     if compiled:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
-from tests.decode.conftest import tiny as capped
-from tests.tasks.conftest import World
-from tests.tasks.test_packing import CPU, tiny
-from tests.train.toy import toy
+from tests.support.backbones import tiny_backbone
+from tests.support.decoding import tiny as capped
+from tests.support.toy import toy
+from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
@@ -19,6 +19,8 @@ from trialigngr.tasks.task import TASKS
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.flex import BLOCK_SIZE, BLOCKS_PER_HEADER_COPY, FlexLayout, flex_shared_prefix_attention
 from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
+
+CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
@@ -30,7 +32,7 @@ def world() -> World:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_flex_finds_the_losses_of_blocks(world: World, name: str):
-    model = tiny("qwen", len(world.chat.tokenizer))  # two heads, one of keys
+    model = tiny_backbone("qwen", len(world.chat.tokenizer))  # two heads, one of keys
     model.set_attn_implementation(ATTENTION_NAME)
     model.requires_grad_(False)
     examples = world.examples(name)
@@ -83,7 +85,7 @@ def test_the_mask_by_hand():
 
 
 def test_whole_layers_are_traced_once_for_all_masks(world: World):
-    model = tiny("qwen", len(world.chat.tokenizer))
+    model = tiny_backbone("qwen", len(world.chat.tokenizer))
     model.set_attn_implementation(ATTENTION_NAME)
     model.requires_grad_(False)
     examples = world.examples("sids_to_sid")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.train_gpu import PEAKS, drawn, flops, peak_of, table
-from tests.tasks.test_packing import tiny
+from tests.support.backbones import tiny_backbone
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 
 
@@ -18,7 +18,7 @@ def test_flops_by_hand():
     """The pass of `tests/tasks/test_packing.py`: ten tokens, five of them before a target."""
     sheet = SharedPrefixRow([1, 2, 3], [Continuation(1, [9], [5, 8]), Continuation(3, [9], [6, 8])])
     (part,) = pack_micro_batches([7, 7], [sheet, SharedPrefixRow([], [Continuation(0, [4], [6])])], 99)
-    model = tiny("qwen", 50)  # width 32, tied, two layers
+    model = tiny_backbone("qwen", 50)  # width 32, tied, two layers
     head = 50 * 32
     weights = sum(parameter.numel() for parameter in model.parameters()) - head
     seen = 1 + 2 + (3 + 4 + 5) + (4 + 5) + (6 + 7) + 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.toy import STEPS, fingerprint, toy
+from tests.support.toy import STEPS, equal, fingerprint, lines, toy, weights
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.tasks.packing import pack_micro_batches
 from trialigngr.train import loop
 from trialigngr.train.checkpoint import trainable_parameters
-from trialigngr.train.loop import Trainer
 from trialigngr.train.loss import DeviceMicroBatch
 from trialigngr.train.metrics_logger import MetricsLogger
 from trialigngr.train.settings import TrainSettings
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in trainable_parameters(trainer.model).items()}
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_loss_goes_down_for_every_task(tmp_path: Path):

@@ -18,8 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.train.test_loop import equal, lines, weights
-from tests.train.toy import LINE_EVERY, STEPS, toy
+from tests.support.toy import LINE_EVERY, STEPS, equal, lines, toy, weights
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train import checkpoint as checkpoints
 from trialigngr.train import loop
@@ -63,7 +62,7 @@ def reached(folder: Path) -> int:
 def test_killed_at_a_random_moment(unbroken: Unbroken, tmp_path: Path, root: Path):
     moment = random.SystemRandom().randint(1, STEPS - 1)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
-    command = [sys.executable, "-m", "tests.train.toy", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.toy", str(tmp_path)]
     process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 600

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.test_backbone import SIDS, pretrained
-from tests.tasks.conftest import TEXTS, World
+from tests.support.backbones import SIDS, pretrained
+from tests.support.world import TEXTS, World
 from trialigngr.models.backbone import build_backbone, count_parameters
 from trialigngr.models.settings import BackboneSettings, LoraSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings

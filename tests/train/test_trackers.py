@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.test_loop import lines
-from tests.train.toy import toy
+from tests.support.toy import lines, toy
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.train import loop

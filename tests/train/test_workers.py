@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tasks.conftest import World
-from tests.train.toy import PAIRS, toy
+from tests.support.toy import PAIRS, toy
+from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.train.checkpoint import load_best
 from trialigngr.train.process_group import ProcessGroup
@@ -33,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, root = tmp_path_factory.mktemp("pair"), Path(__file__).resolve().parents[2]
     usual = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]), "WORLD_SIZE": "2"}
     usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "tests.train.toy", str(folder), "workers"]
+    command = [sys.executable, "-m", "tests.support.toy", str(folder), "workers"]
     both = [
         subprocess.Popen(command, cwd=root, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
         for rank in range(2)

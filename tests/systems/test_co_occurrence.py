@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.baselines.logs import histories
+from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories
 from trialigngr.systems.co_occurrence import CoOccurrence
 from trialigngr.systems.settings import CoOccurrenceSettings

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import trialigngr
-from tests.pipeline.conftest import HISTORY, ids
+from tests.support.runs import HISTORY, ids
 from trialigngr.foundation.arguments import read_ids
 from trialigngr.foundation.errors import ArgumentError, CatalogError
 from trialigngr.recipes.recipe import read_recipe

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.baselines.logs import histories
+from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories
 from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.errors import ArtifactError

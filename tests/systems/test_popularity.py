@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.baselines.logs import histories
+from tests.support.histories import histories
 from trialigngr.evaluate.scorer import compute_ranks as ranks_of
 from trialigngr.metrics.ranks import NOT_LISTED
 from trialigngr.systems.popularity import Popularity

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done
+from tests.support.commands import Done
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.studies.annotation import WRITER_COLUMNS, GradeSummary, summarize_grades
 from trialigngr.studies.annotation_sheet import GRADE_COLUMNS, AnnotationSheet, locate_key, write_annotation_sheet

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.catalog.conftest import amazon2014, lcrec, movielens_latest, write_gz
+from tests.support.sources import amazon2014, lcrec, movielens_latest, write_gz
 from trialigngr.catalog.dataset import load_dataset
 from trialigngr.catalog.prepare import prepare_catalog
 from trialigngr.catalog.settings import CatalogSettings
-from trialigngr.datasets.readers import import_data
+from trialigngr.datasets.readers.registry import import_data
 from trialigngr.foundation.errors import CatalogError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tests.baselines.logs import histories
+from tests.support.histories import histories
 from trialigngr.evaluate.scorer import FloatArray, Rows, rank_all_items
 
 

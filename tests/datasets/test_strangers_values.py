@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.catalog.conftest import lcrec, movielens_latest
+from tests.support.sources import lcrec, movielens_latest
 from trialigngr.catalog.data_folder import read_items
 from trialigngr.catalog.listed import read_list
-from trialigngr.datasets.readers import import_data
 from trialigngr.datasets.readers.markup import plain_text
+from trialigngr.datasets.readers.registry import import_data
 from trialigngr.foundation.errors import CatalogError
 
 

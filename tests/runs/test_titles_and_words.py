@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Done
-from tests.pipeline.conftest import HISTORY, ids
+from tests.support.commands import Done
+from tests.support.runs import HISTORY, ids
 from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import CatalogError, RecipeError

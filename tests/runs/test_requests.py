@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.conftest import Done
-from tests.pipeline.conftest import HISTORY, ids
+from tests.support.commands import Done
+from tests.support.runs import HISTORY, ids
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.runs import batch_inference as everyone
 from trialigngr.runs.run import Run

@@ -1,10 +1,11 @@
 """A training run of seconds: the tests' small world, two layers, two tasks.
 
-``python -m tests.train.toy FOLDER`` fits it and waits to be killed.
+``python -m tests.support.toy FOLDER`` fits it and waits to be killed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import suppress
@@ -14,12 +15,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tests.tasks.conftest import SIZES, TEXTS, World
+from tests.support.world import SIZES, TEXTS, World
 from trialigngr.models.backbone import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.semantic_ids import list_sid_tokens
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train import loop
+from trialigngr.train.checkpoint import trainable_parameters
 from trialigngr.train.loop import Trainer
 from trialigngr.train.process_group import join_process_group
 from trialigngr.train.settings import TrainSettings
@@ -118,6 +120,18 @@ def killed_at(trainer: Trainer, step: int, out: Path) -> None:
     trainer.mixture.draw_batch = batch  # type: ignore[method-assign]
     with suppress(KeyboardInterrupt):
         trainer.fit(out)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainable_parameters(trainer.model).items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 if __name__ == "__main__":

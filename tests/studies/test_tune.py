@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.recipes.recipe import read_recipe

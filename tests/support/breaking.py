@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Done, start_forkserver
+from tests.support.commands import Done
+from tests.support.forkserver import start_forkserver
 
 CHUNKS = {
     "trialigngr.enrich.captions": "BATCH_SIZE",

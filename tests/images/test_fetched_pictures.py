@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tests.catalog.picture_server import PictureServer, drawn, picture_server
+from tests.support.picture_server import PictureServer, drawn, picture_server
 from trialigngr.catalog.dataset import load_catalog
 from trialigngr.catalog.items import Catalog
 from trialigngr.catalog.prepare import prepare_items

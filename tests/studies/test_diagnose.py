@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import Done, tiny
+from tests.support.commands import Done
+from tests.support.runs import tiny
 from trialigngr.report.from_run.result_tables import classify_sid_inputs
 from trialigngr.runs.run import load
 from trialigngr.studies.diagnose import _generate_titles, _sid_embeddings

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.conftest import REVIEWS_2014, amazon2014, lcrec, movielens_latest, write_gz
-from trialigngr.datasets.readers import READERS, import_data
+from tests.support.sources import REVIEWS_2014, amazon2014, lcrec, movielens_latest, write_gz
+from trialigngr.datasets.readers.registry import READERS, import_data
 from trialigngr.foundation.errors import CatalogError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.pipeline.test_growth import new_items
+from tests.support.runs import new_items
 from trialigngr.pipeline import add_items
 from trialigngr.runs.run import Run, load
 from trialigngr.runs.snapshot import WithdrawalState, write_withdrawals

@@ -5,51 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
     Qwen2ForCausalLM,
-    Qwen2Tokenizer,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for c in m.content %}{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
-)
+from benchmarks.servers.tiny_tokenizer import save_tokenizer
+
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": False,
     "initializer_range": 0.2,
 }  # fmt: skip
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-
-
-def save_tokenizer(folder: Path) -> Qwen2Tokenizer:
-    learned = Tokenizer(models.BPE())
-    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    lines = ["a plain white mug for tea and coffee", "interests of a weekend hiker; home barista"] * 3
-    learned.train_from_iterator(
-        lines, trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False)
-    )
-    learned.save(str(folder / "raw.json"))
-    import json
-
-    raw = json.loads((folder / "raw.json").read_text("utf-8"))["model"]
-    (folder / "raw.json").unlink()
-    tokenizer = Qwen2Tokenizer(vocab=raw["vocab"], merges=[tuple(pair) for pair in raw["merges"]])
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL, "eos_token": "<|im_end|>"})
-    tokenizer.pad_token = "<|endoftext|>"
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return tokenizer
 
 
 def save_chat_model(folder: Path) -> Path:
