@@ -20,7 +20,8 @@ from trialigngr.enrich.interests import InterestSettings
 from trialigngr.enrich.miners import check_miner, start_miner
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.llm.generator import CallSettings
-from trialigngr.models.backbone import build_backbone, load_backbone
+from trialigngr.models.backbone import load_backbone
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.train.estimate import estimate_memory
 from trialigngr.train.settings import TrainSettings

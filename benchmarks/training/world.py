@@ -14,7 +14,8 @@ from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.synthetic.draw import draw_shop
 from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.models.backbone import build_backbone, load_backbone
+from trialigngr.models.backbone import load_backbone
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.quantizers.registry import load_fit_function
 from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens

@@ -22,14 +22,8 @@ from tests.support.backbones import IDS, SIDS, SMALL, logits, pretrained
 from tests.support.world import KINDS, TEXTS
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.models.backbone import (
-    Backbone,
-    add_dropout,
-    build_backbone,
-    count_parameters,
-    load_backbone,
-    read_architecture,
-)
+from trialigngr.models.backbone import Backbone, count_parameters, load_backbone, read_architecture
+from trialigngr.models.build import add_dropout, build_backbone
 from trialigngr.models.settings import BackboneSettings
 
 

@@ -11,7 +11,8 @@ import torch
 
 from tests.support.backbones import IDS, SIDS, logits, pretrained
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import Backbone, build_backbone, count_parameters, load_backbone
+from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings, LoraSettings
 
 pytest.importorskip("peft")

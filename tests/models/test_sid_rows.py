@@ -7,7 +7,7 @@ import torch
 
 from tests.support.backbones import SIDS, SMALL
 from tests.support.world import TEXTS
-from trialigngr.models.backbone import build_backbone
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.models.sid_embeddings import init_from_codebooks
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.support.world import SIZES, TEXTS, World
-from trialigngr.models.backbone import build_backbone
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.semantic_ids import list_sid_tokens
 from trialigngr.tasks.settings import TaskSettings

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.backbones import SIDS, pretrained
 from tests.support.world import TEXTS, World
-from trialigngr.models.backbone import build_backbone, count_parameters
+from trialigngr.models.backbone import count_parameters
+from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings, LoraSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from PIL import Image
 
 from trialigngr.foundation.artifact import hash_file
 from trialigngr.foundation.errors import CatalogError, did_you_mean
-from trialigngr.images.image_open import is_file, open_image
 from trialigngr.images.settings import LONGEST_EDGE
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ITEM_COLUMNS: dict[str, pl.DataType] = {
     "item_id": pl.String(),
@@ -128,11 +129,15 @@ class Catalog:
 
     def open_image(self, row: int) -> Image.Image | None:
         """Return the item's picture as `catalog.images` opens it, or None when it has none; raise `ImageError`."""
+        from trialigngr.images.image_open import open_image
+
         path = self.image_file(row)
         return None if path is None else open_image(path, self.image_records.longest_edge)
 
     def hash_image(self, row: int) -> str | None:
         """Return hex digits that stand for the bytes of the item's picture; ``missing`` when its file is not there."""
+        from trialigngr.images.image_open import is_file
+
         path = self.image_file(row)
         if path is None or not is_file(path):
             return None if path is None else "missing"

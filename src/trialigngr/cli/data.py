@@ -16,7 +16,7 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 
     FORMAT is amazon2014, amazon2018, amazon2023, movielens, recbole or lcrec (also LETTER's and MiniOneRec's).
     """
-    from trialigngr.datasets.readers import import_data
+    from trialigngr.datasets.readers.registry import import_data
 
     import_data(data_format, source, out)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.models.backbone import read_shape, refuse_settings
+from trialigngr.models.build import read_shape, refuse_settings
 from trialigngr.models.compatibility import positions_of, refuse_narrow_shape
 from trialigngr.pretrained import smollm2
 from trialigngr.recipes.recipe import Recipe

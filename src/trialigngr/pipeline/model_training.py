@@ -14,7 +14,8 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.ranks import compute_target_metrics
-from trialigngr.models.backbone import Backbone, build_backbone, count_parameters
+from trialigngr.models.backbone import Backbone, count_parameters
+from trialigngr.models.build import build_backbone
 from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts

@@ -13,8 +13,8 @@ import polars as pl
 
 from trialigngr.catalog.columns import cast_categories as category_column
 from trialigngr.catalog.columns import cast_identifiers
-from trialigngr.catalog.data_folder import find_items_file, scan_data_file
-from trialigngr.catalog.scanning import translate_read_errors
+from trialigngr.catalog.data_folder import find_items_file
+from trialigngr.catalog.scanning import scan_data_file, translate_read_errors
 from trialigngr.foundation.console import log
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quality import pick_categories
