@@ -110,7 +110,7 @@ def _resume(root: Path) -> list[Check]:
     folder = root / "resume"
     folder.mkdir()
     inquiry = InterestJob(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
-    recorded = SETTINGS.identify_model("openai", CallSettings())[1]
+    recorded = SETTINGS.identify_model("openai")[1]
     keys = [row.key for row in iter_job_rows(inquiry, recorded, range(ITEMS))]
     said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}],'
     said += ' "lifestyle": "e f"}'

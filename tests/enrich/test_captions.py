@@ -93,7 +93,7 @@ def test_a_kill_costs_nothing_that_was_finished(
 def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw, tmp_path: Path) -> None:
     one = make_catalog({"image_path": draw("a.png", "red")}, {"image_path": draw("b.png", "red")}, {"title": "a"})
     settings, calls = CaptionSettings(generator="openai", model="m", max_tokens=50), CallSettings(completion_price=1e6)
-    inquiry, recorded = captions.CaptionJob(settings, one, "openai:m"), settings.identify_model("openai", calls)[1]
+    inquiry, recorded = captions.CaptionJob(settings, one, "openai:m"), settings.identify_model("openai")[1]
     cost = estimate_cost(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3)
     assert (cost.num_items, cost.num_remaining, cost.completion_tokens, cost.total_price) == (1, 1, 50, 50.0)
     with ResponseCache(tmp_path / "ledger.sqlite") as book:
@@ -104,6 +104,8 @@ def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw
 
 
 def test_an_unknown_generator(make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"start `vllm serve MODEL`, and set captions.generator = \"openai\""):
+        write_captions(CaptionSettings(generator="vllm"), make_catalog(), tmp_path)
     with pytest.raises(RecipeError, match="Did you mean 'measured'"):
         write_captions(CaptionSettings(generator="mesured"), make_catalog(), tmp_path)
 

@@ -137,5 +137,7 @@ def test_a_kill_costs_nothing_that_was_finished(
 def test_mistakes_are_named(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="2 captions for 1 items"):
         write_interests(echo, make_catalog({"title": "a"}), [None, None], tmp_path)
+    with pytest.raises(RecipeError, match=r"start `vllm serve MODEL`, and set interests.generator = \"openai\""):
+        write_interests(InterestSettings(generator="vllm"), make_catalog({"title": "a"}), [None], tmp_path)
     with pytest.raises(RecipeError, match="Did you mean 'lexicon'"):
         write_interests(InterestSettings(generator="lexikon"), make_catalog({"title": "a"}), [None], tmp_path)

@@ -23,7 +23,7 @@ from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
 from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import FAILURE_REASONS, count_reasons
-from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model
+from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
 from trialigngr.llm.generator import (
     BatchGenerator,
     CallSettings,
@@ -45,8 +45,7 @@ class CaptionSettings(GeneratorSettings):
     """How pictures are described."""
 
     generator: str = "measured"
-    """Who writes the captions: `measured`, or a language model by `openai`, `transformers` or `vllm`; `none` writes
-    none."""
+    """Who writes the captions: `measured`, or a language model by `openai` or `transformers`; `none` writes none."""
     prompt_template: str = "caption"
     """What a language model is told: a packaged prompt or a .toml file."""
     max_characters: int = Field(default=800, ge=1)
@@ -104,6 +103,7 @@ def check_captioner(settings: CaptionSettings, calls: CallSettings, is_local: bo
 
 
 def _check_generator_name(settings: CaptionSettings) -> None:
+    refuse_offline_engine("captions", settings.generator)
     if settings.generator not in (*CAPTIONERS, NO_GENERATOR):
         known = sorted([*CAPTIONERS, *LANGUAGE_MODELS])
         hint = did_you_mean(settings.generator, known)

@@ -33,8 +33,8 @@ class InterestSettings(GeneratorSettings):
     """How interests are mined."""
 
     generator: str = "lexicon"
-    """Who mines them: `lexicon`, or a language model by `openai`, `transformers`, `vllm` or `smollm2` (packaged,
-    small: plumbing); `none` mines none."""
+    """Who mines them: `lexicon`, or a language model by `openai`, `transformers` or `smollm2` (packaged, small:
+    plumbing); `none` mines none."""
     prompt_template: str = "interests"
     """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
     and `generic-tags`) or a .toml file."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from trialigngr.enrich.interests import Interests, InterestSettings
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.errors import RecipeError, did_you_mean
-from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model
+from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
 from trialigngr.llm.generator import BatchGenerator, CallSettings, GenerationRequest, Generator, ItemText, ResponseForm
 
 BATCH_SIZE = 512
@@ -82,6 +82,7 @@ def check_miner(settings: InterestSettings, calls: CallSettings, is_local: bool,
 
 def _check_settings(settings: InterestSettings) -> None:
     """Raise `RecipeError` for a miner that is not known, or that cannot do what the settings ask for."""
+    refuse_offline_engine("interests", settings.generator)
     if settings.generator not in MINERS:
         known = sorted([*MINERS, *LANGUAGE_MODELS])
         hint = did_you_mean(settings.generator, known)

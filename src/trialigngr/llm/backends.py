@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.generator import CallSettings, Generator, GeneratorSettings, ResponseForm
 
 
@@ -23,12 +24,6 @@ def _start_smollm2(settings: GeneratorSettings, calls: CallSettings, form: Respo
     from trialigngr.llm.transformers_generator import TransformersGenerator
 
     return TransformersGenerator(settings, calls, "smollm2")
-
-
-def _start_vllm(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
-    from trialigngr.llm.vllm_generator import VllmGenerator
-
-    return VllmGenerator(settings, calls, form)
 
 
 def check_language_model(
@@ -51,16 +46,20 @@ def check_language_model(
             from trialigngr.llm.transformers_generator import check_local_model
 
             check_local_model(settings, with_images)
-        case "vllm":
-            from trialigngr.llm.vllm_generator import import_vllm_engine
-
-            import_vllm_engine(settings)
 
 
 LANGUAGE_MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, ResponseForm], Generator]] = {
     "openai": _start_openai,
     "transformers": _start_transformers,
     "smollm2": _start_smollm2,
-    "vllm": _start_vllm,
 }
 """Generator name → how to start it."""
+
+
+def refuse_offline_engine(stage: str, generator: str) -> None:
+    """Raise `RecipeError` for vLLM as a generator: its server is asked through ``openai``, its engine is not run."""
+    if generator == "vllm":
+        raise RecipeError(
+            f'{stage}.generator = "vllm" is not run in this process; start `vllm serve MODEL`, and set '
+            f'{stage}.generator = "openai" with its url in calls.{stage}.base_url.'
+        )

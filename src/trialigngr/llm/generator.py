@@ -25,15 +25,6 @@ MODEL_LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality
 """Generators whose model is no setting, as recorded with every answer."""
 
 
-PLACEMENT_ARGUMENTS = {
-    "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "distributed_executor_backend", "download_dir",
-    "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
-    "max_num_batched_tokens", "max_num_seqs", "pipeline_parallel_size", "swap_space", "tensor_parallel_size",
-}  # fmt: skip
-"""Arguments of vLLM's engine that say where and how fast it works: like the size of a batch, they round otherwise at
-most."""
-
-
 class GeneratorError(TriAlignError):
     """A generator that cannot work: no key, no server, no such model."""
 
@@ -44,7 +35,7 @@ class GeneratorSettings(Settings):
     generator: str = ""
     """Who answers."""
     model: str = ""
-    """openai: the model's name on the server. transformers and vllm: a hub name or a local folder."""
+    """openai: the model's name on the server. transformers: a hub name or a local folder."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 takes the likeliest word each time."""
     max_tokens: int = Field(default=256, ge=1)
@@ -56,22 +47,19 @@ class GeneratorSettings(Settings):
     script: str = "latin"
     """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """transformers, vllm and smollm2: precision of the weights."""
+    """transformers and smollm2: precision of the weights."""
     device: str = "auto"
     """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
 
-    def identify_model(self, generator: str, calls: CallSettings) -> tuple[str, dict[str, Any]]:
+    def identify_model(self, generator: str) -> tuple[str, dict[str, Any]]:
         """Return the name of a language model behind a generator, and all settings that its answers depend on."""
-        told = {"model", "temperature", "max_tokens", "seed", "longest_edge", "script"}
-        own = {"dtype"} if generator != "openai" else set()
-        # Named only where there are any, so that answers without them keep their keys.
-        engine = {"engine": calls.relevant_engine_args} if generator == "vllm" and calls.relevant_engine_args else {}
-        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own) | engine
+        names = {"model", "temperature", "max_tokens", "seed", "longest_edge", "script"}
+        names |= {"dtype"} if generator != "openai" else set()
+        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=names)
 
 
 class CallSettings(Settings):
-    """How a generator is called. Nothing here changes an answer, but for arguments of vLLM's `engine`, so nothing made
-    is made again when it changes."""
+    """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
 
     base_url: str = "http://localhost:8000/v1"
     """openai: where the server's API begins; without a key, user or password."""
@@ -79,7 +67,7 @@ class CallSettings(Settings):
     """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
     where none is wanted. One of another name is read if --allow-key-variable names it."""
     max_concurrency: int = Field(default=32, ge=1, le=4096)
-    """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
+    """openai: most calls at one time."""
     timeout: float = Field(default=120.0, gt=0)
     """openai: seconds that one call may take."""
     max_attempts: int = Field(default=6, ge=1)
@@ -90,12 +78,9 @@ class CallSettings(Settings):
     check_server: bool = True
     """openai: ask the server for its list of models before the first item is paid for."""
     structured_outputs: bool = True
-    """openai: send the JSON schema of the answer, as long as the server takes it. vllm: hold the model to it."""
+    """openai: send the JSON schema of the answer, as long as the server takes it."""
     batch_size: int = Field(default=8, ge=1)
     """transformers and smollm2: questions that are answered together."""
-    engine_args: dict[str, str | bool | int | float] = Field(default_factory=dict)
-    """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len. Where one changes that says
-    more than where and how fast it works (quantization, max_model_len), the stage is made and all is asked again."""
     prompt_price: float = Field(default=0.0, ge=0)
     """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
     completion_price: float = Field(default=0.0, ge=0)
@@ -125,38 +110,6 @@ class CallSettings(Settings):
                 "key into an environment variable, name that in api_key_env, and give the url without it."
             )
         return value
-
-    # By the ends of names: tokenizer_mode and max_num_batched_tokens are none.
-    @field_validator("engine_args", mode="before")
-    @classmethod
-    def _check_engine_args(cls, value: object) -> object:
-        names = value if isinstance(value, dict) else ()
-        ends = re.compile(r"((^|[_-]|api)key|(^|[_-]|hf|auth|access)token|password|secret)$", re.IGNORECASE)
-        if secret := [name for name in names if ends.search(str(name))]:
-            raise RecipeError(
-                f"engine.{secret[0]} in calls is a secret, and settings are written down. Leave it out and put it into "
-                "the environment variable that vLLM reads (HF_TOKEN)."
-            )
-        return value
-
-    @field_validator("engine_args", mode="before")
-    @classmethod
-    def _brings_no_code(cls, value: object) -> object:
-        given = value if isinstance(value, dict) else {}
-        bringing = [name for name in given if re.search(r"^trust_|_cls$|_plugin$|_processors?$", str(name))]
-        if "." in str(given.get("distributed_executor_backend", "")):
-            bringing.append("distributed_executor_backend")
-        if bringing:
-            raise RecipeError(
-                f"engine.{bringing[0]} in calls lets vLLM run code that a model or a recipe names, which is never done "
-                "here; leave it out."
-            )
-        return value
-
-    @property
-    def relevant_engine_args(self) -> dict[str, str | bool | int | float]:
-        """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
-        return {name: value for name, value in self.engine_args.items() if name not in PLACEMENT_ARGUMENTS}
 
     @property
     def may_cost_money(self) -> bool:

@@ -86,7 +86,7 @@ class OpenAIGenerator:
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: ResponseForm = "text") -> None:
         check_settings(settings, calls)
-        self.name, self.settings = settings.identify_model("openai", calls)
+        self.name, self.settings = settings.identify_model("openai")
         self._generator_settings, self._call_settings, self.max_in_flight = settings, calls, calls.max_concurrency
         self._response_form, self._uses_schema = form, calls.structured_outputs
         self._rate_limiter = RateLimiter()

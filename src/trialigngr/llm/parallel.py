@@ -35,12 +35,10 @@ def parallelize_generator(
     if settings.generator not in LANGUAGE_MODELS:  # one by rule: light enough to be asked who it is
         own: Any = start()
         return own if here else ParallelGenerator(start, own.name, own.settings, own.size, ray)
-    size = calls.max_concurrency if settings.generator in ("openai", "vllm") else calls.batch_size
+    size = calls.max_concurrency if settings.generator == "openai" else calls.batch_size
     if here:
-        # vLLM's engine is a fork, and may hold no lock of an open ledger.
-        late = has_responses and settings.generator != "vllm"
-        return LazyGenerator(start, *settings.identify_model(settings.generator, calls), size) if late else start()
-    return ParallelGenerator(start, *settings.identify_model(settings.generator, calls), size, ray)
+        return LazyGenerator(start, *settings.identify_model(settings.generator), size) if has_responses else start()
+    return ParallelGenerator(start, *settings.identify_model(settings.generator), size, ray)
 
 
 class LazyGenerator:

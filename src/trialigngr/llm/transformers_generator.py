@@ -35,7 +35,7 @@ class TransformersGenerator:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
     def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
-        self.name, self.settings = settings.identify_model(generator, calls)
+        self.name, self.settings = settings.identify_model(generator)
         self._generator_settings, self.max_in_flight = settings, calls.batch_size
         self._processor: Any = None
         if generator == "smollm2":
@@ -130,7 +130,7 @@ def check_local_model(settings: GeneratorSettings, with_images: bool) -> None:
     else:
         sees = _load_processor(settings)[0] is not None
     if with_images and not sees:
-        raise _no_images_error(settings.identify_model(settings.generator, CallSettings())[0])
+        raise _no_images_error(settings.identify_model(settings.generator)[0])
 
 
 def _no_images_error(name: str) -> GeneratorError:

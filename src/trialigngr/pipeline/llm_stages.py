@@ -41,7 +41,7 @@ class LlmStage:
     def recorded_settings(self) -> dict[str, object]:
         """The settings that its answers depend on."""
         settings = self.job.settings
-        return settings.identify_model(settings.generator, self.calls)[1]
+        return settings.identify_model(settings.generator)[1]
 
 
 def check_generators(recipe: Recipe, plan: Iterable[Stage], loads_models_here: bool, ask: bool = True) -> None:
@@ -68,10 +68,10 @@ def find_llm_stages(recipe: Recipe, run: Path) -> list[LlmStage]:
         return []
     catalog, found = load_catalog(run / "catalog"), list[LlmStage]()
     if recipe.captions.generator in LANGUAGE_MODELS:
-        name, _ = recipe.captions.identify_model(recipe.captions.generator, recipe.calls.captions)
+        name, _ = recipe.captions.identify_model(recipe.captions.generator)
         found.append(LlmStage(CaptionJob(recipe.captions, catalog, name), recipe.calls.captions))
     if recipe.interests.generator in LANGUAGE_MODELS:
-        name, _ = recipe.interests.identify_model(recipe.interests.generator, recipe.calls.interests)
+        name, _ = recipe.interests.identify_model(recipe.interests.generator)
         captions = _captions_or_placeholders(recipe, run, catalog)
         found.append(LlmStage(InterestJob(recipe.interests, catalog, captions, name), recipe.calls.interests))
     return found

@@ -29,7 +29,6 @@ from trialigngr.foundation.artifact import (
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.backends import LANGUAGE_MODELS
-from trialigngr.llm.generator import CallSettings
 from trialigngr.pipeline.evaluation import rank_targets
 from trialigngr.pipeline.model_training import train_model
 from trialigngr.recipes.model_settings import EvaluationStageSettings, ModelStageSettings
@@ -109,12 +108,9 @@ class StageGraph:
         self.stages[name] = Stage(name, (folder or self.run_folder) / name, settings, made_from, build, read, above)
 
     def add_llm_stage(self, name: str, recipe: Recipe, parents: str, build: BuildStage) -> None:
-        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change, and
-        what changes its answers though it stands in the calls."""
+        """Add a stage that may ask a language model: what that is told counts as a parent, since a file may change."""
         settings = getattr(recipe, name)
-        self.add_stage(
-            name, settings, parents, build, None, hash_llm_inputs(settings, getattr(recipe.calls, name)), READ[name]
-        )
+        self.add_stage(name, settings, parents, build, None, hash_llm_inputs(settings), READ[name])
 
 
 READ: dict[str, HashOutput] = {
@@ -124,15 +120,12 @@ READ: dict[str, HashOutput] = {
 """Stages that may ask language models → what later stages read of them: not why there is no answer about an item."""
 
 
-def hash_llm_inputs(settings: CaptionSettings | InterestSettings, calls: CallSettings) -> dict[str, str]:
-    """Return the hashes of what a language model is told by a stage, and of its engine's arguments that count; none
-    where no language model is asked."""
+def hash_llm_inputs(settings: CaptionSettings | InterestSettings) -> dict[str, str]:
+    """Return the hashes of what a language model is told by a stage; none where no language model is asked."""
     if settings.generator not in LANGUAGE_MODELS:
         return {}
     choosing = isinstance(settings, InterestSettings) and settings.tag_vocabulary != "open"
-    _, recorded = settings.identify_model(settings.generator, calls)
-    engine = {"engine": _hash_objects(sorted(recorded["engine"].items()))} if "engine" in recorded else {}
-    return read_prompt(settings.prompt_template).fingerprint_parts(choosing) | engine
+    return read_prompt(settings.prompt_template).fingerprint_parts(choosing)
 
 
 def build_stages(
