@@ -21,9 +21,9 @@ from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import InterestJob
 from trialigngr.llm.chat_protocol import make_request_body, make_response_format
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
+from trialigngr.llm.settings import CallSettings
 
 ITEMS = int(os.environ.get("TRIALIGNGR_BENCH_ITEMS", "100000"))
 CONCURRENCY = 256
@@ -49,9 +49,9 @@ async def _bare(url: str, items: int) -> None:
 
         async def ask(number: int) -> str:
             async with gate:
-                body = make_request_body(inquiry.make_request(number), SETTINGS) | {
-                    "response_format": make_response_format("interests")
-                }
+                request = inquiry.make_request(number)
+                response_format = make_response_format(request.response_schema or {})
+                body = make_request_body(request, SETTINGS) | {"response_format": response_format}
                 answer = await client.post(f"{url}/chat/completions", json=body)
                 said: str = answer.json()["choices"][0]["message"]["content"]
                 return said

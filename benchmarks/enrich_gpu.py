@@ -26,7 +26,8 @@ from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.captions import CaptionSettings
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorSettings, ItemText
+from trialigngr.llm.generator import GenerationRequest
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
 TEXT = "a plain white mug for tea and coffee, interests of a weekend hiker; home barista. " * 8
@@ -110,9 +111,9 @@ def _answering(settings: GeneratorSettings, batch: int, sees: bool) -> Work:
     generator = TransformersGenerator(settings, CallSettings(batch_size=batch))
 
     def answered(texts: list[str], pictures: list[Image.Image]) -> object:
-        asked = enumerate(zip(texts, pictures, strict=True))
-        questions = (GenerationRequest(n, ItemText(""), one if sees else None, "", text) for n, (text, one) in asked)
-        return list(generator.generate(questions))
+        pairs = enumerate(zip(texts, pictures, strict=True))
+        requests = (GenerationRequest(n, "", text, picture if sees else None) for n, (text, picture) in pairs)
+        return list(generator.generate(requests))
 
     return answered
 

@@ -15,11 +15,12 @@ from tests.conftest import Done
 from tests.tiny_models import save_chat_model, save_vision_model
 from trialigngr.embed.encoders import check_encoders, start_encoders
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings, check_captioner, start_captioner
+from trialigngr.enrich.captions import CaptionSettings, check_captioner
 from trialigngr.enrich.interests import InterestSettings
-from trialigngr.enrich.miners import check_miner, start_miner
+from trialigngr.enrich.miners import check_miner
 from trialigngr.foundation.errors import TriAlignError
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.backends import start_language_model
+from trialigngr.llm.settings import CallSettings
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
 from trialigngr.train.estimate import estimate_memory
 from trialigngr.train.settings import TrainSettings
@@ -62,9 +63,9 @@ def loads(folder: str) -> dict[str, Callable[[], Any]]:
     backbone = BackboneSettings(name_or_path=folder)
     return {
         "captioner looked at": lambda: check_captioner(captions, calls, is_local=True),
-        "captioner": lambda: start_captioner(captions, calls),
+        "captioner": lambda: start_language_model(captions, calls),
         "miner looked at": lambda: check_miner(interests, calls, is_local=True),
-        "miner": lambda: start_miner(interests, [], calls),
+        "miner": lambda: start_language_model(interests, calls),
         "gme looked at": lambda: check_encoders(gme),
         "gme": lambda: start_encoders(gme),
         "sentences looked at": lambda: check_encoders(sentences),

@@ -17,7 +17,7 @@ from benchmarks.servers.chat import MODEL
 from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.settings import CallSettings
 
 SETTINGS = InterestSettings(generator="openai", model=MODEL)
 

@@ -16,10 +16,11 @@ from benchmarks.servers.chat import Script, chat_server
 from benchmarks.servers.mining import SETTINGS, settled, titled
 from trialigngr.enrich.mining import InterestJob
 from trialigngr.llm.answers import CORRECTION_TEMPLATE
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GenerationResponse
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse
 from trialigngr.llm.jobs import JobContext, iter_job_rows, run_job
 from trialigngr.llm.openai_generator import OpenAIGenerator
 from trialigngr.llm.response_cache import ResponseCache
+from trialigngr.llm.settings import CallSettings
 
 GOOD = '{"interests": [{"tag": "home barista", "confidence": "high"}, {"tag": "early riser", "confidence": "low"}],'
 GOOD += ' "lifestyle": "slow mornings"}'
@@ -99,7 +100,7 @@ def test_answers_are_on_the_disk_while_the_next_question_is_made(tmp_path: Path)
 
     with chat_server(Script()) as url, ResponseCache(tmp_path / "ledger.sqlite") as ledger:
         calls = CallSettings(base_url=url)
-        with closing(OpenAIGenerator(SETTINGS, calls, "interests")) as served:
+        with closing(OpenAIGenerator(SETTINGS, calls)) as served:
             slow = Slow(SETTINGS, titled(3), [None] * 3, served.name)
             assert all(run_job(slow, served, JobContext(ledger, calls), 3, "Mining"))
     assert slow.late == 0

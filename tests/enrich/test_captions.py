@@ -13,9 +13,9 @@ from trialigngr.enrich.captions import CAPTIONERS, CaptionSettings, load_caption
 from trialigngr.enrich.measured_captioner import MeasuredCaptioner
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.costs import estimate_cost
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
+from trialigngr.llm.settings import CallSettings
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]
@@ -23,8 +23,6 @@ Draw = Callable[[str, str], str]
 
 class Middle:
     """Says the colour in the middle; dies after so many pictures."""
-
-    name = "middle"
 
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
@@ -131,6 +129,5 @@ def test_the_offline_default_says_what_can_be_seen(make_catalog: MakeCatalog, dr
     assert "on a plain white background" in first
 
 
-def test_one_name_for_everything_it_writes() -> None:
+def test_no_picture_no_caption() -> None:
     assert MeasuredCaptioner("cpu").describe_images([]) == []
-    assert MeasuredCaptioner.name == "measured"

@@ -17,7 +17,7 @@ from tests.conftest import Done, tiny
 from tests.enrich.hostile import Hostile, completion, listening
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.settings import CallSettings
 
 Cli = Callable[..., Done]
 ITEMS = 30

@@ -13,9 +13,10 @@ import pytest
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, mine, right
 from trialigngr.enrich.interests import load_interests
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorError, ItemText
+from trialigngr.llm.generator import GenerationRequest, GeneratorError
 from trialigngr.llm.openai_generator import OpenAIGenerator
 from trialigngr.llm.rate_limiter import RateLimiter, parse_duration, parse_retry_after
+from trialigngr.llm.settings import CallSettings
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_answers_are_taken_though_questions_come_slowly() -> None:
         for number in range(12):
             time.sleep(0.06)
             drawn.append(time.monotonic())
-            yield GenerationRequest(number, ItemText(""), user_prompt=f"item {number}")
+            yield GenerationRequest(number, "", f"item {number}")
 
     drawn: list[float] = []
     waited: list[float] = []

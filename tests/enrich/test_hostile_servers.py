@@ -19,8 +19,9 @@ from tests.enrich.hostile import GOOD, Hostile, completion, listening
 from trialigngr.enrich.interests import load_interests
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.api_keys import allow_key_variables, without_key
-from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.generator import GeneratorError
 from trialigngr.llm.rate_limiter import parse_duration, parse_retry_after
+from trialigngr.llm.settings import CallSettings
 
 KEY = "sk-Proj_9a/Zq+Lm=71"
 

@@ -18,8 +18,8 @@ from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, righ
 from tests.conftest import start_forkserver
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.response_cache import CachedResponse, ResponseCache, ResponseOrigin, ResponseRecord
+from trialigngr.llm.settings import CallSettings
 
 ITEMS = 2_000
 CONCURRENCY = 64
@@ -129,7 +129,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from benchmarks.servers.mining import mine
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.settings import CallSettings
 from trialigngr.cli.main import _find_errno
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))

@@ -14,7 +14,8 @@ from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
 from trialigngr.enrich.interests import InterestSettings, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GenerationResponse, GeneratorError, ItemText
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
+from trialigngr.llm.settings import CallSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator, check_local_model
 
 ONE_BY_ONE = CallSettings(batch_size=1)
@@ -40,7 +41,7 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
     pictures = [
         Image.new("RGB", size, colour) for size, colour in zip(sizes, ("red", "blue", "lime", "tan"), strict=True)
     ]
-    questions = [GenerationRequest(n, ItemText(""), picture, "see", "describe") for n, picture in enumerate(pictures)]
+    questions = [GenerationRequest(n, "see", "describe", picture) for n, picture in enumerate(pictures)]
     together, alone = (
         TransformersGenerator(settings, CallSettings(batch_size=4)),
         TransformersGenerator(settings, ONE_BY_ONE),
@@ -54,7 +55,7 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
 
 def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8)
-    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(5)]
+    questions = [GenerationRequest(n, "mine", "tea " * (3 * n + 1)) for n in range(5)]
     assert asked(TransformersGenerator(settings, CallSettings(batch_size=3)), questions) == asked(
         TransformersGenerator(settings, ONE_BY_ONE), questions
     )
@@ -62,8 +63,8 @@ def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
 
 def test_a_model_that_is_spread_by_a_map_answers_as_on_one_device(chat: str, vision: str) -> None:
     """The map of a machine without GPUs is one device, the CPU."""
-    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(3)]
-    seen = [GenerationRequest(0, ItemText(""), Image.new("RGB", (60, 90), "red"), "see", "describe")]
+    questions = [GenerationRequest(n, "mine", "tea " * (3 * n + 1)) for n in range(3)]
+    seen = [GenerationRequest(0, "see", "describe", Image.new("RGB", (60, 90), "red"))]
     for of, asked_of in ((chat, questions), (vision, seen)):
         settings = CaptionSettings(model=of, dtype="fp32", device="map", max_tokens=6)
         alone = settings.model_copy(update={"device": "cpu"})
@@ -81,7 +82,7 @@ def test_shipped_sampling_settings_are_not_read(chat: str) -> None:
 
 def test_a_warm_model_repeats_itself_for_a_seed(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8, temperature=1.0)
-    question = [GenerationRequest(0, ItemText(""), None, "mine", "tea")]
+    question = [GenerationRequest(0, "mine", "tea")]
     said = [
         asked(TransformersGenerator(settings.model_copy(update={"seed": seed}), ONE_BY_ONE), question)[0].text
         for seed in (1, 1, 2)
@@ -109,7 +110,7 @@ def test_a_template_without_a_system_role_tells_it_before_the_users_text(
         check_local_model(settings, with_images=picture is not None)
         local, question = (
             TransformersGenerator(settings, ONE_BY_ONE),
-            GenerationRequest(0, ItemText(""), picture, "mine", "tea"),
+            GenerationRequest(0, "mine", "tea", picture),
         )
         said = local._format_prompt(question)
         assert said.startswith(f"<|im_start|>user\n{slot}")
@@ -136,9 +137,7 @@ def test_a_template_that_cannot_be_filled_is_said(chat: str, tmp_path: Path) -> 
 def test_a_model_that_thinks_is_told_not_to(chat: str, tmp_path: Path) -> None:
     silent = "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     local = TransformersGenerator(with_template(chat, tmp_path / "thinker", TEMPLATE + silent), ONE_BY_ONE)
-    assert local._format_prompt(GenerationRequest(0, ItemText(""), None, "mine", "tea")).endswith(
-        "assistant\n<think>\n\n</think>\n\n"
-    )
+    assert local._format_prompt(GenerationRequest(0, "mine", "tea")).endswith("assistant\n<think>\n\n</think>\n\n")
 
 
 def test_a_text_that_ran_out_of_tokens_ends_with_a_whole_sentence(chat: str) -> None:
@@ -226,4 +225,4 @@ def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
         check_local_model(CaptionSettings(generator="transformers", model=chat), with_images=True)
     blind = TransformersGenerator(CaptionSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="reads no pictures"):
-        asked(blind, [GenerationRequest(0, ItemText(""), Image.new("RGB", (30, 30)), "", "")])
+        asked(blind, [GenerationRequest(0, "", "", Image.new("RGB", (30, 30)))])

@@ -27,8 +27,9 @@ from trialigngr.enrich.interests import Interests, InterestSettings, load_intere
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.prompts import MAX_PART_CHARACTERS, read_prompt
 from trialigngr.llm import jobs as asking
-from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.generator import GeneratorError
 from trialigngr.llm.response_cache import ResponseCache
+from trialigngr.llm.settings import CallSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
 MakeCatalog = Callable[..., Catalog]

@@ -31,7 +31,7 @@ from trialigngr.enrich.mining import write_interests
 from trialigngr.foundation import executor as crew
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RayExecutor, RaySettings, make_executor
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.settings import CallSettings
 from trialigngr.sids import assign
 from trialigngr.sids.assign import SidSettings, assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds
@@ -79,7 +79,12 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module, name in ((captions, "CHUNK"), (miners, "CHUNK"), (items, "CHUNK"), (assign, "ROWS_AT_ONCE")):
+    for module, name in (
+        (captions, "BATCH_SIZE"),
+        (miners, "BATCH_SIZE"),
+        (items, "CHUNK_SIZE"),
+        (assign, "ROWS_AT_ONCE"),
+    ):
         monkeypatch.setattr(module, name, 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker of one CPU has them: other sums, other roundings

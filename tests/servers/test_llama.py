@@ -16,8 +16,9 @@ from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.conftest import Done
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
-from trialigngr.llm.chat_protocol import MAX_INTERESTS
-from trialigngr.llm.generator import MODEL_LABELS
+from trialigngr.enrich.mining import InterestJob
+from trialigngr.enrich.response_schemas import MAX_INTERESTS
+from trialigngr.llm.settings import MODEL_LABELS
 from trialigngr.pipeline.llm_stages import find_llm_stages
 from trialigngr.recipes.recipe import read_recipe
 
@@ -52,8 +53,9 @@ def first_of_its_hand(run: Path) -> float:
     (asked,) = find_llm_stages(read_recipe(str(run / "recipe.toml")), run)
     first = total = 0
     for number, one in enumerate(load_interests(run / "interests")):
-        choices = asked.job.make_request(number).choices
-        assert choices is not None
+        assert isinstance(asked.job, InterestJob)
+        assert asked.job.vocabulary is not None
+        choices = asked.job.vocabulary.find_choices(number)
         assert set(one.tag_names) <= set(choices.tags)
         assert one.lifestyle is None or one.lifestyle in choices.lifestyles
         first += len(set(one.tag_names) & set(choices.tags[:MAX_INTERESTS]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,24 +16,17 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.embed.chunks import (
-    EmbeddingChunk,
-    EncoderInfo,
-    NamedArrays,
-    concatenate_chunks,
-    load_chunk,
-    remove_chunks,
-    save_chunk,
-)
+from trialigngr.embed.chunks import EmbeddingChunk, EncoderInfo, NamedArrays, concatenate_chunks, make_chunk_store
 from trialigngr.embed.encoder import Encoder, Modality
 from trialigngr.embed.encoders import start_encoders
 from trialigngr.embed.fusion import EncoderBlock, Fusion, l2_normalize
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import make_enriched_text
 from trialigngr.foundation.artifact import check_file, read_manifest
-from trialigngr.foundation.console import log, show_progress
+from trialigngr.foundation.chunks import ChunkStore, map_chunks, split_rows
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError, ImageError
-from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_executor
+from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
 from trialigngr.foundation.files import whole_file
 from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.images.colors import Float32Array
@@ -86,7 +78,8 @@ def write_embeddings(
     if not len(catalog):
         raise ArtifactError("There is no item to embed; the catalogue is empty.")
     texts = make_item_texts(settings, catalog, captions, tags)
-    whole = _encode_all(settings, catalog, texts, out / "chunks", ray)
+    store = make_chunk_store(out / "chunks")
+    whole = _encode_all(settings, catalog, texts, store, ray)
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
     blocks = {seen.name: _make_block(settings, seen, whole, has_image_N) for seen in whole.encoders}
     if settings.collaborative_weight:
@@ -99,7 +92,7 @@ def write_embeddings(
         save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, half)
     fusion.save(out / FUSION_FILE)
     write_table(pl.DataFrame({"item_id": catalog.item_ids, "text": texts}, schema=TEXTS_SCHEMA), out / TEXTS_FILE)
-    remove_chunks(out / "chunks")
+    store.remove()
     return {
         "encoders": list(blocks),
         "sights": {name: sights.get(name, "log") for name in blocks},
@@ -111,22 +104,20 @@ def write_embeddings(
 
 
 def _encode_all(
-    settings: EmbedSettings, catalog: Catalog, texts: Sequence[str], folder: Path, ray: RaySettings
+    settings: EmbedSettings, catalog: Catalog, texts: Sequence[str], store: ChunkStore[EmbeddingChunk], ray: RaySettings
 ) -> EmbeddingChunk:
-    """Return all vectors, those of chunks that are stored already as they are, the others by a crew."""
-    blocks = [range(start, min(start + CHUNK_SIZE, len(catalog))) for start in range(0, len(catalog), CHUNK_SIZE)]
-    paths = [folder / f"{rows.start:010d}.safetensors" for rows in blocks]
-    chunks = {rows: chunk for rows, path in zip(blocks, paths, strict=True) if (chunk := load_chunk(path))}
-    todo = [rows for rows in blocks if rows not in chunks]
+    """Return all vectors; chunks that are stored already are not encoded again."""
     # A worker elsewhere stands in another folder than this process.
     own = replace(catalog, root=catalog.root.absolute()) if settings.use_images else None
-    crew = make_executor(partial(_make_encode_function, settings, own), ray)
-    with show_progress("Embedding items", len(catalog), completed=sum(map(len, chunks))) as advance, closing(crew):
-        for place, chunk in crew.map((rows, texts[rows.start : rows.stop]) for rows in todo):
-            rows = todo[place]
-            chunks[rows] = save_chunk(folder / f"{rows.start:010d}.safetensors", chunk)
-            advance(len(rows))
-    return concatenate_chunks([chunks[rows] for rows in blocks])
+    chunks = map_chunks(
+        partial(_make_encode_function, settings, own),
+        split_rows(len(catalog), CHUNK_SIZE),
+        lambda rows: (rows, texts[rows.start : rows.stop]),
+        store,
+        ray,
+        "Embedding items",
+    )
+    return concatenate_chunks(list(chunks))
 
 
 def _make_encode_function(

@@ -15,7 +15,7 @@ from trialigngr.enrich.table import build_table, save_table
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import count_reasons
-from trialigngr.llm.generator import GeneratorSettings
+from trialigngr.llm.settings import GeneratorSettings
 
 INTERESTS_FILE = "interests.parquet"
 INTERESTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {

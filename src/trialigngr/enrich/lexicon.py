@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trialigngr.enrich.interests import Interests
 from trialigngr.enrich.parsing import Confidence, Tag
-from trialigngr.llm.generator import ItemText
+from trialigngr.enrich.text import ItemText
 from trialigngr.pretrained.minilm import embed_texts
 
 Float32Array = npt.NDArray[np.float32]
@@ -108,8 +108,6 @@ class LexiconMiner:
     "psychological thriller fan" is near to everything and says something only of those it is nearest to. And than it
     usually is to items of the same categories: "tea ritualist" of a mug says no more than "mug".
     """
-
-    name = "lexicon"
 
     def __init__(self, sample: Sequence[ItemText] = (), device: str = "auto") -> None:
         self.device = device

@@ -1,34 +1,46 @@
-"""Generators that are language models: by name, with the answer's form for servers that can hold a model to it."""
+"""Backends by name: how a language model is started, and looked at beforehand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.llm.generator import CallSettings, Generator, GeneratorSettings, ResponseForm
+from trialigngr.llm.generator import Generator
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 
 
-def _start_openai(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+def _start_openai(settings: GeneratorSettings, calls: CallSettings) -> Generator:
     from trialigngr.llm.openai_generator import OpenAIGenerator
 
-    return OpenAIGenerator(settings, calls, form)
+    return OpenAIGenerator(settings, calls)
 
 
-def _start_transformers(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+def _start_transformers(settings: GeneratorSettings, calls: CallSettings) -> Generator:
     from trialigngr.llm.transformers_generator import TransformersGenerator
 
     return TransformersGenerator(settings, calls)
 
 
-def _start_smollm2(settings: GeneratorSettings, calls: CallSettings, form: ResponseForm) -> Generator:
+def _start_smollm2(settings: GeneratorSettings, calls: CallSettings) -> Generator:
     from trialigngr.llm.transformers_generator import TransformersGenerator
 
     return TransformersGenerator(settings, calls, "smollm2")
 
 
-def check_language_model(
-    settings: GeneratorSettings, calls: CallSettings, form: ResponseForm, with_images: bool, ask: bool
-) -> None:
+LANGUAGE_MODELS: dict[str, Callable[[GeneratorSettings, CallSettings], Generator]] = {
+    "openai": _start_openai,
+    "transformers": _start_transformers,
+    "smollm2": _start_smollm2,
+}
+"""Generator name → how to start it."""
+
+
+def start_language_model(settings: GeneratorSettings, calls: CallSettings) -> Generator:
+    """Return the backend that the settings name, ready to answer."""
+    return LANGUAGE_MODELS[settings.generator](settings, calls)
+
+
+def check_language_model(settings: GeneratorSettings, calls: CallSettings, with_images: bool, ask: bool) -> None:
     """Raise a sentence when the language model of the settings cannot answer; nothing is paid, no weights are loaded.
 
     ``with_images`` says whether it will be shown any, ``ask`` whether a server may be asked for its models.
@@ -39,21 +51,13 @@ def check_language_model(
             from trialigngr.llm.openai_generator import OpenAIGenerator
 
             if ask:
-                OpenAIGenerator(settings, calls, form).close()
+                OpenAIGenerator(settings, calls).close()
             else:
                 check_settings(settings, calls)
         case "transformers" | "smollm2":
             from trialigngr.llm.transformers_generator import check_local_model
 
             check_local_model(settings, with_images)
-
-
-LANGUAGE_MODELS: dict[str, Callable[[GeneratorSettings, CallSettings, ResponseForm], Generator]] = {
-    "openai": _start_openai,
-    "transformers": _start_transformers,
-    "smollm2": _start_smollm2,
-}
-"""Generator name → how to start it."""
 
 
 def refuse_offline_engine(stage: str, generator: str) -> None:

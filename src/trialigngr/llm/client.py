@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from trialigngr.llm.chat_protocol import MalformedResponseError
-from trialigngr.llm.generator import CallSettings, GeneratorError, GeneratorSettings
+from trialigngr.llm.generator import GeneratorError
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 
 MOST_BYTES = 4 * 1024 * 1024
 """An answer with more is not read to its end."""

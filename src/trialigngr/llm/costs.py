@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trialigngr.llm.generator import CallSettings, GeneratorSettings
 from trialigngr.llm.jobs import GenerationJob, iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseOrigin
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 
 CHARACTERS_PER_TOKEN = 4
 """Of a token, about, in English."""
@@ -110,10 +110,10 @@ def _items_per_second(cache: ResponseCache, origin: ResponseOrigin) -> float | N
 
 def _estimate_tokens(job: GenerationJob, settings: GeneratorSettings, numbers: list[int]) -> tuple[float, float]:
     """Return tokens an item, read off the prompts of a few items; of a picture as many as its longest side allows."""
-    some = numbers[:: len(numbers) // MAX_SAMPLE_ITEMS + 1]
-    if not some:
+    sample = numbers[:: len(numbers) // MAX_SAMPLE_ITEMS + 1]
+    if not sample:
         return 0.0, 0.0
-    contents = [content for content in job.key_contents(some) if content is not None]
+    contents = [content for content in job.key_contents(sample) if content is not None]
     letters = sum(len(content[0]) for content in contents) / len(contents) + job.overhead_characters
-    visual = (settings.longest_edge / VISUAL_TOKEN_SIDE) ** 2 if job.origin.stage == "captions" else 0
+    visual = (settings.longest_edge / VISUAL_TOKEN_SIDE) ** 2 if job.shows_images else 0
     return letters / CHARACTERS_PER_TOKEN + visual, float(settings.max_tokens)

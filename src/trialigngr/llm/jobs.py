@@ -21,15 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import ImageError
 from trialigngr.llm.answers import CORRECTION_TEMPLATE, ResponseError
-from trialigngr.llm.generator import (
-    CACHE_FILE,
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    Generator,
-    GeneratorError,
-    iter_batches,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, GeneratorError, iter_batches
 from trialigngr.llm.response_cache import (
     KEYS_PER_QUERY,
     CachedResponse,
@@ -38,6 +30,7 @@ from trialigngr.llm.response_cache import (
     ResponseOrigin,
     ResponseRecord,
 )
+from trialigngr.llm.settings import CACHE_FILE, CallSettings
 
 KEY_BYTES = 16
 LEASE_SIZE = 32
@@ -58,6 +51,7 @@ class GenerationJob(Protocol):
     """What a stage asks: about which items, and what it takes for an answer."""
 
     origin: ResponseOrigin
+    shows_images: bool
 
     @property
     def overhead_characters(self) -> int:

@@ -24,15 +24,9 @@ from trialigngr.llm.chat_protocol import (
     well_formed,
 )
 from trialigngr.llm.client import check_settings, make_client
-from trialigngr.llm.generator import (
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    GeneratorError,
-    GeneratorSettings,
-    ResponseForm,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
 from trialigngr.llm.rate_limiter import MAX_SERVER_WAIT, RateLimiter, parse_retry_after
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 
 MAX_BACKOFF = 60.0
 """Seconds between two tries, unless the server asks for more."""
@@ -84,11 +78,11 @@ class _RequestState:
 class OpenAIGenerator:
     """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: ResponseForm = "text") -> None:
+    def __init__(self, settings: GeneratorSettings, calls: CallSettings) -> None:
         check_settings(settings, calls)
         self.name, self.settings = settings.identify_model("openai")
         self._generator_settings, self._call_settings, self.max_in_flight = settings, calls, calls.max_concurrency
-        self._response_form, self._uses_schema = form, calls.structured_outputs
+        self._uses_schema = calls.structured_outputs
         self._rate_limiter = RateLimiter()
         self._client = make_client(calls)
         self._loop = asyncio.new_event_loop()
@@ -137,68 +131,68 @@ class OpenAIGenerator:
     def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
         """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
         came: SimpleQueue[GenerationResponse | Exception] = SimpleQueue()
-        flying, taken = 0, time.monotonic()
-        for question in requests:
-            if question is not None:
-                self._send_request(question, came)
-                flying += 1
-            while flying >= self.max_in_flight or _should_flush(came, taken):
+        num_in_flight, taken_at = 0, time.monotonic()
+        for request in requests:
+            if request is not None:
+                self._send_request(request, came)
+                num_in_flight += 1
+            while num_in_flight >= self.max_in_flight or _should_flush(came, taken_at):
                 group = _drain_responses(came)
-                flying -= len(group)
+                num_in_flight -= len(group)
                 yield group
-                taken = time.monotonic()
-        while flying:
+                taken_at = time.monotonic()
+        while num_in_flight:
             group = _drain_responses(came)
-            flying -= len(group)
+            num_in_flight -= len(group)
             yield group
 
-    def _send_request(self, question: GenerationRequest, came: SimpleQueue[GenerationResponse | Exception]) -> None:
-        number, body = question.number, make_request_body(question, self._generator_settings)
-        schema = make_response_format(self._response_form, question.choices) if self._uses_schema else None
+    def _send_request(self, request: GenerationRequest, came: SimpleQueue[GenerationResponse | Exception]) -> None:
+        body, schema = make_request_body(request, self._generator_settings), request.response_schema
+        response_format = make_response_format(schema) if schema and self._uses_schema else None
 
         async def run_call() -> None:
             try:
-                came.put(await self._generate_with_retries(number, body, schema))
+                came.put(await self._generate_with_retries(request.number, body, response_format))
             except Exception as error:  # noqa: BLE001 - is raised again where the answers are taken
                 came.put(error)
 
         asyncio.run_coroutine_threadsafe(run_call(), self._loop)
 
     async def _generate_with_retries(
-        self, number: int, body: dict[str, Any], schema: dict[str, Any] | None
+        self, number: int, body: dict[str, Any], response_format: dict[str, Any] | None
     ) -> GenerationResponse:
         """Return an answer, or after so many tries a problem."""
-        course = _RequestState()
+        state = _RequestState()
         while True:
             await self._rate_limiter.acquire()
             try:
                 async with asyncio.timeout(self._call_settings.timeout):
-                    return course.add_usage(
-                        await self._generate_once(number, body, schema if self._uses_schema else None, course)
+                    return state.add_usage(
+                        await self._generate_once(number, body, response_format if self._uses_schema else None, state)
                     )
             except _RetryableError as error:
-                problem, asked = str(error), error.retry_after
+                problem, retry_after = str(error), error.retry_after
             except TimeoutError:
-                problem, asked = f"no answer within {self._call_settings.timeout:g} s", None
-            self._rate_limiter.pause_for(asked or 0.0)
-            course.count_failure(asked)
-            if course.attempts >= self._call_settings.max_attempts:
-                return course.add_usage(GenerationResponse(number, None, problem))
+                problem, retry_after = f"no answer within {self._call_settings.timeout:g} s", None
+            self._rate_limiter.pause_for(retry_after or 0.0)
+            state.count_failure(retry_after)
+            if state.attempts >= self._call_settings.max_attempts:
+                return state.add_usage(GenerationResponse(number, None, problem))
             # Full jitter: those that failed together do not come back together.
-            longest = self._call_settings.initial_backoff * 2.0 ** min(course.failures - 1, 20)
-            await asyncio.sleep(random.uniform(0, min(MAX_JITTER_AFTER_PAUSE if asked else MAX_BACKOFF, longest)))
+            longest = self._call_settings.initial_backoff * 2.0 ** min(state.failures - 1, 20)
+            await asyncio.sleep(random.uniform(0, min(MAX_JITTER_AFTER_PAUSE if retry_after else MAX_BACKOFF, longest)))
 
     async def _generate_once(
-        self, number: int, body: dict[str, Any], schema: dict[str, Any] | None, state: _RequestState
+        self, number: int, body: dict[str, Any], response_format: dict[str, Any] | None, state: _RequestState
     ) -> GenerationResponse:
         """Return the answer of one call; of two, where the server refuses the first and perhaps for its schema."""
         import openai
 
         try:
-            if schema is None:
+            if response_format is None:
                 return await self._call_server(number, body, state)
             try:
-                return await self._call_server(number, body | {"response_format": schema}, state)
+                return await self._call_server(number, body | {"response_format": response_format}, state)
             except openai.APIStatusError as error:
                 if error.status_code not in SCHEMA_STATUSES:
                     raise
@@ -233,16 +227,16 @@ class OpenAIGenerator:
         if status in FATAL_STATUSES or 300 <= status < 400:
             raise _server_error(error, self._call_settings, self._generator_settings.model)
         if status in FINAL_STATUSES:
-            said = _read_server_message(error, self._call_settings)
-            problem = f"the server refused the item with status {status}{said and f': {said}'}"
+            message = _read_server_message(error, self._call_settings)
+            problem = f"the server refused the item with status {status}{message and f': {message}'}"
             return GenerationResponse(number, None, problem, is_final=True)
         wait = parse_retry_after(error.response.headers) if status in (429, 503) else None
         raise _RetryableError(f"the server answered with status {status}", wait)
 
 
-def _should_flush(came: SimpleQueue[GenerationResponse | Exception], taken: float) -> bool:
+def _should_flush(came: SimpleQueue[GenerationResponse | Exception], taken_at: float) -> bool:
     """Return whether answers wait and the last ones were taken some time ago: questions may be slow to come."""
-    return not came.empty() and time.monotonic() - taken > FLUSH_SECONDS
+    return not came.empty() and time.monotonic() - taken_at > FLUSH_SECONDS
 
 
 def _drain_responses(came: SimpleQueue[GenerationResponse | Exception]) -> list[GenerationResponse]:
@@ -250,22 +244,22 @@ def _drain_responses(came: SimpleQueue[GenerationResponse | Exception]) -> list[
     group = [came.get()]
     while not came.empty():
         group.append(came.get())
-    answers = [one for one in group if isinstance(one, GenerationResponse)]
-    for one in group:
-        if isinstance(one, Exception):
-            if not answers:
-                raise one
-            came.put(one)
-    return answers
+    responses = [result for result in group if isinstance(result, GenerationResponse)]
+    for result in group:
+        if isinstance(result, Exception):
+            if not responses:
+                raise result
+            came.put(result)
+    return responses
 
 
 def _read_server_message(error: Any, calls: CallSettings) -> str:
     """Return the server's own words, cut; they may hold anything, but never our key."""
     body = error.body
     words = body.get("message") if isinstance(body, dict) else None
-    told = words if isinstance(words, str) and words else error.response.reason_phrase
-    said = " ".join(told[:MAX_CHARACTERS].split())
-    return well_formed(without_key(said, calls.api_key))[:200]
+    message = words if isinstance(words, str) and words else error.response.reason_phrase
+    line = " ".join(message[:MAX_CHARACTERS].split())
+    return well_formed(without_key(line, calls.api_key))[:200]
 
 
 def _server_error(error: Exception, calls: CallSettings, model: str) -> GeneratorError:

@@ -1,5 +1,5 @@
-"""`spread`: a generator that starts when it is asked, or copies of it on the workers of a Ray cluster. The ledger stays
-in this process."""
+"""`parallelize_generator`: a language model that starts when it is asked, or copies of it on the workers of a Ray
+cluster. The response cache stays in this process."""
 
 from __future__ import annotations
 
@@ -8,41 +8,32 @@ from functools import partial
 from typing import Any
 
 from trialigngr.foundation.executor import RaySettings, make_executor
-from trialigngr.llm.backends import LANGUAGE_MODELS
-from trialigngr.llm.generator import (
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    Generator,
-    GeneratorSettings,
-    iter_batches,
-)
+from trialigngr.llm.backends import start_language_model
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, iter_batches
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 
 BatchFunction = Callable[[list[GenerationRequest]], list[GenerationResponse]]
 
 
 def parallelize_generator(
-    start: Callable[[], Generator],
-    settings: GeneratorSettings,
-    calls: CallSettings,
-    ray: RaySettings,
-    has_responses: bool = False,
+    settings: GeneratorSettings, calls: CallSettings, ray: RaySettings, has_responses: bool = False
 ) -> Generator:
-    """Return the generator that ``start`` gives, or copies of it on Ray. One by `openai` is never copied: its servers
-    are elsewhere already, and its limit of calls is one. Where answers are ``has_responses`` already, it starts when it
-    is asked, perhaps never; else at once, so that what cannot work is said before a ledger is made."""
-    here = not ray.address or settings.generator == "openai"
-    if settings.generator not in LANGUAGE_MODELS:  # one by rule: light enough to be asked who it is
-        own: Any = start()
-        return own if here else ParallelGenerator(start, own.name, own.settings, own.size, ray)
+    """Return the language model of the settings, or copies of it on Ray.
+
+    One by `openai` is never copied: its servers are elsewhere already, and its limit of calls is one. Where answers are
+    there already (``has_responses``), it starts at the first request, perhaps never; else at once, so that what cannot
+    work is said before a cache is made.
+    """
+    start = partial(start_language_model, settings, calls)
+    name, recorded_settings = settings.identify_model(settings.generator)
     size = calls.max_concurrency if settings.generator == "openai" else calls.batch_size
-    if here:
-        return LazyGenerator(start, *settings.identify_model(settings.generator), size) if has_responses else start()
-    return ParallelGenerator(start, *settings.identify_model(settings.generator), size, ray)
+    if ray.address and settings.generator != "openai":
+        return ParallelGenerator(start, name, recorded_settings, size, ray)
+    return LazyGenerator(start, name, recorded_settings, size) if has_responses else start()
 
 
 class LazyGenerator:
-    """A generator that is started by its first questions: where all answers are kept, no model is loaded and no server
+    """A generator that is started by its first requests: where all answers are kept, no model is loaded and no server
     is looked for."""
 
     def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int) -> None:
@@ -62,7 +53,7 @@ class LazyGenerator:
 
 
 class ParallelGenerator:
-    """Copies of a generator, each with a worker of a Ray cluster, that answer ``max_in_flight`` questions at a time."""
+    """Copies of a generator, each with a worker of a Ray cluster, that answer ``max_in_flight`` requests at a time."""
 
     def __init__(
         self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int, ray: RaySettings
@@ -82,4 +73,4 @@ class ParallelGenerator:
 
 def _make_batch_function(start: Callable[[], Generator]) -> BatchFunction:
     generator = start()
-    return lambda questions: [answer for group in generator.generate(questions) for answer in group]
+    return lambda requests: [response for group in generator.generate(requests) for response in group]

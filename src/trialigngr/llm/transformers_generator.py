@@ -14,14 +14,8 @@ from safetensors import SafetensorError
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.hub import load_tokenizer, read_config, reason_of
 from trialigngr.llm.answers import trim_to_sentences
-from trialigngr.llm.generator import (
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    GeneratorError,
-    GeneratorSettings,
-    iter_batches,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError, iter_batches
+from trialigngr.llm.settings import CallSettings, GeneratorSettings
 from trialigngr.pretrained import smollm2
 from trialigngr.pretrained.qwen_vl import VISUAL_TOKEN_SIDE, QwenProcessor
 
@@ -71,10 +65,10 @@ class TransformersGenerator:
             yield self._generate_batch(batch)
 
     def _generate_batch(self, batch: list[GenerationRequest]) -> list[GenerationResponse]:
-        pictures = [one.image for one in batch if one.image is not None]
+        pictures = [request.image for request in batch if request.image is not None]
         if pictures and not self.accepts_images:
             raise _no_images_error(self.name)
-        inputs = self._tokenize_prompts([self._format_prompt(one) for one in batch], pictures)
+        inputs = self._tokenize_prompts([self._format_prompt(request) for request in batch], pictures)
         read_B = inputs["attention_mask"].sum(1).tolist()
         start = inputs["input_ids"].shape[1]
         with torch.inference_mode(), torch.random.fork_rng(enabled=bool(self._generator_settings.temperature)):
@@ -82,22 +76,19 @@ class TransformersGenerator:
             written_BT = self._model.generate(**inputs)[:, start:]
         ends = set(self._model.generation_config.eos_token_id)
         return [
-            self._decode_response(question.number, row.tolist(), read, ends)
-            for question, row, read in zip(batch, written_BT.cpu(), read_B, strict=True)
+            self._decode_response(request.number, row.tolist(), read, ends)
+            for request, row, read in zip(batch, written_BT.cpu(), read_B, strict=True)
         ]
 
-    def _format_prompt(self, question: GenerationRequest) -> str:
+    def _format_prompt(self, request: GenerationRequest) -> str:
+        has_image = request.image is not None
         return _apply_chat_template(
-            self._tokenizer,
-            question.system_prompt,
-            question.user_prompt,
-            question.image is not None,
-            self._has_system_role,
+            self._tokenizer, request.system_prompt, request.user_prompt, has_image, self._has_system_role
         )
 
     def _tokenize_prompts(self, prompts: list[str], images: list[Image.Image]) -> dict[str, torch.Tensor]:
         if self.accepts_images:
-            small = [_shrink_image(one, self._generator_settings.longest_edge) for one in images]
+            small = [_shrink_image(image, self._generator_settings.longest_edge) for image in images]
             inputs = self._processor.collate_prompts(
                 [self._processor.encode_with_special_tokens(prompt) for prompt in prompts], small
             )
@@ -140,8 +131,8 @@ def _no_images_error(name: str) -> GeneratorError:
 def _apply_chat_template(tokenizer: Any, system: str, text: str, with_image: bool, has_system_role: bool) -> str:
     """Return a question, perhaps about a picture, as the model's chat; ``has_system_role`` gives the system text its
     own turn."""
-    said = text if has_system_role else f"{system}\n\n{text}"
-    user: Any = [{"type": "image"}, {"type": "text", "text": said}] if with_image else said
+    content = text if has_system_role else f"{system}\n\n{text}"
+    user: Any = [{"type": "image"}, {"type": "text", "text": content}] if with_image else content
     turns = [{"role": "system", "content": system}] if has_system_role else []
     # Models that think before they answer would do so in the answer; templates that do not know the word pass over it.
     rendered = tokenizer.apply_chat_template(
@@ -190,14 +181,14 @@ def _load_model(settings: GeneratorSettings, accepts_images: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     kind = AutoModelForImageTextToText if accepts_images else AutoModelForCausalLM
-    spread = {"device_map": "auto"} if settings.device == "map" else {}
+    placement = {"device_map": "auto"} if settings.device == "map" else {}
     try:
         model, found = kind.from_pretrained(
             settings.model,
             dtype=DTYPES[settings.dtype],
             output_loading_info=True,
             trust_remote_code=False,
-            **spread,
+            **placement,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _model_load_error(settings.model, error) from None
@@ -206,7 +197,7 @@ def _load_model(settings: GeneratorSettings, accepts_images: bool) -> Any:
         raise GeneratorError(
             f"The model {settings.model!r} is not whole: {len(missing)} weights are missing; first: {missing[:2]}."
         )
-    return (model if spread else model.to(pick_device(settings.device))).eval()
+    return (model if placement else model.to(pick_device(settings.device))).eval()
 
 
 def _model_load_error(name: str, error: Exception) -> GeneratorError:

@@ -18,9 +18,9 @@ from trialigngr.foundation.artifact import check_file, is_finished
 from trialigngr.foundation.tables import read_table
 from trialigngr.llm.backends import LANGUAGE_MODELS
 from trialigngr.llm.costs import CostEstimate, estimate_cost
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache
+from trialigngr.llm.settings import CallSettings
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 
@@ -97,7 +97,7 @@ def estimate_costs(
             done=one.job.origin.stage in done,
         )
         for one in find_llm_stages(recipe, run)
-        if one.job.prompt is not None and (size := len(one.job.catalog))
+        if (size := len(one.job.catalog))
     ]
 
 

@@ -22,7 +22,7 @@ from trialigngr.evaluate.metrics_json import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.executor import RaySettings
-from trialigngr.llm.generator import StageCallSettings
+from trialigngr.llm.settings import StageCallSettings
 from trialigngr.models.backbone import BackboneSettings
 from trialigngr.sequential.sasrec import SasRecSettings
 from trialigngr.sids.assign import SidSettings
