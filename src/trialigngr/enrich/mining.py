@@ -89,8 +89,8 @@ class InterestJob:
         return GenerationRequest(number, system, self.prompt.fill_item(self._read_item_text(number)), None, schema)
 
     def _read_item_text(self, number: int) -> ItemText:
-        (text,) = _iter_item_texts(self.settings, self.catalog, self.captions, [number])
-        return text
+        caption = self.captions[number] if self.settings.use_captions else None
+        return make_item_text(self.catalog[number], caption)
 
     def check_response(self, answer: str) -> None:
         """Raise `ResponseError` when an answer is not what the prompt asked for."""
