@@ -24,10 +24,9 @@ from benchmarks.harness import Check, seconds_of
 from tests.tiny_models import save_tokenizer
 from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
 from trialigngr.llm.generator import GenerationRequest
-from trialigngr.llm.settings import CallSettings, GeneratorSettings
+from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
 TEXT = "a plain white mug for tea and coffee, interests of a weekend hiker; home barista. " * 8
@@ -108,7 +107,7 @@ def _mining(model: str, batch: int, tokens: int) -> Work:
 
 
 def _answering(settings: GeneratorSettings, batch: int, sees: bool) -> Work:
-    generator = TransformersGenerator(settings, CallSettings(batch_size=batch))
+    generator = TransformersGenerator(settings, batch)
 
     def answered(texts: list[str], pictures: list[Image.Image]) -> object:
         pairs = enumerate(zip(texts, pictures, strict=True))

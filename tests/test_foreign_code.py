@@ -15,12 +15,12 @@ from tests.conftest import Done
 from tests.tiny_models import save_chat_model, save_vision_model
 from trialigngr.embed.encoders import check_encoders, start_encoders
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings, check_captioner
-from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.captions import check_captioner
 from trialigngr.enrich.miners import check_miner
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.llm.backends import start_language_model
-from trialigngr.llm.settings import CallSettings
+from trialigngr.llm.settings import BackendSettings
 from trialigngr.models.backbone import BackboneSettings, build_backbone, load_backbone
 from trialigngr.train.estimate import estimate_memory
 from trialigngr.train.settings import TrainSettings
@@ -55,7 +55,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loads(folder: str) -> dict[str, Callable[[], Any]]:
-    calls = CallSettings()
+    calls = BackendSettings()
     captions = CaptionSettings(generator="transformers", model=folder, device="cpu")
     interests = InterestSettings(generator="transformers", model=folder, device="cpu")
     gme = EmbedSettings(encoder="gme", model=folder, device="cpu")

@@ -9,10 +9,11 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
-from trialigngr.enrich.interests import INTERESTS_FILE, Interests, InterestSettings, load_interests
+from trialigngr.enrich.interests import INTERESTS_FILE, Interests, load_interests
 from trialigngr.enrich.miners import MINERS
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.parsing import Tag
+from trialigngr.enrich.settings import InterestSettings
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.llm.answers import ResponseError

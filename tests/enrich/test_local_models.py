@@ -11,14 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny_models import TEMPLATE, save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
 from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
-from trialigngr.llm.settings import CallSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator, check_local_model
 
-ONE_BY_ONE = CallSettings(batch_size=1)
+ONE_BY_ONE = 1
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
     ]
     questions = [GenerationRequest(n, "see", "describe", picture) for n, picture in enumerate(pictures)]
     together, alone = (
-        TransformersGenerator(settings, CallSettings(batch_size=4)),
+        TransformersGenerator(settings, 4),
         TransformersGenerator(settings, ONE_BY_ONE),
     )
     first = asked(together, questions)
@@ -56,7 +56,7 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
 def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8)
     questions = [GenerationRequest(n, "mine", "tea " * (3 * n + 1)) for n in range(5)]
-    assert asked(TransformersGenerator(settings, CallSettings(batch_size=3)), questions) == asked(
+    assert asked(TransformersGenerator(settings, 3), questions) == asked(
         TransformersGenerator(settings, ONE_BY_ONE), questions
     )
 
@@ -68,7 +68,7 @@ def test_a_model_that_is_spread_by_a_map_answers_as_on_one_device(chat: str, vis
     for of, asked_of in ((chat, questions), (vision, seen)):
         settings = CaptionSettings(model=of, dtype="fp32", device="map", max_tokens=6)
         alone = settings.model_copy(update={"device": "cpu"})
-        first, second = (asked(TransformersGenerator(one, CallSettings()), asked_of) for one in (settings, alone))
+        first, second = (asked(TransformersGenerator(one, 8), asked_of) for one in (settings, alone))
         assert first == second
 
 
@@ -187,15 +187,15 @@ def test_the_stages_run_with_it_from_end_to_end(
 ) -> None:
     catalog = make_catalog({"title": "mug", "image_path": draw("a.png", "red")}, {"title": "tea"})
     own = {"generator": "transformers", "dtype": "fp32", "device": "cpu", "max_tokens": 4, "script": "any"}
-    facts = write_captions(CaptionSettings(model=vision, **own), catalog, tmp_path, None, tmp_path / "ledger.sqlite")
-    assert facts["captions"] + sum(facts["failed_answers"].values()) == 1
+    facts = write_captions(CaptionSettings(model=vision, **own), catalog, tmp_path, None, tmp_path / "responses.sqlite")
+    assert facts["captions"] + sum(facts["failed_items"].values()) == 1
     captions = load_captions(tmp_path)
     assert captions[1] is None
     facts = write_interests(
-        InterestSettings(model=chat, **own), catalog, captions, tmp_path, [], None, tmp_path / "ledger.sqlite"
+        InterestSettings(model=chat, **own), catalog, captions, tmp_path, [], None, tmp_path / "responses.sqlite"
     )
     # A random model writes no JSON: each item is asked about twice, counted as failed, and goes on without tags.
-    assert facts["failed_answers"] == {"the answer is not one JSON object": 2}
+    assert facts["failed_items"] == {"the answer is not one JSON object": 2}
     assert facts["calls"] == 4
     assert [one.tags for one in load_interests(tmp_path)] == [(), ()]
 

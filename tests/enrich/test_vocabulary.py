@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
+from benchmarks.servers.mining import make_calls
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import tag_vocabulary as vocabulary
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.lexicon import read_lexicon
 from trialigngr.enrich.miners import check_miner
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.parsing import parse_interests
 from trialigngr.enrich.response_schemas import Choices, make_response_schema
+from trialigngr.enrich.settings import InterestSettings
 from trialigngr.enrich.tag_vocabulary import BATCH_SIZE, TagVocabulary
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError
@@ -27,7 +29,7 @@ from trialigngr.llm.answers import ResponseError
 from trialigngr.llm.backends import LANGUAGE_MODELS
 from trialigngr.llm.chat_protocol import make_response_format
 from trialigngr.llm.generator import GenerationRequest, GenerationResponse
-from trialigngr.llm.settings import CallSettings
+from trialigngr.llm.settings import BackendSettings
 
 LEXICON = {kind: tuple(names) for kind, names in read_lexicon().items()}
 MakeCatalog = Callable[..., Catalog]
@@ -188,10 +190,10 @@ def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp
     settings = SETTINGS.model_copy(update={"model": MODEL})
     catalog = make_catalog({"title": "item 1"}, {"title": "item 22"})
     with chat_server(Script()) as url:
-        calls = CallSettings(base_url=url, max_concurrency=1)
+        calls = make_calls(url, max_concurrency=1)
         facts = write_interests(settings, catalog, [None] * 2, tmp_path, [], calls, tmp_path / "l.sqlite")
         bodies = stats(url)["bodies"]
-    assert facts["failed_answers"] == {"tags and lifestyle must stand on their lists, word for word": 2}
+    assert facts["failed_items"] == {"tags and lifestyle must stand on their lists, word for word": 2}
     for body, length in zip(bodies[::2], (6, 7), strict=True):
         choices = Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
         schema = make_response_schema("interests", choices)
@@ -201,6 +203,6 @@ def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(RecipeError, match="is for language models"):
-        check_miner(InterestSettings(tag_vocabulary="lexicon"), CallSettings(), is_local=True)
+        check_miner(InterestSettings(tag_vocabulary="lexicon"), BackendSettings(), is_local=True)
     with pytest.raises(RecipeError, match="Leave the prompt or set it to"):
-        check_miner(SETTINGS.model_copy(update={"prompt_template": "summary"}), CallSettings(), is_local=True)
+        check_miner(SETTINGS.model_copy(update={"prompt_template": "summary"}), BackendSettings(), is_local=True)

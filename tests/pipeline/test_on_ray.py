@@ -25,13 +25,13 @@ from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
 from trialigngr.embed import embeddings as items
 from trialigngr.embed.embeddings import EmbedSettings, load_embeddings, write_embeddings
 from trialigngr.enrich import captions, miners
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
+from trialigngr.enrich.settings import CallSettings, CaptionSettings, InterestSettings
 from trialigngr.foundation import executor as crew
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RayExecutor, RaySettings, make_executor
-from trialigngr.llm.settings import CallSettings
 from trialigngr.sids import assign
 from trialigngr.sids.assign import SidSettings, assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds
@@ -124,9 +124,7 @@ def written(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
         generator="transformers", model=str(model), prompt_template="paraphrase", script="any", dtype="fp32",
         device="cpu", max_tokens=12,
     )  # fmt: skip
-    facts = write_interests(
-        settings, catalog, [None] * ITEMS, out, [], CallSettings(batch_size=4), out / "ledger.sqlite", ray
-    )
+    facts = write_interests(settings, catalog, [None] * ITEMS, out, [], None, out / "responses.sqlite", ray)
     assert facts["distinct_tags"] > 5
     return facts, load_interests(out)
 

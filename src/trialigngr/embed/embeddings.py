@@ -85,8 +85,8 @@ def write_embeddings(
     if settings.collaborative_weight:
         blocks[COLLABORATIVE] = _make_collaborative_block(settings, collaborative_ND, len(catalog), fusion)
     fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.reduction_dim)
-    embeddings_ND, sights = fusion(blocks), {seen.name: seen.modality for seen in whole.encoders}
-    _warn_unused_images(settings, catalog, sights)
+    embeddings_ND, modalities = fusion(blocks), {seen.name: seen.modality for seen in whole.encoders}
+    _warn_unused_images(settings, catalog, modalities)
     _check_finite(embeddings_ND, "the fused vectors")
     with whole_file(out / EMBEDDINGS_FILE) as half:
         save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, half)
@@ -95,11 +95,11 @@ def write_embeddings(
     store.remove()
     return {
         "encoders": list(blocks),
-        "sights": {name: sights.get(name, "log") for name in blocks},
+        "modalities": {name: modalities.get(name, "log") for name in blocks},
         "items": len(catalog),
         "dimensions": embeddings_ND.shape[1],
-        "with_picture": int(has_image_N.sum()),
-        "failed_pictures": dict(whole.failed_images.most_common()),
+        "items_with_image": int(has_image_N.sum()),
+        "failed_images": dict(whole.failed_images.most_common()),
     }
 
 
@@ -202,18 +202,18 @@ def load_modalities(folder: Path) -> tuple[Float32Array, Float32Array]:
     An item without a picture has the mean picture (zeros where no item has one). Raises `ArtifactError` where an
     encoder sees both.
     """
-    embeddings_ND, text_pictures = load_embeddings(folder), Fusion.load(folder / FUSION_FILE)
-    sees = text_pictures.block_widths()
-    sights = read_manifest(folder).facts["sights"]
-    columns = np.repeat([sights[name] for name in sees], list(sees.values()))
-    if text_pictures.pca is not None:
+    embeddings_ND, fusion = load_embeddings(folder), Fusion.load(folder / FUSION_FILE)
+    block_widths = fusion.block_widths()
+    modalities = read_manifest(folder).facts["modalities"]
+    columns = np.repeat([modalities[name] for name in block_widths], list(block_widths.values()))
+    if fusion.pca is not None:
         raise ArtifactError(
             f"The embeddings in {folder} were reduced as a whole; a quantizer that pairs text with pictures needs "
             "embeddings.reduction = none."
         )
     if "both" in columns:
         raise ArtifactError(
-            f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(sees)}); "
+            f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(block_widths)}); "
             "a quantizer that pairs both needs encoders of one modality each."
         )
     text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 from PIL import Image
-from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.parsing import check_script, parse_text
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.enrich.response_schemas import make_response_schema
+from trialigngr.enrich.settings import CallSettings, CaptionSettings
 from trialigngr.enrich.table import build_table, save_table
 from trialigngr.enrich.text import make_item_text
 from trialigngr.foundation.artifact import check_file
@@ -31,24 +31,15 @@ from trialigngr.llm.generator import GenerationRequest
 from trialigngr.llm.jobs import JobContext, has_cache, open_cache, run_job, summarize_usage
 from trialigngr.llm.parallel import parallelize_generator
 from trialigngr.llm.response_cache import ResponseOrigin
-from trialigngr.llm.settings import CallSettings, GeneratorSettings
+from trialigngr.llm.settings import BackendSettings
 
 CAPTIONS_FILE = "captions.parquet"
 CAPTIONS_SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}
 BATCH_SIZE = 64
 """Items whose pictures a captioner by rule is given together."""
 DESCRIPTION = "Describing pictures"
-
-
-class CaptionSettings(GeneratorSettings):
-    """How pictures are described."""
-
-    generator: str = "measured"
-    """Who writes the captions: `measured`, or a language model by `openai` or `transformers`; `none` writes none."""
-    prompt_template: str = "caption"
-    """What a language model is told: a packaged prompt or a .toml file."""
-    max_characters: int = Field(default=800, ge=1)
-    """Characters kept of a language model's caption, whole sentences where it can be."""
+VISUAL_TOKEN_SIDE = 28
+"""Pixels of a visual token's side, in Qwen's models."""
 
 
 NO_GENERATOR = "none"
@@ -80,7 +71,7 @@ class Caption(NamedTuple):
     problem: str | None = None
 
 
-def check_captioner(settings: CaptionSettings, calls: CallSettings, is_local: bool, ask: bool = True) -> None:
+def check_captioner(settings: CaptionSettings, backend: BackendSettings, is_local: bool, ask: bool = True) -> None:
     """Raise a sentence when captions cannot be written as the settings say; nothing is paid, no weights are loaded.
 
     ``is_local`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
@@ -90,7 +81,7 @@ def check_captioner(settings: CaptionSettings, calls: CallSettings, is_local: bo
         return _check_generator_name(settings)
     read_prompt(settings.prompt_template)
     if is_local or settings.generator == "openai":
-        check_language_model(settings, calls, with_images=True, ask=ask)
+        check_language_model(settings, backend, with_images=True, ask=ask)
 
 
 def _check_generator_name(settings: CaptionSettings) -> None:
@@ -106,8 +97,6 @@ def _check_generator_name(settings: CaptionSettings) -> None:
 class CaptionJob:
     """The requests about the pictures of a catalogue to a language model (a `GenerationJob`)."""
 
-    shows_images = True
-
     def __init__(self, settings: CaptionSettings, catalog: Catalog, generator: str) -> None:
         self.settings, self.catalog = settings, catalog
         self.prompt = read_prompt(settings.prompt_template)
@@ -119,6 +108,11 @@ class CaptionJob:
         """How many letters the system message has."""
         return len(self.prompt.system)
 
+    @property
+    def image_tokens(self) -> float:
+        """How many visual tokens a picture has, about, where it is square."""
+        return (self.settings.longest_edge / VISUAL_TOKEN_SIDE) ** 2
+
     def key_contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...] | None]:
         """Yield what the caption of each item depends on; None without a picture."""
         for number in numbers:
@@ -128,6 +122,8 @@ class CaptionJob:
     def make_request(self, number: int) -> GenerationRequest:
         """Return the request about an item's picture; raise `ImageError` when it cannot be used."""
         image = self.catalog.open_image(number)
+        if image is not None:
+            image.thumbnail((self.settings.longest_edge,) * 2, Image.Resampling.LANCZOS)
         return GenerationRequest(number, self.prompt.system, self._fill_prompt(number), image, self._response_schema)
 
     def _fill_prompt(self, number: int) -> str:
@@ -176,7 +172,7 @@ def _write_by_language_model(
     job = CaptionJob(settings, catalog, name)
     has_responses = has_cache(out, cache_path)
     with (
-        closing(parallelize_generator(settings, calls, ray, has_responses)) as generator,
+        closing(parallelize_generator(settings, calls.captions, ray, has_responses)) as generator,
         open_cache(out, cache_path) as cache,
     ):
         responses = run_job(job, generator, JobContext(cache, calls), len(catalog), DESCRIPTION)
@@ -230,9 +226,9 @@ def _write_table(catalog: Catalog, captions: Iterable[Caption], generator_name: 
         "generator": generator_name,
         "captions": table["caption"].count(),
         "distinct_captions": table["caption"].drop_nulls().n_unique(),
-        "without_picture": catalog.table["image_path"].null_count() - len(failed_before),
-        "failed_pictures": count_reasons(table.filter(unusable)["problem"]),
-        "failed_answers": count_reasons(table.filter(~unusable)["problem"]),
+        "items_without_image": catalog.table["image_path"].null_count() - len(failed_before),
+        "failed_images": count_reasons(table.filter(unusable)["problem"]),
+        "failed_items": count_reasons(table.filter(~unusable)["problem"]),
     }
 
 

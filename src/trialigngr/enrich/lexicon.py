@@ -159,10 +159,10 @@ class LexiconMiner:
         scores_G = self._score_names("interests", item, categories)
         standard_G = (scores_G - scores_G.mean()) / max(float(scores_G.std()), 1e-6)
         best = np.argsort(-standard_G, kind="stable")[:MAX_TAGS]
-        kept = [g for place, g in enumerate(best) if place < MIN_TAGS or standard_G[g] >= MEDIUM_SCORE]
+        chosen = [g for place, g in enumerate(best) if place < MIN_TAGS or standard_G[g] >= MEDIUM_SCORE]
         names = self.lexicons["interests"].names
         bare = "description" not in item
-        return Interests(tuple(Tag(names[g], _grade_confidence(float(standard_G[g]), bare)) for g in kept), lifestyle)
+        return Interests(tuple(Tag(names[g], _grade_confidence(float(standard_G[g]), bare)) for g in chosen), lifestyle)
 
 
 def split_sentences(text: str) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from trialigngr.enrich.interests import Interests, InterestSettings
+from trialigngr.enrich.interests import Interests
 from trialigngr.enrich.prompts import PromptTemplate, read_prompt
+from trialigngr.enrich.settings import InterestSettings
 from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
-from trialigngr.llm.settings import CallSettings
+from trialigngr.llm.settings import BackendSettings
 
 BATCH_SIZE = 512
 """Items whose texts a miner by rule is given together."""
@@ -49,7 +50,7 @@ MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner
 """Name of a miner by rule, as recorded with every row → how to start it, knowing a sample of the catalogue's texts."""
 
 
-def check_miner(settings: InterestSettings, calls: CallSettings, is_local: bool, ask: bool = True) -> None:
+def check_miner(settings: InterestSettings, backend: BackendSettings, is_local: bool, ask: bool = True) -> None:
     """Raise a sentence when interests cannot be mined as the settings say; nothing is paid, no weights are loaded.
 
     ``is_local`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
@@ -59,7 +60,7 @@ def check_miner(settings: InterestSettings, calls: CallSettings, is_local: bool,
         return check_rule_settings(settings)
     read_interest_prompt(settings)
     if is_local or settings.generator == "openai":
-        check_language_model(settings, calls, with_images=False, ask=ask)
+        check_language_model(settings, backend, with_images=False, ask=ask)
 
 
 def check_rule_settings(settings: InterestSettings) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
-from trialigngr.enrich.interests import Interests, InterestSettings, save_interests
+from trialigngr.enrich.interests import Interests, save_interests
 from trialigngr.enrich.miners import check_rule_settings, read_interest_prompt
 from trialigngr.enrich.parsing import Tag, check_script, is_generic, parse_interests, parse_tags, parse_text
 from trialigngr.enrich.response_schemas import make_response_schema
+from trialigngr.enrich.settings import CallSettings, InterestSettings
 from trialigngr.enrich.text import ItemText, make_item_text
 from trialigngr.foundation.chunks import make_json_store, map_chunks, split_rows
 from trialigngr.foundation.errors import ArtifactError
@@ -25,7 +26,6 @@ from trialigngr.llm.generator import GenerationRequest
 from trialigngr.llm.jobs import JobContext, has_cache, open_cache, run_job, summarize_usage
 from trialigngr.llm.parallel import parallelize_generator
 from trialigngr.llm.response_cache import ResponseOrigin
-from trialigngr.llm.settings import CallSettings
 
 if TYPE_CHECKING:
     from trialigngr.enrich.tag_vocabulary import TagVocabulary
@@ -52,7 +52,7 @@ def _iter_item_texts(
 class InterestJob:
     """The requests about the texts of a catalogue to a language model (a `GenerationJob`)."""
 
-    shows_images = False
+    image_tokens = 0.0
 
     def __init__(
         self, settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], generator: str
@@ -162,7 +162,7 @@ def _write_by_language_model(
     job = InterestJob(settings, catalog, captions, name)
     has_responses = has_cache(out, cache_path)
     with (
-        closing(parallelize_generator(settings, calls, ray, has_responses)) as generator,
+        closing(parallelize_generator(settings, calls.interests, ray, has_responses)) as generator,
         open_cache(out, cache_path) as cache,
     ):
         responses = run_job(job, generator, JobContext(cache, calls), len(catalog), DESCRIPTION)

@@ -37,10 +37,13 @@ def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str
 
 
 def _hint_new_name(name: str, known: Sequence[str]) -> str:
-    """Return how a setting is called since 2026-11-29; empty where it never had the other name."""
-    renamed = (files("trialigngr.foundation") / "renamed_settings.txt").read_text("utf-8").splitlines()
-    new = [new for old, new in (line.split(" = ") for line in renamed) if old == name and new in known]
-    return f" It is called {new[0]} now." if new else ""
+    """Return what became of a setting since 2026-11-29: its new name, or that it is gone; empty if it never was one."""
+    lines = (files("trialigngr.foundation") / "renamed_settings.txt").read_text("utf-8").splitlines()
+    pairs = [(old, new) for old, new in (line.split(" = ") for line in lines)]
+    names = [new for old, new in pairs if old == name]
+    if found := [new for new in names if new.partition(".")[0] in known]:
+        return f" It is called {found[0]} now."
+    return " It is no setting any more." if any((one, "-") in pairs for one in (name, *names)) else ""
 
 
 def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
@@ -55,6 +58,6 @@ def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
         key = ".".join(str(part) for part in (*parents, last))
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, tuple(parents))
-            hint = _hint_new_name(str(last), known) or did_you_mean(str(last), known)
+            hint = _hint_new_name(str(last), [*known, *model.model_fields]) or did_you_mean(str(last), known)
             raise RecipeError(f"{where}: there is no setting {key!r}.{hint}") from None
         raise RecipeError(f"{where}: {key} = {first.get('input')!r} does not fit: {first['msg']}.") from None

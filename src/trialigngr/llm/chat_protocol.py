@@ -35,20 +35,18 @@ def make_request_body(request: GenerationRequest, settings: GeneratorSettings) -
     """Return the request for a question; its picture, if there is one, stands before the text as a data URL."""
     content: list[dict[str, Any]] | str = request.user_prompt
     if request.image is not None:
-        url = encode_data_url(request.image, settings.longest_edge)
+        url = encode_data_url(request.image)
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": request.user_prompt}]
     messages = [{"role": "system", "content": request.system_prompt}, {"role": "user", "content": content}]
     options = settings.model_dump(include={"model", "temperature", "max_tokens", "seed"})
     return {"messages": messages, **options}
 
 
-def encode_data_url(image: Image.Image, longest_edge: int) -> str:
-    """Return the picture as a JPEG in a ``data:`` URL, no side longer than ``longest_edge``."""
-    small = image.copy()
-    small.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS)
-    held = io.BytesIO()
-    small.save(held, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
+def encode_data_url(image: Image.Image) -> str:
+    """Return the picture as a JPEG in a ``data:`` URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def parse_response_body(number: int, raw: bytes) -> GenerationResponse:

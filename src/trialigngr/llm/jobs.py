@@ -31,7 +31,7 @@ from trialigngr.llm.response_cache import (
     ResponseOrigin,
     ResponseRecord,
 )
-from trialigngr.llm.settings import CACHE_FILE, CallSettings
+from trialigngr.llm.settings import CACHE_FILE, JobSettings
 
 KEY_BYTES = 16
 LEASE_SIZE = 32
@@ -52,7 +52,11 @@ class GenerationJob(Protocol):
     """What a stage asks: about which items, and what it takes for an answer."""
 
     origin: ResponseOrigin
-    shows_images: bool
+
+    @property
+    def image_tokens(self) -> float:
+        """How many visual tokens a request has, about."""
+        ...
 
     @property
     def overhead_characters(self) -> int:
@@ -73,10 +77,10 @@ class GenerationJob(Protocol):
 
 
 class JobContext(NamedTuple):
-    """Where answers are written down, and how they are asked for."""
+    """Where responses are recorded, and how often what failed is tried again."""
 
     cache: ResponseCache
-    calls: CallSettings
+    settings: JobSettings
 
 
 def has_cache(out: Path, cache_path: Path | None) -> bool:
@@ -113,7 +117,11 @@ def _iter_responses(
     job: GenerationJob, generator: Generator, context: JobContext, num_items: int, description: str
 ) -> Iterator[tuple[JobRow, CachedResponse | None]]:
     """Yield each row and what is kept of it, read once as long as nothing is missing; then all the rest is asked."""
-    rows, max_runs, num_finished = iter_job_rows(job, generator.settings, range(num_items)), context.calls.max_runs, 0
+    rows, max_runs, num_finished = (
+        iter_job_rows(job, generator.settings, range(num_items)),
+        context.settings.max_runs,
+        0,
+    )
     while batch := list(islice(rows, KEYS_PER_QUERY)):
         responses = list(context.cache.read_responses([row.key for row in batch], max_runs))
         if any(response is None or response.is_retryable for response in responses):
@@ -136,12 +144,12 @@ def iter_job_rows(job: GenerationJob, settings: Mapping[str, Any], numbers: Sequ
 def summarize_usage(cache: ResponseCache, job: GenerationJob) -> dict[str, Any]:
     """Return what the answers took, of all runs on this cache."""
     query = (
-        "SELECT coalesce(sum(calls), 0), coalesce(sum(again), 0), coalesce(sum(tokens_in), 0),"
-        " coalesce(sum(tokens_out), 0) FROM answers WHERE stage = ? AND generator = ? AND prompt = ?"
+        "SELECT coalesce(sum(calls), 0), coalesce(sum(repeated_calls), 0), coalesce(sum(prompt_tokens), 0),"
+        " coalesce(sum(completion_tokens), 0) FROM responses WHERE stage = ? AND generator = ? AND prompt = ?"
     )
     (sums,) = cache.run_query(query, job.origin.stage, job.origin.generator, job.origin.prompt)
     return {"prompt": job.origin.prompt} | dict(
-        zip(("calls", "calls_made_again", "tokens_in", "tokens_out"), sums, strict=True)
+        zip(("calls", "repeated_calls", "prompt_tokens", "completion_tokens"), sums, strict=True)
     )
 
 
@@ -200,8 +208,8 @@ class JobRunner:
     def run_rows(self, rows: JobRows, description: str, num_finished: int = 0) -> None:
         """Return when every row is done or failed, be it by this process or by another on the same cache;
         ``num_finished`` counts those that needed no look."""
-        states = self.context.cache.read_states(rows.iter_keys(), self.context.calls.max_runs)
-        todo = JobRows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
+        states = self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs)
+        todo = JobRows(row for row, state in zip(rows, states, strict=True) if state in ("open", "leased"))
         with show_progress(
             description, num_finished + len(rows), completed=num_finished + len(rows) - len(todo)
         ) as advance:
@@ -247,11 +255,11 @@ class JobRunner:
     def _iter_free_rows(self, rows: Iterable[JobRow]) -> Iterator[_InFlight]:
         """Yield the rows to ask about, as far as nobody else is asking now."""
         for batch in iter_batches(rows, LEASE_SIZE):
-            states = self.context.cache.read_states([row.key for row in batch], self.context.calls.max_runs)
+            states = self.context.cache.read_states([row.key for row in batch], self.context.settings.max_runs)
             for row, state in zip(batch, states, strict=True):
-                if state == "granted":
+                if state == "open":
                     yield _InFlight(row)
-                elif state == "taken":
+                elif state == "leased":
                     self._leased_elsewhere.append(row)
 
     def _iter_corrections(self) -> Iterator[_InFlight]:
@@ -261,15 +269,15 @@ class JobRunner:
     def _lease_ready(self, ready: Sequence[_PendingRequest]) -> list[_PendingRequest]:
         """Lease rows whose requests are made; return those that this process shall send."""
         keys = [asked.row.key for asked, _ in ready]
-        states, num_repeated = self.context.cache.lease_keys(keys, self.job.origin, self.context.calls.max_runs)
+        states, num_repeated = self.context.cache.lease_keys(keys, self.job.origin, self.context.settings.max_runs)
         self._log_repeated_calls(num_repeated)
         # A refused answer was paid for, though its run broke off: the correction is what comes next.
         rejections = self.context.cache.read_rejections(keys) if num_repeated else {}
         for (asked, _), state in zip(ready, states, strict=True):
             asked.correction = rejections.get(asked.row.key, "")
-            if state == "taken":
+            if state == "leased":
                 self._leased_elsewhere.append(asked.row)
-        return [pending for pending, state in zip(ready, states, strict=True) if state == "granted"]
+        return [pending for pending, state in zip(ready, states, strict=True) if state == "open"]
 
     def _log_repeated_calls(self, repeated_calls: int) -> None:
         """Count calls that are made again, and log them once a lease held none."""
@@ -298,7 +306,7 @@ class JobRunner:
         records = [record for response in group if (record := self._judge_response(response)) is not None]
         usage, self._usage = self._usage, []
         self.context.cache.record_responses(records, usage)
-        if len(self._consecutive_failures) >= self.context.calls.max_consecutive_failures:
+        if len(self._consecutive_failures) >= self.context.settings.max_consecutive_failures:
             self.context.cache.reopen_failures(self._consecutive_failures, runs=1)
             raise GeneratorError(
                 f"The last {len(self._consecutive_failures)} items all failed, at last by: {records[-1].problem}. What "
@@ -330,7 +338,7 @@ class JobRunner:
     def _wait_for_others(self, rows: JobRows) -> JobRows:
         """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""
         while True:
-            states = list(self.context.cache.read_states(rows.iter_keys(), self.context.calls.max_runs))
-            if "granted" in states or "taken" not in states:
-                return JobRows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
+            states = list(self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs))
+            if "open" in states or "leased" not in states:
+                return JobRows(row for row, state in zip(rows, states, strict=True) if state in ("open", "leased"))
             time.sleep(0.1)

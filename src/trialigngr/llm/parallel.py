@@ -10,13 +10,13 @@ from typing import Any
 from trialigngr.foundation.executor import RaySettings, make_executor
 from trialigngr.llm.backends import start_language_model
 from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, iter_batches
-from trialigngr.llm.settings import CallSettings, GeneratorSettings
+from trialigngr.llm.settings import BackendSettings, GeneratorSettings
 
 BatchFunction = Callable[[list[GenerationRequest]], list[GenerationResponse]]
 
 
 def parallelize_generator(
-    settings: GeneratorSettings, calls: CallSettings, ray: RaySettings, has_responses: bool = False
+    settings: GeneratorSettings, backend: BackendSettings, ray: RaySettings, has_responses: bool = False
 ) -> Generator:
     """Return the language model of the settings, or copies of it on Ray.
 
@@ -24,20 +24,20 @@ def parallelize_generator(
     there already (``has_responses``), it starts at the first request, perhaps never; else at once, so that what cannot
     work is said before a cache is made.
     """
-    start = partial(start_language_model, settings, calls)
+    start = partial(start_language_model, settings, backend)
     name, recorded_settings = settings.identify_model(settings.generator)
-    size = calls.max_concurrency if settings.generator == "openai" else calls.batch_size
+    max_in_flight = backend.max_in_flight(settings.generator)
     if ray.address and settings.generator != "openai":
-        return ParallelGenerator(start, name, recorded_settings, size, ray)
-    return LazyGenerator(start, name, recorded_settings, size) if has_responses else start()
+        return ParallelGenerator(start, name, recorded_settings, max_in_flight, ray)
+    return LazyGenerator(start, name, recorded_settings, max_in_flight) if has_responses else start()
 
 
 class LazyGenerator:
     """A generator that is started by its first requests: where all answers are kept, no model is loaded and no server
     is looked for."""
 
-    def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int) -> None:
-        self.name, self.settings, self.max_in_flight = name, settings, size
+    def __init__(self, start: Callable[[], Generator], name: str, settings: dict[str, Any], max_in_flight: int) -> None:
+        self.name, self.settings, self.max_in_flight = name, settings, max_in_flight
         self._start = start
         self._generator: Generator | None = None
 
@@ -56,9 +56,9 @@ class ParallelGenerator:
     """Copies of a generator, each with a worker of a Ray cluster, that answer ``max_in_flight`` requests at a time."""
 
     def __init__(
-        self, start: Callable[[], Generator], name: str, settings: dict[str, Any], size: int, ray: RaySettings
+        self, start: Callable[[], Generator], name: str, settings: dict[str, Any], max_in_flight: int, ray: RaySettings
     ) -> None:
-        self.name, self.settings, self.max_in_flight = name, settings, size
+        self.name, self.settings, self.max_in_flight = name, settings, max_in_flight
         self._executor = make_executor(partial(_make_batch_function, start), ray)
 
     def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:

@@ -1,27 +1,29 @@
-"""The settings of language models: what an answer depends on, how calls are made, and where answers are kept."""
+"""The settings of language models: what a response depends on, how a backend is called, where responses are kept."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.images.download import DownloadSettings
 from trialigngr.llm.api_keys import read_key
 
-CACHE_FILE = "ledger.sqlite"
+CACHE_FILE = "responses.sqlite"
 MODEL_LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
 """Generators whose model is no setting, as recorded with every answer."""
 
 
 class GeneratorSettings(Settings):
     """What an answer depends on, beside the prompt and the item."""
+
+    response_fields: ClassVar[frozenset[str]] = frozenset({"model", "temperature", "max_tokens", "seed", "script"})
+    """Fields that change what any backend answers."""
 
     generator: str = ""
     """Who answers."""
@@ -33,8 +35,6 @@ class GeneratorSettings(Settings):
     """Most tokens of one answer."""
     seed: int = 0
     """Sent to servers, and given to local models whose temperature is not 0."""
-    longest_edge: int = Field(default=640, ge=28)
-    """Pixels of a picture's longer side, as a language model sees it."""
     script: str = "latin"
     """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
@@ -44,42 +44,33 @@ class GeneratorSettings(Settings):
 
     def identify_model(self, generator: str) -> tuple[str, dict[str, Any]]:
         """Return the name of a language model behind a generator, and all settings that its answers depend on."""
-        names = {"model", "temperature", "max_tokens", "seed", "longest_edge", "script"}
-        names |= {"dtype"} if generator != "openai" else set()
-        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=names)
+        fields = {*self.response_fields} if generator == "openai" else {*self.response_fields, "dtype"}
+        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=fields)
 
 
-class CallSettings(Settings):
-    """How a generator is called. Nothing here changes an answer, so nothing made is made again when it changes."""
+class ServerSettings(Settings):
+    """A server that speaks OpenAI's protocol, and how it is called."""
 
     base_url: str = "http://localhost:8000/v1"
-    """openai: where the server's API begins; without a key, user or password."""
+    """Where the server's API begins; without a key, user or password."""
     api_key_env: str = ""
-    """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
+    """The environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
     where none is wanted. One of another name is read if --allow-key-variable names it."""
     max_concurrency: int = Field(default=32, ge=1, le=4096)
-    """openai: most calls at one time."""
+    """Most calls at one time."""
     timeout: float = Field(default=120.0, gt=0)
-    """openai: seconds that one call may take."""
+    """Seconds that one call may take."""
     max_attempts: int = Field(default=6, ge=1)
-    """openai: how often a call is made that meets a fault of the network or the server. A refusal that says when to
+    """How often a call is made that meets a fault of the network or the server. A refusal that says when to
     come back (429 or 503 with a wait) does not count, for ten minutes of waiting in all."""
     initial_backoff: float = Field(default=1.0, gt=0)
-    """openai: most seconds before the second try; they double with each further one, up to a minute."""
+    """Most seconds before the second try; they double with each further one, up to a minute."""
     check_server: bool = True
-    """openai: ask the server for its list of models before the first item is paid for."""
-    structured_outputs: bool = True
-    """openai: send the JSON schema of the answer, as long as the server takes it."""
-    batch_size: int = Field(default=8, ge=1)
-    """transformers and smollm2: questions that are answered together."""
+    """Ask the server for its list of models before the first item is paid for."""
     prompt_price: float = Field(default=0.0, ge=0)
     """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
     completion_price: float = Field(default=0.0, ge=0)
     """Money for a million tokens written."""
-    max_runs: int = Field(default=3, ge=1)
-    """In how many runs an item that failed is tried, the first included."""
-    max_consecutive_failures: int = Field(default=100, ge=1)
-    """Stop when this many items in a row have failed and none was answered between them."""
 
     # By hand, and before all else: what does not fit is said with its value, and these values may be secrets.
     @field_validator("api_key_env", mode="before")
@@ -108,7 +99,7 @@ class CallSettings(Settings):
         return bool(self.prompt_price or self.completion_price or self.api_key_env)
 
     @property
-    def away(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether the server is, as far as its url tells, another machine than this."""
         try:
             host = urlsplit(self.base_url).hostname or ""
@@ -122,22 +113,36 @@ class CallSettings(Settings):
         return read_key(self.api_key_env, self.base_url) if self.api_key_env else ""
 
 
-class StageCallSettings(Settings):
-    """How each stage calls its generator, and where what they wrote is kept."""
+class TransformersSettings(Settings):
+    """How a model in this process, or with a worker on Ray, is called."""
 
-    images: DownloadSettings = Field(default_factory=DownloadSettings)
-    """For pictures that are fetched."""
-    captions: CallSettings = Field(default_factory=CallSettings)
-    """For captions."""
-    interests: CallSettings = Field(default_factory=CallSettings)
-    """For interests."""
+    batch_size: int = Field(default=8, ge=1)
+    """Requests that are answered together."""
+
+
+class BackendSettings(Settings):
+    """How a backend is called. Nothing here changes an answer, so nothing made is made again when it changes."""
+
+    openai: ServerSettings = Field(default_factory=ServerSettings)
+    """Where the generator is `openai`."""
+    transformers: TransformersSettings = Field(default_factory=TransformersSettings)
+    """Where the generator is `transformers` or `smollm2`."""
+
+    def max_in_flight(self, generator: str) -> int:
+        """Return how many requests a backend has at one time, at most; with several workers, each of them."""
+        return self.openai.max_concurrency if generator == "openai" else self.transformers.batch_size
+
+
+class JobSettings(Settings):
+    """How often what failed is tried again, and where responses are kept."""
+
+    max_runs: int = Field(default=3, ge=1)
+    """In how many runs an item that failed is tried, the first included."""
+    max_consecutive_failures: int = Field(default=100, ge=1)
+    """Stop when this many items in a row have failed and none was answered between them."""
     response_cache: str = ""
-    """File that keeps what was asked and answered; runs may share one. Without it, `ledger.sqlite` in the run."""
+    """File that keeps what was asked and answered; runs may share one. Without it, `responses.sqlite` in the run."""
 
     def cache_path(self, run: Path) -> Path:
-        """Return the ledger of a run."""
+        """Return the response cache of a run."""
         return Path(self.response_cache) if self.response_cache else run / CACHE_FILE
-
-    def download_settings(self, run: Path) -> DownloadSettings:
-        """Return how pictures are fetched, with the folder that keeps those of a run."""
-        return self.images.model_copy(update={"store_folder": self.images.store_folder or str(run / "pictures")})

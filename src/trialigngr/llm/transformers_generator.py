@@ -15,22 +15,24 @@ from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.hub import load_tokenizer, read_config, reason_of
 from trialigngr.llm.answers import trim_to_sentences
 from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError, iter_batches
-from trialigngr.llm.settings import CallSettings, GeneratorSettings
+from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.pretrained import smollm2
-from trialigngr.pretrained.qwen_vl import VISUAL_TOKEN_SIDE, QwenProcessor
+from trialigngr.pretrained.qwen_vl import QwenProcessor
 
 VISION_MODEL_TYPES = {"qwen2_vl", "qwen2_5_vl"}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MIN_VISUAL_TOKENS = 4
+MAX_VISUAL_TOKENS = 16384
+"""As in the models' own settings; those who ask make images small before."""
 _PROBE = "system-text"
 
 
 class TransformersGenerator:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
+    def __init__(self, settings: GeneratorSettings, batch_size: int, generator: str = "transformers") -> None:
         self.name, self.settings = settings.identify_model(generator)
-        self._generator_settings, self.max_in_flight = settings, calls.batch_size
+        self._generator_settings, self.max_in_flight = settings, batch_size
         self._processor: Any = None
         if generator == "smollm2":
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
@@ -65,10 +67,10 @@ class TransformersGenerator:
             yield self._generate_batch(batch)
 
     def _generate_batch(self, batch: list[GenerationRequest]) -> list[GenerationResponse]:
-        pictures = [request.image for request in batch if request.image is not None]
-        if pictures and not self.accepts_images:
+        images = [request.image for request in batch if request.image is not None]
+        if images and not self.accepts_images:
             raise _no_images_error(self.name)
-        inputs = self._tokenize_prompts([self._format_prompt(request) for request in batch], pictures)
+        inputs = self._tokenize_prompts([self._format_prompt(request) for request in batch], images)
         read_B = inputs["attention_mask"].sum(1).tolist()
         start = inputs["input_ids"].shape[1]
         with torch.inference_mode(), torch.random.fork_rng(enabled=bool(self._generator_settings.temperature)):
@@ -88,9 +90,8 @@ class TransformersGenerator:
 
     def _tokenize_prompts(self, prompts: list[str], images: list[Image.Image]) -> dict[str, torch.Tensor]:
         if self.accepts_images:
-            small = [_shrink_image(image, self._generator_settings.longest_edge) for image in images]
             inputs = self._processor.collate_prompts(
-                [self._processor.encode_with_special_tokens(prompt) for prompt in prompts], small
+                [self._processor.encode_with_special_tokens(prompt) for prompt in prompts], images
             )
         else:
             inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
@@ -154,7 +155,7 @@ def _supports_system_role(name: str, tokenizer: Any, with_image: bool) -> bool:
 
 
 def _load_processor(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
-    """Return what prepares a model's pictures (None for one that reads text alone), its tokenizer, and whether its chat
+    """Return what prepares a model's images (None for one that reads text alone), its tokenizer, and whether its chat
     takes a system message.
 
     Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
@@ -164,8 +165,7 @@ def _load_processor(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
         raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
     try:
         if read_config(name).model_type in VISION_MODEL_TYPES:
-            most = (settings.longest_edge // VISUAL_TOKEN_SIDE + 1) ** 2
-            inputs = QwenProcessor(name, (MIN_VISUAL_TOKENS, most), "left")
+            inputs = QwenProcessor(name, (MIN_VISUAL_TOKENS, MAX_VISUAL_TOKENS), "left")
         tokenizer = inputs.tokenizer if inputs else load_tokenizer(name, padding_side="left")
     except (OSError, ValueError) as error:
         raise _model_load_error(name, error) from None
@@ -202,9 +202,3 @@ def _load_model(settings: GeneratorSettings, accepts_images: bool) -> Any:
 
 def _model_load_error(name: str, error: Exception) -> GeneratorError:
     return GeneratorError(f"The model {name!r} cannot be loaded: {reason_of(error)}.")
-
-
-def _shrink_image(picture: Image.Image, side: int) -> Image.Image:
-    small = picture.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return small

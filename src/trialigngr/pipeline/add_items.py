@@ -99,15 +99,15 @@ def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: 
     recipe, own = run.recipe, snapshot.trained_artifacts
     parts = RunArtifacts(recipe, batch)
     line = StageGraph(batch)
-    calls, ledger = recipe.calls, recipe.calls.cache_path(snapshot.run_folder)
+    calls, cache_path = recipe.calls, recipe.calls.cache_path(snapshot.run_folder)
 
     def write_batch_captions(to: Path) -> Facts:
-        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to, calls.captions, ledger)
+        return write_captions(recipe.captions, load_catalog(batch / "catalog"), to, calls, cache_path)
 
     def write_batch_interests(to: Path) -> Facts:
         usual = sample_texts(recipe.interests, own.catalog, own.captions)
         items = load_catalog(batch / "catalog")
-        return write_interests(recipe.interests, items, parts.captions, to, usual, calls.interests, ledger)
+        return write_interests(recipe.interests, items, parts.captions, to, usual, calls, cache_path)
 
     def write_batch_embeddings(to: Path) -> Facts:
         fusion = Fusion.load(own.run_folder / "embeddings" / FUSION_FILE)

@@ -20,7 +20,7 @@ from trialigngr.llm.backends import LANGUAGE_MODELS
 from trialigngr.llm.costs import CostEstimate, estimate_cost
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache
-from trialigngr.llm.settings import CallSettings
+from trialigngr.llm.settings import ServerSettings
 from trialigngr.pipeline.stages import Stage
 from trialigngr.recipes.recipe import Recipe
 
@@ -35,7 +35,8 @@ class LlmStage:
     """One stage that asks a language model."""
 
     job: CaptionJob | InterestJob
-    calls: CallSettings
+    server: ServerSettings
+    max_runs: int
 
     @property
     def recorded_settings(self) -> dict[str, object]:
@@ -66,14 +67,15 @@ def find_llm_stages(recipe: Recipe, run: Path) -> list[LlmStage]:
     """Return the stages of a run that ask a language model; none before its catalogue stands."""
     if not is_finished(run / "catalog"):
         return []
-    catalog, found = load_catalog(run / "catalog"), list[LlmStage]()
+    calls, catalog, found = recipe.calls, load_catalog(run / "catalog"), list[LlmStage]()
     if recipe.captions.generator in LANGUAGE_MODELS:
         name, _ = recipe.captions.identify_model(recipe.captions.generator)
-        found.append(LlmStage(CaptionJob(recipe.captions, catalog, name), recipe.calls.captions))
+        found.append(LlmStage(CaptionJob(recipe.captions, catalog, name), calls.captions.openai, calls.max_runs))
     if recipe.interests.generator in LANGUAGE_MODELS:
         name, _ = recipe.interests.identify_model(recipe.interests.generator)
         captions = _captions_or_placeholders(recipe, run, catalog)
-        found.append(LlmStage(InterestJob(recipe.interests, catalog, captions, name), recipe.calls.interests))
+        job = InterestJob(recipe.interests, catalog, captions, name)
+        found.append(LlmStage(job, calls.interests.openai, calls.max_runs))
     return found
 
 
@@ -93,7 +95,7 @@ def estimate_costs(
     done = {stage.name for stage in plan if stage.read_status() == "done"}
     return [
         replace(
-            estimate_cost(one.job, one.job.settings, one.recorded_settings, one.calls, cache_path, size),
+            estimate_cost(one.job, one.job.settings, one.server, one.max_runs, cache_path, size),
             done=one.job.origin.stage in done,
         )
         for one in find_llm_stages(recipe, run)
@@ -113,17 +115,17 @@ def describe_costs(recipe: Recipe, run: Path) -> Iterator[str]:
 def may_cost(recipe: Recipe) -> bool:
     """Return whether a stage asks a language model that costs money or is elsewhere, as far as the recipe tells."""
     return any(
-        getattr(recipe, name).generator in LANGUAGE_MODELS and (calls.may_cost_money or calls.away)
-        for name, calls in (("captions", recipe.calls.captions), ("interests", recipe.calls.interests))
+        settings.generator == "openai" and (backend.openai.may_cost_money or backend.openai.is_remote)
+        for settings, backend in ((recipe.captions, recipe.calls.captions), (recipe.interests, recipe.calls.interests))
     )
 
 
 def count_retryable(recipe: Recipe, stage: Stage) -> int:
-    """Return of how many items a finished stage has no answer, though the ledger would let them be asked again or has
-    an answer by now."""
+    """Return of how many items a finished stage has no answer, though the response cache would let them be asked again
+    or has an answer by now."""
     run, name = stage.folder.parent, stage.name
-    ledger = recipe.calls.cache_path(run)
-    if name not in LLM_STAGE_FILES or getattr(recipe, name).generator not in LANGUAGE_MODELS or not ledger.exists():
+    cache_path = recipe.calls.cache_path(run)
+    if name not in LLM_STAGE_FILES or getattr(recipe, name).generator not in LANGUAGE_MODELS or not cache_path.exists():
         return 0
     problems = read_table(check_file(stage.folder / LLM_STAGE_FILES[name]), ["problem"])["problem"]
     failed = problems.is_not_null().arg_true().to_list()
@@ -132,6 +134,6 @@ def count_retryable(recipe: Recipe, stage: Stage) -> int:
         return 0
     one = asked[0]
     keys = [row.key for row in iter_job_rows(one.job, one.recorded_settings, failed)]
-    with ResponseCache(ledger) as book:
-        tried = list(book.read_attempts(keys, one.calls.max_runs))
-    return sum(row is not None and row.state in ("granted", "done") for row in tried)
+    with ResponseCache(cache_path) as cache:
+        attempts = list(cache.read_attempts(keys, one.max_runs))
+    return sum(row is not None and row.state in ("open", "done") for row in attempts)

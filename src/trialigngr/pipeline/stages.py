@@ -14,10 +14,11 @@ from trialigngr.catalog.prepare import fingerprint_data, prepare_catalog
 from trialigngr.datasets.synthetic.draw import draw_shop
 from trialigngr.embed.collaborative import compute_collaborative_vectors
 from trialigngr.embed.embeddings import load_embeddings, load_modalities, write_embeddings
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.prompts import read_prompt
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
 from trialigngr.foundation.artifact import (
     Manifest,
     StageStatus,
@@ -173,14 +174,14 @@ def _add_item_stages(graph: StageGraph, recipe: Recipe, artifacts: RunArtifacts)
             settings, artifacts.catalog, artifacts.captions, artifacts.interest_tags, to, None, recipe.ray, log
         )
 
-    calls, ledger = recipe.calls, recipe.calls.cache_path(artifacts.run_folder)
+    calls, cache_path = recipe.calls, recipe.calls.cache_path(artifacts.run_folder)
 
     def build_captions(to: Path) -> Facts:
-        return write_captions(recipe.captions, artifacts.catalog, to, calls.captions, ledger, recipe.ray)
+        return write_captions(recipe.captions, artifacts.catalog, to, calls, cache_path, recipe.ray)
 
     def build_interests(to: Path) -> Facts:
         settings, captions = recipe.interests, artifacts.captions
-        return write_interests(settings, artifacts.catalog, captions, to, None, calls.interests, ledger, recipe.ray)
+        return write_interests(settings, artifacts.catalog, captions, to, None, calls, cache_path, recipe.ray)
 
     graph.add_llm_stage("captions", recipe, "catalog", build_captions)
     graph.add_llm_stage("interests", recipe, "catalog captions", build_interests)
