@@ -25,7 +25,8 @@ from tests.tiny_models import save_tokenizer
 from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.settings import CaptionSettings, InterestSettings
-from trialigngr.llm.generator import GenerationRequest
+from trialigngr.foundation.chunks import iter_batches
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse
 from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
@@ -111,8 +112,12 @@ def _answering(settings: GeneratorSettings, batch: int, sees: bool) -> Work:
 
     def answered(texts: list[str], pictures: list[Image.Image]) -> object:
         pairs = enumerate(zip(texts, pictures, strict=True))
-        requests = (GenerationRequest(n, "", text, picture if sees else None) for n, (text, picture) in pairs)
-        return list(generator.generate(requests))
+        answers: list[GenerationResponse] = []
+        for some in iter_batches(pairs, batch):
+            for number, (text, picture) in some:
+                generator.submit(GenerationRequest(number, "", text, picture if sees else None))
+            answers += generator.collect(wait=True)
+        return answers
 
     return answered
 

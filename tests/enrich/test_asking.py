@@ -4,7 +4,6 @@ answer was refused, and nothing that was never sent counts as that."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,12 +39,16 @@ class Writer:
     def __init__(self, *answers: GenerationResponse) -> None:
         self.left, self.asked = list(answers), list[str]()
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        for question in filter(None, requests):
-            self.asked.append(question.user_prompt)
-            if not self.left:
-                raise RuntimeError("broken off")
-            yield [replace(self.left.pop(0), number=question.number)]
+    def submit(self, request: GenerationRequest) -> None:
+        self.asked.append(request.user_prompt)
+        self.number = request.number
+
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        if not wait:
+            return []
+        if not self.left:
+            raise RuntimeError("broken off")
+        return [replace(self.left.pop(0), number=self.number)]
 
     def close(self) -> None:
         """Have nothing to let go of."""

@@ -15,6 +15,7 @@ from trialigngr.enrich.captions import load_captions, write_captions
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.settings import CaptionSettings, InterestSettings
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
 from trialigngr.llm.transformers_generator import TransformersGenerator, check_local_model
 
@@ -32,7 +33,12 @@ def vision(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def asked(generator: TransformersGenerator, questions: list[GenerationRequest]) -> list[GenerationResponse]:
-    return [answer for group in generator.generate(questions) for answer in group]
+    answers: list[GenerationResponse] = []
+    for batch in iter_batches(questions, generator.max_in_flight):
+        for question in batch:
+            generator.submit(question)
+        answers += generator.collect(wait=True)
+    return answers
 
 
 def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:

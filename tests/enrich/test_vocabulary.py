@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +170,14 @@ def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
 
         name, settings, max_in_flight = "m", dict[str, Any](), 1
 
-        def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-            for request in filter(None, requests):
-                listed = re.findall(r"from this list: (.*)\.", request.system_prompt)
-                tags, lifestyles = (line.split("; ") for line in listed)
-                first = tags[0] if "must stand on their lists" in request.user_prompt else "tall tale teller"
-                yield [GenerationResponse(request.number, said(first, tags[1], lifestyle=lifestyles[0]))]
+        def submit(self, request: GenerationRequest) -> None:
+            self.request = request
+
+        def collect(self, wait: bool) -> list[GenerationResponse]:
+            listed = re.findall(r"from this list: (.*)\.", self.request.system_prompt)
+            tags, lifestyles = (line.split("; ") for line in listed)
+            first = tags[0] if "must stand on their lists" in self.request.user_prompt else "tall tale teller"
+            return [GenerationResponse(self.request.number, said(first, tags[1], lifestyle=lifestyles[0]))]
 
         def close(self) -> None:
             """Have nothing to let go of."""

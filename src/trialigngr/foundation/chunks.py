@@ -4,9 +4,10 @@ where it stopped."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +56,13 @@ def make_json_store(folder: Path, parse_row: Callable[[Any], Row]) -> ChunkStore
             return None
 
     return ChunkStore(folder, ".json", save, load)
+
+
+def iter_batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Yield rows ``size`` at a time; the next are drawn when they are asked for."""
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def split_rows(num_rows: int, chunk_size: int) -> list[range]:

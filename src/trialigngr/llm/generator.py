@@ -1,17 +1,13 @@
-"""The protocol of all backends: requests (prompts and perhaps a picture) in, texts out, in groups as they come."""
+"""The protocol of all backends: requests (prompts and perhaps a picture) in, texts out as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from PIL import Image
 
 from trialigngr.foundation.errors import TriAlignError
-
-T = TypeVar("T")
 
 
 class GeneratorError(TriAlignError):
@@ -64,23 +60,21 @@ class Generator(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """How many questions are out together, at most; with several workers, at each."""
+        """How many requests may be submitted and not collected yet."""
         ...
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken.
+    def submit(self, request: GenerationRequest) -> None:
+        """Take a request; its response is among those that `collect` returns later."""
+        ...
 
-        None among the questions says that the next one is still being made.
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return responses that have come and were not returned before, in any order.
+
+        With ``wait``, at least one: no request will be submitted before that, so whatever was is worked on. Without,
+        perhaps none, and at once.
         """
         ...
 
     def close(self) -> None:
         """Let go of what it holds."""
         ...
-
-
-def iter_batches(requests: Iterable[T | None], size: int) -> Iterator[list[T]]:
-    """Yield requests, or whatever is not None, ``size`` at a time; the next are drawn when they are asked for."""
-    present = (request for request in requests if request is not None)
-    while batch := list(islice(present, size)):
-        yield batch

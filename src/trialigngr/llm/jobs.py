@@ -8,9 +8,8 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Generator as Drawn
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import chain, islice, repeat, takewhile
@@ -19,10 +18,11 @@ from pathlib import Path
 from struct import iter_unpack
 from typing import Any, NamedTuple, Protocol
 
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import ImageError
 from trialigngr.llm.answers import CORRECTION_TEMPLATE, ResponseError
-from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, GeneratorError, iter_batches
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, GeneratorError
 from trialigngr.llm.response_cache import (
     KEYS_PER_QUERY,
     CachedResponse,
@@ -181,26 +181,25 @@ class JobRows:
 
 
 @dataclass
-class _InFlight:
-    """A row in flight; ``correction`` once its first answer was refused."""
+class _AskedRow:
+    """A row that is asked about: its ``request``, made by another thread; its ``correction`` once it was rejected."""
 
     row: JobRow
     correction: str = ""
-
-
-_PendingRequest = tuple[_InFlight, Future[GenerationRequest]]
+    request: Future[GenerationRequest] = field(default_factory=Future)
 
 
 @dataclass
 class JobRunner:
-    """Asks a generator about rows, records its answers, and asks again where one was refused."""
+    """Asks a generator about rows, records its responses, and asks again where one was rejected."""
 
     context: JobContext
     generator: Generator
     job: GenerationJob
-    _in_flight: dict[int, _InFlight] = field(default_factory=dict)
-    _corrections: deque[_InFlight] = field(default_factory=deque)
-    _usage: list[RejectedUsage] = field(default_factory=list)
+    _first: deque[_AskedRow] = field(default_factory=deque)
+    _corrections: deque[_AskedRow] = field(default_factory=deque)
+    _in_flight: dict[int, _AskedRow] = field(default_factory=dict)
+    _rejected: deque[_AskedRow] = field(default_factory=deque)
     _leased_elsewhere: list[JobRow] = field(default_factory=list)
     _consecutive_failures: list[bytes] = field(default_factory=list)
     _repeated_calls: int = 0
@@ -210,74 +209,86 @@ class JobRunner:
         ``num_finished`` counts those that needed no look."""
         states = self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs)
         todo = JobRows(row for row, state in zip(rows, states, strict=True) if state in ("open", "leased"))
-        with show_progress(
-            description, num_finished + len(rows), completed=num_finished + len(rows) - len(todo)
-        ) as advance:
-            while todo or self._corrections:
-                with closing(self._iter_requests(todo)) as requests:
-                    for group in self.generator.generate(requests):
-                        advance(self._record_group(group))
-                todo, self._leased_elsewhere = JobRows(self._leased_elsewhere), []
-                if todo and not self._corrections:
-                    todo = self._wait_for_others(todo)
+        num_rows = num_finished + len(rows)
+        with show_progress(description, num_rows, completed=num_rows - len(todo)) as advance:
+            while todo:
+                self._ask_rows(todo, advance)
+                todo, self._leased_elsewhere = self._wait_for_others(JobRows(self._leased_elsewhere)), []
         # Failures that no answer followed may well be the server's fault: no such refusal is final.
         self.context.cache.reopen_failures(self._consecutive_failures, runs=0)
 
-    def _iter_requests(self, rows: Iterable[JobRow]) -> Drawn[GenerationRequest | None, None, None]:
-        """Yield the requests, and None whenever the next one is not made yet.
+    def _ask_rows(self, rows: Iterable[JobRow], advance: Callable[[int], None]) -> None:
+        """Return when all rows have ended that nobody else is asking about.
 
-        They are made by another thread, a few ahead, as pictures and choices may take long. A row is leased once its
-        request is made and there is room for it, and is sent at once. The cache stays with this thread.
+        Requests are made by another thread, a few ahead, as images and choices may take long; corrections go first.
+        The cache stays with this thread.
         """
-        free_rows, first, repeated = self._iter_free_rows(rows), deque[_PendingRequest](), deque[_PendingRequest]()
-        maker = ThreadPoolExecutor(1)
+        free_rows, maker = self._iter_free_rows(rows), ThreadPoolExecutor(1)
         try:
             while True:
-                for queue, source in ((repeated, self._iter_corrections()), (first, free_rows)):
-                    for asked in islice(source, min(LEASE_SIZE, self.generator.max_in_flight) - len(queue)):
-                        queue.append((asked, maker.submit(self.job.make_request, asked.row.number)))
-                queue = repeated or first
-                if not queue:
+                self._make_requests(self._corrections, self._iter_rejected(), maker)
+                self._make_requests(self._first, free_rows, maker)
+                pending = self._corrections or self._first
+                may_submit = bool(pending) and len(self._in_flight) < self.generator.max_in_flight
+                if may_submit and pending[0].request.done():
+                    advance(self._submit_requests(pending))
+                elif self._in_flight and not may_submit:
+                    advance(self._record_responses(self.generator.collect(wait=True)))
+                elif self._in_flight and (responses := self.generator.collect(wait=False)):
+                    advance(self._record_responses(responses))
+                elif pending:
+                    wait([pending[0].request], POLL_SECONDS)
+                else:
                     return
-                if wait([queue[0][1]], POLL_SECONDS).not_done:
-                    yield None
-                    continue
-                room = self.generator.max_in_flight - len(self._in_flight) % self.generator.max_in_flight
-                ready = list(islice(takewhile(lambda pending: pending[1].done(), queue), room))
-                for _ in ready:
-                    queue.popleft()
-                for pending in ready if queue is repeated else self._lease_ready(ready):
-                    yield from self._open_request(*pending)
         finally:
             maker.shutdown(cancel_futures=True)
             self._log_repeated_calls(0)
 
-    def _iter_free_rows(self, rows: Iterable[JobRow]) -> Iterator[_InFlight]:
+    def _make_requests(self, queue: deque[_AskedRow], source: Iterator[_AskedRow], maker: Executor) -> None:
+        """Let requests be made until a few are ahead."""
+        for asked in islice(source, min(LEASE_SIZE, self.generator.max_in_flight) - len(queue)):
+            asked.request = maker.submit(self.job.make_request, asked.row.number)
+            queue.append(asked)
+
+    def _submit_requests(self, queue: deque[_AskedRow]) -> int:
+        """Submit the requests that are made, as far as there is room; return how many rows ended before they could be.
+
+        A row is leased only here, and sent at once.
+        """
+        room = self.generator.max_in_flight - len(self._in_flight)
+        made = list(islice(takewhile(lambda asked: asked.request.done(), queue), room))
+        for _ in made:
+            queue.popleft()
+        return sum(
+            self._submit_row(asked) for asked in (made if queue is self._corrections else self._lease_rows(made))
+        )
+
+    def _iter_free_rows(self, rows: Iterable[JobRow]) -> Iterator[_AskedRow]:
         """Yield the rows to ask about, as far as nobody else is asking now."""
         for batch in iter_batches(rows, LEASE_SIZE):
             states = self.context.cache.read_states([row.key for row in batch], self.context.settings.max_runs)
             for row, state in zip(batch, states, strict=True):
                 if state == "open":
-                    yield _InFlight(row)
+                    yield _AskedRow(row)
                 elif state == "leased":
                     self._leased_elsewhere.append(row)
 
-    def _iter_corrections(self) -> Iterator[_InFlight]:
-        while self._corrections:
-            yield self._corrections.popleft()
+    def _iter_rejected(self) -> Iterator[_AskedRow]:
+        while self._rejected:
+            yield self._rejected.popleft()
 
-    def _lease_ready(self, ready: Sequence[_PendingRequest]) -> list[_PendingRequest]:
-        """Lease rows whose requests are made; return those that this process shall send."""
-        keys = [asked.row.key for asked, _ in ready]
+    def _lease_rows(self, made: Sequence[_AskedRow]) -> list[_AskedRow]:
+        """Lease rows; return those that this process shall ask about."""
+        keys = [asked.row.key for asked in made]
         states, num_repeated = self.context.cache.lease_keys(keys, self.job.origin, self.context.settings.max_runs)
         self._log_repeated_calls(num_repeated)
-        # A refused answer was paid for, though its run broke off: the correction is what comes next.
+        # A rejected response was paid for, though its run broke off: the correction is what comes next.
         rejections = self.context.cache.read_rejections(keys) if num_repeated else {}
-        for (asked, _), state in zip(ready, states, strict=True):
+        for asked, state in zip(made, states, strict=True):
             asked.correction = rejections.get(asked.row.key, "")
             if state == "leased":
                 self._leased_elsewhere.append(asked.row)
-        return [pending for pending, state in zip(ready, states, strict=True) if state == "open"]
+        return [asked for asked, state in zip(made, states, strict=True) if state == "open"]
 
     def _log_repeated_calls(self, repeated_calls: int) -> None:
         """Count calls that are made again, and log them once a lease held none."""
@@ -289,22 +300,31 @@ class JobRunner:
             )
             self._repeated_calls = 0
 
-    def _open_request(self, asked: _InFlight, made: Future[GenerationRequest]) -> Iterator[GenerationRequest | None]:
-        """Yield the request of a row; None when its picture cannot be used: that is how it ends."""
+    def _submit_row(self, asked: _AskedRow) -> bool:
+        """Submit the request of a row; return whether it ended instead, as its image cannot be used."""
         try:
-            request = made.result()
+            request = asked.request.result()
         except ImageError as error:
             self.context.cache.record_responses([ResponseRecord(asked.row.key, None, error.reason, True, 0, 0, 0)])
-            yield None
-            return
+            return True
         self._in_flight[asked.row.number] = asked
         correction = "\n\n" + CORRECTION_TEMPLATE.replace("{problem}", asked.correction) if asked.correction else ""
-        yield replace(request, user_prompt=request.user_prompt + correction)
+        self.generator.submit(replace(request, user_prompt=request.user_prompt + correction))
+        asked.request = Future()  # it may hold an image
+        return False
 
-    def _record_group(self, group: Sequence[GenerationResponse]) -> int:
-        """Record a group of responses; return how many rows are finished with it."""
-        records = [record for response in group if (record := self._judge_response(response)) is not None]
-        usage, self._usage = self._usage, []
+    def _record_responses(self, responses: Sequence[GenerationResponse]) -> int:
+        """Record responses; return how many rows ended with them."""
+        records, usage = list[ResponseRecord](), list[RejectedUsage]()
+        for response in responses:
+            asked = self._in_flight.pop(response.number)
+            record = self._judge_response(asked, response)
+            if isinstance(record, RejectedUsage):
+                asked.correction = record.problem
+                self._rejected.append(asked)
+                usage.append(record)
+            else:
+                records.append(record)
         self.context.cache.record_responses(records, usage)
         if len(self._consecutive_failures) >= self.context.settings.max_consecutive_failures:
             self.context.cache.reopen_failures(self._consecutive_failures, runs=1)
@@ -314,9 +334,8 @@ class JobRunner:
             )
         return len(records)
 
-    def _judge_response(self, response: GenerationResponse) -> ResponseRecord | None:
-        """Return how a row ended; None when its answer is asked for once more."""
-        asked = self._in_flight.pop(response.number)
+    def _judge_response(self, asked: _AskedRow, response: GenerationResponse) -> ResponseRecord | RejectedUsage:
+        """Return how a row ended, or what its response took where a correction is asked for."""
         key, usage = asked.row.key, (response.calls, response.prompt_tokens, response.completion_tokens)
         problem = response.problem
         if response.text is not None:
@@ -325,10 +344,7 @@ class JobRunner:
             except ResponseError as error:
                 problem = str(error)
                 if not asked.correction:
-                    asked.correction = problem
-                    self._corrections.append(asked)
-                    self._usage.append(RejectedUsage(key, problem, *usage))
-                    return None
+                    return RejectedUsage(key, problem, *usage)
         if problem is None:
             self._consecutive_failures.clear()
         else:
@@ -336,7 +352,7 @@ class JobRunner:
         return ResponseRecord(key, response.text if problem is None else None, problem, response.is_final, *usage)
 
     def _wait_for_others(self, rows: JobRows) -> JobRows:
-        """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""
+        """Return the rows that are still to be asked, after those who ask about the others have ended or died."""
         while True:
             states = list(self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs))
             if "open" in states or "leased" not in states:

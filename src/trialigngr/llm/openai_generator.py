@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
@@ -32,9 +31,6 @@ MAX_BACKOFF = 60.0
 """Seconds between two tries, unless the server asks for more."""
 MAX_JITTER_AFTER_PAUSE = 1.0
 """Most seconds that a call waits by itself beyond a pause that the server named."""
-FLUSH_SECONDS = 0.1
-"""Answers that came are taken so many seconds after the last ones, though there are places for more calls; or a little
-later, as whoever makes the questions is waited for."""
 NAME, NAMES = 100, 1000
 """Letters of a model's name that are repeated, and names that are looked at for one that is near."""
 FATAL_STATUSES = {401, 403, 404}
@@ -76,13 +72,14 @@ class _RequestState:
 
 
 class OpenAIGenerator:
-    """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
+    """Many calls at once, on an event loop of its own thread."""
 
     def __init__(self, settings: GeneratorSettings, server: ServerSettings) -> None:
         check_settings(settings, server)
         self.name, self.settings = settings.identify_model("openai")
         self._generator_settings, self._server, self.max_in_flight = settings, server, server.max_concurrency
         self._uses_schema = True
+        self._results: SimpleQueue[GenerationResponse | Exception] = SimpleQueue()
         self._rate_limiter = RateLimiter()
         self._client = make_client(server)
         self._loop = asyncio.new_event_loop()
@@ -128,35 +125,31 @@ class OpenAIGenerator:
                 f"{did_you_mean(model, own)}"
             )
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
-        came: SimpleQueue[GenerationResponse | Exception] = SimpleQueue()
-        num_in_flight, taken_at = 0, time.monotonic()
-        for request in requests:
-            if request is not None:
-                self._send_request(request, came)
-                num_in_flight += 1
-            while num_in_flight >= self.max_in_flight or _should_flush(came, taken_at):
-                group = _drain_responses(came)
-                num_in_flight -= len(group)
-                yield group
-                taken_at = time.monotonic()
-        while num_in_flight:
-            group = _drain_responses(came)
-            num_in_flight -= len(group)
-            yield group
-
-    def _send_request(self, request: GenerationRequest, came: SimpleQueue[GenerationResponse | Exception]) -> None:
+    def submit(self, request: GenerationRequest) -> None:
+        """Begin the call of a request."""
         body, schema = make_request_body(request, self._generator_settings), request.response_schema
         response_format = make_response_format(schema) if schema and self._uses_schema else None
 
         async def run_call() -> None:
             try:
-                came.put(await self._generate_with_retries(request.number, body, response_format))
-            except Exception as error:  # noqa: BLE001 - is raised again where the answers are taken
-                came.put(error)
+                self._results.put(await self._generate_with_retries(request.number, body, response_format))
+            except Exception as error:  # noqa: BLE001 - is raised again where the responses are collected
+                self._results.put(error)
 
         asyncio.run_coroutine_threadsafe(run_call(), self._loop)
+
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return the responses that have come, with ``wait`` at least one; raise `GeneratorError` when no call can
+        succeed, once no response is left."""
+        results = [self._results.get()] if wait else []
+        while not self._results.empty():
+            results.append(self._results.get())
+        responses = [result for result in results if isinstance(result, GenerationResponse)]
+        for error in (result for result in results if isinstance(result, Exception)):
+            if not responses:
+                raise error
+            self._results.put(error)
+        return responses
 
     async def _generate_with_retries(
         self, number: int, body: dict[str, Any], response_format: dict[str, Any] | None
@@ -232,25 +225,6 @@ class OpenAIGenerator:
             return GenerationResponse(number, None, problem, is_final=True)
         wait = parse_retry_after(error.response.headers) if status in (429, 503) else None
         raise _RetryableError(f"the server answered with status {status}", wait)
-
-
-def _should_flush(came: SimpleQueue[GenerationResponse | Exception], taken_at: float) -> bool:
-    """Return whether answers wait and the last ones were taken some time ago: questions may be slow to come."""
-    return not came.empty() and time.monotonic() - taken_at > FLUSH_SECONDS
-
-
-def _drain_responses(came: SimpleQueue[GenerationResponse | Exception]) -> list[GenerationResponse]:
-    """Return the next answer and those that wait behind it; raise what a call raised once no answer is left."""
-    group = [came.get()]
-    while not came.empty():
-        group.append(came.get())
-    responses = [result for result in group if isinstance(result, GenerationResponse)]
-    for result in group:
-        if isinstance(result, Exception):
-            if not responses:
-                raise result
-            came.put(result)
-    return responses
 
 
 def _read_server_message(error: Any, server: ServerSettings) -> str:

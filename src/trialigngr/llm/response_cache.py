@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import open_lock
 
@@ -186,8 +186,8 @@ class ResponseCache:
         """Make responses durable, and what rejected ones took; all of them or none."""
         with self._begin_transaction():
             self._connection.executemany(
-                "UPDATE responses SET problem=?, calls=calls+?, prompt_tokens=prompt_tokens+?, completion_tokens=completion_tokens+?"
-                " WHERE key=?",
+                "UPDATE responses SET problem=?, calls=calls+?, prompt_tokens=prompt_tokens+?,"
+                " completion_tokens=completion_tokens+? WHERE key=?",
                 [(one.problem, one.calls, one.prompt_tokens, one.completion_tokens, one.key) for one in usage],
             )
             self._connection.executemany(
@@ -219,10 +219,9 @@ class ResponseCache:
 
     def read_responses(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CachedResponse | None]:
         """Yield what is kept of each key, None for one that is not finished."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "text, problem, state, owner, final, runs, text_hash")
-            for key in some:
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "text, problem, state, owner, final, runs, text_hash")
+            for key in batch:
                 row = rows.get(key)
                 if row is None or row[2] == "asked":
                     yield None
@@ -234,23 +233,21 @@ class ResponseCache:
     def _check_text(self, key: bytes, text: Any, text_hash: bytes | None) -> None:
         if text_hash is not None and text_hash != _hash_text(key, text):
             raise ArtifactError(
-                f"The response cache {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or name "
-                "another file; what it held is asked again."
+                f"The response cache {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or "
+                "name another file; what it held is asked again."
             )
 
     def read_states(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CacheState]:
         """Yield how each key stands, as `lease_keys` would judge it, without leasing it."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "state, owner, final, runs")
-            yield from (self._judge_row(rows.get(key), max_runs)[0] for key in some)
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "state, owner, final, runs")
+            yield from (self._judge_row(rows.get(key), max_runs)[0] for key in batch)
 
     def read_attempts(self, keys: Iterable[bytes], max_runs: int) -> Iterator[Attempts | None]:
         """Yield what became of each key, None for one that was never asked about."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "state, owner, final, runs, problem, calls, repeated_calls")
-            for key in some:
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "state, owner, final, runs, problem, calls, repeated_calls")
+            for key in batch:
                 row = rows.get(key)
                 if row is None:
                     yield None

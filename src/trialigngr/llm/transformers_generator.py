@@ -3,7 +3,6 @@ answering in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.hub import load_tokenizer, read_config, reason_of
 from trialigngr.llm.answers import trim_to_sentences
-from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError, iter_batches
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
 from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.pretrained import smollm2
 from trialigngr.pretrained.qwen_vl import QwenProcessor
@@ -33,6 +32,7 @@ class TransformersGenerator:
     def __init__(self, settings: GeneratorSettings, batch_size: int, generator: str = "transformers") -> None:
         self.name, self.settings = settings.identify_model(generator)
         self._generator_settings, self.max_in_flight = settings, batch_size
+        self._requests: list[GenerationRequest] = []
         self._processor: Any = None
         if generator == "smollm2":
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
@@ -61,10 +61,17 @@ class TransformersGenerator:
             pad_token_id=self._tokenizer.pad_token_id, **warm,
         )  # fmt: skip
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield one group a batch; raise `GeneratorError` when a picture is shown to a model that reads text alone."""
-        for batch in iter_batches(requests, self.max_in_flight):
-            yield self._generate_batch(batch)
+    def submit(self, request: GenerationRequest) -> None:
+        """Keep a request for the next batch."""
+        self._requests.append(request)
+
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return the responses to all requests together, if ``wait`` says that there will be no more; raise
+        `GeneratorError` when a picture is shown to a model that reads text alone."""
+        if not wait:
+            return []
+        requests, self._requests = self._requests, []
+        return self._generate_batch(requests)
 
     def _generate_batch(self, batch: list[GenerationRequest]) -> list[GenerationResponse]:
         images = [request.image for request in batch if request.image is not None]
