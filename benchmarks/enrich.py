@@ -17,11 +17,10 @@ import polars as pl
 
 from benchmarks.harness import Check, at_least, below, peak_memory
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
-from benchmarks.servers.mining import SETTINGS, killed, mine, settled, titled
+from benchmarks.servers.mining import SETTINGS, killed, make_calls, mine, settled, titled
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import InterestJob
 from trialigngr.llm.chat_protocol import make_request_body, make_response_format
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
 
@@ -49,9 +48,9 @@ async def _bare(url: str, items: int) -> None:
 
         async def ask(number: int) -> str:
             async with gate:
-                body = make_request_body(inquiry.make_request(number), SETTINGS) | {
-                    "response_format": make_response_format("interests")
-                }
+                request = inquiry.make_request(number)
+                response_format = make_response_format(request.response_schema or {})
+                body = make_request_body(request, SETTINGS) | {"response_format": response_format}
                 answer = await client.post(f"{url}/chat/completions", json=body)
                 said: str = answer.json()["choices"][0]["message"]["content"]
                 return said
@@ -66,7 +65,7 @@ def _throughput(root: Path) -> list[Check]:
     with chat_server(Script(delay=DELAY)) as url:
         for turn in range(ROUNDS + 1):
             began = time.perf_counter()
-            mine(root / f"turn{turn}", items, CallSettings(base_url=url, max_concurrency=CONCURRENCY))
+            mine(root / f"turn{turn}", items, make_calls(url, max_concurrency=CONCURRENCY))
             middle = time.perf_counter()
             asyncio.run(_bare(url, items))
             ours.append(middle - began)
@@ -81,9 +80,7 @@ def _faults(root: Path) -> list[Check]:
     items, concurrency = min(ITEMS, 10_000), 64
     folder = root / "faults"
     with chat_server(Script(share=0.2, hang=3)) as url:
-        calls = CallSettings(
-            base_url=url, max_concurrency=concurrency, timeout=2, max_attempts=12, initial_backoff=0.02
-        )
+        calls = make_calls(url, max_concurrency=concurrency, timeout=2, max_attempts=12, initial_backoff=0.02)
         lost = killed(5, folder, items, calls)
         again = sum(number - 1 for number in stats(url)["good"].values())
     wrong = sum(one.lifestyle != f"item {row} life" for row, one in enumerate(load_interests(folder)))
@@ -110,11 +107,11 @@ def _resume(root: Path) -> list[Check]:
     folder = root / "resume"
     folder.mkdir()
     inquiry = InterestJob(SETTINGS, titled(ITEMS), [None] * ITEMS, f"openai:{MODEL}")
-    recorded = SETTINGS.identify_model("openai", CallSettings())[1]
+    recorded = SETTINGS.identify_model("openai")[1]
     keys = [row.key for row in iter_job_rows(inquiry, recorded, range(ITEMS))]
     said = '{"interests": [{"tag": "a b", "confidence": "high"}, {"tag": "c d", "confidence": "low"}],'
     said += ' "lifestyle": "e f"}'
-    with ResponseCache(folder / "ledger.sqlite") as ledger:
+    with ResponseCache(folder / "responses.sqlite") as ledger:
         for first in range(0, ITEMS, 10_000):
             some = keys[first : first + 10_000]
             for start in range(0, len(some), 500):
@@ -122,7 +119,7 @@ def _resume(root: Path) -> list[Check]:
             ledger.record_responses([ResponseRecord(key, said, None, False, 1, 200, 40) for key in some])
     with chat_server(Script()) as url:
         began = time.perf_counter()
-        mine(folder, ITEMS, CallSettings(base_url=url))
+        mine(folder, ITEMS, make_calls(url))
         seconds = time.perf_counter() - began
         assert stats(url)["calls"] == {}
     assert len(settled(folder)) == pl.read_parquet(folder / "interests.parquet").height == ITEMS

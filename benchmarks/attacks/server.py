@@ -109,14 +109,15 @@ def hostile_server(memory: _Memory) -> Iterator[str]:
 
 def words(run: Path, url: str) -> list[str]:
     """Return the words of a run up to its interests, with captions and interests from a server."""
-    calls = {
+    server = {
         "base_url": url, "api_key_env": VARIABLE, "max_attempts": 2, "initial_backoff": 0.01, "timeout": 3,
-        "max_concurrency": 8, "max_consecutive_failures": 4, "max_runs": 1,
+        "max_concurrency": 8,
     }  # fmt: skip
     settings: dict[str, Any] = {"shop.num_items": 16, "shop.num_shoppers": 20, "catalog.k_core": 0}
+    settings |= {"calls.max_consecutive_failures": 4, "calls.max_runs": 1}
     for stage in ("captions", "interests"):
         settings |= {f"{stage}.generator": "openai", f"{stage}.model": MODEL}
-        settings |= {f"calls.{stage}.{name}": value for name, value in calls.items()}
+        settings |= {f"calls.{stage}.openai.{name}": value for name, value in server.items()}
     sets = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     return ["run", "trialigngr-demo", "--out", str(run), "--until", "interests", "--yes", *sets]
 

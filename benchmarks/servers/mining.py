@@ -15,9 +15,10 @@ import polars as pl
 
 from benchmarks.servers.chat import MODEL
 from trialigngr.catalog.items import ITEM_COLUMNS, Catalog
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings
+from trialigngr.enrich.settings import CallSettings, InterestSettings
+from trialigngr.llm.settings import BackendSettings, ServerSettings
 
 SETTINGS = InterestSettings(generator="openai", model=MODEL)
 
@@ -30,10 +31,18 @@ def titled(items: int) -> Catalog:
     return Catalog(table.select(*ITEM_COLUMNS), Path("none"))
 
 
+def make_calls(url: str, max_runs: int = 3, max_consecutive_failures: int = 100, **server: Any) -> CallSettings:
+    """Return calls to one server for captions and interests."""
+    backend = BackendSettings(openai=ServerSettings(base_url=url, **server))
+    return CallSettings(
+        captions=backend, interests=backend, max_runs=max_runs, max_consecutive_failures=max_consecutive_failures
+    )
+
+
 def mine(folder: Path, items: int, calls: CallSettings) -> dict[str, Any]:
     """Mine the interests of so many items into ``folder``; return the facts."""
     folder.mkdir(parents=True, exist_ok=True)
-    return write_interests(SETTINGS, titled(items), [None] * items, folder, [], calls, folder / "ledger.sqlite")
+    return write_interests(SETTINGS, titled(items), [None] * items, folder, [], calls, folder / "responses.sqlite")
 
 
 def right(folder: Path, items: int) -> bool:
@@ -53,11 +62,11 @@ def in_a_process(folder: Path, items: int, calls: CallSettings) -> Any:
 
 def settled(folder: Path) -> set[bytes]:
     """Return the keys that a ledger counts as done."""
-    if not (folder / "ledger.sqlite").exists():
+    if not (folder / "responses.sqlite").exists():
         return set()
-    with closing(sqlite3.connect(folder / "ledger.sqlite", timeout=30)) as base:
+    with closing(sqlite3.connect(folder / "responses.sqlite", timeout=30)) as base:
         try:
-            return {key for (key,) in base.execute("SELECT key FROM answers WHERE state = 'done'")}
+            return {key for (key,) in base.execute("SELECT key FROM responses WHERE state = 'done'")}
         except sqlite3.OperationalError:  # killed before its tables were made
             return set()
 
@@ -82,4 +91,4 @@ def killed(kills: int, folder: Path, items: int, calls: CallSettings, seed: int 
 
 
 if __name__ == "__main__":
-    mine(Path(sys.argv[1]), int(sys.argv[2]), CallSettings(base_url=sys.argv[3], max_concurrency=64))
+    mine(Path(sys.argv[1]), int(sys.argv[2]), make_calls(sys.argv[3], max_concurrency=64))

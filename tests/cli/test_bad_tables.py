@@ -157,7 +157,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_their_items_stay(shop: Sho
     assert done.code == 0, done.err
     assert "1 items name a picture file that is not there" in done.err
     assert shop.facts()["pictures_missing"] == 1
-    assert sum(shop.facts("captions")["failed_pictures"].values()) == 4
+    assert sum(shop.facts("captions")["failed_images"].values()) == 4
     assert shop.facts("captions")["captions"] == 1
     captions = pl.read_parquet(shop.out / "captions" / "captions.parquet")
     assert captions.height == 6
@@ -165,7 +165,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_their_items_stay(shop: Sho
     assert problems["good"] is None
     assert None not in [problems[name] for name in names[1:5]]
     assert shop.facts("embeddings")["items"] == 6
-    assert shop.facts("embeddings")["with_picture"] == 1
+    assert shop.facts("embeddings")["items_with_image"] == 1
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "images/../../x.png", "link.png", "away/x.png"])

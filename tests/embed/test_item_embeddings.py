@@ -99,11 +99,11 @@ def test_a_failed_picture_leaves_its_item_without_one(small: EmbedSettings, cata
     assert [bool(row.any()) for row in embeddings[:, 26:]] == seen
     assert facts == {
         "encoders": ["letters", "middle"],
-        "sights": {"letters": "text", "middle": "picture"},
+        "modalities": {"letters": "text", "middle": "picture"},
         "items": 6,
         "dimensions": embeddings.shape[1],
-        "with_picture": 3,
-        "failed_pictures": {"not a picture": 1, "missing": 1},
+        "items_with_image": 3,
+        "failed_images": {"not a picture": 1, "missing": 1},
     }
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         items.EMBEDDINGS_FILE,
@@ -184,7 +184,7 @@ def test_the_packaged_default_twice(catalog: Catalog, tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, load_embeddings(tmp_path / "two"))
     assert first.dtype == np.float32
     assert facts["encoders"] == ["all-MiniLM-L6-v2", "efficientnet-lite2", "looks"]
-    assert facts["with_picture"] == 3
+    assert facts["items_with_image"] == 3
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
 
 

@@ -130,9 +130,9 @@ def embedded(catalog: Catalog, out: Path, **settings: object) -> dict[str, Any]:
 
 def test_a_text_model_beside_the_packaged_eyes(text_model: Path, catalog: Catalog, tmp_path: Path) -> None:
     facts = embedded(catalog, tmp_path / "out", model=str(text_model), image_encoder="packaged")
-    assert list(facts["sights"].values()) == ["text", "picture", "picture"]
+    assert list(facts["modalities"].values()) == ["text", "picture", "picture"]
     assert facts["encoders"][1:] == ["efficientnet-lite2", "looks"]
-    assert (facts["with_picture"], facts["dimensions"]) == (3, 16 + 2 + 2)  # three pictures span two directions
+    assert (facts["items_with_image"], facts["dimensions"]) == (3, 16 + 2 + 2)  # three pictures span two directions
     vectors_ND = load_embeddings(tmp_path / "out")
     assert [bool(row.any()) for row in vectors_ND[:, 16:]] == [True, True, True, False]
 
@@ -151,7 +151,7 @@ def test_a_plain_concatenation_is_the_one_made_by_hand(
     by_hand_ND = np.concatenate([text_ND, np.concatenate([seen_RE, np.zeros((1, 8))])], axis=1)
     by_hand_ND[:3] /= np.sqrt(2)
     np.testing.assert_allclose(load_embeddings(tmp_path / "out"), by_hand_ND, atol=1e-6)
-    assert (facts["dimensions"], facts["with_picture"]) == (24, 3)
+    assert (facts["dimensions"], facts["items_with_image"]) == (24, 3)
 
     embedded(
         catalog, tmp_path / "weighted", model=str(text_model), image_encoder="sentence-transformers",
@@ -169,7 +169,7 @@ def test_pictures_that_nobody_sees_are_not_counted(
     said = " ".join(capsys.readouterr().err.split())
     assert "The pictures of 3 items are in no vector" in said
     assert "embeddings.image_encoder" in said
-    assert (facts["with_picture"], facts["failed_pictures"]) == (0, {})
+    assert (facts["items_with_image"], facts["failed_images"]) == (0, {})
     assert not load_file(tmp_path / "out" / EMBEDDINGS_FILE)["has_image"].any()
     embedded(catalog, tmp_path / "blind", model=str(text_model), image_encoder="packaged", use_images=False)
     assert "are in no vector" not in capsys.readouterr().err

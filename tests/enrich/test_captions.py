@@ -9,13 +9,14 @@ from PIL import Image
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import captions
-from trialigngr.enrich.captions import CAPTIONERS, CaptionSettings, load_captions, write_captions
+from trialigngr.enrich.captions import CAPTIONERS, load_captions, write_captions
 from trialigngr.enrich.measured_captioner import MeasuredCaptioner
+from trialigngr.enrich.settings import CaptionSettings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.costs import estimate_cost
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.jobs import iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseRecord
+from trialigngr.llm.settings import ServerSettings
 
 MakeCatalog = Callable[..., Catalog]
 Draw = Callable[[str, str], str]
@@ -23,8 +24,6 @@ Draw = Callable[[str, str], str]
 
 class Middle:
     """Says the colour in the middle; dies after so many pictures."""
-
-    name = "middle"
 
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
@@ -64,9 +63,9 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
         "generator": "middle",
         "captions": 3,
         "distinct_captions": 3,
-        "without_picture": 1,
-        "failed_pictures": {"broken": 1, "missing": 1, "empty": 1},
-        "failed_answers": {},
+        "items_without_image": 1,
+        "failed_images": {"broken": 1, "missing": 1, "empty": 1},
+        "failed_items": {},
     }
     assert [path.name for path in tmp_path.glob("captions*")] == [captions.CAPTIONS_FILE]
 
@@ -92,18 +91,23 @@ def test_a_kill_costs_nothing_that_was_finished(
 
 def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw, tmp_path: Path) -> None:
     one = make_catalog({"image_path": draw("a.png", "red")}, {"image_path": draw("b.png", "red")}, {"title": "a"})
-    settings, calls = CaptionSettings(generator="openai", model="m", max_tokens=50), CallSettings(completion_price=1e6)
-    inquiry, recorded = captions.CaptionJob(settings, one, "openai:m"), settings.identify_model("openai", calls)[1]
-    cost = estimate_cost(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3)
+    settings, server = (
+        CaptionSettings(generator="openai", model="m", max_tokens=50),
+        ServerSettings(completion_price=1e6),
+    )
+    inquiry, recorded = captions.CaptionJob(settings, one, "openai:m"), settings.identify_model("openai")[1]
+    cost = estimate_cost(inquiry, settings, server, 1, tmp_path / "responses.sqlite", 3)
     assert (cost.num_items, cost.num_remaining, cost.completion_tokens, cost.total_price) == (1, 1, 50, 50.0)
-    with ResponseCache(tmp_path / "ledger.sqlite") as book:
+    with ResponseCache(tmp_path / "responses.sqlite") as book:
         (key,) = {row.key for row in iter_job_rows(inquiry, recorded, range(3))}
         book.lease_keys([key], inquiry.origin, 1)
         book.record_responses([ResponseRecord(key, "A disc.", None, False, 1, 300, 9)])
-    assert estimate_cost(inquiry, settings, recorded, calls, tmp_path / "ledger.sqlite", 3).num_remaining == 0
+    assert estimate_cost(inquiry, settings, server, 1, tmp_path / "responses.sqlite", 3).num_remaining == 0
 
 
 def test_an_unknown_generator(make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"start `vllm serve MODEL`, and set captions.generator = \"openai\""):
+        write_captions(CaptionSettings(generator="vllm"), make_catalog(), tmp_path)
     with pytest.raises(RecipeError, match="Did you mean 'measured'"):
         write_captions(CaptionSettings(generator="mesured"), make_catalog(), tmp_path)
 
@@ -129,6 +133,5 @@ def test_the_offline_default_says_what_can_be_seen(make_catalog: MakeCatalog, dr
     assert "on a plain white background" in first
 
 
-def test_one_name_for_everything_it_writes() -> None:
+def test_no_picture_no_caption() -> None:
     assert MeasuredCaptioner("cpu").describe_images([]) == []
-    assert MeasuredCaptioner.name == "measured"

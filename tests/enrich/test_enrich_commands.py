@@ -18,7 +18,7 @@ from tests.support.hostile_server import Hostile, completion, listening
 from tests.support.runs import tiny
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.foundation.artifact import read_manifest
-from trialigngr.llm.generator import CallSettings
+from trialigngr.llm.settings import ServerSettings
 
 Cli = Callable[..., Done]
 ITEMS = 30
@@ -37,8 +37,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def words(url: str, data: Path, out: Path, **changes: object) -> list[str]:
-    chosen = {"interests.generator": "openai", "interests.model": MODEL, "calls.interests.base_url": url,
-              "calls.interests.initial_backoff": 0.01} | changes  # fmt: skip
+    chosen = {"interests.generator": "openai", "interests.model": MODEL, "calls.interests.openai.base_url": url,
+              "calls.interests.openai.initial_backoff": 0.01} | changes  # fmt: skip
     sets = [word for name, value in chosen.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     return ["trialigngr-demo", "--data", str(data), "--out", str(out), *sets]
 
@@ -48,7 +48,7 @@ SMALL = [
     for change in ("epochs=2", "hidden_size=8", "max_history=8", "validate_users=30")
     for word in ("--set", f"sasrec.{change}")
 ]
-PRICES = {"calls.interests.prompt_price": 1.0, "calls.interests.completion_price": 10.0}
+PRICES = {"calls.interests.openai.prompt_price": 1.0, "calls.interests.openai.completion_price": 10.0}
 
 
 def test_a_run_that_costs_money_is_told_and_asked_about_before_it_pays(cli: Cli, data: Path, tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_a_key_without_a_price_is_asked_about(
 ) -> None:
     monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
-        own = {"calls.interests.api_key_env": "MY_API_KEY"}
+        own = {"calls.interests.openai.api_key_env": "MY_API_KEY"}
         run = [*words(url, data, tmp_path / "run", **own), "--until", "interests"]
         done = cli("run", *run)
         assert done.code == 2
         assert (
-            "no price known (set calls.interests.prompt_price and calls.interests.completion_price, for a million"
-            in done.err
+            "no price known (set calls.interests.openai.prompt_price and calls.interests.openai.completion_price, for "
+            "a million tokens)" in done.err
         )
         assert f"This will make about {ITEMS} calls for which no price is known; say --yes to go on." in done.err
         assert not (tmp_path / "run" / "interests").exists()
@@ -113,8 +113,8 @@ def test_a_key_without_a_price_is_asked_about(
 def test_a_search_tells_what_all_its_trials_cost(cli: Cli, data: Path, tmp_path: Path) -> None:
     with chat_server(Script()) as url:
         prices = {
-            "calls.interests.prompt_price": 0.0,
-            "calls.interests.completion_price": 1000.0,
+            "calls.interests.openai.prompt_price": 0.0,
+            "calls.interests.openai.completion_price": 1000.0,
             "interests.max_tokens": 100,
         }
         search = words(url, data, tmp_path / "s", **prices)
@@ -143,8 +143,8 @@ def test_the_hours_are_those_of_the_measured_rate(cli: Cli, data: Path, tmp_path
         changed = pl.when(pl.col("item_id").is_in(["i3", "i4", "i5"])).then(pl.col("title") + " x").otherwise("title")
         table.with_columns(changed.alias("title")).write_parquet(data / "items.parquet")
         assert cli("run", *run, "--until", "catalog").code == 0
-        with closing(sqlite3.connect(tmp_path / "run" / "ledger.sqlite")) as base, base:
-            ((settled,),) = base.execute("SELECT settled FROM sessions")
+        with closing(sqlite3.connect(tmp_path / "run" / "responses.sqlite")) as base, base:
+            ((settled,),) = base.execute("SELECT finished FROM sessions")
             # 30 items in 15 hours are 2 an hour, so 3 take an hour and a half.
             base.execute("UPDATE sessions SET last = began + 15 * 3600")
         done = cli("plan", *run)
@@ -165,7 +165,7 @@ def test_a_price_worked_by_hand(cli: Cli, data: Path, tmp_path: Path) -> None:
         done = cli("plan", *run)
         # Two items at the measured 200 tokens in and 40 out: 2 × (200 × 1 + 40 × 10) / 1,000,000 = 0.0012.
         assert f"2 of {ITEMS} to do by openai:{MODEL}: about 400 tokens in and 80 out, money 0.00," in done.out
-        done = cli("plan", *run, "--set", "calls.interests.completion_price=1000000")
+        done = cli("plan", *run, "--set", "calls.interests.openai.completion_price=1000000")
     assert "money 80.00," in done.out
 
 
@@ -181,10 +181,10 @@ def test_what_cannot_work_later_is_told_before_an_earlier_stage_is_paid(
     cli: Cli, pictured: Path, tmp_path: Path
 ) -> None:
     with chat_server(Script()) as url:
-        good = {"captions.generator": "openai", "captions.model": MODEL, "calls.captions.base_url": url}
+        good = {"captions.generator": "openai", "captions.model": MODEL, "calls.captions.openai.base_url": url}
         wrong: dict[str, tuple[dict[str, object], str]] = {
-            "key": ({"calls.interests.api_key_env": "NO_API_KEY"}, "NO_API_KEY holds no key"),
-            "url": ({"calls.interests.base_url": "http://127.0.0.1:9/v1"}, "cannot be reached"),
+            "key": ({"calls.interests.openai.api_key_env": "NO_API_KEY"}, "NO_API_KEY holds no key"),
+            "url": ({"calls.interests.openai.base_url": "http://127.0.0.1:9/v1"}, "cannot be reached"),
             "model": ({"interests.model": "tiny-chart"}, f"Did you mean '{MODEL}'?"),
             "prompt": ({"interests.prompt_template": "gone.toml"}, "There is no prompt file gone.toml"),
             "generator": ({"interests.generator": "lexikon"}, "Did you mean 'lexicon'?"),
@@ -237,7 +237,7 @@ def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
 ) -> None:
     monkeypatch.setenv("MY_API_KEY", "secret-123")
     faults = ["told the key" if n % 3 == 0 else "" for n in range(ITEMS)]
-    out, own = tmp_path / "run", {"calls.interests.api_key_env": "MY_API_KEY"}
+    out, own = tmp_path / "run", {"calls.interests.openai.api_key_env": "MY_API_KEY"}
     with chat_server(Script(key="secret-123", in_turn=True, turns=2, faults=faults)) as url:
         done = cli("run", *words(url, data, out, **own), *tiny(train__max_steps=4), "--yes")
         assert done.code == 0, done.err
@@ -254,7 +254,7 @@ def test_a_whole_run_tells_nobody_the_key_though_the_server_does(
 def test_status_and_show_tell_what_failed(cli: Cli, data: Path, tmp_path: Path) -> None:
     faults = ["500" if n == 7 else "" for n in range(ITEMS)]
     with chat_server(Script(in_turn=True, faults=faults)) as url:
-        run = words(url, data, tmp_path / "run", **{"calls.interests.max_attempts": 1})
+        run = words(url, data, tmp_path / "run", **{"calls.interests.openai.max_attempts": 1})
         done = cli("run", *run, "--until", "interests")
         assert done.code == 0, done.err
     done = cli("enrich", "status", tmp_path / "run")
@@ -271,7 +271,7 @@ def test_status_and_show_tell_what_failed(cli: Cli, data: Path, tmp_path: Path) 
 def test_settings_of_calls_make_nothing_anew(cli: Cli, data: Path, tmp_path: Path) -> None:
     with chat_server(Script()) as url:
         assert cli("run", *words(url, data, tmp_path / "run"), "--until", "interests").code == 0
-    other = words("http://127.0.0.1:9/v1", data, tmp_path / "run", **{"calls.interests.max_concurrency": 2})
+    other = words("http://127.0.0.1:9/v1", data, tmp_path / "run", **{"calls.interests.openai.max_concurrency": 2})
     done = cli("run", *other, "--until", "interests")
     assert done.code == 0, done.err
     assert "interests: unchanged, kept" in done.err
@@ -280,11 +280,11 @@ def test_settings_of_calls_make_nothing_anew(cli: Cli, data: Path, tmp_path: Pat
 def test_the_next_run_tries_again_what_failed_and_makes_anew_what_follows(cli: Cli, data: Path, tmp_path: Path) -> None:
     faults = ["500" if n == 7 else "" for n in range(ITEMS)]
     with chat_server(Script(in_turn=True, turns=2, faults=faults)) as url:
-        run = [*words(url, data, tmp_path / "run", **{"calls.interests.max_attempts": 1}), "--until", "sids"]
+        run = [*words(url, data, tmp_path / "run", **{"calls.interests.openai.max_attempts": 1}), "--until", "sids"]
         assert cli("run", *run).code == 0
         vectors = (tmp_path / "run" / "embeddings" / "embeddings.safetensors").read_bytes()
         # Who cannot be asked again is told of before anything begins, and nothing is lost.
-        done = cli("run", *run, "--set", 'calls.interests.base_url="http://127.0.0.1:9/v1"')
+        done = cli("run", *run, "--set", 'calls.interests.openai.base_url="http://127.0.0.1:9/v1"')
         assert (done.code, done.err.count("cannot be reached")) == (2, 1)
         assert "tried again" not in done.err
         # It fails again: it is asked about, and what follows is left alone.
@@ -309,7 +309,7 @@ def test_the_next_run_tries_again_what_failed_and_makes_anew_what_follows(cli: C
 def test_an_item_is_tried_in_so_many_runs_and_no_more(cli: Cli, data: Path, tmp_path: Path) -> None:
     faults = ["500" if n == 7 else "" for n in range(ITEMS)]
     with chat_server(Script(in_turn=True, turns=9, faults=faults)) as url:
-        changes = {"calls.interests.max_attempts": 1, "calls.interests.max_runs": 2} | PRICES
+        changes = {"calls.interests.openai.max_attempts": 1, "calls.max_runs": 2} | PRICES
         run = [*words(url, data, tmp_path / "run", **changes), "--until", "interests"]
         assert cli("run", *run, "--yes").code == 0
         assert f"1 of {ITEMS} to do" in cli("run", *run).err  # it costs money, and is asked about
@@ -325,7 +325,7 @@ def test_an_answer_that_came_by_another_run_is_taken_up_without_a_call(cli: Cli,
     """As it is after a kill between the answer and the stage's end."""
     faults = ["500" if n == 7 else "" for n in range(ITEMS)]
     with chat_server(Script(in_turn=True, faults=faults)) as url:
-        changes = {"calls.interests.max_attempts": 1, "calls.response_cache": str(tmp_path / "shared.sqlite")}
+        changes = {"calls.interests.openai.max_attempts": 1, "calls.response_cache": str(tmp_path / "shared.sqlite")}
         first, second = (words(url, data, tmp_path / name, **changes) for name in ("first", "second"))
         for run in (first, second, first):
             assert cli("run", *run, "--until", "interests").code == 0
@@ -338,9 +338,9 @@ def test_another_machine_is_asked_nothing_before_somebody_agrees(
 ) -> None:
     """Not even for its list of models, which the key would go with; and whether or not it is paid."""
     monkeypatch.setenv("MY_API_KEY", "secret-123")
-    monkeypatch.setattr(CallSettings, "away", property(lambda calls: True))
+    monkeypatch.setattr(ServerSettings, "is_remote", property(lambda calls: True))
     with listening(Hostile(completion())) as told:
-        for name, own in {"paid": {"calls.interests.api_key_env": "MY_API_KEY"}, "free": {}}.items():
+        for name, own in {"paid": {"calls.interests.openai.api_key_env": "MY_API_KEY"}, "free": {}}.items():
             run = [*words(told.url, data, tmp_path / name, **own), "--until", "interests"]
             done = cli("run", *run)
             assert (done.code, done.err.count("Error: ")) == (2, 1)
@@ -362,7 +362,7 @@ def test_a_variable_that_is_no_key_is_named_by_whoever_runs(
     monkeypatch.setenv("HOME_SECRET", "secret-123")
     monkeypatch.setattr("trialigngr.llm.api_keys._allowed", set())
     with listening(Hostile(completion())) as told:
-        own = {"calls.interests.api_key_env": "HOME_SECRET"}
+        own = {"calls.interests.openai.api_key_env": "HOME_SECRET"}
         run = [*words(told.url, data, tmp_path / "run", **own), "--until", "interests", "--yes"]
         done = cli("run", *run)
         assert done.code == 2
@@ -381,4 +381,4 @@ def test_a_variable_that_is_no_key_is_named_by_whoever_runs(
     ],
 )  # fmt: skip
 def test_which_servers_are_other_machines(url: str, away: bool) -> None:
-    assert CallSettings(base_url=url).away is away
+    assert ServerSettings(base_url=url).is_remote is away

@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.servers.chat import FAULTS, MODEL, Script, chat_server, stats
-from benchmarks.servers.mining import SETTINGS, mine, right
+from benchmarks.servers.mining import SETTINGS, make_calls, mine, right
 from trialigngr.enrich.interests import load_interests
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GeneratorError, ItemText
+from trialigngr.llm.generator import GenerationRequest, GeneratorError
 from trialigngr.llm.openai_generator import OpenAIGenerator
 from trialigngr.llm.rate_limiter import RateLimiter, parse_duration, parse_retry_after
+from trialigngr.llm.settings import ServerSettings
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def sound() -> Iterator[str]:
 def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
     items = 3 * len(FAULTS)
     with chat_server(Script(in_turn=True, hang=6.0)) as url:
-        mine(tmp_path, items, CallSettings(base_url=url, timeout=3, initial_backoff=0.01))
+        mine(tmp_path, items, make_calls(url, timeout=3, initial_backoff=0.01))
         calls = stats(url)["calls"]
     assert right(tmp_path, items)
     wanted = {f"item {n}": 1 if FAULTS[n % len(FAULTS)] in ("twice", "late") else 2 for n in range(items)}
@@ -36,8 +38,8 @@ def test_each_fault_is_passed_by_a_second_call(tmp_path: Path) -> None:
 
 def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp_path: Path) -> None:
     with chat_server(Script(share=1.0, faults=["500"])) as url:
-        calls = CallSettings(base_url=url, max_attempts=1, max_runs=2)
-        assert mine(tmp_path, 3, calls)["failed_answers"] == {"the server answered with status 500": 3}
+        calls = make_calls(url, max_attempts=1, max_runs=2)
+        assert mine(tmp_path, 3, calls)["failed_items"] == {"the server answered with status 500": 3}
         assert [one.tags for one in load_interests(tmp_path)] == [(), (), ()]
         mine(tmp_path, 3, calls)
         mine(tmp_path, 3, calls)
@@ -46,7 +48,7 @@ def test_an_item_that_fails_is_counted_and_tried_again_in_later_runs_by_rule(tmp
 
 def test_a_server_that_says_when_to_come_back_loses_no_item(tmp_path: Path) -> None:
     with chat_server(Script(window=0.5, allowed=8)) as url:
-        facts = mine(tmp_path, 100, CallSettings(base_url=url, max_concurrency=64, max_attempts=1))
+        facts = mine(tmp_path, 100, make_calls(url, max_concurrency=64, max_attempts=1))
         counted = stats(url)
     assert right(tmp_path, 100)
     assert facts["calls"] == sum(counted["calls"].values()) == 100 + counted["refused"]
@@ -57,7 +59,7 @@ def test_a_server_that_says_when_to_come_back_loses_no_item(tmp_path: Path) -> N
 def test_no_call_goes_out_before_the_time_that_is_named(tmp_path: Path, limit: str | None) -> None:
     """By a refusal, and by the answer that uses up a limit, after which none is refused."""
     with chat_server(Script(window=0.4, allowed=3, limit=limit)) as url:
-        mine(tmp_path, 10, CallSettings(base_url=url, max_concurrency=1, max_attempts=1))
+        mine(tmp_path, 10, make_calls(url, max_concurrency=1, max_attempts=1))
         counted = stats(url)
     assert right(tmp_path, 10)
     assert counted["early"] == 0
@@ -83,55 +85,49 @@ def test_those_who_waited_go_on_one_by_one() -> None:
 def test_a_server_that_never_lets_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trialigngr.llm.openai_generator.MAX_SERVER_WAIT", 0.3)
     with chat_server(Script(window=60, allowed=0)) as url:
-        calls = CallSettings(base_url=url, max_concurrency=1, max_attempts=2, initial_backoff=0.01)
+        calls = make_calls(url, max_concurrency=1, max_attempts=2, initial_backoff=0.01)
         monkeypatch.setattr("trialigngr.llm.rate_limiter.MAX_SERVER_WAIT", 0.05)
-        assert mine(tmp_path, 1, calls)["failed_answers"] == {"the server answered with status 429": 1}
+        assert mine(tmp_path, 1, calls)["failed_items"] == {"the server answered with status 429": 1}
         assert stats(url)["calls"] == {"item 0": 3}  # one that was no try, and two that were
 
 
-def test_answers_are_taken_though_questions_come_slowly() -> None:
-    def slow() -> Iterator[GenerationRequest]:
-        for number in range(12):
-            time.sleep(0.06)
-            drawn.append(time.monotonic())
-            yield GenerationRequest(number, ItemText(""), user_prompt=f"item {number}")
-
-    drawn: list[float] = []
-    waited: list[float] = []
+def test_what_has_come_is_collected_though_nothing_is_waited_for() -> None:
     with (
-        chat_server(Script(delay=0.001)) as url,
-        closing(OpenAIGenerator(SETTINGS, CallSettings(base_url=url))) as served,
+        chat_server(Script(delay=0.2)) as url,
+        closing(OpenAIGenerator(SETTINGS, ServerSettings(base_url=url))) as served,
     ):
-        for group in served.generate(slow()):
-            waited += [time.monotonic() - drawn[answer.number] for answer in group]
-    assert len(waited) == 12
-    assert sorted(waited)[6] < 0.4  # the first would wait for 0.7 s, till all questions are drawn
+        served.submit(GenerationRequest(7, "", "item 7"))
+        assert served.collect(wait=False) == []
+        until = time.monotonic() + 10
+        while not (came := served.collect(wait=False)) and time.monotonic() < until:
+            time.sleep(0.01)
+    assert [response.number for response in came] == [7]
 
 
 def test_a_server_that_refuses_all_is_not_taken_for_items_that_cannot_be_asked(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
         for _ in range(4):
             with pytest.raises(GeneratorError, match="all failed, at last by: the server refused the item"):
-                mine(tmp_path, 40, CallSettings(base_url=url, max_consecutive_failures=10, max_runs=2))
+                mine(tmp_path, 40, make_calls(url, max_consecutive_failures=10, max_runs=2))
     with chat_server(Script()) as url:
-        mine(tmp_path, 40, CallSettings(base_url=url, max_runs=2))
+        mine(tmp_path, 40, make_calls(url, max_runs=2))
     assert right(tmp_path, 40)
 
 
 def test_few_items_that_were_all_refused_are_asked_again(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, turns=9, faults=["400"])) as url:
-        mine(tmp_path, 3, CallSettings(base_url=url, max_concurrency=1))
+        mine(tmp_path, 3, make_calls(url, max_concurrency=1))
     with chat_server(Script()) as url:
-        mine(tmp_path, 3, CallSettings(base_url=url))
+        mine(tmp_path, 3, make_calls(url))
     assert right(tmp_path, 3)
 
 
 def test_an_item_that_is_refused_among_others_is_asked_once(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, turns=9, faults=["", "400", "", ""])) as url:
-        calls = CallSettings(base_url=url, max_concurrency=1)
+        calls = make_calls(url, max_concurrency=1)
         for _ in range(2):
             facts = mine(tmp_path, 4, calls)
-        assert list(facts["failed_answers"].values()) == [1]
+        assert list(facts["failed_items"].values()) == [1]
         assert stats(url)["calls"] == {"item 0": 1, "item 1": 2, "item 2": 1, "item 3": 1}
         # Without a schema it was refused as well, so the others are asked with it.
         assert facts["calls"] == 5
@@ -139,9 +135,9 @@ def test_an_item_that_is_refused_among_others_is_asked_once(tmp_path: Path) -> N
 
 def test_what_empty_and_refused_answers_took_is_counted(tmp_path: Path) -> None:
     with chat_server(Script(in_turn=True, faults=["no text", "prose", ""])) as url:
-        facts = mine(tmp_path, 3, CallSettings(base_url=url, initial_backoff=0.01))
+        facts = mine(tmp_path, 3, make_calls(url, initial_backoff=0.01))
     assert right(tmp_path, 3)
-    assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (5, 1000, 200)
+    assert (facts["calls"], facts["prompt_tokens"], facts["completion_tokens"]) == (5, 1000, 200)
 
 
 def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
@@ -151,13 +147,13 @@ def test_it_stops_when_nothing_succeeds_any_more(tmp_path: Path) -> None:
             GeneratorError, match=r"The last \d+ items all failed, at last by: the server answered with status"
         ),
     ):
-        mine(tmp_path, 300, CallSettings(base_url=url, max_attempts=1, max_consecutive_failures=20))
+        mine(tmp_path, 300, make_calls(url, max_attempts=1, max_consecutive_failures=20))
 
 
-def refused(url: str, tmp_path: Path, **changes: object) -> str:
+def refused(url: str, tmp_path: Path, **changes: Any) -> str:
     with pytest.raises(GeneratorError) as caught:
-        mine(tmp_path, 2, CallSettings(base_url=url).model_copy(update=changes))
-    assert not (tmp_path / "ledger.sqlite").exists()
+        mine(tmp_path, 2, make_calls(url, **changes))
+    assert not (tmp_path / "responses.sqlite").exists()
     return str(caught.value)
 
 
@@ -175,7 +171,7 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
         assert "secret" not in said
         assert "set api_key_env" in refused(url, tmp_path)
         monkeypatch.setenv("MY_API_KEY", "another\n")
-        mine(tmp_path / "with it", 1, CallSettings(base_url=url, api_key_env="MY_API_KEY"))
+        mine(tmp_path / "with it", 1, make_calls(url, api_key_env="MY_API_KEY"))
     with chat_server(Script(models='{"data": [{"id": "secret-123"}]}')) as url:
         monkeypatch.setenv("MY_API_KEY", "secret-123")
         assert "it has …." in refused(url, tmp_path, api_key_env="MY_API_KEY")
@@ -188,20 +184,20 @@ def test_what_cannot_work_is_said_before_any_item_is_paid(
 def test_a_key_stands_nowhere_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "secret-123")
     with chat_server(Script(key="secret-123")) as url:
-        facts = mine(tmp_path, 3, CallSettings(base_url=url, api_key_env="MY_API_KEY"))
+        facts = mine(tmp_path, 3, make_calls(url, api_key_env="MY_API_KEY"))
         monkeypatch.setenv("MY_API_KEY", "secret\n123")
         assert "holds letters that no key can hold" in refused(url, tmp_path / "odd", api_key_env="MY_API_KEY")
     assert right(tmp_path, 3)
-    assert (facts["calls"], facts["tokens_in"], facts["tokens_out"]) == (3, 600, 120)
+    assert (facts["calls"], facts["prompt_tokens"], facts["completion_tokens"]) == (3, 600, 120)
     assert all(b"secret-123" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_a_server_without_schemas_is_asked_without(tmp_path: Path) -> None:
     with chat_server(Script(schema=False)) as url:
-        mine(tmp_path / "without", 5, CallSettings(base_url=url))
+        mine(tmp_path / "without", 5, make_calls(url))
         assert "response_format" not in stats(url)["bodies"][0]
     with chat_server(Script()) as url:
-        mine(tmp_path / "with", 5, CallSettings(base_url=url))
+        mine(tmp_path / "with", 5, make_calls(url))
         schema = stats(url)["bodies"][0]["response_format"]
     assert schema["json_schema"]["strict"] is True
     assert right(tmp_path / "without", 5)

@@ -14,20 +14,20 @@ from urllib.parse import quote
 
 import pytest
 
-from benchmarks.servers.mining import mine
+from benchmarks.servers.mining import make_calls, mine
 from tests.support.hostile_server import GOOD, Hostile, completion, listening
 from trialigngr.enrich.interests import load_interests
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.api_keys import allow_key_variables, without_key
-from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.generator import GeneratorError
 from trialigngr.llm.rate_limiter import parse_duration, parse_retry_after
 
 KEY = "sk-Proj_9a/Zq+Lm=71"
 
 
-def asked(told: Hostile, folder: Path, **how: object) -> dict[str, Any]:
+def asked(told: Hostile, folder: Path, **how: Any) -> dict[str, Any]:
     with listening(told):
-        calls = CallSettings(base_url=told.url, max_attempts=1, initial_backoff=0.01, timeout=10).model_copy(update=how)
+        calls = make_calls(told.url, **{"max_attempts": 1, "initial_backoff": 0.01, "timeout": 10} | how)
         return mine(folder, 1, calls)
 
 
@@ -41,24 +41,24 @@ def asked(told: Hostile, folder: Path, **how: object) -> dict[str, Any]:
 def test_a_count_that_can_be_none_counts_nothing(tmp_path: Path, given: object, counted: int) -> None:
     usage = {"prompt_tokens": given, "completion_tokens": given}
     facts = asked(Hostile(completion(usage=usage)), tmp_path)
-    assert (facts["tokens_in"], facts["tokens_out"]) == (counted, counted)
+    assert (facts["prompt_tokens"], facts["completion_tokens"]) == (counted, counted)
     assert load_interests(tmp_path)[0].lifestyle == "slow mornings"
 
 
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b"1" * 10_000, b'{"choices":' * 50_000, b"\xff\xfe\0", b"NaN", b""])
 def test_what_is_no_json_is_a_failed_item(tmp_path: Path, raw: bytes) -> None:
-    assert list(asked(Hostile(raw), tmp_path)["failed_answers"].values()) == [1]
+    assert list(asked(Hostile(raw), tmp_path)["failed_items"].values()) == [1]
 
 
 def test_half_letters_become_marks(tmp_path: Path) -> None:
     half = json.dumps(GOOD).replace("hiker", "hiker \\ud83d of hills")
     facts = asked(Hostile(completion(half)), tmp_path / "within")
-    assert facts["failed_answers"] == {"the answer is not one JSON object": 1}
+    assert facts["failed_items"] == {"the answer is not one JSON object": 1}
     # A lone half in the answer itself, not within the JSON that it holds.
     facts = asked(Hostile(completion("so \ud83d it is")), tmp_path / "alone")
-    assert facts["failed_answers"] == {"the answer is not one JSON object": 1}
+    assert facts["failed_items"] == {"the answer is not one JSON object": 1}
     facts = asked(Hostile({"error": {"message": "no \ud83d here"}}, 400), tmp_path / "error")
-    assert facts["failed_answers"] == {"the server refused the item with status 400: no \ufffd here": 1}
+    assert facts["failed_items"] == {"the server refused the item with status 400: no \ufffd here": 1}
     with pytest.raises(GeneratorError, match="it has a\ufffdb"):
         asked(Hostile(models={"data": [{"id": "a\ud83db"}]}), tmp_path / "models")
 
@@ -75,19 +75,19 @@ def test_nobody_follows_a_server_elsewhere(tmp_path: Path, status: int) -> None:
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_an_answer_without_end_is_not_read_to_it(tmp_path: Path, status: int) -> None:
     facts = asked(Hostile(b'{"error": "', status, endless=True), tmp_path)
-    assert [*facts["failed_answers"].values()] == [1]
+    assert [*facts["failed_items"].values()] == [1]
 
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_nothing_is_unpacked(tmp_path: Path, status: int) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     facts = asked(Hostile(bomb, status, {"Content-Encoding": "gzip"}), tmp_path)
-    assert [*facts["failed_answers"].values()] == [1]
+    assert [*facts["failed_items"].values()] == [1]
 
 
 @pytest.mark.parametrize("message", [{"deep": [[[]]]}, 7, None, "", "x" * 1_000_000])
 def test_odd_words_of_an_error_are_one_short_problem(tmp_path: Path, message: object) -> None:
-    (problem,) = asked(Hostile({"error": {"message": message}}, 422), tmp_path)["failed_answers"]
+    (problem,) = asked(Hostile({"error": {"message": message}}, 422), tmp_path)["failed_items"]
     assert problem.startswith("the server refused the item with status 422")
     assert len(problem) < 300
 
@@ -123,14 +123,14 @@ def test_a_key_that_is_repeated_is_kept_nowhere(form: str, tmp_path: Path, monke
     text += ' {"tag": "home barista", "confidence": "high"}], "lifestyle": "slow mornings"}'
     asked(Hostile(completion(text % told)), tmp_path / "answer", api_key_env="SHOP_API_KEY")
     facts = asked(Hostile({"error": {"message": f"not {told}"}}, 400), tmp_path / "error", api_key_env="SHOP_API_KEY")
-    assert facts["failed_answers"] == {
+    assert facts["failed_items"] == {
         f"the server refused the item with status 400: {without_key(f'not {told}', KEY)}": 1
     }
     assert told not in without_key(f"not {told}", KEY)
     forms = {make(KEY) for make in FORMS.values()}
     for folder in (tmp_path / "answer", tmp_path / "error"):
-        with closing(sqlite3.connect(folder / "ledger.sqlite")) as base:
-            kept = str(base.execute("SELECT * FROM answers").fetchall()) + str(load_interests(folder))
+        with closing(sqlite3.connect(folder / "responses.sqlite")) as base:
+            kept = str(base.execute("SELECT * FROM responses").fetchall()) + str(load_interests(folder))
         assert not [one for one in forms if one in kept]
         assert all(one.encode() not in path.read_bytes() for path in folder.iterdir() for one in forms)
 

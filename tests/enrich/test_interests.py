@@ -9,22 +9,20 @@ import pytest
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import miners
-from trialigngr.enrich.interests import INTERESTS_FILE, Interests, InterestSettings, load_interests
+from trialigngr.enrich.interests import INTERESTS_FILE, Interests, load_interests
 from trialigngr.enrich.miners import MINERS
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.parsing import Tag
+from trialigngr.enrich.settings import InterestSettings
+from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.llm.answers import ResponseError
-from trialigngr.llm.chat_protocol import make_response_format
-from trialigngr.llm.generator import ItemText
 
 MakeCatalog = Callable[..., Catalog]
 
 
 class Echo:
     """Tells back what it read, as tags of every confidence."""
-
-    name = "echo"
 
     def __init__(self, lives: int = 1_000_000) -> None:
         self.lives = lives
@@ -80,9 +78,9 @@ def test_each_tag_and_the_lifestyle_must_be_of_the_script_and_say_something(make
 def test_a_lifestyle_is_asked_for_and_missed(make_catalog: MakeCatalog) -> None:
     settings = InterestSettings(generator="openai", model="m")
     mining = InterestJob(settings, make_catalog({"title": "Tent"}), [None], "m")
-    form = make_response_format("interests")
-    assert form is not None
-    assert form["json_schema"]["schema"]["required"] == ["interests", "lifestyle"]
+    schema = mining.make_request(0).response_schema
+    assert schema is not None
+    assert schema["schema"]["required"] == ["interests", "lifestyle"]
     assert "one lifestyle of one to four words" in mining.make_request(0).system_prompt.replace("\n", " ")
     tags = [{"tag": tag, "confidence": "high"} for tag in ("camper", "stargazer")]
     for body in ({}, {"lifestyle": None}, {"lifestyle": ""}):
@@ -137,5 +135,7 @@ def test_a_kill_costs_nothing_that_was_finished(
 def test_mistakes_are_named(make_catalog: MakeCatalog, echo: InterestSettings, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="2 captions for 1 items"):
         write_interests(echo, make_catalog({"title": "a"}), [None, None], tmp_path)
+    with pytest.raises(RecipeError, match=r"start `vllm serve MODEL`, and set interests.generator = \"openai\""):
+        write_interests(InterestSettings(generator="vllm"), make_catalog({"title": "a"}), [None], tmp_path)
     with pytest.raises(RecipeError, match="Did you mean 'lexicon'"):
         write_interests(InterestSettings(generator="lexikon"), make_catalog({"title": "a"}), [None], tmp_path)

@@ -14,11 +14,10 @@ import polars as pl
 import pytest
 
 from benchmarks.servers.chat import Script, chat_server, stats
-from benchmarks.servers.mining import SETTINGS, in_a_process, killed, mine, right, titled
+from benchmarks.servers.mining import SETTINGS, in_a_process, killed, make_calls, mine, right, titled
 from tests.support.forkserver import start_forkserver
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings
 from trialigngr.llm.response_cache import CachedResponse, ResponseCache, ResponseOrigin, ResponseRecord
 
 ITEMS = 2_000
@@ -33,9 +32,7 @@ def processes() -> None:
 @pytest.mark.slow
 def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
     with chat_server(Script(share=0.2, hang=3)) as url:
-        calls = CallSettings(
-            base_url=url, max_concurrency=CONCURRENCY, timeout=2, max_attempts=12, initial_backoff=0.02
-        )
+        calls = make_calls(url, max_concurrency=CONCURRENCY, timeout=2, max_attempts=12, initial_backoff=0.02)
         assert killed(5, tmp_path, ITEMS, calls) == 0
         counted = stats(url)
     assert right(tmp_path, ITEMS)
@@ -43,8 +40,8 @@ def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
     assert again <= 5 * CONCURRENCY
     assert len(counted["good"]) == ITEMS
     assert sum(counted["calls"].values()) > 1.1 * ITEMS  # the faults did happen
-    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
-        (logged,) = base.execute("SELECT sum(again) FROM answers").fetchone()
+    with closing(sqlite3.connect(tmp_path / "responses.sqlite")) as base:
+        (logged,) = base.execute("SELECT sum(repeated_calls) FROM responses").fetchone()
     assert again <= logged <= 5 * CONCURRENCY
 
 
@@ -68,11 +65,11 @@ def test_processes_open_a_new_ledger_at_one_moment(tmp_path: Path) -> None:
 
 def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
     with chat_server(Script(delay=0.02)) as url:
-        calls = CallSettings(base_url=url, max_concurrency=8)
+        calls = make_calls(url, max_concurrency=8)
         folders = [tmp_path / "one", tmp_path / "two"]
         for folder in folders:
             folder.mkdir()
-            (folder / "ledger.sqlite").symlink_to(tmp_path / "shared.sqlite")
+            (folder / "responses.sqlite").symlink_to(tmp_path / "shared.sqlite")
         both = [in_a_process(folder, 150, calls) for folder in folders]
         for process in both:
             process.join()
@@ -84,7 +81,7 @@ def test_two_processes_share_a_ledger_and_pay_once(tmp_path: Path) -> None:
 
 def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) -> None:
     with chat_server(Script(delay=0.05)) as url:
-        calls = CallSettings(base_url=url, max_concurrency=4)
+        calls = make_calls(url, max_concurrency=4)
         first = in_a_process(tmp_path, 60, calls)
         second = in_a_process(tmp_path, 60, calls)
         second.join(0.5)
@@ -97,7 +94,7 @@ def test_one_of_two_is_killed_and_the_other_finishes_for_both(tmp_path: Path) ->
 
 
 def test_what_another_gave_up_is_kept_with_its_problem_and_may_be_asked_again(tmp_path: Path) -> None:
-    origin, path = ResponseOrigin("interests", "openai:m", "p"), tmp_path / "ledger.sqlite"
+    origin, path = ResponseOrigin("interests", "openai:m", "p"), tmp_path / "responses.sqlite"
     with ResponseCache(path) as one, ResponseCache(path) as other:
         other.lease_keys([b"given up", b"done", b"in flight"], origin, 3)
         failed = ResponseRecord(b"given up", None, "no JSON", False, 2, 0, 0)
@@ -112,7 +109,7 @@ def test_what_another_gave_up_is_kept_with_its_problem_and_may_be_asked_again(tm
 
 def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:
     with chat_server(Script()) as url:
-        calls, ledger = CallSettings(base_url=url), tmp_path / "ledger.sqlite"
+        calls, ledger = make_calls(url), tmp_path / "responses.sqlite"
         catalog = titled(5)
         write_interests(SETTINGS, catalog, [None] * 5, tmp_path, [], calls, ledger)
         changed = pl.when(pl.col("item_id") == "3").then(pl.lit("item 77")).otherwise("title").alias("title")
@@ -128,13 +125,12 @@ def test_only_a_changed_title_is_paid_again(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from benchmarks.servers.mining import mine
-from trialigngr.llm.generator import CallSettings
+from benchmarks.servers.mining import mine, make_calls
 from trialigngr.cli.main import _find_errno
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 try:
-    mine(Path(sys.argv[2]), 150, CallSettings(base_url=sys.argv[1]))
+    mine(Path(sys.argv[2]), 150, make_calls(sys.argv[1]))
 except OSError as error:
     sys.exit(40 if _find_errno(error) else 1)
 """
@@ -145,12 +141,12 @@ def test_a_full_disk_is_said_and_what_was_counted_stays(root: Path, tmp_path: Pa
         words = [sys.executable, "-c", FULL_DISK, url, str(tmp_path), "100000"]
         done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == 40, done.stderr
-        with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
-            (counted,) = base.execute("SELECT count(*) FROM answers WHERE state = 'done'").fetchone()
+        with closing(sqlite3.connect(tmp_path / "responses.sqlite")) as base:
+            (counted,) = base.execute("SELECT count(*) FROM responses WHERE state = 'done'").fetchone()
             assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert 0 < counted < 150
         before = stats(url)["calls"]
-        mine(tmp_path, 150, CallSettings(base_url=url))
+        mine(tmp_path, 150, make_calls(url))
         assert right(tmp_path, 150)
         after = stats(url)["calls"]
         assert sum(after.values()) - sum(before.values()) == 150 - counted

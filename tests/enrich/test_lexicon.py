@@ -7,7 +7,7 @@ import pytest
 
 from trialigngr.enrich import lexicon
 from trialigngr.enrich.lexicon import MAX_TAGS, MIN_TAGS, LexiconMiner, load_lexicon, split_sentences
-from trialigngr.llm.generator import ItemText
+from trialigngr.enrich.text import ItemText
 
 ITEMS = {
     "rainy-day camper": ItemText("Kestrel 2", description="Two-person shelter with a waterproof fly and taped seams. "

@@ -12,13 +12,15 @@ from safetensors.torch import load_file, save_file
 from benchmarks.servers.tiny_tokenizer import TEMPLATE
 from tests.support.tiny_models import save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
-from trialigngr.llm.generator import CallSettings, GenerationRequest, GenerationResponse, GeneratorError, ItemText
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
+from trialigngr.foundation.chunks import iter_batches
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
 from trialigngr.llm.transformers_generator import TransformersGenerator, check_local_model
 
-ONE_BY_ONE = CallSettings(batch_size=1)
+ONE_BY_ONE = 1
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,12 @@ def vision(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def asked(generator: TransformersGenerator, questions: list[GenerationRequest]) -> list[GenerationResponse]:
-    return [answer for group in generator.generate(questions) for answer in group]
+    answers: list[GenerationResponse] = []
+    for batch in iter_batches(questions, generator.max_in_flight):
+        for question in batch:
+            generator.submit(question)
+        answers += generator.collect(wait=True)
+    return answers
 
 
 def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
@@ -41,9 +48,9 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
     pictures = [
         Image.new("RGB", size, colour) for size, colour in zip(sizes, ("red", "blue", "lime", "tan"), strict=True)
     ]
-    questions = [GenerationRequest(n, ItemText(""), picture, "see", "describe") for n, picture in enumerate(pictures)]
+    questions = [GenerationRequest(n, "see", "describe", picture) for n, picture in enumerate(pictures)]
     together, alone = (
-        TransformersGenerator(settings, CallSettings(batch_size=4)),
+        TransformersGenerator(settings, 4),
         TransformersGenerator(settings, ONE_BY_ONE),
     )
     first = asked(together, questions)
@@ -55,20 +62,20 @@ def test_pictures_of_any_form_are_answered_as_if_alone(vision: str) -> None:
 
 def test_texts_of_any_length_are_answered_as_if_alone(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8)
-    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(5)]
-    assert asked(TransformersGenerator(settings, CallSettings(batch_size=3)), questions) == asked(
+    questions = [GenerationRequest(n, "mine", "tea " * (3 * n + 1)) for n in range(5)]
+    assert asked(TransformersGenerator(settings, 3), questions) == asked(
         TransformersGenerator(settings, ONE_BY_ONE), questions
     )
 
 
 def test_a_model_that_is_spread_by_a_map_answers_as_on_one_device(chat: str, vision: str) -> None:
     """The map of a machine without GPUs is one device, the CPU."""
-    questions = [GenerationRequest(n, ItemText(""), None, "mine", "tea " * (3 * n + 1)) for n in range(3)]
-    seen = [GenerationRequest(0, ItemText(""), Image.new("RGB", (60, 90), "red"), "see", "describe")]
+    questions = [GenerationRequest(n, "mine", "tea " * (3 * n + 1)) for n in range(3)]
+    seen = [GenerationRequest(0, "see", "describe", Image.new("RGB", (60, 90), "red"))]
     for of, asked_of in ((chat, questions), (vision, seen)):
         settings = CaptionSettings(model=of, dtype="fp32", device="map", max_tokens=6)
         alone = settings.model_copy(update={"device": "cpu"})
-        first, second = (asked(TransformersGenerator(one, CallSettings()), asked_of) for one in (settings, alone))
+        first, second = (asked(TransformersGenerator(one, 8), asked_of) for one in (settings, alone))
         assert first == second
 
 
@@ -82,7 +89,7 @@ def test_shipped_sampling_settings_are_not_read(chat: str) -> None:
 
 def test_a_warm_model_repeats_itself_for_a_seed(chat: str) -> None:
     settings = InterestSettings(model=chat, dtype="fp32", device="cpu", max_tokens=8, temperature=1.0)
-    question = [GenerationRequest(0, ItemText(""), None, "mine", "tea")]
+    question = [GenerationRequest(0, "mine", "tea")]
     said = [
         asked(TransformersGenerator(settings.model_copy(update={"seed": seed}), ONE_BY_ONE), question)[0].text
         for seed in (1, 1, 2)
@@ -110,7 +117,7 @@ def test_a_template_without_a_system_role_tells_it_before_the_users_text(
         check_local_model(settings, with_images=picture is not None)
         local, question = (
             TransformersGenerator(settings, ONE_BY_ONE),
-            GenerationRequest(0, ItemText(""), picture, "mine", "tea"),
+            GenerationRequest(0, "mine", "tea", picture),
         )
         said = local._format_prompt(question)
         assert said.startswith(f"<|im_start|>user\n{slot}")
@@ -137,9 +144,7 @@ def test_a_template_that_cannot_be_filled_is_said(chat: str, tmp_path: Path) -> 
 def test_a_model_that_thinks_is_told_not_to(chat: str, tmp_path: Path) -> None:
     silent = "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     local = TransformersGenerator(with_template(chat, tmp_path / "thinker", TEMPLATE + silent), ONE_BY_ONE)
-    assert local._format_prompt(GenerationRequest(0, ItemText(""), None, "mine", "tea")).endswith(
-        "assistant\n<think>\n\n</think>\n\n"
-    )
+    assert local._format_prompt(GenerationRequest(0, "mine", "tea")).endswith("assistant\n<think>\n\n</think>\n\n")
 
 
 def test_a_text_that_ran_out_of_tokens_ends_with_a_whole_sentence(chat: str) -> None:
@@ -189,15 +194,15 @@ def test_the_stages_run_with_it_from_end_to_end(
 ) -> None:
     catalog = make_catalog({"title": "mug", "image_path": draw("a.png", "red")}, {"title": "tea"})
     own = {"generator": "transformers", "dtype": "fp32", "device": "cpu", "max_tokens": 4, "script": "any"}
-    facts = write_captions(CaptionSettings(model=vision, **own), catalog, tmp_path, None, tmp_path / "ledger.sqlite")
-    assert facts["captions"] + sum(facts["failed_answers"].values()) == 1
+    facts = write_captions(CaptionSettings(model=vision, **own), catalog, tmp_path, None, tmp_path / "responses.sqlite")
+    assert facts["captions"] + sum(facts["failed_items"].values()) == 1
     captions = load_captions(tmp_path)
     assert captions[1] is None
     facts = write_interests(
-        InterestSettings(model=chat, **own), catalog, captions, tmp_path, [], None, tmp_path / "ledger.sqlite"
+        InterestSettings(model=chat, **own), catalog, captions, tmp_path, [], None, tmp_path / "responses.sqlite"
     )
     # A random model writes no JSON: each item is asked about twice, counted as failed, and goes on without tags.
-    assert facts["failed_answers"] == {"the answer is not one JSON object": 2}
+    assert facts["failed_items"] == {"the answer is not one JSON object": 2}
     assert facts["calls"] == 4
     assert [one.tags for one in load_interests(tmp_path)] == [(), ()]
 
@@ -227,4 +232,4 @@ def test_mistakes_are_named(chat: str, vision: str, tmp_path: Path) -> None:
         check_local_model(CaptionSettings(generator="transformers", model=chat), with_images=True)
     blind = TransformersGenerator(CaptionSettings(model=chat, dtype="fp32", device="cpu"), ONE_BY_ONE)
     with pytest.raises(GeneratorError, match="reads no pictures"):
-        asked(blind, [GenerationRequest(0, ItemText(""), Image.new("RGB", (30, 30)), "", "")])
+        asked(blind, [GenerationRequest(0, "", "", Image.new("RGB", (30, 30)))])

@@ -19,15 +19,16 @@ from PIL import Image
 
 from benchmarks.servers import chat
 from benchmarks.servers.chat import MODEL, Script, Server, chat_server, stats
-from benchmarks.servers.mining import SETTINGS, mine
+from benchmarks.servers.mining import SETTINGS, make_calls, mine
 from tests.support.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import Interests, InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import Interests, load_interests
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.prompts import MAX_PART_CHARACTERS, read_prompt
+from trialigngr.enrich.settings import CaptionSettings, InterestSettings
 from trialigngr.llm import jobs as asking
-from trialigngr.llm.generator import CallSettings, GeneratorError
+from trialigngr.llm.generator import GeneratorError
 from trialigngr.llm.response_cache import ResponseCache
 from trialigngr.llm.transformers_generator import TransformersGenerator
 
@@ -104,11 +105,11 @@ def test_a_changed_picture_is_paid_again_for_its_item_alone(
     )
     with chat_server(Script(share=1.0, faults=["prose"])) as url:
         settings = CaptionSettings(generator="openai", model=MODEL, prompt_template=str(prompt))
-        calls, ledger = CallSettings(base_url=url, max_concurrency=1), tmp_path / "ledger.sqlite"
+        calls, ledger = make_calls(url, max_concurrency=1), tmp_path / "responses.sqlite"
 
         def described() -> list[str | None]:
             facts = write_captions(settings, catalog, tmp_path, calls, ledger)
-            assert (facts["captions"], facts["failed_pictures"]) == (3, {"missing": 1})
+            assert (facts["captions"], facts["failed_images"]) == (3, {"missing": 1})
             return load_captions(tmp_path)
 
         first = described()
@@ -138,11 +139,11 @@ def test_a_prompt_of_table_9_is_asked_and_its_answer_stands_for_the_interests(
     catalog, server = make_catalog({"title": "item 0", "description": "A white mug."}), Server(Script())
     settings, ledger = SETTINGS.model_copy(update={"prompt_template": prompt}), tmp_path / "l.sqlite"
     with listening(server) as url:
-        facts = write_interests(settings, catalog, ["round"], tmp_path, [], CallSettings(base_url=url), ledger)
+        facts = write_interests(settings, catalog, ["round"], tmp_path, [], make_calls(url), ledger)
     (said,) = load_interests(tmp_path)
     assert said.tag_names == wanted
     assert ({tag.confidence for tag in said.tags}, said.lifestyle) == ({"high"}, None)
-    assert (facts["calls"], facts["prompt"], facts["failed_answers"]) == (1, read_prompt(prompt).content_hash, {})
+    assert (facts["calls"], facts["prompt"], facts["failed_items"]) == (1, read_prompt(prompt).content_hash, {})
     (body,) = server.bodies
     assert body["messages"][0]["content"] == read_prompt(prompt).system
     assert "A white mug." in body["messages"][1]["content"]
@@ -158,15 +159,15 @@ def test_an_answer_that_a_prompt_of_table_9_did_not_ask_for_is_refused(
     settings = SETTINGS.model_copy(update={"prompt_template": prompt})
     catalog, ledger = make_catalog({"title": "a"}), tmp_path / "l.sqlite"
     with listening(Server(Script())) as url:
-        facts = write_interests(settings, catalog, [None], tmp_path, [], CallSettings(base_url=url), ledger)
-    assert (facts["calls"], sum(facts["failed_answers"].values())) == (2, 1)
+        facts = write_interests(settings, catalog, [None], tmp_path, [], make_calls(url), ledger)
+    assert (facts["calls"], sum(facts["failed_items"].values())) == (2, 1)
     assert load_interests(tmp_path) == [Interests()]
 
 
 def test_no_server_is_looked_for_where_every_answer_is_kept(tmp_path: Path) -> None:
     with chat_server(Script()) as url:
-        mine(tmp_path, 20, CallSettings(base_url=url))
-    calls = CallSettings(base_url="http://localhost:9/v1", max_attempts=1)
+        mine(tmp_path, 20, make_calls(url))
+    calls = make_calls("http://localhost:9/v1", max_attempts=1)
     kept = load_interests(tmp_path)
     (tmp_path / "interests.parquet").unlink()
     mine(tmp_path, 20, calls)
@@ -181,9 +182,9 @@ def test_a_hostile_title_is_asked_about_as_any_other(make_catalog: MakeCatalog, 
     parts = {"title": hostile, "description": hostile, "categories": [hostile]}
     catalog, server = make_catalog(parts, {"title": "item 8"}), Server(Script())
     with listening(server) as url:
-        calls = CallSettings(base_url=url, max_concurrency=1)
+        calls = make_calls(url, max_concurrency=1)
         facts = write_interests(SETTINGS, catalog, [hostile, None], tmp_path, [], calls, tmp_path / "l.sqlite")
-    assert (facts["calls"], facts["failed_answers"]) == (2, {})
+    assert (facts["calls"], facts["failed_items"]) == (2, {})
     assert [one.tag_names for one in load_interests(tmp_path)] == [
         ["item 7 collector", "item 7 restorer"],
         ["item 8 collector", "item 8 restorer"],
@@ -204,7 +205,7 @@ def test_a_hostile_title_gives_a_local_model_no_special_token(make_catalog: Make
     settings = InterestSettings(
         generator="transformers", model=str(save_chat_model(tmp_path / "chat")), dtype="fp32", device="cpu"
     )
-    local = TransformersGenerator(settings, CallSettings(batch_size=1))
+    local = TransformersGenerator(settings, 1)
     catalog = make_catalog({"title": (ORDER * 1_000)[:100_000]}, {"title": "item 8"})
     mining = InterestJob(settings, catalog, [None, None], local.name)
 
@@ -221,7 +222,7 @@ def test_the_server_never_has_more_calls_at_one_time_than_it_shall(concurrency: 
     """Whatever is tried again or asked once more."""
     server = Counting(Script(delay=0.01, share=0.3, faults=["429 milliseconds", "500", "cut", "prose", "no json"]))
     with listening(server) as url:
-        mine(tmp_path, 40, CallSettings(base_url=url, max_concurrency=concurrency, initial_backoff=0.01))
+        mine(tmp_path, 40, make_calls(url, max_concurrency=concurrency, initial_backoff=0.01))
     assert sum(server.calls.values()) > 45
     assert server.most == concurrency
 
@@ -236,15 +237,15 @@ def test_a_database_that_cannot_grow_is_a_full_disk(tmp_path: Path, monkeypatch:
 
     server = Counting(Script(delay=0))
     with listening(server) as url:
-        calls = CallSettings(base_url=url, max_concurrency=4)
+        calls = make_calls(url, max_concurrency=4)
         with monkeypatch.context() as full:
             full.setattr(asking, "ResponseCache", Small)
             with pytest.raises(OSError, match="The disk is full") as caught:
                 mine(tmp_path, 150, calls)
         assert caught.value.errno == errno.ENOSPC
-        assert caught.value.filename == str(tmp_path / "ledger.sqlite")
-        with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as base:
-            (counted,) = base.execute("SELECT count(*) FROM answers WHERE state = 'done'").fetchone()
+        assert caught.value.filename == str(tmp_path / "responses.sqlite")
+        with closing(sqlite3.connect(tmp_path / "responses.sqlite")) as base:
+            (counted,) = base.execute("SELECT count(*) FROM responses WHERE state = 'done'").fetchone()
             assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert 0 < counted < 150
         before = sum(server.calls.values())

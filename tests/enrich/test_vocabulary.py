@@ -12,19 +12,24 @@ from typing import Any
 import pytest
 
 from benchmarks.servers.chat import MODEL, Script, chat_server, stats
+from benchmarks.servers.mining import make_calls
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import tag_vocabulary as vocabulary
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.lexicon import read_lexicon
-from trialigngr.enrich.miners import start_miner
+from trialigngr.enrich.miners import check_miner
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.parsing import parse_interests
+from trialigngr.enrich.response_schemas import Choices, make_response_schema
+from trialigngr.enrich.settings import InterestSettings
 from trialigngr.enrich.tag_vocabulary import BATCH_SIZE, TagVocabulary
+from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.llm.answers import ResponseError
 from trialigngr.llm.backends import LANGUAGE_MODELS
 from trialigngr.llm.chat_protocol import make_response_format
-from trialigngr.llm.generator import BatchGenerator, CallSettings, Choices, GenerationRequest, ItemText
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse
+from trialigngr.llm.settings import BackendSettings
 
 LEXICON = {kind: tuple(names) for kind, names in read_lexicon().items()}
 MakeCatalog = Callable[..., Catalog]
@@ -75,9 +80,9 @@ def test_a_map_is_for_the_language_model_alone(make_catalog: MakeCatalog, monkey
 
 
 def test_whatever_the_schema_allows_can_be_used() -> None:
-    form = make_response_format("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
-    assert form is not None
-    answers = list(words(form["json_schema"]["schema"]))
+    schema = make_response_schema("interests", Choices(LEXICON["interests"][:6], LEXICON["lifestyles"][:2]))
+    assert schema is not None
+    answers = list(words(schema["schema"]))
     assert len(answers) == 2 * 2 * 1 * 1 * 3**4 * 2  # six tags dealt to four places, a confidence each, two lifestyles
     for answer in answers:
         tags, lifestyle = parse_interests(answer)
@@ -86,9 +91,9 @@ def test_whatever_the_schema_allows_can_be_used() -> None:
 
 
 def test_the_choices_are_dealt_out_whole() -> None:
-    form = make_response_format("interests", Choices(LEXICON["interests"][:24], LEXICON["lifestyles"][:8]))
-    assert form is not None
-    places = form["json_schema"]["schema"]["properties"]["interests"]["prefixItems"]
+    schema = make_response_schema("interests", Choices(LEXICON["interests"][:24], LEXICON["lifestyles"][:8]))
+    assert schema is not None
+    places = schema["schema"]["properties"]["interests"]["prefixItems"]
     hands = [place["properties"]["tag"]["enum"] for place in places]
     assert [len(hand) for hand in hands] == [6] * 4
     assert [hand[0] for hand in hands] == list(LEXICON["interests"][:4])  # the nearest four can be said together
@@ -108,14 +113,15 @@ def test_an_item_is_shown_its_own_choices_and_blocks_are_found_once(
 ) -> None:
     catalog = make_catalog(*({"title": "t" * (n % 7 + 1)} for n in range(BATCH_SIZE + 3)))
     mining = InterestJob(SETTINGS, catalog, [None] * len(catalog), "openai:m")
-    question = mining.make_request(BATCH_SIZE + 2)
+    request = mining.make_request(BATCH_SIZE + 2)
     length = (BATCH_SIZE + 2) % 7 + 1
-    assert question.choices == Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
-    assert question.system_prompt.endswith(
-        f"from this list: {'; '.join(question.choices.tags)}.\n"
-        f"Choose the lifestyle, word for word, from this list: {'; '.join(question.choices.lifestyles)}."
+    choices = Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
+    assert request.response_schema == make_response_schema("interests", choices)
+    assert request.system_prompt.endswith(
+        f"from this list: {'; '.join(choices.tags)}.\n"
+        f"Choose the lifestyle, word for word, from this list: {'; '.join(choices.lifestyles)}."
     )
-    assert mining.make_request(BATCH_SIZE).choices != question.choices
+    assert mining.make_request(BATCH_SIZE).response_schema != request.response_schema
     assert alphabet.asked == [3, 3]  # one block, its tags and its lifestyles
 
 
@@ -159,13 +165,24 @@ def test_a_model_that_is_shown_choices_is_asked_about_them_alone(
 ) -> None:
     """Without a schema too: the choices stand in the words, and an answer outside them is asked for again."""
 
-    def answer(questions: list[GenerationRequest]) -> list[str]:
-        listed = re.findall(r"from this list: (.*)\.", questions[0].system_prompt)
-        tags, lifestyles = (line.split("; ") for line in listed)
-        again = "must stand on their lists" in questions[0].user_prompt
-        return [said(tags[0] if again else "tall tale teller", tags[1], lifestyle=lifestyles[0])]
+    class Choosing:
+        """Answers with a tag that is not on the list, and when told so with one that is."""
 
-    monkeypatch.setitem(LANGUAGE_MODELS, "openai", lambda settings, calls, form: BatchGenerator("m", {}, 1, answer))
+        name, settings, max_in_flight = "m", dict[str, Any](), 1
+
+        def submit(self, request: GenerationRequest) -> None:
+            self.request = request
+
+        def collect(self, wait: bool) -> list[GenerationResponse]:
+            listed = re.findall(r"from this list: (.*)\.", self.request.system_prompt)
+            tags, lifestyles = (line.split("; ") for line in listed)
+            first = tags[0] if "must stand on their lists" in self.request.user_prompt else "tall tale teller"
+            return [GenerationResponse(self.request.number, said(first, tags[1], lifestyle=lifestyles[0]))]
+
+        def close(self) -> None:
+            """Have nothing to let go of."""
+
+    monkeypatch.setitem(LANGUAGE_MODELS, "openai", lambda settings, calls: Choosing())
     facts = write_interests(SETTINGS, make_catalog({"title": "a"}), [None], tmp_path, [], None, tmp_path / "l.sqlite")
     assert facts["calls"] == 2
     assert load_interests(tmp_path)[0].tag_names == list(LEXICON["interests"][1:3])
@@ -175,17 +192,19 @@ def test_a_server_is_sent_the_schema_of_each_item(make_catalog: MakeCatalog, tmp
     settings = SETTINGS.model_copy(update={"model": MODEL})
     catalog = make_catalog({"title": "item 1"}, {"title": "item 22"})
     with chat_server(Script()) as url:
-        calls = CallSettings(base_url=url, max_concurrency=1)
+        calls = make_calls(url, max_concurrency=1)
         facts = write_interests(settings, catalog, [None] * 2, tmp_path, [], calls, tmp_path / "l.sqlite")
         bodies = stats(url)["bodies"]
-    assert facts["failed_answers"] == {"tags and lifestyle must stand on their lists, word for word": 2}
+    assert facts["failed_items"] == {"tags and lifestyle must stand on their lists, word for word": 2}
     for body, length in zip(bodies[::2], (6, 7), strict=True):
         choices = Choices(LEXICON["interests"][length:][:8], LEXICON["lifestyles"][length:][:2])
-        assert body["response_format"] == json.loads(json.dumps(make_response_format("interests", choices)))
+        schema = make_response_schema("interests", choices)
+        assert schema is not None
+        assert body["response_format"] == json.loads(json.dumps(make_response_format(schema)))
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(RecipeError, match="is for language models"):
-        start_miner(InterestSettings(tag_vocabulary="lexicon"), [], CallSettings())
+        check_miner(InterestSettings(tag_vocabulary="lexicon"), BackendSettings(), is_local=True)
     with pytest.raises(RecipeError, match="Leave the prompt or set it to"):
-        start_miner(SETTINGS.model_copy(update={"prompt_template": "summary"}), [], CallSettings())
+        check_miner(SETTINGS.model_copy(update={"prompt_template": "summary"}), BackendSettings(), is_local=True)

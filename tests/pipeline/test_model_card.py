@@ -17,9 +17,9 @@ FACTS: dict[str, Any] = {
     "tokens": 90_000, "best": 0.0123,
 }  # fmt: skip
 PRIVATE = (
-    "calls.captions.base_url=http://secret.corp:8000/v1",
-    "calls.interests.api_key_env=SECRET_API_KEY",
-    "calls.response_cache=/mnt/secret/ledger.sqlite",
+    "calls.captions.openai.base_url=http://secret.corp:8000/v1",
+    "calls.interests.openai.api_key_env=SECRET_API_KEY",
+    "calls.response_cache=/mnt/secret/responses.sqlite",
     "captions.model=/mnt/secret/qwen-vl",
     "captions.prompt_template=secret/caption.toml",
     "interests.model=./secret",

@@ -66,7 +66,7 @@ def test_no_pictures(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     assert left_out(done) == {"T7", "T8"}
     found = load(tmp_path / "run")
     assert found.read_stage_manifest("captions").facts["captions"] == 0
-    assert found.read_stage_manifest("embeddings").facts["with_picture"] == 0
+    assert found.read_stage_manifest("embeddings").facts["items_with_image"] == 0
     assert len(found.read_stage_manifest("model").facts["examples"]) == 6
     assert np.isfinite(found.metrics["test"]["HR@10"]["value"])
 

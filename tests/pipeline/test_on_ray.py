@@ -26,13 +26,13 @@ from trialigngr.embed import embeddings as items
 from trialigngr.embed.embeddings import load_embeddings, write_embeddings
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich import captions, miners
-from trialigngr.enrich.captions import CaptionSettings, load_captions, write_captions
-from trialigngr.enrich.interests import InterestSettings, load_interests
+from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
+from trialigngr.enrich.settings import CallSettings, CaptionSettings, InterestSettings
 from trialigngr.foundation import executor as crew
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RayExecutor, RaySettings, make_executor
-from trialigngr.llm.generator import CallSettings
 from trialigngr.sids import assign
 from trialigngr.sids.assign import assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds
@@ -81,7 +81,12 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module, name in ((captions, "CHUNK"), (miners, "CHUNK"), (items, "CHUNK"), (assign, "ROWS_AT_ONCE")):
+    for module, name in (
+        (captions, "BATCH_SIZE"),
+        (miners, "BATCH_SIZE"),
+        (items, "CHUNK_SIZE"),
+        (assign, "ROWS_AT_ONCE"),
+    ):
         monkeypatch.setattr(module, name, 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker of one CPU has them: other sums, other roundings
@@ -121,9 +126,7 @@ def written(catalog: Catalog, out: Path, ray: RaySettings) -> Any:
         generator="transformers", model=str(model), prompt_template="paraphrase", script="any", dtype="fp32",
         device="cpu", max_tokens=12,
     )  # fmt: skip
-    facts = write_interests(
-        settings, catalog, [None] * ITEMS, out, [], CallSettings(batch_size=4), out / "ledger.sqlite", ray
-    )
+    facts = write_interests(settings, catalog, [None] * ITEMS, out, [], None, out / "responses.sqlite", ray)
     assert facts["distinct_tags"] > 5
     return facts, load_interests(out)
 

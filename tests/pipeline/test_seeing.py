@@ -124,7 +124,7 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
         assert set(server.asked.values()) == {1}
     ids = items["item_id"].to_list()
     facts = json.loads((tmp_path / "run" / "embeddings" / "manifest.json").read_text())["facts"]
-    assert facts["with_picture"] == len(ids) - 4
+    assert facts["items_with_image"] == len(ids) - 4
     captions = pl.read_parquet(tmp_path / "run" / "captions" / "captions.parquet")
     failed = captions.filter(pl.col("caption").is_null()).select("item_id", "problem").rows()
     assert failed[:2] == [(ids[3], "not found"), (ids[4], "not a picture")]

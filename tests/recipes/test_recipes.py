@@ -225,21 +225,22 @@ def test_set_that_does_not_fit(change: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        "calls.interests.openai.api_key_env=sk-tell-nobody",
+        "calls.interests.openai.api_key_env=tell_nobody_0123",
+        'calls.captions.openai.api_key_env=["tell-nobody"]',
+        "calls.interests.openai.key_varable=tell-nobody",
         "calls.interests.api_key_env=sk-tell-nobody",
-        "calls.interests.api_key_env=tell_nobody_0123",
-        'calls.captions.api_key_env=["tell-nobody"]',
-        "calls.interests.key_varable=tell-nobody",
         "calls.captions.base_url=https://me:tell-nobody@host/v1",
-        "calls.captions.base_url=https://host/v1?api_key=tell-nobody",
-        "calls.captions.base_url=https://host/v1#tell-nobody",
-        'calls.interests.engine_args={hf_token = "tell-nobody"}',
+        "calls.captions.openai.base_url=https://me:tell-nobody@host/v1",
+        "calls.captions.openai.base_url=https://host/v1?api_key=tell-nobody",
+        "calls.captions.openai.base_url=https://host/v1#tell-nobody",
     ],
 )
 def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_path: Path) -> None:
     key, _, value = change.partition("=")
     written = tmp_path / "own.toml"
-    stage, name = key.split(".")[1:]
-    written.write_text(f"[calls.{stage}]\n{name} = {value if value[0] in '[{' else json.dumps(value)}\n", "utf-8")
+    section, _, name = key.rpartition(".")
+    written.write_text(f"[{section}]\n{name} = {value if value[0] in '[{' else json.dumps(value)}\n", "utf-8")
     for chosen, changes in (("trialigngr", [change]), (str(written), [])):
         with pytest.raises(RecipeError, match=r"environment variable|there is no setting") as caught:
             read_recipe(chosen, changes)
@@ -248,8 +249,9 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(change: str, tmp_p
 
 
 def test_a_key_variable_is_a_name_in_capitals() -> None:
-    recipe = read_recipe("trialigngr", ["calls.captions.api_key_env=MY_KEY_2", "calls.interests.api_key_env="])
-    assert (recipe.calls.captions.api_key_env, recipe.calls.interests.api_key_env) == ("MY_KEY_2", "")
+    changes = ["calls.captions.openai.api_key_env=MY_KEY_2", "calls.interests.openai.api_key_env="]
+    calls = read_recipe("trialigngr", changes).calls
+    assert (calls.captions.openai.api_key_env, calls.interests.openai.api_key_env) == ("MY_KEY_2", "")
 
 
 @given(st.text(max_size=40))
@@ -267,6 +269,11 @@ def test_a_description_of_any_text_survives(text: str) -> None:
         ("train.clip", "max_grad_norm"),
         ("embeddings.positions", "gme.positions"),
         ("embeddings.least_visual_tokens", "gme.min_visual_tokens"),
+        ("calls.captions.url", "openai.base_url"),
+        ("calls.interests.max_attempts", "openai.max_attempts"),
+        ("calls.images.tries", "max_attempts"),
+        ("calls.interests.batch", "transformers.batch_size"),
+        ("calls.captions.max_runs", "calls.max_runs"),
     ],
 )
 def test_a_setting_of_before_says_what_it_is_called_now(old: str, new: str) -> None:

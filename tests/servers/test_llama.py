@@ -16,8 +16,9 @@ from benchmarks.servers.llama import NAME, SLOTS, llama_server
 from tests.support.commands import Done
 from trialigngr.enrich.interests import INTERESTS_FILE, load_interests
 from trialigngr.enrich.lexicon import read_lexicon
-from trialigngr.llm.chat_protocol import MAX_INTERESTS
-from trialigngr.llm.generator import MODEL_LABELS
+from trialigngr.enrich.mining import InterestJob
+from trialigngr.enrich.response_schemas import MAX_INTERESTS
+from trialigngr.llm.settings import MODEL_LABELS
 from trialigngr.pipeline.llm_costs import find_llm_stages
 from trialigngr.recipes.recipe import read_recipe
 
@@ -54,8 +55,9 @@ def first_of_its_hand(run: Path) -> float:
     job = asked.build_job(recipe, run, asked.model_name)
     first = total = 0
     for number, one in enumerate(load_interests(run / "interests")):
-        choices = job.make_request(number).choices
-        assert choices is not None
+        assert isinstance(job, InterestJob)
+        assert job.vocabulary is not None
+        choices = job.vocabulary.find_choices(number)
         assert set(one.tag_names) <= set(choices.tags)
         assert one.lifestyle is None or one.lifestyle in choices.lifestyles
         first += len(set(one.tag_names) & set(choices.tags[:MAX_INTERESTS]))
@@ -67,14 +69,15 @@ def test_a_real_server_answers_about_fifty_items(cli: Callable[..., Done], url: 
     began = time.monotonic()
     facts = mined(
         cli, tmp_path, ITEMS, interests__generator="openai", interests__model=NAME, interests__tag_vocabulary="lexicon",
-        calls__interests__base_url=url, calls__interests__max_concurrency=SLOTS, calls__interests__timeout=600,
+        calls__interests__openai__base_url=url, calls__interests__openai__max_concurrency=SLOTS,
+        calls__interests__openai__timeout=600,
     )  # fmt: skip
     seconds = time.monotonic() - began
     said = problems(tmp_path)
-    parsed, written = said.count(None), facts["tokens_out"]
+    parsed, written = said.count(None), facts["completion_tokens"]
     print(
         f"\nllama.cpp: {parsed} of {len(said)} items parsed after {facts['calls']} calls in {seconds:.0f} s, "
-        f"{facts['tokens_in']:,} tokens read, {written:,} written, {written / facts['seconds']:.1f} a second; "
+        f"{facts['prompt_tokens']:,} tokens read, {written:,} written, {written / facts['seconds']:.1f} a second; "
         f"{facts['distinct_tags']} distinct tags, {first_of_its_hand(tmp_path):.0%} of all the first in their place"
     )
     assert len(said) == ITEMS
@@ -91,7 +94,7 @@ def test_the_packaged_model_runs_as_a_generator(cli: Callable[..., Done], tmp_pa
     print(f"\nsmollm2: {said.count(None)} of {len(said)} items parsed after {facts['calls']} calls")
     assert facts["generator"] == MODEL_LABELS["smollm2"]
     assert len(said) == 16
-    assert facts["tokens_out"] >= facts["calls"] >= 16
+    assert facts["completion_tokens"] >= facts["calls"] >= 16
     for one, problem in zip(load_interests(tmp_path / "interests"), said, strict=True):
         assert (len(one.tag_names) >= 2) is (problem is None)
         assert set(one.tag_names) <= set(lexicon["interests"])

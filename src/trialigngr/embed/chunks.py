@@ -1,9 +1,8 @@
-"""Finished chunks of an embedding run on disk, so that a killed stage goes on where it stopped."""
+"""Chunks of an embedding run: arrays of some rows, as they are stored and put together."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from trialigngr.embed.encoder import Modality
+from trialigngr.foundation.chunks import ChunkStore
 from trialigngr.foundation.files import whole_file
 from trialigngr.foundation.sealed import SEAL, array_hash
 
@@ -38,29 +38,32 @@ class EmbeddingChunk:
     failed_images: Counter[str] = field(default_factory=Counter)
 
 
-def load_chunk(path: Path) -> EmbeddingChunk | None:
+def make_chunk_store(folder: Path) -> ChunkStore[EmbeddingChunk]:
+    """Return a store of chunks as safetensors files that hold their own hash."""
+    return ChunkStore(folder, ".safetensors", _save_chunk, _load_chunk)
+
+
+def _load_chunk(path: Path) -> EmbeddingChunk | None:
     """Return the chunk at ``path``; None when it is not there, cut short by a full disk, or not as it was stored."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has keys()
-            told = json.loads(file.metadata()["told"])
-            if told[SEAL] != _hash_arrays(arrays):
+            facts = json.loads(file.metadata()["facts"])
+            if facts[SEAL] != _hash_arrays(arrays):
                 raise ValueError("not what was stored")
-            return EmbeddingChunk(arrays, [EncoderInfo(*one) for one in told["seen"]], Counter(told["failed"]))
+            encoders = [EncoderInfo(*encoder) for encoder in facts["encoders"]]
+            return EmbeddingChunk(arrays, encoders, Counter(facts["failed_images"]))
     except (SafetensorError, KeyError, ValueError, TypeError):
         path.unlink()
         return None
 
 
-def save_chunk(path: Path, chunk: EmbeddingChunk) -> EmbeddingChunk:
-    """Store a chunk whole or not at all, and return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"seen": chunk.encoders, "failed": chunk.failed_images, SEAL: _hash_arrays(chunk.arrays)}
+def _save_chunk(path: Path, chunk: EmbeddingChunk) -> None:
+    facts = {"encoders": chunk.encoders, "failed_images": chunk.failed_images, SEAL: _hash_arrays(chunk.arrays)}
     with whole_file(path) as half:
-        save_file(chunk.arrays, half, metadata={"told": json.dumps(told)})
-    return chunk
+        save_file(chunk.arrays, half, metadata={"facts": json.dumps(facts)})
 
 
 def _hash_arrays(arrays: NamedArrays) -> str:
@@ -72,8 +75,3 @@ def concatenate_chunks(chunks: list[EmbeddingChunk]) -> EmbeddingChunk:
     failed = sum((chunk.failed_images for chunk in chunks), Counter[str]())
     arrays = {name: np.concatenate([chunk.arrays[name] for chunk in chunks]) for name in chunks[0].arrays}
     return EmbeddingChunk(arrays, chunks[0].encoders, failed)
-
-
-def remove_chunks(folder: Path) -> None:
-    """Delete the stored chunks: the stage has written what they were for."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,24 +16,17 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.embed.chunks import (
-    EmbeddingChunk,
-    EncoderInfo,
-    NamedArrays,
-    concatenate_chunks,
-    load_chunk,
-    remove_chunks,
-    save_chunk,
-)
+from trialigngr.embed.chunks import EmbeddingChunk, EncoderInfo, NamedArrays, concatenate_chunks, make_chunk_store
 from trialigngr.embed.encoder import Encoder, Modality
 from trialigngr.embed.encoders import start_encoders
 from trialigngr.embed.fusion import EncoderBlock, Fusion, l2_normalize
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.embed.text import make_enriched_text
 from trialigngr.foundation.artifact import check_file, read_manifest
-from trialigngr.foundation.console import log, show_progress
+from trialigngr.foundation.chunks import ChunkStore, map_chunks, split_rows
+from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError, ImageError
-from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_executor
+from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
 from trialigngr.foundation.files import whole_file
 from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.images.colors import Float32Array
@@ -86,47 +78,46 @@ def write_embeddings(
     if not len(catalog):
         raise ArtifactError("There is no item to embed; the catalogue is empty.")
     texts = make_item_texts(settings, catalog, captions, tags)
-    whole = _encode_all(settings, catalog, texts, out / "chunks", ray)
+    store = make_chunk_store(out / "chunks")
+    whole = _encode_all(settings, catalog, texts, store, ray)
     has_image_N = whole.arrays["has_image"].astype(np.bool_)
     blocks = {seen.name: _make_block(settings, seen, whole, has_image_N) for seen in whole.encoders}
     if settings.collaborative_weight:
         blocks[COLLABORATIVE] = _make_collaborative_block(settings, collaborative_ND, len(catalog), fusion)
     fusion = fusion or Fusion.fit(blocks, settings.reduction, settings.reduction_dim)
-    embeddings_ND, sights = fusion(blocks), {seen.name: seen.modality for seen in whole.encoders}
-    _warn_unused_images(settings, catalog, sights)
+    embeddings_ND, modalities = fusion(blocks), {seen.name: seen.modality for seen in whole.encoders}
+    _warn_unused_images(settings, catalog, modalities)
     _check_finite(embeddings_ND, "the fused vectors")
     with whole_file(out / EMBEDDINGS_FILE) as half:
         save_file({"embeddings": embeddings_ND, "has_image": has_image_N}, half)
     fusion.save(out / FUSION_FILE)
     write_table(pl.DataFrame({"item_id": catalog.item_ids, "text": texts}, schema=TEXTS_SCHEMA), out / TEXTS_FILE)
-    remove_chunks(out / "chunks")
+    store.remove()
     return {
         "encoders": list(blocks),
-        "sights": {name: sights.get(name, "log") for name in blocks},
+        "modalities": {name: modalities.get(name, "log") for name in blocks},
         "items": len(catalog),
         "dimensions": embeddings_ND.shape[1],
-        "with_picture": int(has_image_N.sum()),
-        "failed_pictures": dict(whole.failed_images.most_common()),
+        "items_with_image": int(has_image_N.sum()),
+        "failed_images": dict(whole.failed_images.most_common()),
     }
 
 
 def _encode_all(
-    settings: EmbedSettings, catalog: Catalog, texts: Sequence[str], folder: Path, ray: RaySettings
+    settings: EmbedSettings, catalog: Catalog, texts: Sequence[str], store: ChunkStore[EmbeddingChunk], ray: RaySettings
 ) -> EmbeddingChunk:
-    """Return all vectors, those of chunks that are stored already as they are, the others by a crew."""
-    blocks = [range(start, min(start + CHUNK_SIZE, len(catalog))) for start in range(0, len(catalog), CHUNK_SIZE)]
-    paths = [folder / f"{rows.start:010d}.safetensors" for rows in blocks]
-    chunks = {rows: chunk for rows, path in zip(blocks, paths, strict=True) if (chunk := load_chunk(path))}
-    todo = [rows for rows in blocks if rows not in chunks]
+    """Return all vectors; chunks that are stored already are not encoded again."""
     # A worker elsewhere stands in another folder than this process.
     own = replace(catalog, root=catalog.root.absolute()) if settings.use_images else None
-    crew = make_executor(partial(_make_encode_function, settings, own), ray)
-    with show_progress("Embedding items", len(catalog), completed=sum(map(len, chunks))) as advance, closing(crew):
-        for place, chunk in crew.map((rows, texts[rows.start : rows.stop]) for rows in todo):
-            rows = todo[place]
-            chunks[rows] = save_chunk(folder / f"{rows.start:010d}.safetensors", chunk)
-            advance(len(rows))
-    return concatenate_chunks([chunks[rows] for rows in blocks])
+    chunks = map_chunks(
+        partial(_make_encode_function, settings, own),
+        split_rows(len(catalog), CHUNK_SIZE),
+        lambda rows: (rows, texts[rows.start : rows.stop]),
+        store,
+        ray,
+        "Embedding items",
+    )
+    return concatenate_chunks(list(chunks))
 
 
 def _make_encode_function(
@@ -211,18 +202,18 @@ def load_modalities(folder: Path) -> tuple[Float32Array, Float32Array]:
     An item without a picture has the mean picture (zeros where no item has one). Raises `ArtifactError` where an
     encoder sees both.
     """
-    embeddings_ND, text_pictures = load_embeddings(folder), Fusion.load(folder / FUSION_FILE)
-    sees = text_pictures.block_widths()
-    sights = read_manifest(folder).facts["sights"]
-    columns = np.repeat([sights[name] for name in sees], list(sees.values()))
-    if text_pictures.pca is not None:
+    embeddings_ND, fusion = load_embeddings(folder), Fusion.load(folder / FUSION_FILE)
+    block_widths = fusion.block_widths()
+    modalities = read_manifest(folder).facts["modalities"]
+    columns = np.repeat([modalities[name] for name in block_widths], list(block_widths.values()))
+    if fusion.pca is not None:
         raise ArtifactError(
             f"The embeddings in {folder} were reduced as a whole; a quantizer that pairs text with pictures needs "
             "embeddings.reduction = none."
         )
     if "both" in columns:
         raise ArtifactError(
-            f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(sees)}); "
+            f"The embeddings in {folder} do not hold text and pictures apart ({', '.join(block_widths)}); "
             "a quantizer that pairs both needs encoders of one modality each."
         )
     text_ND, pictures_NE = embeddings_ND[:, columns == "text"], embeddings_ND[:, columns == "picture"]

@@ -4,53 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 from PIL import Image
-from pydantic import Field
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich.parsing import check_script, parse_text
-from trialigngr.enrich.prompts import PromptTemplate, read_prompt
+from trialigngr.enrich.prompts import read_prompt
+from trialigngr.enrich.response_schemas import make_response_schema
+from trialigngr.enrich.settings import CallSettings, CaptionSettings
 from trialigngr.enrich.table import build_table, save_table
 from trialigngr.enrich.text import make_item_text
 from trialigngr.foundation.artifact import check_file
-from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.foundation.chunks import make_json_store, map_chunks, split_rows
+from trialigngr.foundation.errors import ImageError, RecipeError, did_you_mean
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
 from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import FAILURE_REASONS, count_reasons
-from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model
-from trialigngr.llm.generator import (
-    BatchGenerator,
-    CallSettings,
-    GenerationRequest,
-    Generator,
-    GeneratorSettings,
-    ItemText,
-)
+from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
+from trialigngr.llm.generator import GenerationRequest
 from trialigngr.llm.jobs import JobContext, has_cache, open_cache, run_job, summarize_usage
 from trialigngr.llm.parallel import parallelize_generator
-from trialigngr.llm.response_cache import CachedResponse, ResponseOrigin
+from trialigngr.llm.response_cache import ResponseOrigin
+from trialigngr.llm.settings import BackendSettings
 
 CAPTIONS_FILE = "captions.parquet"
 CAPTIONS_SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}
 BATCH_SIZE = 64
-
-
-class CaptionSettings(GeneratorSettings):
-    """How pictures are described."""
-
-    generator: str = "measured"
-    """Who writes the captions: `measured`, or a language model by `openai`, `transformers` or `vllm`; `none` writes
-    none."""
-    prompt_template: str = "caption"
-    """What a language model is told: a packaged prompt or a .toml file."""
-    max_characters: int = Field(default=800, ge=1)
-    """Characters kept of a language model's caption, whole sentences where it can be."""
+"""Items whose pictures a captioner by rule is given together."""
+DESCRIPTION = "Describing pictures"
+VISUAL_TOKEN_SIDE = 28
+"""Pixels of a visual token's side, in Qwen's models."""
 
 
 NO_GENERATOR = "none"
@@ -58,9 +47,7 @@ NO_GENERATOR = "none"
 
 
 class Captioner(Protocol):
-    """Describes pictures by rule. ``name`` is recorded with every caption it writes."""
-
-    name: str
+    """Describes pictures by rule."""
 
     def describe_images(self, images: Sequence[Image.Image]) -> list[str]:
         """Return one caption a picture, in their order."""
@@ -74,23 +61,17 @@ def _make_measured_captioner(settings: CaptionSettings) -> Captioner:
 
 
 CAPTIONERS: dict[str, Callable[[CaptionSettings], Captioner]] = {"measured": _make_measured_captioner}
-"""Name of a captioner by rule → how to start it."""
+"""Name of a captioner by rule, as recorded with every caption → how to start it."""
 
 
-def start_captioner(settings: CaptionSettings, calls: CallSettings) -> Generator:
-    """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
-    if settings.generator in LANGUAGE_MODELS:
-        return LANGUAGE_MODELS[settings.generator](settings, calls, read_prompt(settings.prompt_template).response_form)
-    _check_generator_name(settings)
-    captioner = CAPTIONERS[settings.generator](settings)
+class Caption(NamedTuple):
+    """The caption of an item, or the problem for which there is none; neither for an item without a picture."""
 
-    def caption_batch(questions: list[GenerationRequest]) -> list[str]:
-        return captioner.describe_images([one.image for one in questions if one.image is not None])
-
-    return BatchGenerator(captioner.name, {}, BATCH_SIZE, caption_batch)
+    text: str | None = None
+    problem: str | None = None
 
 
-def check_captioner(settings: CaptionSettings, calls: CallSettings, is_local: bool, ask: bool = True) -> None:
+def check_captioner(settings: CaptionSettings, backend: BackendSettings, is_local: bool, ask: bool = True) -> None:
     """Raise a sentence when captions cannot be written as the settings say; nothing is paid, no weights are loaded.
 
     ``is_local`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
@@ -98,12 +79,13 @@ def check_captioner(settings: CaptionSettings, calls: CallSettings, is_local: bo
     """
     if settings.generator not in LANGUAGE_MODELS:
         return _check_generator_name(settings)
-    form = read_prompt(settings.prompt_template).response_form
+    read_prompt(settings.prompt_template)
     if is_local or settings.generator == "openai":
-        check_language_model(settings, calls, form, with_images=True, ask=ask)
+        check_language_model(settings, backend, with_images=True, ask=ask)
 
 
 def _check_generator_name(settings: CaptionSettings) -> None:
+    refuse_offline_engine("captions", settings.generator)
     if settings.generator not in (*CAPTIONERS, NO_GENERATOR):
         known = sorted([*CAPTIONERS, *LANGUAGE_MODELS])
         hint = did_you_mean(settings.generator, known)
@@ -113,43 +95,47 @@ def _check_generator_name(settings: CaptionSettings) -> None:
 
 
 class CaptionJob:
-    """What is asked about the pictures of a catalogue (an `GenerationJob`)."""
+    """The requests about the pictures of a catalogue to a language model (a `GenerationJob`)."""
 
     def __init__(self, settings: CaptionSettings, catalog: Catalog, generator: str) -> None:
         self.settings, self.catalog = settings, catalog
-        self.prompt: PromptTemplate | None = (
-            read_prompt(settings.prompt_template) if settings.generator in LANGUAGE_MODELS else None
-        )
-        self.origin = ResponseOrigin("captions", generator, self.prompt.content_hash if self.prompt else "")
+        self.prompt = read_prompt(settings.prompt_template)
+        self.origin = ResponseOrigin("captions", generator, self.prompt.content_hash)
+        self._response_schema = make_response_schema(self.prompt.response_form)
 
     @property
     def overhead_characters(self) -> int:
         """How many letters the system message has."""
-        return len(self.prompt.system) if self.prompt else 0
+        return len(self.prompt.system)
+
+    @property
+    def image_tokens(self) -> float:
+        """How many visual tokens a picture has, about, where it is square."""
+        return (self.settings.longest_edge / VISUAL_TOKEN_SIDE) ** 2
 
     def key_contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...] | None]:
         """Yield what the caption of each item depends on; None without a picture."""
         for number in numbers:
-            picture = self.catalog.hash_image(number)
-            yield None if picture is None else (self._fill_prompt(number), picture)
+            image_hash = self.catalog.hash_image(number)
+            yield None if image_hash is None else (self._fill_prompt(number), image_hash)
 
     def make_request(self, number: int) -> GenerationRequest:
-        """Return the question about an item's picture; raise `ImageError` when it cannot be used."""
-        picture = self.catalog.open_image(number)
-        system = self.prompt.system if self.prompt else ""
-        return GenerationRequest(number, ItemText(""), picture, system, self._fill_prompt(number))
+        """Return the request about an item's picture; raise `ImageError` when it cannot be used."""
+        image = self.catalog.open_image(number)
+        if image is not None:
+            image.thumbnail((self.settings.longest_edge,) * 2, Image.Resampling.LANCZOS)
+        return GenerationRequest(number, self.prompt.system, self._fill_prompt(number), image, self._response_schema)
 
     def _fill_prompt(self, number: int) -> str:
-        return self.prompt.fill_item(make_item_text(self.catalog[number], None)) if self.prompt else ""
+        return self.prompt.fill_item(make_item_text(self.catalog[number], None))
 
     def check_response(self, answer: str) -> None:
         """Raise `ResponseError` when an answer is no caption."""
-        if self.prompt is not None:
-            check_script([self.parse_response(answer)], self.settings.script)
+        check_script([self.parse_response(answer)], self.settings.script)
 
     def parse_response(self, answer: str) -> str:
         """Return the caption in an answer."""
-        return answer if self.prompt is None else parse_text(answer, self.settings.max_characters)
+        return parse_text(answer, self.settings.max_characters)
 
 
 def write_captions(
@@ -163,32 +149,75 @@ def write_captions(
     """Write ``captions.parquet`` (item_id, caption, generator, problem) and return the facts.
 
     An item without a picture, with one that cannot be used, or about which no usable answer came, has no caption;
-    ``problem`` says why. What a language model wrote is kept in ``cache_path``, so that it is paid for once.
+    ``problem`` says why. What a language model wrote is kept in ``cache_path``, so that it is paid for once; captions
+    by rule are kept in ``chunks/`` until the whole is written.
     """
+    if settings.generator in LANGUAGE_MODELS:
+        return _write_by_language_model(settings, catalog, out, calls or CallSettings(), cache_path, ray)
+    _check_generator_name(settings)
     if settings.generator == NO_GENERATOR:
-        return _write_table(catalog, repeat(None, len(catalog)), NO_GENERATOR, out)
-    calls = calls or CallSettings()
-    start = partial(start_captioner, settings, calls)
-    with closing(
-        parallelize_generator(start, settings, calls, ray, has_responses=has_cache(out, cache_path))
-    ) as generator:
-        inquiry = CaptionJob(settings, catalog, generator.name)
-        with open_cache(out, cache_path if inquiry.prompt else None) as book:
-            kept = run_job(inquiry, generator, JobContext(book, calls), len(catalog), "Describing pictures")
-            said = (one and one._replace(text=one.text and inquiry.parse_response(one.text)) for one in kept)
-            facts = _write_table(catalog, said, generator.name, out)
-            return facts | summarize_usage(book, inquiry) if inquiry.prompt else facts
+        return _write_table(catalog, repeat(Caption(), len(catalog)), NO_GENERATOR, out)
+    return _write_by_rule(settings, catalog, out, ray)
 
 
-def _write_table(
-    catalog: Catalog, responses: Iterable[CachedResponse | None], generator_name: str, out: Path
+def _write_by_language_model(
+    settings: CaptionSettings,
+    catalog: Catalog,
+    out: Path,
+    calls: CallSettings,
+    cache_path: Path | None,
+    ray: RaySettings,
 ) -> dict[str, Any]:
-    not_had = catalog.image_records.problems
+    name, _ = settings.identify_model(settings.generator)
+    job = CaptionJob(settings, catalog, name)
+    has_responses = has_cache(out, cache_path)
+    with (
+        closing(parallelize_generator(settings, calls.captions, ray, has_responses)) as generator,
+        open_cache(out, cache_path) as cache,
+    ):
+        responses = run_job(job, generator, JobContext(cache, calls), len(catalog), DESCRIPTION)
+        captions = (
+            Caption(response.text and job.parse_response(response.text), response.problem) if response else Caption()
+            for response in responses
+        )
+        return _write_table(catalog, captions, name, out) | summarize_usage(cache, job)
+
+
+def _write_by_rule(settings: CaptionSettings, catalog: Catalog, out: Path, ray: RaySettings) -> dict[str, Any]:
+    # A worker elsewhere stands in another folder than this process.
+    catalog_for_workers = replace(catalog, root=catalog.root.absolute())
+    store = make_json_store(out / "chunks", lambda row: Caption(*row))
+    start = partial(_make_describe_function, settings, catalog_for_workers)
+    chunks = map_chunks(start, split_rows(len(catalog), BATCH_SIZE), lambda rows: rows, store, ray, DESCRIPTION)
+    facts = _write_table(catalog, chain.from_iterable(chunks), settings.generator, out)
+    store.remove()
+    return facts
+
+
+def _make_describe_function(settings: CaptionSettings, catalog: Catalog) -> Callable[[range], list[Caption]]:
+    """Return what describes the pictures of some rows; the captioner is loaded here."""
+    return partial(_describe_rows, CAPTIONERS[settings.generator](settings), catalog)
+
+
+def _describe_rows(captioner: Captioner, catalog: Catalog, rows: range) -> list[Caption]:
+    captions, images = dict.fromkeys(rows, Caption()), dict[int, Image.Image]()
+    for row in rows:
+        try:
+            image = catalog.open_image(row)
+        except ImageError as error:
+            captions[row] = Caption(None, error.reason)
+        else:
+            images |= {} if image is None else {row: image}
+    texts = captioner.describe_images(list(images.values()))
+    captions |= {row: Caption(text) for row, text in zip(images, texts, strict=True)}
+    return list(captions.values())
+
+
+def _write_table(catalog: Catalog, captions: Iterable[Caption], generator_name: str, out: Path) -> dict[str, Any]:
+    failed_before = catalog.image_records.problems
     rows = (
-        (item_id, one.text, one.text and generator_name, one.problem)
-        if one
-        else (item_id, None, None, not_had.get(item_id))
-        for item_id, one in zip(catalog.table["item_id"], responses, strict=True)
+        (item_id, text, text and generator_name, problem if text or problem else failed_before.get(item_id))
+        for item_id, (text, problem) in zip(catalog.table["item_id"], captions, strict=True)
     )
     table = build_table(rows, CAPTIONS_SCHEMA, partial(pl.DataFrame, schema=CAPTIONS_SCHEMA, orient="row"))
     save_table(table, out / CAPTIONS_FILE)
@@ -197,9 +226,9 @@ def _write_table(
         "generator": generator_name,
         "captions": table["caption"].count(),
         "distinct_captions": table["caption"].drop_nulls().n_unique(),
-        "without_picture": catalog.table["image_path"].null_count() - len(not_had),
-        "failed_pictures": count_reasons(table.filter(unusable)["problem"]),
-        "failed_answers": count_reasons(table.filter(~unusable)["problem"]),
+        "items_without_image": catalog.table["image_path"].null_count() - len(failed_before),
+        "failed_images": count_reasons(table.filter(unusable)["problem"]),
+        "failed_items": count_reasons(table.filter(~unusable)["problem"]),
     }
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
-from pydantic import Field
 
 from trialigngr.enrich.parsing import Tag
+from trialigngr.enrich.settings import InterestSettings
 from trialigngr.enrich.table import build_table, save_table
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import count_reasons
-from trialigngr.llm.generator import GeneratorSettings
 
 INTERESTS_FILE = "interests.parquet"
 INTERESTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -27,28 +26,6 @@ INTERESTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 _ROW_SCHEMA = {"row": pl.UInt32} | {name: kind for name, kind in INTERESTS_SCHEMA.items() if name != "tags"}
 _TAG_SCHEMA = {"row": pl.UInt32, "tag": pl.String, "confidence": pl.String}
-
-
-class InterestSettings(GeneratorSettings):
-    """How interests are mined."""
-
-    generator: str = "lexicon"
-    """Who mines them: `lexicon`, or a language model by `openai`, `transformers`, `vllm` or `smollm2` (packaged,
-    small: plumbing); `none` mines none."""
-    prompt_template: str = "interests"
-    """What a language model is told: a packaged prompt (the controls of Table 9 are `keywords`, `summary`, `paraphrase`
-    and `generic-tags`) or a .toml file."""
-    tag_vocabulary: Literal["open", "lexicon"] = "open"
-    """What a language model may say: `open`, anything, or the tags and lifestyles of the lexicon alone (for weak
-    models, and where tags must be comparable)."""
-    num_choices: int = Field(default=24, ge=8, le=96)
-    """How many tags of the lexicon, those nearest to the item, a language model may choose from."""
-    drop_low_confidence: bool = True
-    """Leave out tags of low confidence."""
-    use_captions: bool = True
-    """Let the miner read the captions (false: "without CMSA")."""
-    max_characters: int = Field(default=600, ge=1)
-    """Characters kept of an answer in running text (`summary`, `paraphrase`)."""
 
 
 class Interests(NamedTuple):
@@ -75,16 +52,16 @@ def save_interests(
     table = build_table(zip(ids, interests, strict=True), INTERESTS_SCHEMA, read)
     save_table(table, out / INTERESTS_FILE)
     # Counted in the table: as Python's objects, distinct tags take several times its room.
-    told = table.select(pl.col("tags").filter(pl.col("tags").list.len() > 0).explode()).to_series()
-    frequent = _count_words(told.struct.field("tag"))
+    tags = table.select(pl.col("tags").filter(pl.col("tags").list.len() > 0).explode()).to_series()
+    frequent = _count_words(tags.struct.field("tag"))
     return {
         "generator": generator_name,
         "items_without_tags": int((table["tags"].list.len() == 0).sum()),
-        "tags": len(told),
+        "tags": len(tags),
         "distinct_tags": len(frequent),
         "most_frequent": dict(frequent.head(10).iter_rows()),
-        "confidence": dict(_count_words(told.struct.field("confidence")).iter_rows()),
-        "failed_answers": count_reasons(table["problem"]),
+        "confidence": dict(_count_words(tags.struct.field("confidence")).iter_rows()),
+        "failed_items": count_reasons(table["problem"]),
     }
 
 

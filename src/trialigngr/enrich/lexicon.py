@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trialigngr.enrich.interests import Interests
 from trialigngr.enrich.parsing import Confidence, Tag
-from trialigngr.llm.generator import ItemText
+from trialigngr.enrich.text import ItemText
 from trialigngr.pretrained.minilm import embed_texts
 
 Float32Array = npt.NDArray[np.float32]
@@ -109,8 +109,6 @@ class LexiconMiner:
     usually is to items of the same categories: "tea ritualist" of a mug says no more than "mug".
     """
 
-    name = "lexicon"
-
     def __init__(self, sample: Sequence[ItemText] = (), device: str = "auto") -> None:
         self.device = device
         self.lexicons = {kind: load_lexicon(kind, device) for kind in ("interests", "lifestyles")}
@@ -161,10 +159,10 @@ class LexiconMiner:
         scores_G = self._score_names("interests", item, categories)
         standard_G = (scores_G - scores_G.mean()) / max(float(scores_G.std()), 1e-6)
         best = np.argsort(-standard_G, kind="stable")[:MAX_TAGS]
-        kept = [g for place, g in enumerate(best) if place < MIN_TAGS or standard_G[g] >= MEDIUM_SCORE]
+        chosen = [g for place, g in enumerate(best) if place < MIN_TAGS or standard_G[g] >= MEDIUM_SCORE]
         names = self.lexicons["interests"].names
         bare = "description" not in item
-        return Interests(tuple(Tag(names[g], _grade_confidence(float(standard_G[g]), bare)) for g in kept), lifestyle)
+        return Interests(tuple(Tag(names[g], _grade_confidence(float(standard_G[g]), bare)) for g in chosen), lifestyle)
 
 
 def split_sentences(text: str) -> list[str]:

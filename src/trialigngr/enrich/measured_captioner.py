@@ -18,8 +18,6 @@ MIN_CLASS_PROBABILITY = 0.4
 class MeasuredCaptioner:
     """Describes palette, light, pattern, composition and, where the classifier is sure, the kind of object."""
 
-    name = "measured"
-
     def __init__(self, device: str = "auto") -> None:
         self.classifier = load_efficientnet(device)
 

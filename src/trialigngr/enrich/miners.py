@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Protocol
 
-from trialigngr.enrich.interests import Interests, InterestSettings
-from trialigngr.enrich.prompts import read_prompt
+from trialigngr.enrich.interests import Interests
+from trialigngr.enrich.prompts import PromptTemplate, read_prompt
+from trialigngr.enrich.settings import InterestSettings
+from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError, did_you_mean
-from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model
-from trialigngr.llm.generator import BatchGenerator, CallSettings, GenerationRequest, Generator, ItemText, ResponseForm
+from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
+from trialigngr.llm.settings import BackendSettings
 
 BATCH_SIZE = 512
+"""Items whose texts a miner by rule is given together."""
 
 
 class InterestMiner(Protocol):
-    """Reads items and tells interests. ``name`` is recorded with every row."""
-
-    name: str
+    """Reads items and tells interests, by rule."""
 
     def mine_interests(self, texts: Sequence[ItemText]) -> list[Interests]:
         """Return the interests of each text, in order; none depends on the others (but for rounding)."""
@@ -35,8 +34,6 @@ def _make_lexicon_miner(settings: InterestSettings, sample: Sequence[ItemText]) 
 class NoMiner:
     """Tells no interests."""
 
-    name = "none"
-
     def mine_interests(self, texts: Sequence[ItemText]) -> list[Interests]:
         """Return no interests for each text."""
         return [Interests((), None) for _ in texts]
@@ -50,38 +47,25 @@ MINERS: dict[str, Callable[[InterestSettings, Sequence[ItemText]], InterestMiner
     "lexicon": _make_lexicon_miner,
     "none": _make_no_miner,
 }
-"""Name of a miner by rule → how to start it, knowing a sample of the catalogue's texts."""
+"""Name of a miner by rule, as recorded with every row → how to start it, knowing a sample of the catalogue's texts."""
 
 
-def start_miner(settings: InterestSettings, sample: Sequence[ItemText], calls: CallSettings) -> Generator:
-    """Return the generator that the settings name; raise `RecipeError` when there is none of that name."""
-    if settings.generator in LANGUAGE_MODELS:
-        return LANGUAGE_MODELS[settings.generator](settings, calls, _read_response_form(settings))
-    _check_settings(settings)
-    miner = MINERS[settings.generator](settings, sample)
-
-    def mine_batch(questions: list[GenerationRequest]) -> list[str]:
-        return [json.dumps(one._asdict()) for one in miner.mine_interests([question.item for question in questions])]
-
-    usual = sha256(json.dumps(sample).encode()).hexdigest()
-    return BatchGenerator(miner.name, {"usual": usual}, BATCH_SIZE, mine_batch)
-
-
-def check_miner(settings: InterestSettings, calls: CallSettings, is_local: bool, ask: bool = True) -> None:
+def check_miner(settings: InterestSettings, backend: BackendSettings, is_local: bool, ask: bool = True) -> None:
     """Raise a sentence when interests cannot be mined as the settings say; nothing is paid, no weights are loaded.
 
     ``is_local`` is False where workers elsewhere load the models: then only what they are told is looked at. ``ask`` is
     False as long as no server may be asked.
     """
     if settings.generator not in LANGUAGE_MODELS:
-        return _check_settings(settings)
-    form = _read_response_form(settings)
+        return check_rule_settings(settings)
+    read_interest_prompt(settings)
     if is_local or settings.generator == "openai":
-        check_language_model(settings, calls, form, with_images=False, ask=ask)
+        check_language_model(settings, backend, with_images=False, ask=ask)
 
 
-def _check_settings(settings: InterestSettings) -> None:
+def check_rule_settings(settings: InterestSettings) -> None:
     """Raise `RecipeError` for a miner that is not known, or that cannot do what the settings ask for."""
+    refuse_offline_engine("interests", settings.generator)
     if settings.generator not in MINERS:
         known = sorted([*MINERS, *LANGUAGE_MODELS])
         hint = did_you_mean(settings.generator, known)
@@ -98,7 +82,8 @@ def _check_settings(settings: InterestSettings) -> None:
         )
 
 
-def _read_response_form(settings: InterestSettings) -> ResponseForm:
+def read_interest_prompt(settings: InterestSettings) -> PromptTemplate:
+    """Return the prompt of the settings; raise `RecipeError` when it does not fit their vocabulary."""
     prompt = read_prompt(settings.prompt_template)
     if settings.tag_vocabulary != "open" and not (prompt.response_form == "interests" and prompt.choices):
         raise RecipeError(
@@ -107,4 +92,4 @@ def _read_response_form(settings: InterestSettings) -> ResponseForm:
             f"{settings.prompt_template!r} does not. "
             f'Leave the prompt or set it to "open".'
         )
-    return prompt.response_form
+    return prompt

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.interests import Interests, InterestSettings, save_interests
-from trialigngr.enrich.miners import start_miner
+from trialigngr.enrich import miners
+from trialigngr.enrich.interests import Interests, save_interests
+from trialigngr.enrich.miners import check_rule_settings, read_interest_prompt
 from trialigngr.enrich.parsing import Tag, check_script, is_generic, parse_interests, parse_tags, parse_text
-from trialigngr.enrich.prompts import PromptTemplate, read_prompt
-from trialigngr.enrich.text import make_item_text
+from trialigngr.enrich.response_schemas import make_response_schema
+from trialigngr.enrich.settings import CallSettings, InterestSettings
+from trialigngr.enrich.text import ItemText, make_item_text
+from trialigngr.foundation.chunks import make_json_store, map_chunks, split_rows
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
 from trialigngr.llm.answers import ResponseError
 from trialigngr.llm.backends import LANGUAGE_MODELS
-from trialigngr.llm.generator import CallSettings, GenerationRequest, ItemText
+from trialigngr.llm.generator import GenerationRequest
 from trialigngr.llm.jobs import JobContext, has_cache, open_cache, run_job, summarize_usage
 from trialigngr.llm.parallel import parallelize_generator
 from trialigngr.llm.response_cache import ResponseOrigin
@@ -29,25 +32,34 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE_ITEMS = 600
 """Most items from which a generator learns what is usual in the catalogue."""
+DESCRIPTION = "Mining interests"
 
 
 def sample_texts(settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None]) -> list[ItemText]:
     """Return an evenly spaced sample of what a generator reads: what is usual in this catalogue."""
     rows = range(0, len(catalog), len(catalog) // MAX_SAMPLE_ITEMS + 1)
-    return [make_item_text(catalog[row], captions[row] if settings.use_captions else None) for row in rows]
+    return list(_iter_item_texts(settings, catalog, captions, rows))
+
+
+def _iter_item_texts(
+    settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], rows: Sequence[int]
+) -> Iterator[ItemText]:
+    """Yield what is read of the items in these rows."""
+    for row, item in zip(rows, catalog.iter_items(rows), strict=True):
+        yield make_item_text(item, captions[row] if settings.use_captions else None)
 
 
 class InterestJob:
-    """What is asked about the texts of a catalogue (an `GenerationJob`)."""
+    """The requests about the texts of a catalogue to a language model (a `GenerationJob`)."""
+
+    image_tokens = 0.0
 
     def __init__(
         self, settings: InterestSettings, catalog: Catalog, captions: Sequence[str | None], generator: str
     ) -> None:
         self.settings, self.catalog, self.captions = settings, catalog, captions
-        self.prompt: PromptTemplate | None = (
-            read_prompt(settings.prompt_template) if settings.generator in LANGUAGE_MODELS else None
-        )
-        self.origin = ResponseOrigin("interests", generator, self.prompt.content_hash if self.prompt else "")
+        self.prompt = read_interest_prompt(settings)
+        self.origin = ResponseOrigin("interests", generator, self.prompt.content_hash)
         self.vocabulary = self._make_vocabulary() if settings.tag_vocabulary == "lexicon" else None
 
     def _make_vocabulary(self) -> TagVocabulary:
@@ -60,50 +72,38 @@ class InterestJob:
     @property
     def overhead_characters(self) -> int:
         """How many letters the system message has, about."""
-        if self.prompt is None:
-            return 0
-        chosen = len(self.prompt.choices) + self.vocabulary.choice_characters if self.vocabulary else 0
-        return len(self.prompt.system) + chosen
+        choices = len(self.prompt.choices) + self.vocabulary.choice_characters if self.vocabulary else 0
+        return len(self.prompt.system) + choices
 
     def key_contents(self, numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
         """Yield the text that the interests of each item depend on."""
-        told = self.prompt.fill_item if self.prompt else json.dumps
-        chosen = (self.vocabulary.identity, self.prompt.choices) if self.prompt and self.vocabulary else ()
-        for number, item in zip(numbers, self.catalog.iter_items(numbers), strict=True):
-            yield (told(make_item_text(item, self._read_caption(number))), *chosen)
+        choices = (self.vocabulary.identity, self.prompt.choices) if self.vocabulary else ()
+        for text in _iter_item_texts(self.settings, self.catalog, self.captions, numbers):
+            yield (self.prompt.fill_item(text), *choices)
 
     def make_request(self, number: int) -> GenerationRequest:
-        """Return the question about an item's text."""
-        text = self._read_item_text(number)
-        if self.prompt is None:
-            return GenerationRequest(number, text)
+        """Return the request about an item's text."""
         choices = self.vocabulary.find_choices(number) if self.vocabulary else None
         system = self.prompt.fill_choices(choices) if choices else self.prompt.system
-        return GenerationRequest(number, text, None, system, self.prompt.fill_item(text), choices)
+        schema = make_response_schema(self.prompt.response_form, choices)
+        return GenerationRequest(number, system, self.prompt.fill_item(self._read_item_text(number)), None, schema)
 
     def _read_item_text(self, number: int) -> ItemText:
-        return make_item_text(self.catalog[number], self._read_caption(number))
-
-    def _read_caption(self, number: int) -> str | None:
-        return self.captions[number] if self.settings.use_captions else None
+        caption = self.captions[number] if self.settings.use_captions else None
+        return make_item_text(self.catalog[number], caption)
 
     def check_response(self, answer: str) -> None:
         """Raise `ResponseError` when an answer is not what the prompt asked for."""
-        if self.prompt is None:
-            return
-        said = self.parse_response(answer)
-        for text in (*said.tag_names, said.lifestyle or ""):
+        interests = self.parse_response(answer)
+        for text in (*interests.tag_names, interests.lifestyle or ""):
             check_script([text], self.settings.script)
-        if self.prompt.response_form == "interests" and not said.lifestyle:
+        if self.prompt.response_form == "interests" and not interests.lifestyle:
             raise ResponseError('"lifestyle" must be one lifestyle of one to four words')
-        if said.lifestyle and is_generic(said.lifestyle):
+        if interests.lifestyle and is_generic(interests.lifestyle):
             raise ResponseError("a lifestyle that does not fit every item is needed")
 
     def parse_response(self, answer: str) -> Interests:
         """Return the interests in an answer; plain tags and running text stand in their place, with high confidence."""
-        if self.prompt is None:
-            body = json.loads(answer)
-            return Interests(tuple(Tag(*tag) for tag in body["tags"]), body["lifestyle"])
         if self.prompt.response_form == "interests":
             return self._match_vocabulary(*parse_interests(answer))
         plain = (
@@ -118,9 +118,9 @@ class InterestJob:
         it."""
         if self.vocabulary is None:
             return Interests(tuple(tags), lifestyle)
-        listed = self.vocabulary.match_spelling
-        spelled = tuple(Tag(listed("interests", one.tag), one.confidence) for one in tags)
-        return Interests(spelled, lifestyle and listed("lifestyles", lifestyle))
+        match = self.vocabulary.match_spelling
+        spelled = tuple(Tag(match("interests", tag.tag), tag.confidence) for tag in tags)
+        return Interests(spelled, lifestyle and match("lifestyles", lifestyle))
 
 
 def write_interests(
@@ -137,23 +137,72 @@ def write_interests(
 
     ``baseline_texts`` is the `sample_texts` of the catalogue that these items join, if it is not their own. An item
     about which no usable answer came has no tags, and a ``problem``. What a language model wrote is kept in
-    ``cache_path``, so that it is paid for once.
+    ``cache_path``, so that it is paid for once; interests by rule are kept in ``chunks/`` until the whole is written.
     """
     if len(captions) != len(catalog):
         raise ArtifactError(f"There are {len(captions)} captions for {len(catalog)} items; run the captions again.")
-    calls = calls or CallSettings()
+    if settings.generator in LANGUAGE_MODELS:
+        return _write_by_language_model(settings, catalog, captions, out, calls or CallSettings(), cache_path, ray)
+    check_rule_settings(settings)
     # The same sample whenever a stage goes on, so that it ends as unbroken.
     sample = sample_texts(settings, catalog, captions) if baseline_texts is None else baseline_texts
-    start = partial(start_miner, settings, sample, calls)
-    with closing(
-        parallelize_generator(start, settings, calls, ray, has_responses=has_cache(out, cache_path))
-    ) as generator:
-        inquiry = InterestJob(settings, catalog, captions, generator.name)
-        with open_cache(out, cache_path if inquiry.prompt else None) as book:
-            kept = run_job(inquiry, generator, JobContext(book, calls), len(catalog), "Mining interests")
-            said = (
-                (inquiry.parse_response(one.text) if one and one.text else Interests(), one.problem if one else None)
-                for one in kept
-            )
-            facts = save_interests(settings, catalog.table["item_id"], said, generator.name, out)
-            return facts | summarize_usage(book, inquiry) if inquiry.prompt else facts
+    return _write_by_rule(settings, catalog, captions, sample, out, ray)
+
+
+def _write_by_language_model(
+    settings: InterestSettings,
+    catalog: Catalog,
+    captions: Sequence[str | None],
+    out: Path,
+    calls: CallSettings,
+    cache_path: Path | None,
+    ray: RaySettings,
+) -> dict[str, Any]:
+    name, _ = settings.identify_model(settings.generator)
+    job = InterestJob(settings, catalog, captions, name)
+    has_responses = has_cache(out, cache_path)
+    with (
+        closing(parallelize_generator(settings, calls.interests, ray, has_responses)) as generator,
+        open_cache(out, cache_path) as cache,
+    ):
+        responses = run_job(job, generator, JobContext(cache, calls), len(catalog), DESCRIPTION)
+        interests = (
+            (job.parse_response(response.text) if response.text else Interests(), response.problem)
+            if response
+            else (Interests(), None)
+            for response in responses
+        )
+        facts = save_interests(settings, catalog.table["item_id"], interests, name, out)
+        return facts | summarize_usage(cache, job)
+
+
+def _write_by_rule(
+    settings: InterestSettings,
+    catalog: Catalog,
+    captions: Sequence[str | None],
+    sample: Sequence[ItemText],
+    out: Path,
+    ray: RaySettings,
+) -> dict[str, Any]:
+    def read_texts(rows: range) -> list[ItemText]:
+        return list(_iter_item_texts(settings, catalog, captions, rows))
+
+    store, chunks = make_json_store(out / "chunks", _parse_interests), split_rows(len(catalog), miners.BATCH_SIZE)
+    start = partial(_make_mine_function, settings, sample)
+    mined = map_chunks(start, chunks, read_texts, store, ray, DESCRIPTION)
+    interests = zip(chain.from_iterable(mined), repeat(None))
+    facts = save_interests(settings, catalog.table["item_id"], interests, settings.generator, out)
+    store.remove()
+    return facts
+
+
+def _make_mine_function(
+    settings: InterestSettings, sample: Sequence[ItemText]
+) -> Callable[[Sequence[ItemText]], list[Interests]]:
+    """Return what mines the interests of some texts; the miner is loaded here."""
+    return miners.MINERS[settings.generator](settings, sample).mine_interests
+
+
+def _parse_interests(row: list[Any]) -> Interests:
+    tags, lifestyle = row
+    return Interests(tuple(Tag(*tag) for tag in tags), lifestyle)

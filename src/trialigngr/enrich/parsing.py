@@ -46,17 +46,17 @@ def parse_interests(answer: str, min_tags: int = 2, max_tags: int = 4) -> tuple[
     given = body.get("interests")
     if not isinstance(given, list):
         raise ResponseError(_LIST_PROBLEM)
-    kept: dict[str, Tag] = {}
+    tags: dict[str, Tag] = {}
     for one in given[: 2 * max_tags]:
         if not isinstance(one, dict):
             raise ResponseError(_LIST_PROBLEM)
         confidence = one.get("confidence")
         read = _parse_interest(_require_text(one.get("tag")), confidence if isinstance(confidence, str) else "")
         if read is not None:
-            kept.setdefault(read.tag.casefold(), read)
-    if len(kept) < min_tags:
+            tags.setdefault(read.tag.casefold(), read)
+    if len(tags) < min_tags:
         raise ResponseError(f"{min_tags} to {max_tags} specific, different tags are needed")
-    return list(kept.values())[:max_tags], _parse_tag(body["lifestyle"]) if body.get("lifestyle") else None
+    return list(tags.values())[:max_tags], _parse_tag(body["lifestyle"]) if body.get("lifestyle") else None
 
 
 def parse_tags(answer: str, min_tags: int = 1, max_tags: int = 8) -> list[str]:

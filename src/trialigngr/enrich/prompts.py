@@ -12,9 +12,10 @@ from json.encoder import encode_basestring as quoted
 from pathlib import Path
 from typing import get_args
 
+from trialigngr.enrich.response_schemas import Choices, ResponseForm
+from trialigngr.enrich.text import ItemText
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.llm.answers import CORRECTION_TEMPLATE
-from trialigngr.llm.generator import Choices, ItemText, ResponseForm
 
 MAX_PART_CHARACTERS = {"title": 200, "categories": 300, "description": 2_000, "caption": 1_200}
 """Characters that a prompt shows of each part of an item."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import polars as pl
 
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.tables import write_table
-from trialigngr.llm.generator import iter_batches
 
 # Python's objects take ten times a table's room, so few rows at a time are that; but each table has room to spare.
 ROWS_PER_TABLE, ROWS_PER_GROUP = 4096, 8192

@@ -9,8 +9,9 @@ from functools import lru_cache
 from hashlib import sha256
 
 from trialigngr.enrich.lexicon import LexiconMiner, read_lexicon
+from trialigngr.enrich.response_schemas import Choices
+from trialigngr.enrich.text import ItemText
 from trialigngr.llm.answers import ResponseError
-from trialigngr.llm.generator import Choices, ItemText
 
 BATCH_SIZE = 32
 """Items whose choices are found together, as their texts are embedded faster so."""

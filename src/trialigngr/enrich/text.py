@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from trialigngr.catalog.items import Item
-from trialigngr.llm.generator import ItemText
+
+
+class ItemText(NamedTuple):
+    """The parts of t~ (Eq. 1). Attributes of an item never come here."""
+
+    title: str
+    categories: str = ""
+    description: str = ""
+    caption: str = ""
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in self if part)
 
 
 def make_item_text(item: Item, caption: str | None) -> ItemText:

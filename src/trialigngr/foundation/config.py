@@ -61,6 +61,6 @@ def parse_settings(model: type[S], values: dict[str, Any], where: str) -> S:
         key = ".".join(str(part) for part in (*parents, last))
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, tuple(parents))
-            hint = _hint_new_name(str(last), known) or did_you_mean(str(last), known)
+            hint = _hint_new_name(str(last), [*known, *model.model_fields]) or did_you_mean(str(last), known)
             raise RecipeError(f"{where}: there is no setting {key!r}.{hint}") from None
         raise RecipeError(f"{where}: {key} = {first.get('input')!r} does not fit: {first['msg']}.") from None

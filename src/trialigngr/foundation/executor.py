@@ -139,7 +139,7 @@ class RayExecutor(Generic[Batch, Result]):
         )
         hand = _WorkerHandle(actor)
         self._workers.append(hand)
-        self._pending[actor.pid.remote()] = (hand, None)
+        self._pending[actor.process_id.remote()] = (hand, None)
 
     def _dispatch_batches(self, todo: Iterator[tuple[int, Batch]]) -> None:
         """Give blocks to those who have few, until all have enough or there are no more."""
@@ -152,7 +152,7 @@ class RayExecutor(Generic[Batch, Result]):
             place, block = job
             hand = min(standing, key=lambda one: len(one.batches))
             hand.batches[place] = block
-            self._pending[hand.actor.work.remote(block)] = (hand, place)
+            self._pending[hand.actor.run_batch.remote(block)] = (hand, place)
 
     def _collect_results(self) -> Iterator[tuple[int, Result]]:
         """Wait for the next answer and yield it, if it is one of a block."""

@@ -5,20 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 from trialigngr.llm.answers import MAX_CHARACTERS, trim_to_sentences
-from trialigngr.llm.generator import Choices, GenerationRequest, GenerationResponse, GeneratorSettings, ResponseForm
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse
+from trialigngr.llm.settings import GeneratorSettings
 
 JPEG_QUALITY = 90
-TAGS_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 8}
-TEXT_SCHEMA = {"type": "string"}
-CONFIDENCE_SCHEMA = {"enum": ["high", "medium", "low"], "type": "string"}
-MIN_INTERESTS, MAX_INTERESTS = 2, 4
-"""Interests of an item."""
 MOST_TOKENS = 10**8
 """A server that says it read or wrote more for one answer is not believed."""
 
@@ -31,63 +26,27 @@ class MalformedResponseError(ValueError):
         self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
 
 
-def make_response_format(form: ResponseForm, choices: Choices | None = None) -> dict[str, Any] | None:
-    """Return the ``response_format`` for answers of a form, perhaps with these choices; None for running text."""
-    match form:
-        case "tags":
-            schema = _object_schema(tags=TAGS_SCHEMA)
-        case "interests":
-            schema = _make_interests_schema(choices)
-        case _:
-            return None
-    return {"type": "json_schema", "json_schema": {"name": form, "strict": True, "schema": schema}}
-
-
-def _make_interests_schema(choices: Choices | None) -> dict[str, Any]:
-    """Return the schema of interests and a lifestyle.
-
-    No grammar of a server can say that tags differ (``uniqueItems``), and weak models repeat themselves. So the choices
-    are dealt out, as cards are, to the places of the list: each place has its own, and no tag can come twice.
-    """
-    some: dict[str, Any] = {"type": "array", "minItems": MIN_INTERESTS, "maxItems": MAX_INTERESTS}
-    if choices is None:
-        return _object_schema(
-            interests=some | {"items": _object_schema(tag=TEXT_SCHEMA, confidence=CONFIDENCE_SCHEMA)},
-            lifestyle=TEXT_SCHEMA,
-        )
-    hands = [_enum_schema(choices.tags[place::MAX_INTERESTS]) for place in range(MAX_INTERESTS)]
-    places = {"prefixItems": [_object_schema(tag=hand, confidence=CONFIDENCE_SCHEMA) for hand in hands]}
-    return _object_schema(interests=some | places, lifestyle=_enum_schema(choices.lifestyles))
-
-
-def _object_schema(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False
-    }  # fmt: skip
-
-
-def _enum_schema(names: Sequence[str]) -> dict[str, Any]:
-    return {"type": "string", "enum": list(names)}
+def make_response_format(response_schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``response_format`` that holds a model to a schema and its name."""
+    return {"type": "json_schema", "json_schema": {"name": response_schema["name"], "strict": True, **response_schema}}
 
 
 def make_request_body(request: GenerationRequest, settings: GeneratorSettings) -> dict[str, Any]:
     """Return the request for a question; its picture, if there is one, stands before the text as a data URL."""
     content: list[dict[str, Any]] | str = request.user_prompt
     if request.image is not None:
-        url = encode_data_url(request.image, settings.longest_edge)
+        url = encode_data_url(request.image)
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": request.user_prompt}]
     messages = [{"role": "system", "content": request.system_prompt}, {"role": "user", "content": content}]
     options = settings.model_dump(include={"model", "temperature", "max_tokens", "seed"})
     return {"messages": messages, **options}
 
 
-def encode_data_url(image: Image.Image, longest_edge: int) -> str:
-    """Return the picture as a JPEG in a ``data:`` URL, no side longer than ``longest_edge``."""
-    small = image.copy()
-    small.thumbnail((longest_edge, longest_edge), Image.Resampling.LANCZOS)
-    held = io.BytesIO()
-    small.save(held, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
+def encode_data_url(image: Image.Image) -> str:
+    """Return the picture as a JPEG in a ``data:`` URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def parse_response_body(number: int, raw: bytes) -> GenerationResponse:

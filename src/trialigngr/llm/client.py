@@ -8,39 +8,40 @@ from importlib.util import find_spec
 from typing import Any
 
 from trialigngr.llm.chat_protocol import MalformedResponseError
-from trialigngr.llm.generator import CallSettings, GeneratorError, GeneratorSettings
+from trialigngr.llm.generator import GeneratorError
+from trialigngr.llm.settings import GeneratorSettings, ServerSettings
 
 MOST_BYTES = 4 * 1024 * 1024
 """An answer with more is not read to its end."""
 
 
-def check_settings(settings: GeneratorSettings, calls: CallSettings) -> None:
+def check_settings(settings: GeneratorSettings, server: ServerSettings) -> None:
     """Raise `GeneratorError` for settings with which no server could be asked; none is."""
     if not settings.model:
         raise GeneratorError("The generator openai needs the model's name on its server; set the stage's model.")
     if find_spec("openai") is None:
         raise GeneratorError("The generator openai needs its client: pip install 'trialigngr[openai]'.")
-    if calls.api_key_env and not calls.api_key:
+    if server.api_key_env and not server.api_key:
         raise GeneratorError(
-            f"The environment variable {calls.api_key_env} holds no key for {calls.base_url}; set it, or set "
+            f"The environment variable {server.api_key_env} holds no key for {server.base_url}; set it, or set "
             "api_key_env to another name ('' where no key is wanted)."
         )
-    if not re.fullmatch(r"[!-~]*", calls.api_key):
-        raise GeneratorError(f"The key in {calls.api_key_env} holds letters that no key can hold; set it anew.")
-    if not calls.base_url.startswith(("http://", "https://")):
-        raise GeneratorError(f"The server's url {calls.base_url!r} must begin with http:// or https://.")
+    if not re.fullmatch(r"[!-~]*", server.api_key):
+        raise GeneratorError(f"The key in {server.api_key_env} holds letters that no key can hold; set it anew.")
+    if not server.base_url.startswith(("http://", "https://")):
+        raise GeneratorError(f"The server's url {server.base_url!r} must begin with http:// or https://.")
 
 
-def make_client(calls: CallSettings) -> Any:
+def make_client(server: ServerSettings) -> Any:
     """Return a client that asks the server of the settings and no other, and tells it nothing but the key."""
     import httpx2
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     # A connection a call: on one that is used again, an answer that a server or a proxy sent twice is taken for that of
     # the next item, and so on for all that follow it.
-    limits = httpx2.Limits(max_connections=calls.max_concurrency, max_keepalive_connections=0)
+    limits = httpx2.Limits(max_connections=server.max_concurrency, max_keepalive_connections=0)
     client = AsyncOpenAI(
-        api_key=calls.api_key or "none", base_url=calls.base_url, timeout=calls.timeout, max_retries=0,
+        api_key=server.api_key or "none", base_url=server.base_url, timeout=server.timeout, max_retries=0,
         default_headers={"Accept-Encoding": "identity"},
         http_client=DefaultAsyncHttpxClient(
             limits=limits, follow_redirects=False, event_hooks={"response": [_limit_response]}

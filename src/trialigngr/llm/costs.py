@@ -1,20 +1,16 @@
-"""What a stage of language model calls will take: items, tokens, money, hours; from the ledger where it knows."""
+"""What a job of language model calls will take: items, tokens, money, hours; measured where there are responses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from trialigngr.llm.generator import CallSettings, GeneratorSettings
 from trialigngr.llm.jobs import GenerationJob, iter_job_rows
 from trialigngr.llm.response_cache import ResponseCache, ResponseOrigin
+from trialigngr.llm.settings import GeneratorSettings, ServerSettings
 
 CHARACTERS_PER_TOKEN = 4
 """Of a token, about, in English."""
-VISUAL_TOKEN_SIDE = 28
-"""Pixels of a visual token's side."""
 MAX_SAMPLE_ITEMS = 200
 """Most items whose prompts are looked at."""
 
@@ -47,9 +43,9 @@ class CostEstimate:
         )
 
     def __str__(self) -> str:
-        prices = f"calls.{self.stage}.prompt_price and calls.{self.stage}.completion_price"
+        server = f"calls.{self.stage}.openai"
         money = (
-            f"no price known (set {prices}, for a million tokens)"
+            f"no price known (set {server}.prompt_price and {server}.completion_price, for a million tokens)"
             if self.total_price is None
             else f"{self.total_price:,.2f}"
         )
@@ -65,33 +61,53 @@ class CostEstimate:
 def estimate_cost(
     job: GenerationJob,
     settings: GeneratorSettings,
-    recorded_settings: Mapping[str, Any],
-    calls: CallSettings,
+    server: ServerSettings,
+    max_runs: int,
     cache_path: Path,
     num_items: int,
 ) -> CostEstimate:
-    """Return what is left to do of a stage over ``num_items`` items. Nothing is claimed, and no server is asked."""
+    """Return what is left to do of a stage over ``num_items`` items. Nothing is leased, and no server is asked."""
+    _, recorded_settings = settings.identify_model(settings.generator)
     rows = {row.key: row.number for row in iter_job_rows(job, recorded_settings, range(num_items))}
-    to_do, taken, rate = len(rows), None, None
+    num_remaining, usage, rate = len(rows), None, None
     if cache_path.exists():
-        with ResponseCache(cache_path) as book:
-            to_do = sum(state in ("granted", "taken") for state in book.read_states(rows, calls.max_runs))
-            taken, rate = _mean_usage(book, job.origin), _items_per_second(book, job.origin)
-    tokens_in, tokens_out = taken or _estimate_tokens(job, settings, [*rows.values()])
-    read, written = round(tokens_in * to_do), round(tokens_out * to_do)
-    priced = calls.prompt_price or calls.completion_price or not calls.may_cost_money
-    money = (read * calls.prompt_price + written * calls.completion_price) / 1e6 if priced else None
-    hours = to_do / rate / 3600 if rate else None
-    key = f" with the key in {calls.api_key_env}" if calls.api_key_env else ""
-    server = f"{calls.base_url}{key}" if settings.generator == "openai" and calls.away else ""
-    name, measured = job.origin.generator, taken is not None
-    return CostEstimate(job.origin.stage, name, len(rows), to_do, read, written, measured, money, hours, server)
+        with ResponseCache(cache_path) as cache:
+            num_remaining = sum(state in ("open", "leased") for state in cache.read_states(rows, max_runs))
+            usage, rate = _mean_usage(cache, job.origin), _items_per_second(cache, job.origin)
+    tokens = usage or _estimate_tokens(job, settings, [*rows.values()])
+    prompt_tokens, completion_tokens = (round(mean * num_remaining) for mean in tokens)
+    is_paid = settings.generator == "openai"
+    return CostEstimate(
+        job.origin.stage,
+        job.origin.generator,
+        len(rows),
+        num_remaining,
+        prompt_tokens,
+        completion_tokens,
+        is_measured=usage is not None,
+        total_price=_price_tokens(server, prompt_tokens, completion_tokens) if is_paid else 0.0,
+        hours=num_remaining / rate / 3600 if rate else None,
+        server=_describe_remote(server) if is_paid else "",
+    )
+
+
+def _price_tokens(server: ServerSettings, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """Return what tokens cost; None where they cost something and no price is known."""
+    if server.may_cost_money and not (server.prompt_price or server.completion_price):
+        return None
+    return (prompt_tokens * server.prompt_price + completion_tokens * server.completion_price) / 1e6
+
+
+def _describe_remote(server: ServerSettings) -> str:
+    """Return the url of a server, and which key it is shown; empty for one on this machine."""
+    key = f" with the key in {server.api_key_env}" if server.api_key_env else ""
+    return f"{server.base_url}{key}" if server.is_remote else ""
 
 
 def _mean_usage(cache: ResponseCache, origin: ResponseOrigin) -> tuple[float, float] | None:
     """Return the mean tokens read and written an item, None before there are any."""
     query = (
-        "SELECT avg(tokens_in), avg(tokens_out) FROM answers"
+        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM responses"
         " WHERE state = 'done' AND stage = ? AND generator = ? AND prompt = ?"
     )
     ((read, written),) = cache.run_query(query, origin.stage, origin.generator, origin.prompt)
@@ -99,10 +115,10 @@ def _mean_usage(cache: ResponseCache, origin: ResponseOrigin) -> tuple[float, fl
 
 
 def _items_per_second(cache: ResponseCache, origin: ResponseOrigin) -> float | None:
-    """Return the items a second of the last session that settled more than a few."""
+    """Return the items a second of the last session that finished more than a few."""
     query = (
-        "SELECT settled / max(last - began, 0.001) FROM sessions"
-        " WHERE stage = ? AND generator = ? AND settled >= 10 ORDER BY began DESC LIMIT 1"
+        "SELECT finished / max(updated - started, 0.001) FROM sessions"
+        " WHERE stage = ? AND generator = ? AND finished >= 10 ORDER BY started DESC LIMIT 1"
     )
     found = cache.run_query(query, origin.stage, origin.generator)
     return found[0][0] if found else None
@@ -110,10 +126,9 @@ def _items_per_second(cache: ResponseCache, origin: ResponseOrigin) -> float | N
 
 def _estimate_tokens(job: GenerationJob, settings: GeneratorSettings, numbers: list[int]) -> tuple[float, float]:
     """Return tokens an item, read off the prompts of a few items; of a picture as many as its longest side allows."""
-    some = numbers[:: len(numbers) // MAX_SAMPLE_ITEMS + 1]
-    if not some:
+    sample = numbers[:: len(numbers) // MAX_SAMPLE_ITEMS + 1]
+    if not sample:
         return 0.0, 0.0
-    contents = [content for content in job.key_contents(some) if content is not None]
+    contents = [content for content in job.key_contents(sample) if content is not None]
     letters = sum(len(content[0]) for content in contents) / len(contents) + job.overhead_characters
-    visual = (settings.longest_edge / VISUAL_TOKEN_SIDE) ** 2 if job.origin.stage == "captions" else 0
-    return letters / CHARACTERS_PER_TOKEN + visual, float(settings.max_tokens)
+    return letters / CHARACTERS_PER_TOKEN + job.image_tokens, float(settings.max_tokens)

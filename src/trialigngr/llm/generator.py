@@ -1,236 +1,32 @@
-"""The one protocol of all generators: questions (text and perhaps a picture) in, texts out, in groups as they come."""
+"""The protocol of all backends: requests (prompts and perhaps a picture) in, texts out as they come."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Protocol
 
 from PIL import Image
-from pydantic import Field, field_validator
 
-from trialigngr.foundation.config import Settings
-from trialigngr.foundation.errors import RecipeError, TriAlignError
-from trialigngr.images.settings import DownloadSettings
-from trialigngr.llm.api_keys import read_key
-
-CACHE_FILE = "ledger.sqlite"
-T = TypeVar("T")
-MODEL_LABELS = {"smollm2": "smollm2:SmolLM2-135M-Instruct (plumbing, not quality)"}
-"""Generators whose model is no setting, as recorded with every answer."""
-
-
-PLACEMENT_ARGUMENTS = {
-    "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "distributed_executor_backend", "download_dir",
-    "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
-    "max_num_batched_tokens", "max_num_seqs", "pipeline_parallel_size", "swap_space", "tensor_parallel_size",
-}  # fmt: skip
-"""Arguments of vLLM's engine that say where and how fast it works: like the size of a batch, they round otherwise at
-most."""
+from trialigngr.foundation.errors import TriAlignError
 
 
 class GeneratorError(TriAlignError):
     """A generator that cannot work: no key, no server, no such model."""
 
 
-class GeneratorSettings(Settings):
-    """What an answer depends on, beside the prompt and the item."""
-
-    generator: str = ""
-    """Who answers."""
-    model: str = ""
-    """openai: the model's name on the server. transformers and vllm: a hub name or a local folder."""
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    """0 takes the likeliest word each time."""
-    max_tokens: int = Field(default=256, ge=1)
-    """Most tokens of one answer."""
-    seed: int = 0
-    """Sent to servers, and given to local models whose temperature is not 0."""
-    longest_edge: int = Field(default=640, ge=28)
-    """Pixels of a picture's longer side, as a language model sees it."""
-    script: str = "latin"
-    """Letters that an answer must mostly be written in, by their Unicode name (`cyrillic`, `cjk`); `any` takes all."""
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """transformers, vllm and smollm2: precision of the weights."""
-    device: str = "auto"
-    """Where networks run; transformers also takes `map`, which spreads a model over all GPUs."""
-
-    def identify_model(self, generator: str, calls: CallSettings) -> tuple[str, dict[str, Any]]:
-        """Return the name of a language model behind a generator, and all settings that its answers depend on."""
-        told = {"model", "temperature", "max_tokens", "seed", "longest_edge", "script"}
-        own = {"dtype"} if generator != "openai" else set()
-        # Named only where there are any, so that answers without them keep their keys.
-        engine = {"engine": calls.relevant_engine_args} if generator == "vllm" and calls.relevant_engine_args else {}
-        return MODEL_LABELS.get(generator, f"{generator}:{self.model}"), self.model_dump(include=told | own) | engine
-
-
-class CallSettings(Settings):
-    """How a generator is called. Nothing here changes an answer, but for arguments of vLLM's `engine`, so nothing made
-    is made again when it changes."""
-
-    base_url: str = "http://localhost:8000/v1"
-    """openai: where the server's API begins; without a key, user or password."""
-    api_key_env: str = ""
-    """openai: the environment variable (ending in _API_KEY) that holds the key, which is never written down; empty
-    where none is wanted. One of another name is read if --allow-key-variable names it."""
-    max_concurrency: int = Field(default=32, ge=1, le=4096)
-    """openai: most calls at one time. vllm: questions that the engine is given together; a few hundred keep it busy."""
-    timeout: float = Field(default=120.0, gt=0)
-    """openai: seconds that one call may take."""
-    max_attempts: int = Field(default=6, ge=1)
-    """openai: how often a call is made that meets a fault of the network or the server. A refusal that says when to
-    come back (429 or 503 with a wait) does not count, for ten minutes of waiting in all."""
-    initial_backoff: float = Field(default=1.0, gt=0)
-    """openai: most seconds before the second try; they double with each further one, up to a minute."""
-    check_server: bool = True
-    """openai: ask the server for its list of models before the first item is paid for."""
-    structured_outputs: bool = True
-    """openai: send the JSON schema of the answer, as long as the server takes it. vllm: hold the model to it."""
-    batch_size: int = Field(default=8, ge=1)
-    """transformers and smollm2: questions that are answered together."""
-    engine_args: dict[str, str | bool | int | float] = Field(default_factory=dict)
-    """vllm: further arguments of its `LLM`, such as tensor_parallel_size or max_model_len. Where one changes that says
-    more than where and how fast it works (quantization, max_model_len), the stage is made and all is asked again."""
-    prompt_price: float = Field(default=0.0, ge=0)
-    """Money for a million tokens read. With a key and no price, a run says that none is known, and asks."""
-    completion_price: float = Field(default=0.0, ge=0)
-    """Money for a million tokens written."""
-    max_runs: int = Field(default=3, ge=1)
-    """In how many runs an item that failed is tried, the first included."""
-    max_consecutive_failures: int = Field(default=100, ge=1)
-    """Stop when this many items in a row have failed and none was answered between them."""
-
-    # By hand, and before all else: what does not fit is said with its value, and these values may be secrets.
-    @field_validator("api_key_env", mode="before")
-    @classmethod
-    def _check_api_key_env(cls, value: object) -> object:
-        if not (isinstance(value, str) and re.fullmatch(r"([A-Z_][A-Z0-9_]*)?", value)):
-            raise RecipeError(
-                "api_key_env must be the name of an environment variable, in capitals (LIKE_THIS), and not the key "
-                "itself. Put the key into a variable and give its name here."
-            )
-        return value
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _check_base_url(cls, value: object) -> object:
-        if any(mark in str(value) for mark in "@?#"):
-            raise RecipeError(
-                "The url in calls holds a user, a password or a query (@, ? or #), and urls are written down. Put the "
-                "key into an environment variable, name that in api_key_env, and give the url without it."
-            )
-        return value
-
-    # By the ends of names: tokenizer_mode and max_num_batched_tokens are none.
-    @field_validator("engine_args", mode="before")
-    @classmethod
-    def _check_engine_args(cls, value: object) -> object:
-        names = value if isinstance(value, dict) else ()
-        ends = re.compile(r"((^|[_-]|api)key|(^|[_-]|hf|auth|access)token|password|secret)$", re.IGNORECASE)
-        if secret := [name for name in names if ends.search(str(name))]:
-            raise RecipeError(
-                f"engine.{secret[0]} in calls is a secret, and settings are written down. Leave it out and put it into "
-                "the environment variable that vLLM reads (HF_TOKEN)."
-            )
-        return value
-
-    @field_validator("engine_args", mode="before")
-    @classmethod
-    def _brings_no_code(cls, value: object) -> object:
-        given = value if isinstance(value, dict) else {}
-        bringing = [name for name in given if re.search(r"^trust_|_cls$|_plugin$|_processors?$", str(name))]
-        if "." in str(given.get("distributed_executor_backend", "")):
-            bringing.append("distributed_executor_backend")
-        if bringing:
-            raise RecipeError(
-                f"engine.{bringing[0]} in calls lets vLLM run code that a model or a recipe names, which is never done "
-                "here; leave it out."
-            )
-        return value
-
-    @property
-    def relevant_engine_args(self) -> dict[str, str | bool | int | float]:
-        """The arguments of vLLM's engine that answers may depend on: all but those known to change none."""
-        return {name: value for name, value in self.engine_args.items() if name not in PLACEMENT_ARGUMENTS}
-
-    @property
-    def may_cost_money(self) -> bool:
-        """Whether calls cost money, as far as these settings tell: a price is set, or a key has to be shown."""
-        return bool(self.prompt_price or self.completion_price or self.api_key_env)
-
-    @property
-    def away(self) -> bool:
-        """Whether the server is, as far as its url tells, another machine than this."""
-        try:
-            host = urlsplit(self.base_url).hostname or ""
-            return host != "localhost" and not ip_address(host).is_loopback
-        except ValueError:
-            return True
-
-    @property
-    def api_key(self) -> str:
-        """The key, from the environment; empty where none is wanted, or none is there."""
-        return read_key(self.api_key_env, self.base_url) if self.api_key_env else ""
-
-
-class StageCallSettings(Settings):
-    """How each stage calls its generator, and where what they wrote is kept."""
-
-    images: DownloadSettings = Field(default_factory=DownloadSettings)
-    """For pictures that are fetched."""
-    captions: CallSettings = Field(default_factory=CallSettings)
-    """For captions."""
-    interests: CallSettings = Field(default_factory=CallSettings)
-    """For interests."""
-    response_cache: str = ""
-    """File that keeps what was asked and answered; runs may share one. Without it, `ledger.sqlite` in the run."""
-
-    def cache_path(self, run: Path) -> Path:
-        """Return the ledger of a run."""
-        return Path(self.response_cache) if self.response_cache else run / CACHE_FILE
-
-    def download_settings(self, run: Path) -> DownloadSettings:
-        """Return how pictures are fetched, with the folder that keeps those of a run."""
-        return self.images.model_copy(update={"store_folder": self.images.store_folder or str(run / "pictures")})
-
-
-ResponseForm = Literal["text", "tags", "interests"]
-
-
-class ItemText(NamedTuple):
-    """The parts of t~ (Eq. 1). Attributes of an item never come here."""
-
-    title: str
-    categories: str = ""
-    description: str = ""
-    caption: str = ""
-
-    def __str__(self) -> str:
-        return "\n".join(part for part in self if part)
-
-
-class Choices(NamedTuple):
-    """All that an answer may choose from, the nearest to the item first."""
-
-    tags: tuple[str, ...]
-    lifestyles: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One item, ready to be asked about. ``number`` comes back with the answer."""
+    """One call of a language model. ``number`` comes back with its response.
+
+    ``response_schema`` has the ``name`` and the JSON ``schema`` that a server can hold the model to; None for running
+    text.
+    """
 
     number: int
-    item: ItemText
+    system_prompt: str
+    user_prompt: str
     image: Image.Image | None = None
-    system_prompt: str = ""
-    user_prompt: str = ""
-    choices: Choices | None = None
+    response_schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +46,7 @@ class GenerationResponse:
 
 
 class Generator(Protocol):
-    """Answers questions."""
+    """Answers requests."""
 
     @property
     def name(self) -> str:
@@ -264,42 +60,21 @@ class Generator(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """How many questions are out together, at most; with several workers, at each."""
+        """How many requests may be submitted and not collected yet."""
         ...
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield the answers in groups, in any order; the next questions are drawn when a group has been taken.
+    def submit(self, request: GenerationRequest) -> None:
+        """Take a request; its response is among those that `collect` returns later."""
+        ...
 
-        None among the questions says that the next one is still being made.
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return responses that have come and were not returned before, in any order.
+
+        With ``wait``, at least one: no request will be submitted before that, so whatever was is worked on. Without,
+        perhaps none, and at once.
         """
         ...
 
     def close(self) -> None:
         """Let go of what it holds."""
         ...
-
-
-@dataclass(frozen=True)
-class BatchGenerator:
-    """A generator that answers ``max_in_flight`` questions by one call of ``answer_batch``."""
-
-    name: str
-    settings: dict[str, Any]
-    max_in_flight: int
-    answer_batch: Callable[[list[GenerationRequest]], list[str]]
-
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield one group a batch."""
-        for batch in iter_batches(requests, self.max_in_flight):
-            texts = self.answer_batch(batch)
-            yield [GenerationResponse(one.number, text) for one, text in zip(batch, texts, strict=True)]
-
-    def close(self) -> None:
-        """Let go of nothing."""
-
-
-def iter_batches(requests: Iterable[T | None], size: int) -> Iterator[list[T]]:
-    """Yield questions, or whatever is not None, ``size`` at a time; the next are drawn when they are asked for."""
-    rest = (one for one in requests if one is not None)
-    while batch := list(islice(rest, size)):
-        yield batch

@@ -1,4 +1,5 @@
-"""Ask a generator about everything that a ledger does not hold yet; nothing is counted before it is on the disk."""
+"""`run_job`: ask a generator about everything that a response cache does not hold yet; nothing is counted before it is
+on the disk."""
 
 from __future__ import annotations
 
@@ -7,9 +8,8 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Generator as Drawn
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import chain, islice, repeat, takewhile
@@ -18,18 +18,11 @@ from pathlib import Path
 from struct import iter_unpack
 from typing import Any, NamedTuple, Protocol
 
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.console import log, show_progress
 from trialigngr.foundation.errors import ImageError
 from trialigngr.llm.answers import CORRECTION_TEMPLATE, ResponseError
-from trialigngr.llm.generator import (
-    CACHE_FILE,
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    Generator,
-    GeneratorError,
-    iter_batches,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, Generator, GeneratorError
 from trialigngr.llm.response_cache import (
     KEYS_PER_QUERY,
     CachedResponse,
@@ -38,26 +31,32 @@ from trialigngr.llm.response_cache import (
     ResponseOrigin,
     ResponseRecord,
 )
+from trialigngr.llm.settings import CACHE_FILE, JobSettings
 
 KEY_BYTES = 16
 LEASE_SIZE = 32
-"""Most questions that are made ahead, and most rows that are claimed by one write."""
+"""Most requests that are made ahead, and most rows that are leased by one write."""
 POLL_SECONDS = 0.05
-"""Seconds that a question may take before answers that came are looked at."""
+"""Seconds that the making of a request may take before answers that came are looked at."""
 
 
 def make_key_function(origin: ResponseOrigin, settings: Mapping[str, Any]) -> Callable[[tuple[str, ...]], bytes]:
     """Return what turns a content into `KEY_BYTES` bytes that stand for all that an answer depends on: who answers,
     how, and the hashed content."""
-    who = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings)], sort_keys=True)[:-1]
+    prefix = json.dumps([origin.stage, origin.generator, origin.prompt, dict(settings)], sort_keys=True)[:-1]
     # As json.dumps writes a list of texts, in a third of the time.
-    return lambda content: sha256(f"{who}, [{', '.join(map(quoted, content))}]]".encode()).digest()[:KEY_BYTES]
+    return lambda content: sha256(f"{prefix}, [{', '.join(map(quoted, content))}]]".encode()).digest()[:KEY_BYTES]
 
 
 class GenerationJob(Protocol):
     """What a stage asks: about which items, and what it takes for an answer."""
 
     origin: ResponseOrigin
+
+    @property
+    def image_tokens(self) -> float:
+        """How many visual tokens a request has, about."""
+        ...
 
     @property
     def overhead_characters(self) -> int:
@@ -78,26 +77,26 @@ class GenerationJob(Protocol):
 
 
 class JobContext(NamedTuple):
-    """Where answers are written down, and how they are asked for."""
+    """Where responses are recorded, and how often what failed is tried again."""
 
     cache: ResponseCache
-    calls: CallSettings
+    settings: JobSettings
 
 
 def has_cache(out: Path, cache_path: Path | None) -> bool:
-    """Return whether there is a ledger that `open_cache` would open."""
+    """Return whether there is a cache that `open_cache` would open."""
     return (cache_path or out / CACHE_FILE).exists()
 
 
 @contextmanager
 def open_cache(out: Path, cache_path: Path | None) -> Iterator[ResponseCache]:
-    """Open the ledger in ``cache_path``; without one, a ledger of the stage's own that goes when the stage is done."""
+    """Open the cache in ``cache_path``; without one, a cache of the stage's own that goes when the stage is done."""
     own = out / CACHE_FILE
-    with ResponseCache(cache_path or own) as ledger:
-        yield ledger
+    with ResponseCache(cache_path or own) as cache:
+        yield cache
     if cache_path is None:
-        for cache_path in own.parent.glob(f"*{CACHE_FILE}*"):
-            cache_path.unlink()
+        for path in own.parent.glob(f"*{CACHE_FILE}*"):
+            path.unlink()
 
 
 def run_job(
@@ -106,10 +105,10 @@ def run_job(
     """Yield what is kept about each of ``num_items`` items, after asking for what is not there yet; None where there is
     nothing to ask."""
     number = 0
-    for row, one in _iter_responses(job, generator, context, num_items, description):
+    for row, response in _iter_responses(job, generator, context, num_items, description):
         if row.number > number:
             yield from repeat(None, row.number - number)
-        yield one
+        yield response
         number = row.number + 1
     yield from repeat(None, num_items - number)
 
@@ -118,35 +117,39 @@ def _iter_responses(
     job: GenerationJob, generator: Generator, context: JobContext, num_items: int, description: str
 ) -> Iterator[tuple[JobRow, CachedResponse | None]]:
     """Yield each row and what is kept of it, read once as long as nothing is missing; then all the rest is asked."""
-    rows, retry_runs, begun = iter_job_rows(job, generator.settings, range(num_items)), context.calls.max_runs, 0
-    while some := list(islice(rows, KEYS_PER_QUERY)):
-        found = list(context.cache.read_responses([row.key for row in some], retry_runs))
-        if any(one is None or one.is_retryable for one in found):
-            rest = JobRows(chain(some, rows))
-            JobRunner(context, generator, job).run_rows(rest, description, begun)
-            yield from zip(rest, context.cache.read_responses(rest.iter_keys(), retry_runs), strict=True)
+    rows, max_runs, num_finished = (
+        iter_job_rows(job, generator.settings, range(num_items)),
+        context.settings.max_runs,
+        0,
+    )
+    while batch := list(islice(rows, KEYS_PER_QUERY)):
+        responses = list(context.cache.read_responses([row.key for row in batch], max_runs))
+        if any(response is None or response.is_retryable for response in responses):
+            rest = JobRows(chain(batch, rows))
+            JobRunner(context, generator, job).run_rows(rest, description, num_finished)
+            yield from zip(rest, context.cache.read_responses(rest.iter_keys(), max_runs), strict=True)
             return
-        begun += len(some)
-        yield from zip(some, found, strict=True)
+        num_finished += len(batch)
+        yield from zip(batch, responses, strict=True)
 
 
 def iter_job_rows(job: GenerationJob, settings: Mapping[str, Any], numbers: Sequence[int]) -> Iterator[JobRow]:
     """Yield what can be asked about the items."""
-    key = make_key_function(job.origin, settings)
+    make_key = make_key_function(job.origin, settings)
     for number, content in zip(numbers, job.key_contents(numbers), strict=True):
         if content is not None:
-            yield JobRow(number, key(content))
+            yield JobRow(number, make_key(content))
 
 
 def summarize_usage(cache: ResponseCache, job: GenerationJob) -> dict[str, Any]:
-    """Return what the answers took, of all runs on this ledger."""
+    """Return what the answers took, of all runs on this cache."""
     query = (
-        "SELECT coalesce(sum(calls), 0), coalesce(sum(again), 0), coalesce(sum(tokens_in), 0),"
-        " coalesce(sum(tokens_out), 0) FROM answers WHERE stage = ? AND generator = ? AND prompt = ?"
+        "SELECT coalesce(sum(calls), 0), coalesce(sum(repeated_calls), 0), coalesce(sum(prompt_tokens), 0),"
+        " coalesce(sum(completion_tokens), 0) FROM responses WHERE stage = ? AND generator = ? AND prompt = ?"
     )
-    (taken,) = cache.run_query(query, job.origin.stage, job.origin.generator, job.origin.prompt)
+    (sums,) = cache.run_query(query, job.origin.stage, job.origin.generator, job.origin.prompt)
     return {"prompt": job.origin.prompt} | dict(
-        zip(("calls", "calls_made_again", "tokens_in", "tokens_out"), taken, strict=True)
+        zip(("calls", "repeated_calls", "prompt_tokens", "completion_tokens"), sums, strict=True)
     )
 
 
@@ -178,106 +181,117 @@ class JobRows:
 
 
 @dataclass
-class _InFlight:
-    """A row in flight; ``correction`` once its first answer was refused."""
+class _AskedRow:
+    """A row that is asked about: its ``request``, made by another thread; its ``correction`` once it was rejected."""
 
     row: JobRow
     correction: str = ""
-
-
-_PendingRequest = tuple[_InFlight, Future[GenerationRequest]]
+    request: Future[GenerationRequest] = field(default_factory=Future)
 
 
 @dataclass
 class JobRunner:
-    """One asking of a generator about some rows."""
+    """Asks a generator about rows, records its responses, and asks again where one was rejected."""
 
     context: JobContext
     generator: Generator
     job: GenerationJob
-    _in_flight: dict[int, _InFlight] = field(default_factory=dict)
-    _corrections: deque[_InFlight] = field(default_factory=deque)
-    _usage: list[RejectedUsage] = field(default_factory=list)
+    _first: deque[_AskedRow] = field(default_factory=deque)
+    _corrections: deque[_AskedRow] = field(default_factory=deque)
+    _in_flight: dict[int, _AskedRow] = field(default_factory=dict)
+    _rejected: deque[_AskedRow] = field(default_factory=deque)
     _leased_elsewhere: list[JobRow] = field(default_factory=list)
     _consecutive_failures: list[bytes] = field(default_factory=list)
     _repeated_calls: int = 0
 
     def run_rows(self, rows: JobRows, description: str, num_finished: int = 0) -> None:
-        """Return when every row is done or failed, be it by this process or by another on the same ledger;
+        """Return when every row is done or failed, be it by this process or by another on the same cache;
         ``num_finished`` counts those that needed no look."""
-        states = self.context.cache.read_states(rows.iter_keys(), self.context.calls.max_runs)
-        todo = JobRows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
-        with show_progress(
-            description, num_finished + len(rows), completed=num_finished + len(rows) - len(todo)
-        ) as advance:
-            while todo or self._corrections:
-                with closing(self._iter_requests(todo)) as questions:
-                    for group in self.generator.generate(questions):
-                        advance(self._record_group(group))
-                todo, self._leased_elsewhere = JobRows(self._leased_elsewhere), []
-                if todo and not self._corrections:
-                    todo = self._wait_for_others(todo)
+        states = self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs)
+        todo = JobRows(row for row, state in zip(rows, states, strict=True) if state in ("open", "leased"))
+        num_rows = num_finished + len(rows)
+        with show_progress(description, num_rows, completed=num_rows - len(todo)) as advance:
+            while todo:
+                self._ask_rows(todo, advance)
+                todo, self._leased_elsewhere = self._wait_for_others(JobRows(self._leased_elsewhere)), []
         # Failures that no answer followed may well be the server's fault: no such refusal is final.
         self.context.cache.reopen_failures(self._consecutive_failures, runs=0)
 
-    def _iter_requests(self, rows: Iterable[JobRow]) -> Drawn[GenerationRequest | None, None, None]:
-        """Yield the questions, and None whenever the next one is not made yet.
+    def _ask_rows(self, rows: Iterable[JobRow], advance: Callable[[int], None]) -> None:
+        """Return when all rows have ended that nobody else is asking about.
 
-        They are made beside this thread, a few ahead, as pictures and choices may take long. A row is claimed once its
-        question is there and there is room to ask it, and is sent at once. The ledger stays with this thread.
+        Requests are made by another thread, a few ahead, as images and choices may take long; corrections go first.
+        The cache stays with this thread.
         """
-        free, new, repairs = self._iter_free_rows(rows), deque[_PendingRequest](), deque[_PendingRequest]()
-        beside = ThreadPoolExecutor(1)
+        free_rows, maker = self._iter_free_rows(rows), ThreadPoolExecutor(1)
         try:
             while True:
-                for queue, source in ((repairs, self._iter_corrections()), (new, free)):
-                    for one in islice(source, min(LEASE_SIZE, self.generator.max_in_flight) - len(queue)):
-                        queue.append((one, beside.submit(self.job.make_request, one.row.number)))
-                queue = repairs or new
-                if not queue:
+                self._make_requests(self._corrections, self._iter_rejected(), maker)
+                self._make_requests(self._first, free_rows, maker)
+                pending = self._corrections or self._first
+                may_submit = bool(pending) and len(self._in_flight) < self.generator.max_in_flight
+                if may_submit and pending[0].request.done():
+                    advance(self._submit_requests(pending))
+                elif self._in_flight and not may_submit:
+                    advance(self._record_responses(self.generator.collect(wait=True)))
+                elif self._in_flight and (responses := self.generator.collect(wait=False)):
+                    advance(self._record_responses(responses))
+                elif pending:
+                    wait([pending[0].request], POLL_SECONDS)
+                else:
                     return
-                if wait([queue[0][1]], POLL_SECONDS).not_done:
-                    yield None
-                    continue
-                room = self.generator.max_in_flight - len(self._in_flight) % self.generator.max_in_flight
-                ready = list(islice(takewhile(lambda making: making[1].done(), queue), room))
-                for _ in ready:
-                    queue.popleft()
-                for making in ready if queue is repairs else self._lease_ready(ready):
-                    yield from self._open_request(*making)
         finally:
-            beside.shutdown(cancel_futures=True)
+            maker.shutdown(cancel_futures=True)
             self._log_repeated_calls(0)
 
-    def _iter_free_rows(self, rows: Iterable[JobRow]) -> Iterator[_InFlight]:
+    def _make_requests(self, queue: deque[_AskedRow], source: Iterator[_AskedRow], maker: Executor) -> None:
+        """Let requests be made until a few are ahead."""
+        for asked in islice(source, min(LEASE_SIZE, self.generator.max_in_flight) - len(queue)):
+            asked.request = maker.submit(self.job.make_request, asked.row.number)
+            queue.append(asked)
+
+    def _submit_requests(self, queue: deque[_AskedRow]) -> int:
+        """Submit the requests that are made, as far as there is room; return how many rows ended before they could be.
+
+        A row is leased only here, and sent at once.
+        """
+        room = self.generator.max_in_flight - len(self._in_flight)
+        made = list(islice(takewhile(lambda asked: asked.request.done(), queue), room))
+        for _ in made:
+            queue.popleft()
+        return sum(
+            self._submit_row(asked) for asked in (made if queue is self._corrections else self._lease_rows(made))
+        )
+
+    def _iter_free_rows(self, rows: Iterable[JobRow]) -> Iterator[_AskedRow]:
         """Yield the rows to ask about, as far as nobody else is asking now."""
-        for some in iter_batches(rows, LEASE_SIZE):
-            states = self.context.cache.read_states([row.key for row in some], self.context.calls.max_runs)
-            for row, state in zip(some, states, strict=True):
-                if state == "granted":
-                    yield _InFlight(row)
-                elif state == "taken":
+        for batch in iter_batches(rows, LEASE_SIZE):
+            states = self.context.cache.read_states([row.key for row in batch], self.context.settings.max_runs)
+            for row, state in zip(batch, states, strict=True):
+                if state == "open":
+                    yield _AskedRow(row)
+                elif state == "leased":
                     self._leased_elsewhere.append(row)
 
-    def _iter_corrections(self) -> Iterator[_InFlight]:
-        while self._corrections:
-            yield self._corrections.popleft()
+    def _iter_rejected(self) -> Iterator[_AskedRow]:
+        while self._rejected:
+            yield self._rejected.popleft()
 
-    def _lease_ready(self, ready: Sequence[_PendingRequest]) -> list[_PendingRequest]:
-        """Claim rows whose questions are made; return those that this process shall ask."""
-        keys = [one.row.key for one, _ in ready]
-        states, again = self.context.cache.lease_keys(keys, self.job.origin, self.context.calls.max_runs)
-        self._log_repeated_calls(again)
-        # A refused answer was paid for, though its run broke off: the repair is what comes next.
-        refused = self.context.cache.read_rejections(keys) if again else {}
-        for (one, _), state in zip(ready, states, strict=True):
-            one.correction = refused.get(one.row.key, "")
-            if state == "taken":
-                self._leased_elsewhere.append(one.row)
-        return [making for making, state in zip(ready, states, strict=True) if state == "granted"]
+    def _lease_rows(self, made: Sequence[_AskedRow]) -> list[_AskedRow]:
+        """Lease rows; return those that this process shall ask about."""
+        keys = [asked.row.key for asked in made]
+        states, num_repeated = self.context.cache.lease_keys(keys, self.job.origin, self.context.settings.max_runs)
+        self._log_repeated_calls(num_repeated)
+        # A rejected response was paid for, though its run broke off: the correction is what comes next.
+        rejections = self.context.cache.read_rejections(keys) if num_repeated else {}
+        for asked, state in zip(made, states, strict=True):
+            asked.correction = rejections.get(asked.row.key, "")
+            if state == "leased":
+                self._leased_elsewhere.append(asked.row)
+        return [asked for asked, state in zip(made, states, strict=True) if state == "open"]
 
     def _log_repeated_calls(self, repeated_calls: int) -> None:
-        """Count calls that are made again, and log them once a claim held none."""
+        """Count calls that are made again, and log them once a lease held none."""
         self._repeated_calls += repeated_calls
         if self._repeated_calls and not repeated_calls:
             log(
@@ -286,56 +300,61 @@ class JobRunner:
             )
             self._repeated_calls = 0
 
-    def _open_request(self, one: _InFlight, made: Future[GenerationRequest]) -> Iterator[GenerationRequest | None]:
-        """Yield the question of a row; None when its picture cannot be used: that is how it ends."""
+    def _submit_row(self, asked: _AskedRow) -> bool:
+        """Submit the request of a row; return whether it ended instead, as its image cannot be used."""
         try:
-            question = made.result()
+            request = asked.request.result()
         except ImageError as error:
-            self.context.cache.record_responses([ResponseRecord(one.row.key, None, error.reason, True, 0, 0, 0)])
-            yield None
-            return
-        self._in_flight[one.row.number] = one
-        correction = "\n\n" + CORRECTION_TEMPLATE.replace("{problem}", one.correction) if one.correction else ""
-        yield replace(question, user_prompt=question.user_prompt + correction)
+            self.context.cache.record_responses([ResponseRecord(asked.row.key, None, error.reason, True, 0, 0, 0)])
+            return True
+        self._in_flight[asked.row.number] = asked
+        correction = "\n\n" + CORRECTION_TEMPLATE.replace("{problem}", asked.correction) if asked.correction else ""
+        self.generator.submit(replace(request, user_prompt=request.user_prompt + correction))
+        asked.request = Future()  # it may hold an image
+        return False
 
-    def _record_group(self, group: Sequence[GenerationResponse]) -> int:
-        """Settle a group of answers; return how many rows are finished with it."""
-        ended = [settled for answer in group if (settled := self._judge_response(answer)) is not None]
-        spent, self._usage = self._usage, []
-        self.context.cache.record_responses(ended, spent)
-        if len(self._consecutive_failures) >= self.context.calls.max_consecutive_failures:
+    def _record_responses(self, responses: Sequence[GenerationResponse]) -> int:
+        """Record responses; return how many rows ended with them."""
+        records, usage = list[ResponseRecord](), list[RejectedUsage]()
+        for response in responses:
+            asked = self._in_flight.pop(response.number)
+            record = self._judge_response(asked, response)
+            if isinstance(record, RejectedUsage):
+                asked.correction = record.problem
+                self._rejected.append(asked)
+                usage.append(record)
+            else:
+                records.append(record)
+        self.context.cache.record_responses(records, usage)
+        if len(self._consecutive_failures) >= self.context.settings.max_consecutive_failures:
             self.context.cache.reopen_failures(self._consecutive_failures, runs=1)
             raise GeneratorError(
-                f"The last {len(self._consecutive_failures)} items all failed, at last by: {ended[-1].problem}. What "
+                f"The last {len(self._consecutive_failures)} items all failed, at last by: {records[-1].problem}. What "
                 "was finished is kept; mend the cause and run again."
             )
-        return len(ended)
+        return len(records)
 
-    def _judge_response(self, response: GenerationResponse) -> ResponseRecord | None:
-        """Return how a row ended; None when its answer is asked for once more."""
-        one = self._in_flight.pop(response.number)
-        key, took = one.row.key, (response.calls, response.prompt_tokens, response.completion_tokens)
+    def _judge_response(self, asked: _AskedRow, response: GenerationResponse) -> ResponseRecord | RejectedUsage:
+        """Return how a row ended, or what its response took where a correction is asked for."""
+        key, usage = asked.row.key, (response.calls, response.prompt_tokens, response.completion_tokens)
         problem = response.problem
         if response.text is not None:
             try:
                 self.job.check_response(response.text)
             except ResponseError as error:
                 problem = str(error)
-                if not one.correction:
-                    one.correction = problem
-                    self._corrections.append(one)
-                    self._usage.append(RejectedUsage(key, problem, *took))
-                    return None
+                if not asked.correction:
+                    return RejectedUsage(key, problem, *usage)
         if problem is None:
             self._consecutive_failures.clear()
         else:
             self._consecutive_failures.append(key)
-        return ResponseRecord(key, response.text if problem is None else None, problem, response.is_final, *took)
+        return ResponseRecord(key, response.text if problem is None else None, problem, response.is_final, *usage)
 
     def _wait_for_others(self, rows: JobRows) -> JobRows:
-        """Return the rows that are still to be asked, after those who ask for the others have settled them or died."""
+        """Return the rows that are still to be asked, after those who ask about the others have ended or died."""
         while True:
-            states = list(self.context.cache.read_states(rows.iter_keys(), self.context.calls.max_runs))
-            if "granted" in states or "taken" not in states:
-                return JobRows(row for row, state in zip(rows, states, strict=True) if state in ("granted", "taken"))
+            states = list(self.context.cache.read_states(rows.iter_keys(), self.context.settings.max_runs))
+            if "open" in states or "leased" not in states:
+                return JobRows(row for row, state in zip(rows, states, strict=True) if state in ("open", "leased"))
             time.sleep(0.1)

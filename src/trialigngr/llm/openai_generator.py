@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
@@ -24,23 +23,14 @@ from trialigngr.llm.chat_protocol import (
     well_formed,
 )
 from trialigngr.llm.client import check_settings, make_client
-from trialigngr.llm.generator import (
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    GeneratorError,
-    GeneratorSettings,
-    ResponseForm,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
 from trialigngr.llm.rate_limiter import MAX_SERVER_WAIT, RateLimiter, parse_retry_after
+from trialigngr.llm.settings import GeneratorSettings, ServerSettings
 
 MAX_BACKOFF = 60.0
 """Seconds between two tries, unless the server asks for more."""
 MAX_JITTER_AFTER_PAUSE = 1.0
 """Most seconds that a call waits by itself beyond a pause that the server named."""
-FLUSH_SECONDS = 0.1
-"""Answers that came are taken so many seconds after the last ones, though there are places for more calls; or a little
-later, as whoever makes the questions is waited for."""
 NAME, NAMES = 100, 1000
 """Letters of a model's name that are repeated, and names that are looked at for one that is near."""
 FATAL_STATUSES = {401, 403, 404}
@@ -82,20 +72,21 @@ class _RequestState:
 
 
 class OpenAIGenerator:
-    """Many calls at once on an event loop of its own thread; an answer leaves its place free when it was taken."""
+    """Many calls at once, on an event loop of its own thread."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, form: ResponseForm = "text") -> None:
-        check_settings(settings, calls)
-        self.name, self.settings = settings.identify_model("openai", calls)
-        self._generator_settings, self._call_settings, self.max_in_flight = settings, calls, calls.max_concurrency
-        self._response_form, self._uses_schema = form, calls.structured_outputs
+    def __init__(self, settings: GeneratorSettings, server: ServerSettings) -> None:
+        check_settings(settings, server)
+        self.name, self.settings = settings.identify_model("openai")
+        self._generator_settings, self._server, self.max_in_flight = settings, server, server.max_concurrency
+        self._uses_schema = True
+        self._results: SimpleQueue[GenerationResponse | Exception] = SimpleQueue()
         self._rate_limiter = RateLimiter()
-        self._client = make_client(calls)
+        self._client = make_client(server)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         try:
-            if calls.check_server:
+            if server.check_server:
                 self._run_on_loop(self._check_server())
         except BaseException:
             self.close()
@@ -120,85 +111,81 @@ class OpenAIGenerator:
 
     async def _check_server(self) -> None:
         """Raise `GeneratorError`, one sentence, when the server cannot be used; nothing is paid for by asking it."""
-        calls, model = self._call_settings, self._generator_settings.model
+        server, model = self._server, self._generator_settings.model
         try:
-            async with asyncio.timeout(min(calls.timeout, 30)):
+            async with asyncio.timeout(min(server.timeout, 30)):
                 async with self._client.models.with_streaming_response.list() as response:
                     known = parse_model_list(await response.read())
         except Exception as error:  # noqa: BLE001 - clients meet odd answers with whatever they stumble over
-            raise _server_error(error, calls, model) from None
+            raise _server_error(error, server, model) from None
         if known and model not in known:
-            own = [without_key(name, calls.api_key)[:NAME] for name in known[:NAMES]]
+            own = [without_key(name, server.api_key)[:NAME] for name in known[:NAMES]]
             raise GeneratorError(
-                f"The server at {calls.base_url} has no model {model!r}; it has {', '.join(own[:5])}."
+                f"The server at {server.base_url} has no model {model!r}; it has {', '.join(own[:5])}."
                 f"{did_you_mean(model, own)}"
             )
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield the answers that have come, until all are there; raise `GeneratorError` when no call can succeed."""
-        came: SimpleQueue[GenerationResponse | Exception] = SimpleQueue()
-        flying, taken = 0, time.monotonic()
-        for question in requests:
-            if question is not None:
-                self._send_request(question, came)
-                flying += 1
-            while flying >= self.max_in_flight or _should_flush(came, taken):
-                group = _drain_responses(came)
-                flying -= len(group)
-                yield group
-                taken = time.monotonic()
-        while flying:
-            group = _drain_responses(came)
-            flying -= len(group)
-            yield group
-
-    def _send_request(self, question: GenerationRequest, came: SimpleQueue[GenerationResponse | Exception]) -> None:
-        number, body = question.number, make_request_body(question, self._generator_settings)
-        schema = make_response_format(self._response_form, question.choices) if self._uses_schema else None
+    def submit(self, request: GenerationRequest) -> None:
+        """Begin the call of a request."""
+        body, schema = make_request_body(request, self._generator_settings), request.response_schema
+        response_format = make_response_format(schema) if schema and self._uses_schema else None
 
         async def run_call() -> None:
             try:
-                came.put(await self._generate_with_retries(number, body, schema))
-            except Exception as error:  # noqa: BLE001 - is raised again where the answers are taken
-                came.put(error)
+                self._results.put(await self._generate_with_retries(request.number, body, response_format))
+            except Exception as error:  # noqa: BLE001 - is raised again where the responses are collected
+                self._results.put(error)
 
         asyncio.run_coroutine_threadsafe(run_call(), self._loop)
 
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return the responses that have come, with ``wait`` at least one; raise `GeneratorError` when no call can
+        succeed, once no response is left."""
+        results = [self._results.get()] if wait else []
+        while not self._results.empty():
+            results.append(self._results.get())
+        responses = [result for result in results if isinstance(result, GenerationResponse)]
+        for error in (result for result in results if isinstance(result, Exception)):
+            if not responses:
+                raise error
+            self._results.put(error)
+        return responses
+
     async def _generate_with_retries(
-        self, number: int, body: dict[str, Any], schema: dict[str, Any] | None
+        self, number: int, body: dict[str, Any], response_format: dict[str, Any] | None
     ) -> GenerationResponse:
         """Return an answer, or after so many tries a problem."""
-        course = _RequestState()
+        state = _RequestState()
         while True:
             await self._rate_limiter.acquire()
             try:
-                async with asyncio.timeout(self._call_settings.timeout):
-                    return course.add_usage(
-                        await self._generate_once(number, body, schema if self._uses_schema else None, course)
+                async with asyncio.timeout(self._server.timeout):
+                    return state.add_usage(
+                        await self._generate_once(number, body, response_format if self._uses_schema else None, state)
                     )
             except _RetryableError as error:
-                problem, asked = str(error), error.retry_after
+                problem, retry_after = str(error), error.retry_after
             except TimeoutError:
-                problem, asked = f"no answer within {self._call_settings.timeout:g} s", None
-            self._rate_limiter.pause_for(asked or 0.0)
-            course.count_failure(asked)
-            if course.attempts >= self._call_settings.max_attempts:
-                return course.add_usage(GenerationResponse(number, None, problem))
+                problem, retry_after = f"no answer within {self._server.timeout:g} s", None
+            self._rate_limiter.pause_for(retry_after or 0.0)
+            state.count_failure(retry_after)
+            if state.attempts >= self._server.max_attempts:
+                return state.add_usage(GenerationResponse(number, None, problem))
             # Full jitter: those that failed together do not come back together.
-            longest = self._call_settings.initial_backoff * 2.0 ** min(course.failures - 1, 20)
-            await asyncio.sleep(random.uniform(0, min(MAX_JITTER_AFTER_PAUSE if asked else MAX_BACKOFF, longest)))
+            longest = self._server.initial_backoff * 2.0 ** min(state.failures - 1, 20)
+            await asyncio.sleep(random.uniform(0, min(MAX_JITTER_AFTER_PAUSE if retry_after else MAX_BACKOFF, longest)))
 
     async def _generate_once(
-        self, number: int, body: dict[str, Any], schema: dict[str, Any] | None, state: _RequestState
+        self, number: int, body: dict[str, Any], response_format: dict[str, Any] | None, state: _RequestState
     ) -> GenerationResponse:
         """Return the answer of one call; of two, where the server refuses the first and perhaps for its schema."""
         import openai
 
         try:
-            if schema is None:
+            if response_format is None:
                 return await self._call_server(number, body, state)
             try:
-                return await self._call_server(number, body | {"response_format": schema}, state)
+                return await self._call_server(number, body | {"response_format": response_format}, state)
             except openai.APIStatusError as error:
                 if error.status_code not in SCHEMA_STATUSES:
                     raise
@@ -225,73 +212,54 @@ class OpenAIGenerator:
         async with create(model=body["model"], messages=[], extra_body=body) as response:
             self._rate_limiter.observe_headers(response.headers)
             answer = parse_response_body(number, await response.read())
-            return replace(answer, text=answer.text and without_key(answer.text, self._call_settings.api_key))
+            return replace(answer, text=answer.text and without_key(answer.text, self._server.api_key))
 
     def _handle_status(self, number: int, error: Any) -> GenerationResponse:
         """Say what an HTTP status means: again, never for this item, or never at all."""
         status = error.status_code
         if status in FATAL_STATUSES or 300 <= status < 400:
-            raise _server_error(error, self._call_settings, self._generator_settings.model)
+            raise _server_error(error, self._server, self._generator_settings.model)
         if status in FINAL_STATUSES:
-            said = _read_server_message(error, self._call_settings)
-            problem = f"the server refused the item with status {status}{said and f': {said}'}"
+            message = _read_server_message(error, self._server)
+            problem = f"the server refused the item with status {status}{message and f': {message}'}"
             return GenerationResponse(number, None, problem, is_final=True)
         wait = parse_retry_after(error.response.headers) if status in (429, 503) else None
         raise _RetryableError(f"the server answered with status {status}", wait)
 
 
-def _should_flush(came: SimpleQueue[GenerationResponse | Exception], taken: float) -> bool:
-    """Return whether answers wait and the last ones were taken some time ago: questions may be slow to come."""
-    return not came.empty() and time.monotonic() - taken > FLUSH_SECONDS
-
-
-def _drain_responses(came: SimpleQueue[GenerationResponse | Exception]) -> list[GenerationResponse]:
-    """Return the next answer and those that wait behind it; raise what a call raised once no answer is left."""
-    group = [came.get()]
-    while not came.empty():
-        group.append(came.get())
-    answers = [one for one in group if isinstance(one, GenerationResponse)]
-    for one in group:
-        if isinstance(one, Exception):
-            if not answers:
-                raise one
-            came.put(one)
-    return answers
-
-
-def _read_server_message(error: Any, calls: CallSettings) -> str:
+def _read_server_message(error: Any, server: ServerSettings) -> str:
     """Return the server's own words, cut; they may hold anything, but never our key."""
     body = error.body
     words = body.get("message") if isinstance(body, dict) else None
-    told = words if isinstance(words, str) and words else error.response.reason_phrase
-    said = " ".join(told[:MAX_CHARACTERS].split())
-    return well_formed(without_key(said, calls.api_key))[:200]
+    message = words if isinstance(words, str) and words else error.response.reason_phrase
+    line = " ".join(message[:MAX_CHARACTERS].split())
+    return well_formed(without_key(line, server.api_key))[:200]
 
 
-def _server_error(error: Exception, calls: CallSettings, model: str) -> GeneratorError:
+def _server_error(error: Exception, server: ServerSettings, model: str) -> GeneratorError:
     """Say in a sentence why no call can succeed."""
     status = getattr(error, "status_code", None)
     if status in (401, 403):
-        key = f"the key in {calls.api_key_env}" if calls.api_key_env else "a call without a key (set api_key_env)"
-        return GeneratorError(f"The server at {calls.base_url} refuses {key} (status {status}).")
+        key = f"the key in {server.api_key_env}" if server.api_key_env else "a call without a key (set api_key_env)"
+        return GeneratorError(f"The server at {server.base_url} refuses {key} (status {status}).")
     if status == 404:
         return GeneratorError(
-            f"The server at {calls.base_url} knows no such address or no model {model!r} (status 404); the url usually "
-            "ends in /v1. With check = false a server without a list of models can be used."
+            f"The server at {server.base_url} knows no such address or no model {model!r} (status 404); the url "
+            "usually ends in /v1. With check_server = false a server without a list of models can be used."
         )
     if status is not None and 300 <= status < 400:
         return GeneratorError(
-            f"The server at {calls.base_url} sends calls on to another address (status {status}), and they carry the "
-            "key; set the url in calls to where its API is."
+            f"The server at {server.base_url} sends calls on to another address (status {status}), and they carry the "
+            "key; set base_url to where its API is."
         )
     if status is not None:
         return GeneratorError(
-            f"The server at {calls.base_url} answered with status {status}: {_read_server_message(error, calls)}."
+            f"The server at {server.base_url} answered with status {status}: {_read_server_message(error, server)}."
         )
     if isinstance(error, MalformedResponseError):
-        return GeneratorError(f"The server at {calls.base_url} does not speak OpenAI's protocol: {error}.")
-    reason = well_formed(without_key(str(error.__cause__ or error)[:MAX_CHARACTERS], calls.api_key))[:200]
+        return GeneratorError(f"The server at {server.base_url} does not speak OpenAI's protocol: {error}.")
+    reason = well_formed(without_key(str(error.__cause__ or error)[:MAX_CHARACTERS], server.api_key))[:200]
     reason = reason or type(error).__name__
     return GeneratorError(
-        f"The server at {calls.base_url} cannot be reached ({reason}); is it running, is the url right?"
+        f"The server at {server.base_url} cannot be reached ({reason}); is it running, is the url right?"
     )

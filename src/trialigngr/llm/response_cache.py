@@ -2,7 +2,7 @@
 
 A key stands for all that an answer depends on. A row is ``asked`` before its call goes out, and ``done`` or ``failed``
 before anything counts it; each change is on the disk (WAL, full synchronisation) when the method returns. Several
-processes may share a ledger: an asked row belongs to its owner for as long as that lives, which a file lock tells. Rows
+processes may share a cache: an asked row belongs to its owner for as long as that lives, which a file lock tells. Rows
 of an owner that died are asked again, and counted as such.
 """
 
@@ -17,27 +17,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
+from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import open_lock
 
-CacheState = Literal["granted", "done", "failed", "taken"]
+CacheState = Literal["open", "done", "failed", "leased"]
 KEYS_PER_QUERY = 500
 """Keys looked up together."""
 SQL_SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
+CREATE TABLE IF NOT EXISTS responses (
   key BLOB PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
   state TEXT NOT NULL, owner TEXT NOT NULL, text TEXT, problem TEXT, final INTEGER NOT NULL DEFAULT 0,
-  runs INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0,
-  tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0, mark BLOB);
+  runs INTEGER NOT NULL DEFAULT 1, repeated_calls INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0,
+  prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0, text_hash BLOB);
 CREATE TABLE IF NOT EXISTS sessions (
   owner TEXT PRIMARY KEY, stage TEXT NOT NULL, generator TEXT NOT NULL, prompt TEXT NOT NULL,
-  began REAL NOT NULL, last REAL NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
+  started REAL NOT NULL, updated REAL NOT NULL, finished INTEGER NOT NULL DEFAULT 0);
 """
 
 
@@ -51,7 +51,7 @@ class ResponseOrigin:
 
 
 class ResponseRecord(NamedTuple):
-    """How the asking of one key ended: a text, or a problem; what it took."""
+    """What became of one key: a text, or a problem; what it took."""
 
     key: bytes
     text: str | None
@@ -63,7 +63,7 @@ class ResponseRecord(NamedTuple):
 
 
 class RejectedUsage(NamedTuple):
-    """Why the first answer about a key that is not settled yet was refused, and what it took."""
+    """Why the first answer about a key that is not finished yet was refused, and what it took."""
 
     key: bytes
     problem: str
@@ -83,7 +83,7 @@ class Attempts(NamedTuple):
 
 
 class CachedResponse(NamedTuple):
-    """What a ledger holds of a key: a text, or the problem for which there is none, and whether that may be asked
+    """What the cache holds of a key: a text, or the problem for which there is none, and whether that may be asked
     again."""
 
     text: str | None
@@ -92,7 +92,7 @@ class CachedResponse(NamedTuple):
 
 
 class ResponseCache:
-    """The ledger in ``path``, made when it is not there. Use it in a ``with`` block, from one thread."""
+    """The cache in ``path``, made when it is not there. Use it in a ``with`` block, from one thread."""
 
     def __init__(self, path: Path) -> None:
         # Links followed: the owners' locks lie beside the one file that they share.
@@ -103,22 +103,20 @@ class ResponseCache:
             self._lock_file = self._owner_lock_path(self.owner).open("w")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX)
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._refuse_foreign()
+            self._check_is_cache()
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(SQL_SCHEMA)
-            if "mark" not in self._columns():  # a ledger from before there were any
-                self._connection.execute("ALTER TABLE answers ADD COLUMN mark BLOB")
 
     def _columns(self) -> set[str]:
-        return {row[1] for row in self._connection.execute("PRAGMA table_info(answers)")}
+        return {row[1] for row in self._connection.execute("PRAGMA table_info(responses)")}
 
-    def _refuse_foreign(self) -> None:
+    def _check_is_cache(self) -> None:
         """Raise `ArtifactError` for a database of another program: nothing is written to it."""
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and not {"key", "state", "text"} <= self._columns():
             self._connection.close()
-            raise ArtifactError(f"{self.path} is a database, but no ledger; name another file.")
+            raise ArtifactError(f"{self.path} is a database, but no response cache; name another file.")
 
     def __enter__(self) -> ResponseCache:
         return self
@@ -132,48 +130,48 @@ class ResponseCache:
         self._lock_file.close()
 
     def lease_keys(self, keys: Sequence[bytes], origin: ResponseOrigin, max_runs: int) -> tuple[list[CacheState], int]:
-        """Return, for each key, whether the caller shall ask (``granted``), and how many of those were in
+        """Return, for each key, whether the caller shall ask (``open``), and how many of those were in
         flight when their asker died.
 
-        ``done`` and ``failed`` rows need no asking; ``taken`` ones are being asked by somebody who lives. A failed row
-        is granted again in later sessions, ``max_runs`` in all, unless its problem is final.
+        ``done`` and ``failed`` rows need no asking; ``leased`` ones are being asked by somebody who lives. A failed row
+        is open again in later sessions, ``max_runs`` in all, unless its problem is final.
         """
         with self._begin_transaction():
             self._begin_session(origin)
             rows = self._read_rows(keys, "state, owner, final, runs")
             states: list[CacheState] = []
-            again = 0
+            num_repeated = 0
             for key in keys:
                 row = rows.get(key)
                 state, was_dead = self._judge_row(row, max_runs)
                 states.append(state)
-                if state == "granted":
-                    again += was_dead
+                if state == "open":
+                    num_repeated += was_dead
                     self._write_lease(key, origin, row is None, was_dead)
                     rows[key] = ("asked", self.owner, 0, 1)
-        return states, again
+        return states, num_repeated
 
     def _judge_row(self, row: Sequence[Any] | None, max_runs: int) -> tuple[CacheState, bool]:
         if row is None:
-            return "granted", False
+            return "open", False
         state, owner, final, runs, *_ = row
         if state == "done":
             return "done", False
         if state == "failed":
-            return ("failed" if final or runs >= max_runs or owner == self.owner else "granted"), False
+            return ("failed" if final or runs >= max_runs or owner == self.owner else "open"), False
         alive = owner == self.owner or self._is_alive(owner)
-        return ("taken" if alive else "granted"), not alive
+        return ("leased" if alive else "open"), not alive
 
     def _write_lease(self, key: bytes, origin: ResponseOrigin, new: bool, was_dead: bool) -> None:
         if new:
             self._connection.execute(
-                "INSERT INTO answers (key, stage, generator, prompt, state, owner) VALUES (?,?,?,?,'asked',?)",
+                "INSERT INTO responses (key, stage, generator, prompt, state, owner) VALUES (?,?,?,?,'asked',?)",
                 (key, origin.stage, origin.generator, origin.prompt, self.owner),
             )
             return
         self._connection.execute(
-            "UPDATE answers SET problem=iif(state='asked', problem, NULL), state='asked', owner=?, runs=runs+?,"
-            " again=again+? WHERE key=?",
+            "UPDATE responses SET problem=iif(state='asked', problem, NULL), state='asked', owner=?, runs=runs+?,"
+            " repeated_calls=repeated_calls+? WHERE key=?",
             (self.owner, int(not was_dead), int(was_dead), key),
         )
 
@@ -185,24 +183,25 @@ class ResponseCache:
         )
 
     def record_responses(self, records: Sequence[ResponseRecord], usage: Sequence[RejectedUsage] = ()) -> None:
-        """Make the ends of some askings durable, and how others stand; all of them or none."""
+        """Make responses durable, and what rejected ones took; all of them or none."""
         with self._begin_transaction():
             self._connection.executemany(
-                "UPDATE answers SET problem=?, calls=calls+?, tokens_in=tokens_in+?, tokens_out=tokens_out+?"
-                " WHERE key=?",
+                "UPDATE responses SET problem=?, calls=calls+?, prompt_tokens=prompt_tokens+?,"
+                " completion_tokens=completion_tokens+? WHERE key=?",
                 [(one.problem, one.calls, one.prompt_tokens, one.completion_tokens, one.key) for one in usage],
             )
             self._connection.executemany(
-                "UPDATE answers SET state=?, owner=?, text=?, mark=?, problem=?, final=?, calls=calls+?,"
-                " tokens_in=tokens_in+?, tokens_out=tokens_out+? WHERE key=?",
+                "UPDATE responses SET state=?, owner=?, text=?, text_hash=?, problem=?, final=?, calls=calls+?,"
+                " prompt_tokens=prompt_tokens+?, completion_tokens=completion_tokens+? WHERE key=?",
                 [
-                    ("failed" if one.text is None else "done", self.owner, one.text, _hash_answer(one.key, one.text),
+                    ("failed" if one.text is None else "done", self.owner, one.text, _hash_text(one.key, one.text),
                      one.problem, one.is_final, one.calls, one.prompt_tokens, one.completion_tokens, one.key)
                     for one in records
                 ],
             )  # fmt: skip
             self._connection.execute(
-                "UPDATE sessions SET last=?, settled=settled+? WHERE owner=?", (time.time(), len(records), self.owner)
+                "UPDATE sessions SET updated=?, finished=finished+? WHERE owner=?",
+                (time.time(), len(records), self.owner),
             )
 
     def read_rejections(self, keys: Sequence[bytes]) -> dict[bytes, str]:
@@ -214,56 +213,53 @@ class ResponseCache:
         """Let no failure of these keys be final, and count so many runs less for each."""
         with self._begin_transaction():
             self._connection.executemany(
-                "UPDATE answers SET final=0, runs=max(runs-?, 0) WHERE key=? AND state='failed'",
+                "UPDATE responses SET final=0, runs=max(runs-?, 0) WHERE key=? AND state='failed'",
                 [(runs, key) for key in keys],
             )
 
     def read_responses(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CachedResponse | None]:
-        """Yield what is kept of each key, None for one that is not settled."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "text, problem, state, owner, final, runs, mark")
-            for key in some:
+        """Yield what is kept of each key, None for one that is not finished."""
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "text, problem, state, owner, final, runs, text_hash")
+            for key in batch:
                 row = rows.get(key)
                 if row is None or row[2] == "asked":
                     yield None
                 else:
-                    self._refuse_damaged(key, row[0], row[6])
-                    again = row[2] == "failed" and self._judge_row(row[2:], max_runs)[0] == "granted"
-                    yield CachedResponse(row[0], row[1], again)
+                    self._check_text(key, row[0], row[6])
+                    is_retryable = row[2] == "failed" and self._judge_row(row[2:], max_runs)[0] == "open"
+                    yield CachedResponse(row[0], row[1], is_retryable)
 
-    def _refuse_damaged(self, key: bytes, text: Any, mark: bytes | None) -> None:
-        if mark is not None and mark != _hash_answer(key, text):
+    def _check_text(self, key: bytes, text: Any, text_hash: bytes | None) -> None:
+        if text_hash is not None and text_hash != _hash_text(key, text):
             raise ArtifactError(
-                f"The ledger {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or name "
-                "another file; what it held is asked again."
+                f"The response cache {self.path} is damaged: an answer in it is not what came. Move it elsewhere, or "
+                "name another file; what it held is asked again."
             )
 
     def read_states(self, keys: Iterable[bytes], max_runs: int) -> Iterator[CacheState]:
-        """Yield how each key stands, as `claim` would judge it, without claiming it."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "state, owner, final, runs")
-            yield from (self._judge_row(rows.get(key), max_runs)[0] for key in some)
+        """Yield how each key stands, as `lease_keys` would judge it, without leasing it."""
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "state, owner, final, runs")
+            yield from (self._judge_row(rows.get(key), max_runs)[0] for key in batch)
 
     def read_attempts(self, keys: Iterable[bytes], max_runs: int) -> Iterator[Attempts | None]:
         """Yield what became of each key, None for one that was never asked about."""
-        keys = iter(keys)
-        while some := list(islice(keys, KEYS_PER_QUERY)):
-            rows = self._read_rows(some, "state, owner, final, runs, problem, calls, again")
-            for key in some:
+        for batch in iter_batches(keys, KEYS_PER_QUERY):
+            rows = self._read_rows(batch, "state, owner, final, runs, problem, calls, repeated_calls")
+            for key in batch:
                 row = rows.get(key)
                 if row is None:
                     yield None
                     continue
-                runs, problem, calls, again, _ = row[3:]
+                runs, problem, calls, repeated_calls, _ = row[3:]
                 failed = problem if row[0] == "failed" else None
-                yield Attempts(self._judge_row(row, max_runs)[0], failed, runs, calls, again)
+                yield Attempts(self._judge_row(row, max_runs)[0], failed, runs, calls, repeated_calls)
 
     def _read_rows(self, keys: Sequence[bytes], columns: str) -> dict[bytes, tuple[Any, ...]]:
         """Return key → its row, which ends with the key."""
         marks = ",".join("?" * len(keys))
-        query = f"SELECT {columns}, key FROM answers WHERE key IN ({marks})"  # noqa: S608 - columns are ours
+        query = f"SELECT {columns}, key FROM responses WHERE key IN ({marks})"  # noqa: S608 - columns are ours
         with self._translate_errors():
             return {row[-1]: row for row in self._connection.execute(query, keys)}
 
@@ -322,12 +318,12 @@ class ResponseCache:
             if code == sqlite3.SQLITE_FULL:
                 raise OSError(errno.ENOSPC, "The disk is full", str(self.path)) from None
             if code == sqlite3.SQLITE_IOERR:
-                raise OSError(errno.EIO, "The ledger could not be written", str(self.path)) from None
+                raise OSError(errno.EIO, "The response cache could not be written", str(self.path)) from None
             raise ArtifactError(
-                f"The ledger {self.path} cannot be used ({error}); move it elsewhere, or name another file."
+                f"The response cache {self.path} cannot be used ({error}); move it elsewhere, or name another file."
             ) from None
 
 
-def _hash_answer(key: bytes, text: Any) -> bytes | None:
+def _hash_text(key: bytes, text: Any) -> bytes | None:
     """Return what tells whether a text is still the answer about a key; None where there is no text."""
     return None if text is None else sha256(key + b"\0" + str(text).encode("utf-8", "replace")).digest()[:8]

@@ -3,7 +3,6 @@ answering in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -14,29 +13,26 @@ from safetensors import SafetensorError
 from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.hub import load_tokenizer, read_config, reason_of
 from trialigngr.llm.answers import trim_to_sentences
-from trialigngr.llm.generator import (
-    CallSettings,
-    GenerationRequest,
-    GenerationResponse,
-    GeneratorError,
-    GeneratorSettings,
-    iter_batches,
-)
+from trialigngr.llm.generator import GenerationRequest, GenerationResponse, GeneratorError
+from trialigngr.llm.settings import GeneratorSettings
 from trialigngr.pretrained import smollm2
-from trialigngr.pretrained.qwen_vl import VISUAL_TOKEN_SIDE, QwenProcessor
+from trialigngr.pretrained.qwen_vl import QwenProcessor
 
 VISION_MODEL_TYPES = {"qwen2_vl", "qwen2_5_vl"}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MIN_VISUAL_TOKENS = 4
+MAX_VISUAL_TOKENS = 16384
+"""As in the models' own settings; those who ask make images small before."""
 _PROBE = "system-text"
 
 
 class TransformersGenerator:
     """A model and its tokenizer. At temperature 0 the same batches give the same answers on the same machine."""
 
-    def __init__(self, settings: GeneratorSettings, calls: CallSettings, generator: str = "transformers") -> None:
-        self.name, self.settings = settings.identify_model(generator, calls)
-        self._generator_settings, self.max_in_flight = settings, calls.batch_size
+    def __init__(self, settings: GeneratorSettings, batch_size: int, generator: str = "transformers") -> None:
+        self.name, self.settings = settings.identify_model(generator)
+        self._generator_settings, self.max_in_flight = settings, batch_size
+        self._requests: list[GenerationRequest] = []
         self._processor: Any = None
         if generator == "smollm2":
             self._model, self._tokenizer = smollm2.load_smollm2(DTYPES[settings.dtype])
@@ -65,16 +61,23 @@ class TransformersGenerator:
             pad_token_id=self._tokenizer.pad_token_id, **warm,
         )  # fmt: skip
 
-    def generate(self, requests: Iterable[GenerationRequest | None]) -> Iterator[list[GenerationResponse]]:
-        """Yield one group a batch; raise `GeneratorError` when a picture is shown to a model that reads text alone."""
-        for batch in iter_batches(requests, self.max_in_flight):
-            yield self._generate_batch(batch)
+    def submit(self, request: GenerationRequest) -> None:
+        """Keep a request for the next batch."""
+        self._requests.append(request)
+
+    def collect(self, wait: bool) -> list[GenerationResponse]:
+        """Return the responses to all requests together, if ``wait`` says that there will be no more; raise
+        `GeneratorError` when a picture is shown to a model that reads text alone."""
+        if not wait:
+            return []
+        requests, self._requests = self._requests, []
+        return self._generate_batch(requests)
 
     def _generate_batch(self, batch: list[GenerationRequest]) -> list[GenerationResponse]:
-        pictures = [one.image for one in batch if one.image is not None]
-        if pictures and not self.accepts_images:
+        images = [request.image for request in batch if request.image is not None]
+        if images and not self.accepts_images:
             raise _no_images_error(self.name)
-        inputs = self._tokenize_prompts([self._format_prompt(one) for one in batch], pictures)
+        inputs = self._tokenize_prompts([self._format_prompt(request) for request in batch], images)
         read_B = inputs["attention_mask"].sum(1).tolist()
         start = inputs["input_ids"].shape[1]
         with torch.inference_mode(), torch.random.fork_rng(enabled=bool(self._generator_settings.temperature)):
@@ -82,24 +85,20 @@ class TransformersGenerator:
             written_BT = self._model.generate(**inputs)[:, start:]
         ends = set(self._model.generation_config.eos_token_id)
         return [
-            self._decode_response(question.number, row.tolist(), read, ends)
-            for question, row, read in zip(batch, written_BT.cpu(), read_B, strict=True)
+            self._decode_response(request.number, row.tolist(), read, ends)
+            for request, row, read in zip(batch, written_BT.cpu(), read_B, strict=True)
         ]
 
-    def _format_prompt(self, question: GenerationRequest) -> str:
+    def _format_prompt(self, request: GenerationRequest) -> str:
+        has_image = request.image is not None
         return _apply_chat_template(
-            self._tokenizer,
-            question.system_prompt,
-            question.user_prompt,
-            question.image is not None,
-            self._has_system_role,
+            self._tokenizer, request.system_prompt, request.user_prompt, has_image, self._has_system_role
         )
 
     def _tokenize_prompts(self, prompts: list[str], images: list[Image.Image]) -> dict[str, torch.Tensor]:
         if self.accepts_images:
-            small = [_shrink_image(one, self._generator_settings.longest_edge) for one in images]
             inputs = self._processor.collate_prompts(
-                [self._processor.encode_with_special_tokens(prompt) for prompt in prompts], small
+                [self._processor.encode_with_special_tokens(prompt) for prompt in prompts], images
             )
         else:
             inputs = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
@@ -130,7 +129,7 @@ def check_local_model(settings: GeneratorSettings, with_images: bool) -> None:
     else:
         sees = _load_processor(settings)[0] is not None
     if with_images and not sees:
-        raise _no_images_error(settings.identify_model(settings.generator, CallSettings())[0])
+        raise _no_images_error(settings.identify_model(settings.generator)[0])
 
 
 def _no_images_error(name: str) -> GeneratorError:
@@ -140,8 +139,8 @@ def _no_images_error(name: str) -> GeneratorError:
 def _apply_chat_template(tokenizer: Any, system: str, text: str, with_image: bool, has_system_role: bool) -> str:
     """Return a question, perhaps about a picture, as the model's chat; ``has_system_role`` gives the system text its
     own turn."""
-    said = text if has_system_role else f"{system}\n\n{text}"
-    user: Any = [{"type": "image"}, {"type": "text", "text": said}] if with_image else said
+    content = text if has_system_role else f"{system}\n\n{text}"
+    user: Any = [{"type": "image"}, {"type": "text", "text": content}] if with_image else content
     turns = [{"role": "system", "content": system}] if has_system_role else []
     # Models that think before they answer would do so in the answer; templates that do not know the word pass over it.
     rendered = tokenizer.apply_chat_template(
@@ -163,7 +162,7 @@ def _supports_system_role(name: str, tokenizer: Any, with_image: bool) -> bool:
 
 
 def _load_processor(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
-    """Return what prepares a model's pictures (None for one that reads text alone), its tokenizer, and whether its chat
+    """Return what prepares a model's images (None for one that reads text alone), its tokenizer, and whether its chat
     takes a system message.
 
     Raises `GeneratorError` when no model is named, it is not there, or not one to chat with.
@@ -173,8 +172,7 @@ def _load_processor(settings: GeneratorSettings) -> tuple[Any, Any, bool]:
         raise GeneratorError("The generator transformers needs a hub name or a folder; set the stage's model.")
     try:
         if read_config(name).model_type in VISION_MODEL_TYPES:
-            most = (settings.longest_edge // VISUAL_TOKEN_SIDE + 1) ** 2
-            inputs = QwenProcessor(name, (MIN_VISUAL_TOKENS, most), "left")
+            inputs = QwenProcessor(name, (MIN_VISUAL_TOKENS, MAX_VISUAL_TOKENS), "left")
         tokenizer = inputs.tokenizer if inputs else load_tokenizer(name, padding_side="left")
     except (OSError, ValueError) as error:
         raise _model_load_error(name, error) from None
@@ -190,14 +188,14 @@ def _load_model(settings: GeneratorSettings, accepts_images: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     kind = AutoModelForImageTextToText if accepts_images else AutoModelForCausalLM
-    spread = {"device_map": "auto"} if settings.device == "map" else {}
+    placement = {"device_map": "auto"} if settings.device == "map" else {}
     try:
         model, found = kind.from_pretrained(
             settings.model,
             dtype=DTYPES[settings.dtype],
             output_loading_info=True,
             trust_remote_code=False,
-            **spread,
+            **placement,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _model_load_error(settings.model, error) from None
@@ -206,14 +204,8 @@ def _load_model(settings: GeneratorSettings, accepts_images: bool) -> Any:
         raise GeneratorError(
             f"The model {settings.model!r} is not whole: {len(missing)} weights are missing; first: {missing[:2]}."
         )
-    return (model if spread else model.to(pick_device(settings.device))).eval()
+    return (model if placement else model.to(pick_device(settings.device))).eval()
 
 
 def _model_load_error(name: str, error: Exception) -> GeneratorError:
     return GeneratorError(f"The model {name!r} cannot be loaded: {reason_of(error)}.")
-
-
-def _shrink_image(picture: Image.Image, side: int) -> Image.Image:
-    small = picture.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return small

@@ -103,12 +103,12 @@ def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: 
         return prepare_items(recipe.catalog, path, out, calls.download_settings(snapshot.run_folder))
 
     def build_captions(context: StageContext, out: Path) -> Facts:
-        return write_captions(recipe.captions, load_catalog(batch / "catalog"), out, calls.captions, cache)
+        return write_captions(recipe.captions, load_catalog(batch / "catalog"), out, calls, cache)
 
     def build_interests(context: StageContext, out: Path) -> Facts:
         usual = sample_texts(recipe.interests, own.catalog, own.captions)
         items, captions = load_catalog(batch / "catalog"), context.artifacts.captions
-        return write_interests(recipe.interests, items, captions, out, usual, calls.interests, cache)
+        return write_interests(recipe.interests, items, captions, out, usual, calls, cache)
 
     def build_embeddings(context: StageContext, out: Path) -> Facts:
         fusion, items = Fusion.load(own.run_folder / "embeddings" / FUSION_FILE), load_catalog(batch / "catalog")

@@ -34,8 +34,8 @@ def estimate_costs(
     done, found = {stage.name for stage in plan if stage.read_status() == "done"}, list[CostEstimate]()
     for name, stage in find_llm_stages(recipe).items():
         job = stage.build_job(recipe, run, stage.model_name)
-        if job.prompt is not None and (size := len(job.catalog)):
-            cost = estimate_cost(job, stage.settings, stage.recorded_settings, stage.calls, cache_path, size)
+        if size := len(job.catalog):
+            cost = estimate_cost(job, stage.settings, stage.server, stage.max_runs, cache_path, size)
             found.append(replace(cost, done=name in done))
     return found
 
@@ -51,7 +51,7 @@ def describe_costs(recipe: Recipe, run: Path) -> Iterator[str]:
 
 def may_cost(recipe: Recipe) -> bool:
     """Return whether a stage asks a language model that costs money or is elsewhere, as far as the recipe tells."""
-    return any(stage.calls.may_cost_money or stage.calls.away for stage in find_llm_stages(recipe).values())
+    return any(stage.may_cost for stage in find_llm_stages(recipe).values())
 
 
 def count_retryable(stage: Stage) -> int:
@@ -69,8 +69,8 @@ def count_retryable(stage: Stage) -> int:
     job = asked.build_job(recipe, run, asked.model_name)
     keys = [row.key for row in iter_job_rows(job, asked.recorded_settings, failed)]
     with ResponseCache(cache_path) as cache:
-        attempts = list(cache.read_attempts(keys, asked.calls.max_runs))
-    return sum(row is not None and row.state in ("granted", "done") for row in attempts)
+        attempts = list(cache.read_attempts(keys, asked.max_runs))
+    return sum(row is not None and row.state in ("open", "done") for row in attempts)
 
 
 def check_stages(plan: Iterable[Stage], *, loads_models_here: bool, ask: bool = True) -> None:

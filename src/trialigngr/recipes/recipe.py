@@ -16,13 +16,11 @@ from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.synthetic.settings import ShopSettings
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.embed.settings import EmbedSettings
-from trialigngr.enrich.captions import CaptionSettings
-from trialigngr.enrich.interests import InterestSettings
+from trialigngr.enrich.settings import CallSettings, CaptionSettings, InterestSettings
 from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.executor import RaySettings
-from trialigngr.llm.generator import StageCallSettings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sequential.settings import SasRecSettings
 from trialigngr.sids.settings import SidSettings
@@ -46,7 +44,7 @@ class Recipe(Settings):
     """CMSA: what the pictures show, in words."""
     interests: InterestSettings = Field(default_factory=InterestSettings)
     """MDIM: the interests behind the items."""
-    calls: StageCallSettings = Field(default_factory=StageCallSettings)
+    calls: CallSettings = Field(default_factory=CallSettings)
     """How pictures are fetched and language models are called; nothing of it changes an artifact."""
     ray: RaySettings = Field(default_factory=RaySettings)
     """A Ray cluster that works on blocks of items; nothing of it changes an artifact."""

@@ -26,7 +26,7 @@ def describe_status(recipe: Recipe, run: Path, max_items: int) -> Iterator[str]:
     """Yield how the stages stand that ask language models, and the items that failed, ``max_items`` of each problem."""
     cache_path = recipe.calls.cache_path(run)
     if not cache_path.exists():
-        yield f"There is no ledger {cache_path}: no language model was asked for this run."
+        yield f"There is no response cache {cache_path}: no language model was asked for this run."
         return
     if not is_finished(run / "catalog"):
         return
@@ -40,12 +40,12 @@ def _describe_stage(
 ) -> Iterator[str]:
     origin, ids = job.origin, job.catalog.item_ids
     rows = list(iter_job_rows(job, stage.recorded_settings, range(len(ids))))
-    tried = list(cache.read_attempts((row.key for row in rows), stage.calls.max_runs))
+    tried = list(cache.read_attempts((row.key for row in rows), stage.max_runs))
     known = {ids[row.number]: found for row, found in zip(rows, tried, strict=True) if found is not None}
     failed = {item_id: found for item_id, found in known.items() if found.problem and found.state != "done"}
     done = sum(found.state == "done" for found in known.values())
     to_do = len(rows) - done - len(failed)
-    again = sum(found.state == "granted" for found in failed.values())
+    again = sum(found.state == "open" for found in failed.values())
     yield (
         f"{origin.stage} by {origin.generator}: {done:,} done, {len(failed):,} failed"
         f"{f' ({again:,} of them to be tried again)' if again else ''}, {to_do:,} to do"

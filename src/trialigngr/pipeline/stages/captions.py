@@ -20,7 +20,7 @@ def build_captions(context: StageContext, out: Path) -> Facts:
 
     recipe, calls = context.recipe, context.recipe.calls
     cache = calls.cache_path(context.run_folder)
-    return write_captions(recipe.captions, context.artifacts.catalog, out, calls.captions, cache, recipe.ray)
+    return write_captions(recipe.captions, context.artifacts.catalog, out, calls, cache, recipe.ray)
 
 
 def check_captions(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> None:
@@ -40,7 +40,8 @@ def build_job(recipe: Recipe, run: Path, model: str) -> CaptionJob:
 
 def describe_llm(recipe: Recipe) -> LlmStage:
     """Return what a recipe asks a language model."""
-    return LlmStage(recipe.captions, recipe.calls.captions, "captions.parquet", build_job)
+    calls = recipe.calls
+    return LlmStage(recipe.captions, calls.captions.openai, calls.max_runs, "captions.parquet", build_job)
 
 
 def hash_captions(folder: Path) -> str:

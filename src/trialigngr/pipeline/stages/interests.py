@@ -24,9 +24,7 @@ def build_interests(context: StageContext, out: Path) -> Facts:
 
     recipe, artifacts, calls = context.recipe, context.artifacts, context.recipe.calls
     cache = calls.cache_path(context.run_folder)
-    return write_interests(
-        recipe.interests, artifacts.catalog, artifacts.captions, out, None, calls.interests, cache, recipe.ray
-    )
+    return write_interests(recipe.interests, artifacts.catalog, artifacts.captions, out, None, calls, cache, recipe.ray)
 
 
 def check_interests(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> None:
@@ -47,7 +45,8 @@ def build_job(recipe: Recipe, run: Path, model: str) -> InterestJob:
 
 def describe_llm(recipe: Recipe) -> LlmStage:
     """Return what a recipe asks a language model."""
-    return LlmStage(recipe.interests, recipe.calls.interests, "interests.parquet", build_job)
+    calls = recipe.calls
+    return LlmStage(recipe.interests, calls.interests.openai, calls.max_runs, "interests.parquet", build_job)
 
 
 def _load_captions_or_placeholders(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
