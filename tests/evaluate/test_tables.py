@@ -13,10 +13,10 @@ from trialigngr.evaluate.comparison import (
     PairedComparison,
     SliceRows,
     SystemRow,
-    TextTable,
 )
+from trialigngr.evaluate.comparison_formats import COMPARISON_FORMATS
 from trialigngr.evaluate.paper_results import find_paper_rows
-from trialigngr.evaluate.tables import COMPARISON_FORMATS, TABLE_FORMATS
+from trialigngr.evaluate.table import TABLE_FORMATS, Table
 from trialigngr.metrics.intervals import Estimate
 
 PROTOCOL = {
@@ -140,7 +140,7 @@ def test_json_holds_everything(found: Comparison) -> None:
 
 
 def test_one_table_alone() -> None:
-    block = TextTable(("", "BLEU-4 & co"), (("run_1", "41.2%"),), "First.\nSecond.")
+    block = Table(("", "BLEU-4 & co"), (("run_1", "41.2%"),), note="First.\nSecond.")
     assert TABLE_FORMATS["text"](block).splitlines() == [
         "        BLEU-4 & co", "run_1         41.2%", "First.", "Second.",
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from trialigngr.enrich.statistics import CaptionStatistics, CategoryTags, EnrichmentStatistics, TagStatistics
+from trialigngr.evaluate.comparison import SystemRow
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.page import (
     CaseStudy,
@@ -20,8 +21,7 @@ from trialigngr.report.page import (
     EnrichmentSection,
     ExampleUser,
     ItemTile,
-    MetricRow,
-    MetricTable,
+    MetricChart,
     PageInterest,
     PairedDifference,
     PipelineStep,
@@ -124,12 +124,12 @@ def _figures(scale: float, metrics: tuple[float, ...] = (0.0841, 0.1283, 0.0527,
     }
 
 
-def _systems(scale: float) -> tuple[MetricRow, ...]:
-    ours = MetricRow("TriAlignGR", _figures(scale), is_this_run=True)
+def _systems(scale: float) -> tuple[SystemRow, ...]:
+    ours = SystemRow("TriAlignGR", _figures(scale))
     return (
         ours,
-        MetricRow("T3 only, text only", _figures(0.71 * scale)),
-        MetricRow("Popularity", _figures(0.32 * scale)),
+        SystemRow("T3 only, text only", _figures(0.71 * scale)),
+        SystemRow("Popularity", _figures(0.32 * scale)),
     )
 
 
@@ -254,18 +254,18 @@ def page(tiles: tuple[ItemTile, ...]) -> ReportPage:
                 ("Mugs", "Lamps", "Cushions", "Notebooks"),
             ),
         ),
-        metric_tables=(
-            MetricTable(
+        metric_charts=(
+            MetricChart(
                 "Items, nothing masked",
                 "A hit is the very item; items already taken may be suggested again.",
                 _systems(1.0),
             ),
-            MetricTable(
+            MetricChart(
                 "SIDs, nothing masked",
                 "A hit is the right SID, whichever item bears it. Never instead of the table above.",
                 _systems(1.02),
             ),
-            MetricTable(
+            MetricChart(
                 "Items, seen items masked",
                 "Items already taken are not suggested, for every system alike.",
                 _systems(1.15),

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trialigngr.evaluate.comparison import SystemRow
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report import charts
 from trialigngr.report import explanations as words
 from trialigngr.report import pipeline_diagram as flow
-from trialigngr.report.page import MetricRow, MetricTable, PipelineStep, ReportPage, TrainingCurves
+from trialigngr.report.page import MetricChart, PipelineStep, ReportPage, TrainingCurves
 from trialigngr.report.render import (
     flatten_settings,
     format_duration,
@@ -122,8 +123,8 @@ def test_headline_prefers_hit_rate_at_ten_and_sorts_the_others(page: ReportPage)
 
 
 def test_headline_needs_a_row_of_ours(page: ReportPage) -> None:
-    nobody = MetricTable("t", "", (MetricRow("Popularity", {"HR@10": Estimate(0.1, 0.0, 0.2)}),))
-    assert pick_headline(ReportPage("", "", "", page.data_counts, (), {}, metric_tables=(nobody,))) is None
+    nobody = MetricChart("t", "", (SystemRow("Popularity", {"HR@10": Estimate(0.1, 0.0, 0.2)}),))
+    assert pick_headline(ReportPage("", "", "", page.data_counts, (), {}, metric_charts=(nobody,))) is None
 
 
 def test_numbers_as_people_say_them() -> None:

@@ -22,7 +22,7 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
     runs stand in one table, with the paper's rows below; each run's own result goes into its diagnostics.json,
     diagnostics.txt and report.
     """
-    from trialigngr.evaluate.tables import TABLE_FORMATS
+    from trialigngr.evaluate.table import TABLE_FORMATS
     from trialigngr.report.from_run.result_tables import build_diagnostics_table
     from trialigngr.studies.diagnose import diagnose_runs, format_diagnostics_json
 

@@ -114,7 +114,7 @@ def recommend(
 def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: bool) -> None:
     """Print the test figures of RUNS side by side, with paired differences from the first."""
     from trialigngr.evaluate.comparison import DEFAULT_METRICS
-    from trialigngr.evaluate.tables import COMPARISON_FORMATS
+    from trialigngr.evaluate.comparison_formats import COMPARISON_FORMATS
     from trialigngr.studies.compare import compare_runs
 
     wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trialigngr.evaluate.paper_results import PaperRows
+from trialigngr.evaluate.table import Table
 from trialigngr.metrics.intervals import Estimate
 
 DEFAULT_METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
@@ -70,15 +71,6 @@ class Comparison:
     alternative_rows: tuple[SystemRow, ...] = ()
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """One table as text: column names, rows (a name first), and a note below."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
 def describe_protocol(comparison: Comparison) -> list[str]:
     """Return what the figures mean, and where a run differs from the first."""
     said = comparison.protocol
@@ -104,29 +96,27 @@ def _format_protocol_difference(difference: Mapping[str, Any]) -> str:
     return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in difference.items())
 
 
-def build_tables(comparison: Comparison) -> Iterator[TextTable]:
+def build_tables(comparison: Comparison) -> Iterator[Table]:
     """Yield the tables of a comparison: the systems, and those below them."""
     yield _build_system_table(comparison)
     yield from build_secondary_tables(comparison)
 
 
-def build_secondary_tables(comparison: Comparison) -> Iterator[TextTable]:
+def build_secondary_tables(comparison: Comparison) -> Iterator[Table]:
     """Yield the tables below the systems: paired differences, other ways to count, lists, slices."""
     if comparison.paired_comparisons:
-        yield TextTable(
-            (f"{comparison.rows[0].name} minus", *comparison.metrics), tuple(_format_paired_rows(comparison))
-        )
+        yield Table((f"{comparison.rows[0].name} minus", *comparison.metrics), tuple(_format_paired_rows(comparison)))
     if comparison.alternative_rows:
-        yield TextTable(
+        yield Table(
             ("other ways to count", *comparison.metrics),
             tuple(_format_rows(comparison.alternative_rows, comparison.metrics)),
-            COUNTING_NOTE,
+            note=COUNTING_NOTE,
         )
     if any(line.list_figures for line in comparison.rows):
         rows = ((line.name, *_format_list_cells(line, comparison.list_metrics)) for line in comparison.rows)
-        yield TextTable(("lists", *comparison.list_metrics), tuple(rows))
+        yield Table(("lists", *comparison.list_metrics), tuple(rows))
     if comparison.slices:
-        yield TextTable(("slice", "targets", "system", *SLICE_METRICS), tuple(_format_slice_rows(comparison.slices)))
+        yield Table(("slice", "targets", "system", *SLICE_METRICS), tuple(_format_slice_rows(comparison.slices)))
 
 
 def format_seed_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -138,15 +128,17 @@ def format_seed_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     ]
 
 
-def _build_system_table(comparison: Comparison) -> TextTable:
+def _build_system_table(comparison: Comparison) -> Table:
     """Return every system's figures, and below them those over seeds and the paper's."""
     rows = [*_format_rows(comparison.rows, comparison.metrics), *format_seed_rows(comparison)]
     if comparison.paper is None:
-        return TextTable(("system", *comparison.metrics), tuple(rows))
+        return Table(("system", *comparison.metrics), tuple(rows))
     for name, own in comparison.paper.rows.items():
         rows.append((f"paper: {name}", *(f"{own[m]:.4f}" if m in own else "–" for m in comparison.metrics)))
-    return TextTable(
-        ("system", *comparison.metrics), tuple(rows), f"Paper: {comparison.paper.data_name}; {comparison.paper.note}."
+    return Table(
+        ("system", *comparison.metrics),
+        tuple(rows),
+        note=f"Paper: {comparison.paper.data_name}; {comparison.paper.note}.",
     )
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from trialigngr.enrich.statistics import EnrichmentStatistics
+    from trialigngr.evaluate.comparison import SystemRow
+    from trialigngr.evaluate.table import Table
     from trialigngr.metrics.intervals import Estimate
     from trialigngr.sids.quality import SidQuality
     from trialigngr.sids.tsne import CodeMap
@@ -56,31 +58,14 @@ class SidSection:
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One row of a table: metric name (``HR@10``) → figure. ``is_this_run`` marks the run that the page is about."""
+class MetricChart:
+    """Systems × metrics, drawn with their intervals, and a sentence on how it was counted; ``this_run`` is the system
+    that the page is about. The first chart is the headline."""
 
-    name: str
-    figures: Mapping[str, Estimate]
-    is_this_run: bool = False
-
-
-@dataclass(frozen=True)
-class MetricTable:
-    """One table of systems × metrics, and one sentence on how it was counted. The first table is the headline."""
-
-    name: str
-    description: str
-    rows: tuple[MetricRow, ...]
-
-
-@dataclass(frozen=True)
-class ReportTable:
-    """A small table as it is to be read: a sentence on what it says, column names, rows of cells (a name first)."""
-
-    name: str
-    description: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    title: str
+    note: str
+    rows: tuple[SystemRow, ...]
+    this_run: str = "TriAlignGR"
 
 
 @dataclass(frozen=True)
@@ -224,10 +209,10 @@ class ReportPage:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     enrichment: EnrichmentSection | None = None
     sid_section: SidSection | None = None
-    metric_tables: tuple[MetricTable, ...] = ()
+    metric_charts: tuple[MetricChart, ...] = ()
     differences: tuple[PairedDifference, ...] = ()
-    result_tables: tuple[ReportTable, ...] = ()
-    diagnostics_tables: tuple[ReportTable, ...] = ()
+    result_tables: tuple[Table, ...] = ()
+    diagnostics_tables: tuple[Table, ...] = ()
     curves: TrainingCurves | None = None
     task_examples: tuple[TaskExample, ...] = ()
     example_users: tuple[ExampleUser, ...] = ()
@@ -237,9 +222,9 @@ class ReportPage:
     notes: tuple[str, ...] = ()
 
     @property
-    def headline_table(self) -> MetricTable | None:
+    def headline_chart(self) -> MetricChart | None:
         """The first table."""
-        return self.metric_tables[0] if self.metric_tables else None
+        return self.metric_charts[0] if self.metric_charts else None
 
     @property
     def has_images(self) -> bool:

@@ -18,12 +18,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trialigngr.evaluate.comparison import SystemRow
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report import charts
 from trialigngr.report import explanations as words
 from trialigngr.report import pipeline_diagram as flow
-from trialigngr.report.page import MetricRow, MetricTable, ReportPage
+from trialigngr.report.page import MetricChart, ReportPage
 from trialigngr.report.thumbnails import Thumbnails
 
 MAX_TEXT_LENGTH = 1200
@@ -95,7 +96,7 @@ def _template_globals() -> dict[str, Any]:
         "scatter": charts.scatter_points,
         "whisker": charts.place_interval,
         "reach": charts.compute_scale_reach,
-        "metrics_of": table_metrics,
+        "metrics_of": list_chart_metrics,
         "figures_of": collect_figures,
         "headline": pick_headline,
     }
@@ -180,22 +181,23 @@ def _format_value(value: Any) -> str:
     return "none" if value is None or value == {} else str(value)
 
 
-def table_metrics(table: MetricTable) -> list[str]:
-    """Return the metrics of a table in the order in which they are first met."""
-    return list(dict.fromkeys(metric for system in table.rows for metric in system.figures))
+def list_chart_metrics(chart: MetricChart) -> list[str]:
+    """Return the metrics of a chart in the order in which they are first met."""
+    return list(dict.fromkeys(metric for system in chart.rows for metric in system.figures))
 
 
-def collect_figures(rows: Sequence[MetricRow], metric: str) -> list[Estimate]:
+def collect_figures(rows: Sequence[SystemRow], metric: str) -> list[Estimate]:
     """Return the figures of all systems that have the metric."""
     return [system.figures[metric] for system in rows if metric in system.figures]
 
 
-def pick_headline(page: ReportPage) -> tuple[str, MetricRow, list[MetricRow]] | None:
+def pick_headline(page: ReportPage) -> tuple[str, SystemRow, list[SystemRow]] | None:
     """Return the page's one figure: its metric (HR@10 or the first), our system, and up to three others."""
-    table = page.headline_table
-    ours = next((system for system in table.rows if system.is_this_run and system.figures), None) if table else None
-    if table is None or ours is None:
+    chart = page.headline_chart
+    rows = chart.rows if chart else ()
+    ours = next((system for system in rows if chart and system.name == chart.this_run and system.figures), None)
+    if ours is None:
         return None
     metric = "HR@10" if "HR@10" in ours.figures else next(iter(ours.figures))
-    others = [system for system in table.rows if system is not ours and metric in system.figures]
+    others = [system for system in rows if system is not ours and metric in system.figures]
     return metric, ours, sorted(others, key=lambda system: -system.figures[metric].value)[:3]

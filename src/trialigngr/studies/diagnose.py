@@ -20,7 +20,7 @@ from trialigngr.evaluate.category_probe import (
     run_category_probe,
 )
 from trialigngr.evaluate.paper_results import PAPER_DIAGNOSTICS
-from trialigngr.evaluate.tables import format_table_text
+from trialigngr.evaluate.table import format_table_text
 from trialigngr.evaluate.title_metrics import (
     compute_attribute_recall,
     compute_bleu_4,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trialigngr.evaluate.comparison import SystemRow
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.version import __version__
 from trialigngr.metrics.intervals import Estimate
@@ -18,8 +19,7 @@ from trialigngr.report.from_run.example_users import NUM_EXAMPLE_USERS, sample_c
 from trialigngr.report.from_run.result_tables import TABLE_METRICS, build_diagnostics_tables, build_result_tables
 from trialigngr.report.page import (
     DataCounts,
-    MetricRow,
-    MetricTable,
+    MetricChart,
     PairedDifference,
     PipelineStep,
     PromptSpan,
@@ -60,7 +60,7 @@ def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
         protocol=metrics["protocol"],
         enrichment=build_enrichment_section(run.artifacts),
         sid_section=_build_sid_section(run),
-        metric_tables=_build_metric_tables(metrics),
+        metric_charts=_build_metric_charts(metrics),
         differences=_build_differences(metrics),
         result_tables=build_result_tables(metrics),
         diagnostics_tables=build_diagnostics_tables(run),
@@ -119,24 +119,24 @@ def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[s
     return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(TABLE_METRICS)}
 
 
-def _build_metric_tables(metrics: Mapping[str, Any]) -> tuple[MetricTable, ...]:
-    def build_table(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricTable:
+def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
+    def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
-        rows = [MetricRow("TriAlignGR", _parse_shown_estimates(metrics[model_key]), is_this_run=True)]
-        rows += [MetricRow(name, _parse_shown_estimates(figures)) for name, figures in beside.items()]
-        return MetricTable(name, description, tuple(rows))
+        rows = [SystemRow("TriAlignGR", _parse_shown_estimates(metrics[model_key]))]
+        rows += [SystemRow(name, _parse_shown_estimates(figures)) for name, figures in beside.items()]
+        return MetricChart(name, description, tuple(rows))
 
     return (
-        build_table(
+        build_chart(
             "Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"
         ),
-        build_table(
+        build_chart(
             "Items, seen ones masked",
             "What a user already took is left out, for every system.",
             "test_unseen",
             "baselines_unseen",
         ),
-        build_table(
+        build_chart(
             "SIDs",
             "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.",
             "test_sid",

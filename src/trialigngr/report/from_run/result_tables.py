@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trialigngr.evaluate.comparison import TextTable
 from trialigngr.evaluate.paper_results import (
     PAPER_DIAGNOSTICS,
     PAPER_DIAGNOSTICS_NOTE,
     find_paper_diagnostics,
     find_paper_rows,
 )
+from trialigngr.evaluate.table import Table
 from trialigngr.foundation.sealed import read_json
-from trialigngr.report.page import ReportTable
 from trialigngr.runs.run import Run
 
 TABLE_METRICS = ("HR", "NDCG")
@@ -26,7 +25,7 @@ CONTROLS_NOTE = (
 )
 
 
-def build_result_tables(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
+def build_result_tables(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     """Return the small tables below the results, from ``metrics.json``."""
     return (*_build_list_table(metrics), *_build_slice_table(metrics), *_build_paper_table(metrics))
 
@@ -36,7 +35,7 @@ def system_label(system: str) -> str:
     return "TriAlignGR" if system == "model" else system
 
 
-def _build_list_table(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
+def _build_list_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     figures = {"model": metrics["test"], **metrics["baselines"]}
     rows = tuple(
         (
@@ -56,10 +55,10 @@ def _build_list_table(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
         "no item, or one twice."
     )
     columns = ("System", "MRR@10", "Coverage", "Novelty", "Popularity bias", "Invalid")
-    return (ReportTable("Beside being right", says, columns, rows),)
+    return (Table(columns, rows, "Beside being right", says),)
 
 
-def _build_slice_table(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
+def _build_slice_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     systems = tuple(metrics["lists"])
     rows = tuple(
         (
@@ -73,18 +72,16 @@ def _build_slice_table(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
         "HR@10 on some of the targets, nothing masked. Head, middle and tail items have about a third of the training "
         "interactions each; slices without a target are left out. Intervals stand in metrics.json."
     )
-    return (ReportTable("Who is served", says, ("Slice", "Targets", *map(system_label, systems)), rows),)
+    return (Table(("Slice", "Targets", *map(system_label, systems)), rows, "Who is served", says),)
 
 
-def _build_paper_table(metrics: Mapping[str, Any]) -> tuple[ReportTable, ...]:
+def _build_paper_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     found = find_paper_rows(metrics["protocol"]["data"])
     if found is None:
         return ()
     columns = ("System", *next(iter(found.rows.values())))
     rows = tuple((name, *(f"{value:.4f}" for value in own.values())) for name, own in found.rows.items())
-    return (
-        ReportTable(f"The paper's rows, {found.data_name}", f"For comparison with care: {found.note}.", columns, rows),
-    )
+    return (Table(columns, rows, f"The paper's rows, {found.data_name}", f"For comparison with care: {found.note}."),)
 
 
 def read_diagnostics(run: Run) -> dict[str, Any] | None:
@@ -138,7 +135,7 @@ def classify_sid_inputs(run: Run) -> str:
     return tuple(PAPER_DIAGNOSTICS)[captioned + 2 * tagged]
 
 
-def build_diagnostics_table(diagnoses: Mapping[str, RunDiagnosis]) -> TextTable:
+def build_diagnostics_table(diagnoses: Mapping[str, RunDiagnosis]) -> Table:
     """Return the diagnostics of runs as one table, each run's figures above what chance reaches, the paper's below."""
     rows: list[tuple[str, ...]] = []
     for name, own in diagnoses.items():
@@ -147,10 +144,10 @@ def build_diagnostics_table(diagnoses: Mapping[str, RunDiagnosis]) -> TextTable:
     rows += [
         (f"paper: {name}", *(own.get(c, "–") for c in DIAGNOSTICS_COLUMNS)) for name, own in PAPER_DIAGNOSTICS.items()
     ]
-    return TextTable(
+    return Table(
         ("", *DIAGNOSTICS_COLUMNS),
         tuple(rows),
-        "\n".join([CONTROLS_NOTE, *_collect_notes(diagnoses), f"Paper: {PAPER_DIAGNOSTICS_NOTE}."]),
+        note="\n".join([CONTROLS_NOTE, *_collect_notes(diagnoses), f"Paper: {PAPER_DIAGNOSTICS_NOTE}."]),
     )
 
 
@@ -166,7 +163,7 @@ def _collect_notes(diagnoses: Mapping[str, RunDiagnosis]) -> Iterator[str]:
         yield f"{', '.join(names)}: {says.rstrip('.')}."
 
 
-def build_diagnostics_tables(run: Run) -> tuple[ReportTable, ...]:
+def build_diagnostics_tables(run: Run) -> tuple[Table, ...]:
     """Return the diagnostics as small tables, and what the model wrote for some items; nothing when not run."""
     body = read_diagnostics(run)
     if body is None:
@@ -180,10 +177,8 @@ def build_diagnostics_tables(run: Run) -> tuple[ReportTable, ...]:
     says = " ".join(f"{body[part].get('note') or body[part]['missing_reason']}." for part in ("probe", "titles"))
     columns = ("", "This run", "Beside", "The paper") if paper else ("", "This run", "Beside")
     beside = f"{CONTROLS_NOTE} {says}{f' The paper: {PAPER_DIAGNOSTICS_NOTE}.' if paper else ''}"
-    grids = [ReportTable("What the codes are known to mean", beside, columns, tuple(rows))]
+    grids = [Table(columns, tuple(rows), "What the codes are known to mean", beside)]
     if examples := body["titles"].get("examples"):
         told = tuple((own["title"][:90], own["generated"][:90]) for own in examples)
-        grids.append(
-            ReportTable("Titles written from SIDs", "The first of those drawn.", ("True title", "Written"), told)
-        )
+        grids.append(Table(("True title", "Written"), told, "Titles written from SIDs", "The first of those drawn."))
     return tuple(grids)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 
 from trialigngr.evaluate.comparison import (
     Comparison,
-    TextTable,
     build_secondary_tables,
     build_tables,
     describe_protocol,
     format_seed_rows,
 )
+from trialigngr.evaluate.table import escape_latex, format_table_latex, format_table_markdown, format_table_text
 
 
 def format_text(comparison: Comparison) -> str:
@@ -21,59 +21,11 @@ def format_text(comparison: Comparison) -> str:
     return "\n\n".join(["\n".join(describe_protocol(comparison)), *map(format_table_text, build_tables(comparison))])
 
 
-def format_table_text(text_table: TextTable) -> str:
-    """Return one table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(text_table.header, *text_table.rows, strict=True)]
-
-    def format_line(cells: Sequence[str]) -> str:
-        first, *others = (
-            f"{cell:{'>' if place else '<'}{width}}"
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "   ".join([first, *others]).rstrip()
-
-    return "\n".join([*map(format_line, (text_table.header, *text_table.rows)), *filter(None, [text_table.note])])
-
-
 def format_markdown(comparison: Comparison) -> str:
     """Return the tables with their protocol as Markdown."""
     return "\n\n".join(
         ["  \n".join(describe_protocol(comparison)), *map(format_table_markdown, build_tables(comparison))]
     )
-
-
-def format_table_markdown(text_table: TextTable) -> str:
-    """Return one table as Markdown."""
-    ruled = ("---", *["---:"] * (len(text_table.header) - 1))
-    cells = [[cell.replace("|", "/") for cell in row] for row in (text_table.header, ruled, *text_table.rows)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    note = "  \n".join(text_table.note.splitlines())
-    return f"{table}\n\n{note}" if note else table
-
-
-_LATEX_ESCAPES = {
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-}
-_LATEX_ESCAPES |= {"±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "<": "$<$", ">": "$>$"}
-
-
-def _escape_latex(text: str) -> str:
-    return "".join(_LATEX_ESCAPES.get(letter, letter) for letter in text.replace("\\", "/").replace("^", " "))
-
-
-def format_table_latex(text_table: TextTable) -> str:
-    """Return one table for ``booktabs``, its note as a comment above."""
-    rows = [f"% {line}" for line in text_table.note.splitlines()]
-    rows += [r"\begin{tabular}{l" + "c" * (len(text_table.header) - 1) + "}", r"\toprule"]
-    head, *lines = (" & ".join(map(_escape_latex, row)) + r" \\" for row in (text_table.header, *text_table.rows))
-    return "\n".join([*rows, head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def format_latex(comparison: Comparison) -> str:
@@ -96,8 +48,8 @@ def _format_systems_latex(comparison: Comparison) -> str:
             + r" {\scriptsize [" + f"{line.figures[name].low:.4f}, {line.figures[name].high:.4f}]" + "}"
             for name in comparison.metrics
         )  # fmt: skip
-        rows.append(" & ".join([_escape_latex(line.name), *cells]) + r" \\")
-    rows += [" & ".join(map(_escape_latex, row)) + r" \\" for row in format_seed_rows(comparison)]
+        rows.append(" & ".join([escape_latex(line.name), *cells]) + r" \\")
+    rows += [" & ".join(map(escape_latex, row)) + r" \\" for row in format_seed_rows(comparison)]
     return "\n".join([*rows, *_format_paper_latex(comparison), r"\bottomrule", r"\end{tabular}"])
 
 
@@ -107,7 +59,7 @@ def _format_paper_latex(comparison: Comparison) -> list[str]:
     rows = [r"\midrule", rf"% {comparison.paper.data_name}: {comparison.paper.note}"]
     for name, own in comparison.paper.rows.items():
         cells = (f"{own[metric]:.4f}" if metric in own else "--" for metric in comparison.metrics)
-        rows.append(" & ".join([f"paper: {_escape_latex(name)}", *cells]) + r" \\")
+        rows.append(" & ".join([f"paper: {escape_latex(name)}", *cells]) + r" \\")
     return rows
 
 
@@ -123,9 +75,3 @@ COMPARISON_FORMATS: dict[str, Callable[[Comparison], str]] = {
     "json": format_json,
 }
 """Name → how a comparison is written."""
-TABLE_FORMATS: dict[str, Callable[[TextTable], str]] = {
-    "text": format_table_text,
-    "markdown": format_table_markdown,
-    "latex": format_table_latex,
-}
-"""Name → how one table is written."""
