@@ -61,8 +61,8 @@ def _fit(method: str, vectors_ND: Vectors, sizes: tuple[int, ...], settings: Set
 
 def _quality(vectors_ND: Vectors) -> list[Check]:
     """Return collisions, use and fidelity at the paper's sizes."""
-    seen_ND, unseen_ND = _split(vectors_ND)
-    raw, unseen = {}, {}
+    seen_ND, held_out_ND = _split(vectors_ND)
+    raw, held_out_fidelity = {}, {}
     for method in ("rqkmeans", "rqkmeans_balanced", "rqvae"):
         start = time.perf_counter()
         quantizer = _fit(method, vectors_ND, PAPER_SIZES)
@@ -70,10 +70,10 @@ def _quality(vectors_ND: Vectors) -> list[Check]:
         codes_NL = quantizer.encode(vectors_ND)
         raw[method] = (quantizer, codes_NL)
         held_out = _fit(method, seen_ND, PAPER_SIZES)
-        unseen[method] = compute_fidelity(held_out, unseen_ND, held_out.encode(unseen_ND))
+        held_out_fidelity[method] = compute_fidelity(held_out, held_out_ND, held_out.encode(held_out_ND))
         print(
             f"{method}: {seconds:.1f} s, {compute_collision_rates(codes_NL)['items']:.2%} of items share, "
-            f"fidelity {compute_fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, {unseen[method]:.4f} held out"
+            f"fidelity {compute_fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, {held_out_fidelity[method]:.4f} held out"
         )
     shares = {method: compute_collision_rates(codes_NL)["items"] for method, (_, codes_NL) in raw.items()}
     used = [len(np.unique(codes_N)) / size for codes_N, size in zip(raw["rqvae"][1].T, PAPER_SIZES, strict=True)]
@@ -84,7 +84,7 @@ def _quality(vectors_ND: Vectors) -> list[Check]:
         below("Beauty, rqvae: items that share, raw", shares["rqvae"], 0.025),
         at_least("Beauty, rqvae: codes used at the level that uses fewest", min(used), 0.95),
         *(_resolved(policy, *raw["rqvae"], vectors_ND) for policy in ("nearest_free", "extra_level")),
-        at_least("Beauty, best fidelity on held-out items", max(unseen.values()), 0.865),
+        at_least("Beauty, best fidelity on held-out items", max(held_out_fidelity.values()), 0.865),
         at_least("Beauty, rqkmeans twice with one seed: byte-identical codes", float(same), 1),
     ]
 
@@ -99,7 +99,7 @@ def _resolved(policy: CollisionPolicy, quantizer: Quantizer, codes_NL: np.ndarra
 
 def _side_by_side(vectors_ND: Vectors) -> list[Check]:
     """Return held-out error, collisions and seconds to fit 3 × 256 beside the other libraries, means over seeds."""
-    seen_ND, unseen_ND = _split(vectors_ND)
+    seen_ND, held_out_ND = _split(vectors_ND)
 
     def ours(method: str, settings: Settings) -> Fit:
         def fit(rows_ND: Vectors, seed: int) -> Fitted:
@@ -110,7 +110,7 @@ def _side_by_side(vectors_ND: Vectors) -> list[Check]:
 
     fast = ours("rqkmeans", KMeansSettings())
     contestants = {FAST: fast, BEST: ours("rqkmeans_balanced", BEST_ERROR), "faiss k-means": fit_faiss_kmeans}
-    figures = {name: _figures(name, fit, seen_ND, unseen_ND) for name, fit in (contestants | others()).items()}
+    figures = {name: _figures(name, fit, seen_ND, held_out_ND) for name, fit in (contestants | others()).items()}
     took = side_by_side({"ours": lambda: fast(seen_ND, 0), "faiss": lambda: fit_faiss_kmeans(seen_ND, 0)}, rounds=5)
     return [
         *_against(figures),
@@ -128,13 +128,13 @@ class Figures:
     seconds: float
 
 
-def _figures(name: str, fit: Fit, seen_ND: Vectors, unseen_ND: Vectors) -> Figures:
+def _figures(name: str, fit: Fit, seen_ND: Vectors, held_out_ND: Vectors) -> Figures:
     rows = []
     for seed in SEEDS[: 1 if name in SLOW else None]:
         start = time.perf_counter()
         fitted = fit(seen_ND, seed)
         seconds = time.perf_counter() - start
-        error = float(np.square(unseen_ND - fitted.decode(fitted.encode(unseen_ND))).sum(1).mean())
+        error = float(np.square(held_out_ND - fitted.decode(fitted.encode(held_out_ND))).sum(1).mean())
         rows.append(
             (error, compute_collision_rates(np.asarray(fitted.encode(seen_ND), dtype=np.int32))["items"], seconds)
         )

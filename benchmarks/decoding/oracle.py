@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import get_args
 
+from benchmarks.decoding.exact_ranking import compare_beams_with_exact
 from benchmarks.harness import Check, at_least, report
 from trialigngr.decode.settings import ScoreSoftmax
-from trialigngr.pipeline.exact_oracle import compare_beams_with_exact
 from trialigngr.runs.run import load
 
 GOALS = {20: 0.93, 50: 0.99}

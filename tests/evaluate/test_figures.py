@@ -57,5 +57,5 @@ def test_the_test_part_of_metrics():
     # (1 + 1/log2(8)) / 2
     assert body["test"]["NDCG@10"]["value"] == pytest.approx(2 / 3, abs=1e-6)
     assert body["baselines"]["popularity"]["HR@10"]["value"] == 0.5
-    assert body["baselines_unseen"]["popularity"]["HR@10"]["value"] == 1.0
+    assert body["baselines_seen_masked"]["popularity"]["HR@10"]["value"] == 1.0
     assert body["differences"]["popularity"]["HR@10"]["value"] == 0.5

@@ -69,7 +69,13 @@ def test_the_page_draws_every_line_of_the_losses(copied_run: Path) -> None:
 def test_metrics_have_the_published_shape(tiny_run: Path) -> None:
     found = body(tiny_run)
     assert {"protocol", "test", "valid", "baselines", "sids"} <= set(found)
-    tables = [found["test"], found["valid"], found["baselines"]["popularity"], found["test_unseen"], found["test_sid"]]
+    tables = [
+        found["test"],
+        found["valid"],
+        found["baselines"]["popularity"],
+        found["test_seen_masked"],
+        found["test_sid"],
+    ]
     for figures in tables:
         assert list(figures) == METRICS
         for figure in figures.values():

@@ -23,7 +23,6 @@ COMMANDS = {
     "ls": "trialigngr.cli.runs",
     "recommend": "trialigngr.cli.use",
     "evaluate": "trialigngr.cli.use",
-    "compare": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
     "lint-table": "trialigngr.cli.use",
     "diagnose": "trialigngr.cli.studies",

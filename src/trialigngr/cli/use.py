@@ -1,4 +1,4 @@
-"""``recommend``, ``evaluate``, ``compare``, ``report``: use a finished run."""
+"""``recommend``, ``evaluate``, ``report``: use a finished run."""
 
 from __future__ import annotations
 
@@ -119,9 +119,6 @@ def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: boo
 
     wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]
     click.echo(COMPARISON_FORMATS[form](compare_runs(runs, wanted or DEFAULT_METRICS, with_slices=slices)))
-
-
-compare = click.Command("compare", callback=evaluate.callback, params=evaluate.params, help="The same as evaluate.")
 
 
 @click.command()

@@ -21,10 +21,12 @@ def build_test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
     baselines = [system for system in test.ranks if system != "model"]
     return {
         "test": round_figures(test.compute_figures("model", ITEM, ks)),
-        "test_unseen": round_figures(test.compute_figures("model", SEEN_MASKED, ks)),
+        "test_seen_masked": round_figures(test.compute_figures("model", SEEN_MASKED, ks)),
         "test_sid": round_figures(test.compute_figures("model", SID, ks)),
         "baselines": {name: round_figures(test.compute_figures(name, ITEM, ks)) for name in baselines},
-        "baselines_unseen": {name: round_figures(test.compute_figures(name, SEEN_MASKED, ks)) for name in baselines},
+        "baselines_seen_masked": {
+            name: round_figures(test.compute_figures(name, SEEN_MASKED, ks)) for name in baselines
+        },
         "differences": {name: round_figures(test.compute_difference("model", name, ITEM, ks)) for name in baselines},
     }
 

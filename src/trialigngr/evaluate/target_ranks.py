@@ -17,7 +17,7 @@ from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.metrics.intervals import Estimate, bootstrap_differences, bootstrap_intervals
 from trialigngr.metrics.ranks import Float64Array, Ranks, compute_target_metrics
 
-ITEM, SEEN_MASKED, SID = "item", "unseen", "sid"
+ITEM, SEEN_MASKED, SID = "item", "seen_masked", "sid"
 """Item level, nothing masked (the headline); the same with items taken before masked; SID level (one place a SID)."""
 
 

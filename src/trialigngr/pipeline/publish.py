@@ -88,9 +88,9 @@ def describe_steps(run: Run) -> tuple[PipelineStep, ...]:
 
 def _iterate_figure_rows(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every row of figures that is about to be published, and what it is called."""
-    for name in ("test", "test_unseen", "test_sid", "valid"):
+    for name in ("test", "test_seen_masked", "test_sid", "valid"):
         yield name, body[name]
-    for name in ("baselines", "baselines_unseen"):
+    for name in ("baselines", "baselines_seen_masked"):
         yield from ((f"{name}, {system}", figures) for system, figures in body[name].items())
     for part in body["slices"]:
         yield from ((f"{part['name']}, {system}", figures) for system, figures in part["figures"].items())
@@ -123,7 +123,7 @@ def compute_list_figures(artifacts: RunArtifacts, ks: tuple[int, ...]) -> dict[s
     lists = TargetLists.load(artifacts.seed_folder / "evaluation" / "lists.parquet")
     return {
         "lists": lists.compute_list_metrics(ITEM, ks, counts_N, taken),
-        "lists_unseen": lists.compute_list_metrics(SEEN_MASKED, ks, counts_N, taken),
+        "lists_seen_masked": lists.compute_list_metrics(SEEN_MASKED, ks, counts_N, taken),
     }
 
 

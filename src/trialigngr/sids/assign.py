@@ -50,8 +50,8 @@ def assign_sids(
     if len(quantizers) > 1 and auxiliary_NC is not None:
         (folder / "pictures").mkdir(exist_ok=True)
         facts["pictures"] = _write_sids(settings, quantizers[1], auxiliary_NC, item_ids, folder / "pictures", ray)
-    unseen = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
-    return facts | {"fidelity_held_out": unseen[-1] if unseen else None, "fidelity_held_out_by_depth": unseen}
+    held_out = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
+    return facts | {"fidelity_held_out": held_out[-1] if held_out else None, "fidelity_held_out_by_depth": held_out}
 
 
 def fit_quantizers(
@@ -76,11 +76,11 @@ def measure_held_out_fidelity(
     settings: SidSettings, vectors_ND: Float32Array, auxiliary_NC: Float32Array | None = None
 ) -> list[float]:
     """Return the fidelity by depth on items that a second fit did not see; empty if none are to be left out."""
-    unseen_H, seen_S = split_held_out(len(vectors_ND), settings)
-    if not len(unseen_H):
+    held_out_H, seen_S = split_held_out(len(vectors_ND), settings)
+    if not len(held_out_H):
         return []
     quantizer = fit_quantizers(settings, vectors_ND[seen_S], None if auxiliary_NC is None else auxiliary_NC[seen_S])[0]
-    return compute_fidelity_by_depth(quantizer, vectors_ND[unseen_H], quantizer.encode(vectors_ND[unseen_H]))
+    return compute_fidelity_by_depth(quantizer, vectors_ND[held_out_H], quantizer.encode(vectors_ND[held_out_H]))
 
 
 def _check_embeddings(embeddings_ND: Float32Array, item_ids: Sequence[str]) -> Float32Array:

@@ -35,8 +35,8 @@ def compute_depth_curve(settings: SidSettings, vectors_ND: Float32Array, depth: 
     settings = settings.model_copy(update={"codebook_sizes": sizes})
     quantizer = fit_quantizers(settings, vectors_ND)[0]
     fitted = compute_fidelity_by_depth(quantizer, vectors_ND, quantizer.encode(vectors_ND))
-    unseen = measure_held_out_fidelity(settings, vectors_ND)
-    return DepthCurve(quantizer.codebook_sizes, tuple(fitted), tuple(unseen) or None)
+    held_out = measure_held_out_fidelity(settings, vectors_ND)
+    return DepthCurve(quantizer.codebook_sizes, tuple(fitted), tuple(held_out) or None)
 
 
 def format_depth_curve(curve: DepthCurve) -> str:

@@ -129,8 +129,8 @@ def _quality_inputs_from_folder(folder: Path, sids: SemanticIds, files: SidFiles
     quantizer = _quantizer_of(folder, sids) if (folder / QUANTIZER_FILE).is_file() else None
     _refuse_width(quantizer, given.embeddings_ND, files.embeddings)
     facts = read_manifest(folder).facts if (folder / MANIFEST_FILE).is_file() else {}
-    unseen = facts.get("fidelity_held_out_by_depth") or None
-    return QualityInputs(quantizer, given.embeddings_ND, given.categories, given.targets, unseen)
+    held_out = facts.get("fidelity_held_out_by_depth") or None
+    return QualityInputs(quantizer, given.embeddings_ND, given.categories, given.targets, held_out)
 
 
 def _quantizer_of(folder: Path, sids: SemanticIds) -> Quantizer:

@@ -133,8 +133,8 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
         build_chart(
             "Items, seen ones masked",
             "What a user already took is left out, for every system.",
-            "test_unseen",
-            "baselines_unseen",
+            "test_seen_masked",
+            "baselines_seen_masked",
         ),
         build_chart(
             "SIDs",

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.decoding.exact_ranking import _top_k_overlap, compare_beams_with_exact
 from trialigngr.decode.beam import Beams
-from trialigngr.pipeline.exact_oracle import _top_k_overlap, compare_beams_with_exact
 from trialigngr.runs.run import load
 
 
