@@ -73,7 +73,8 @@ def _quality(vectors_ND: Vectors) -> list[Check]:
         held_out_fidelity[method] = compute_fidelity(held_out, held_out_ND, held_out.encode(held_out_ND))
         print(
             f"{method}: {seconds:.1f} s, {compute_collision_rates(codes_NL)['items']:.2%} of items share, "
-            f"fidelity {compute_fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, {held_out_fidelity[method]:.4f} held out"
+            f"fidelity {compute_fidelity(quantizer, vectors_ND, codes_NL):.4f} fitted, "
+            f"{held_out_fidelity[method]:.4f} held out"
         )
     shares = {method: compute_collision_rates(codes_NL)["items"] for method, (_, codes_NL) in raw.items()}
     used = [len(np.unique(codes_N)) / size for codes_N, size in zip(raw["rqvae"][1].T, PAPER_SIZES, strict=True)]

@@ -64,6 +64,25 @@ def test_reading_a_recipe_loads_nothing_heavy():
     assert not HEAVY & loaded
 
 
+@pytest.mark.parametrize("words", [["show", "trialigngr"], ["plan", "trialigngr", "--out", "none"]])
+def test_show_and_plan_load_nothing_heavy(words: list[str]):
+    loaded = loaded_by("from trialigngr.cli.main import main; main()", *words)
+    assert "pydantic" in loaded
+    assert not HEAVY & loaded
+
+
+def test_opening_a_run_loads_no_training_and_no_report():
+    code = "import sys, trialigngr.runs.run; print(*(name for name in sys.modules if name.startswith('trialigngr')))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    own = set(done.stdout.split())
+    assert "trialigngr.runs.run" in own
+    assert len(own) <= 80
+    settings = {name for name in own if name.endswith(".settings")}
+    rooms = {"train", "report", "pipeline", "studies", "evaluate", "sequential", "datasets", "embed", "enrich"}
+    strangers = {name for name in own - settings if set(name.split(".")[1:2]) & rooms and name.count(".") > 1}
+    assert strangers - {"trialigngr.datasets.synthetic"} == set()
+
+
 def test_settings_import_settings_alone():
     graph = grimp.build_graph("trialigngr", cache_dir=None)
     files = {module for module in graph.modules if module.endswith(".settings")}
@@ -187,10 +206,10 @@ def test_contributing_names_places_that_exist(root: Path):
 
 
 def test_the_places_that_docs_name_are_there(root: Path):
-    """``path.py: name`` in docs/paper.md and ARCHITECTURE.md is a definition in that file."""
+    """``path.py: name`` in ARCHITECTURE.md and the docs is a definition in that file."""
     named = [
         (page.name, path, name)
-        for page in (root / "docs" / "paper.md", root / "ARCHITECTURE.md")
+        for page in (root / "ARCHITECTURE.md", *sorted((root / "docs").glob("*.md")))
         for path, name in re.findall(r"`([\w/]+\.py): (\w+)", page.read_text("utf-8"))
     ]
     assert len(named) > 20
