@@ -21,8 +21,8 @@ from trialigngr.cli.main import COMMANDS
 
 PLACEHOLDERS = {"runs/", "benchmarks/x.py", "benchmarks/NAME.py"}
 HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss", "peft"}
-BESIDE_SETTINGS = {"trialigngr.tasks.task"}
-"""What files of settings import beside each other and the foundation: data, not code."""
+BESIDE_SETTINGS = {"trialigngr.tasks.task", "trialigngr.llm.api_keys"}
+"""What files of settings import beside each other and the foundation: data, and which variables may hold a key."""
 SLOW_TO_HELP = HEAVY | {"numpy", "polars", "pydantic", "rich", "PIL", "tomli_w"}
 PROBE = """
 import sys
