@@ -144,11 +144,11 @@ def test_the_hours_are_those_of_the_measured_rate(cli: Cli, data: Path, tmp_path
         table.with_columns(changed.alias("title")).write_parquet(data / "items.parquet")
         assert cli("run", *run, "--until", "catalog").code == 0
         with closing(sqlite3.connect(tmp_path / "run" / "responses.sqlite")) as base, base:
-            ((settled,),) = base.execute("SELECT finished FROM sessions")
+            ((finished,),) = base.execute("SELECT finished FROM sessions")
             # 30 items in 15 hours are 2 an hour, so 3 take an hour and a half.
-            base.execute("UPDATE sessions SET last = began + 15 * 3600")
+            base.execute("UPDATE sessions SET updated = started + 15 * 3600")
         done = cli("plan", *run)
-    assert settled == ITEMS
+    assert finished == ITEMS
     assert f"3 of {ITEMS} to do" in done.out
     assert "1.5 h at the rate of the last run" in done.out
 
