@@ -65,12 +65,12 @@ def check_kind(path: Path) -> None:
     kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
     if path.suffix == ".parquet":
         if start[:4] != b"PAR1":
-            told = (
+            reason = (
                 f"it is {kind}"
                 if kind
                 else "it does not begin as one; if it is text, let its name end in .csv or .jsonl"
             )
-            raise CatalogError(f"{path} cannot be read as parquet: {told}.")
+            raise CatalogError(f"{path} cannot be read as parquet: {reason}.")
     elif kind:
         raise CatalogError(f"{path} cannot be read as {path.suffix[1:]}: it is {kind}.")
 

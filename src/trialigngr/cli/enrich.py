@@ -56,8 +56,12 @@ def show(run: Path, items: tuple[str, ...], as_json: bool) -> None:
     from trialigngr.studies.enrichment_status import describe_item
 
     if not items:
-        told = compute_enrichment_statistics(open_artifacts(run))
-        click.echo(json.dumps(asdict(told), indent=2) if as_json else "\n".join(describe_enrichment_statistics(told)))
+        statistics = compute_enrichment_statistics(open_artifacts(run))
+        click.echo(
+            json.dumps(asdict(statistics), indent=2)
+            if as_json
+            else "\n".join(describe_enrichment_statistics(statistics))
+        )
         return
     found = [describe_item(run, item_id) for item_id in items]
     if as_json:

@@ -78,8 +78,8 @@ def _find_errno(error: BaseException) -> int | None:
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    if told := re.search(r"\(os error (\d+)\)", str(error)):
-        return int(told[1])
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(number[1])
     return errno.EIO if "thrift: transport error" in str(error) else None
 
 

@@ -1,7 +1,7 @@
 """Beam search over the trie, with the prompt read once.
 
-The prompt is encoded once a user; beams are branches over that context. Each step feeds the newest tokens of a user as
-so many queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step
+The prompt is encoded once a user; beams are continuations of that context. Each step feeds the newest tokens of a user
+as so many queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step
 costs at most W tokens: where the rest of a SID is certain already, nothing is asked.
 """
 
@@ -90,7 +90,7 @@ class BeamSearch:
     ``score_softmax``: ``full`` normalises over the whole vocabulary, as `generate` does; ``constrained`` over what may
     follow.
     The model's generation_config is never read. The first search raises `RecipeError` for a model whose
-    attention does not let branches share a prompt.
+    attention does not let continuations share a prompt.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class BeamSearch:
 
 
 def _compute_trial_logits(model: Any) -> tuple[Tensor, Tensor]:
-    """Return the logits behind a prompt and behind two branches of it, grown as a search does and row by row."""
+    """Return the logits behind a prompt and behind two continuations of it, grown as a search does and row by row."""
     context, grown = (
         PromptCache(model, [TRIAL_PROMPT], len(TRIAL_CONTINUATION)),
         torch.tensor([TRIAL_CONTINUATION], device=model.device),

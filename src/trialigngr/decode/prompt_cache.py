@@ -96,13 +96,13 @@ class PromptCache:
 
     def _prefill_tokens(self, tokens_BT: Tensor, ends_B: Tensor) -> Tensor:
         """Read tokens into the cache and return the hidden states [B, D] at the ends."""
-        told = _PROMPT_ENDS_B.set(ends_B)
+        reset_token = _PROMPT_ENDS_B.set(ends_B)
         try:
             hidden_BTD = self.model.base_model(
                 input_ids=tokens_BT, past_key_values=self.kv_cache, use_cache=True
             ).last_hidden_state
         finally:
-            _PROMPT_ENDS_B.reset(told)
+            _PROMPT_ENDS_B.reset(reset_token)
         last_BD: Tensor = hidden_BTD[torch.arange(len(ends_B), device=ends_B.device), ends_B]
         return last_BD
 

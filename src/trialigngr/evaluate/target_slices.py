@@ -70,6 +70,8 @@ def compute_slice_figures(test: TargetRanks, slices: Sequence[TargetSlice], ks: 
         figures: dict[str, dict[str, Estimate]] = {}
         for (system, metric), estimate in bootstrap_intervals(inside, test.users_M[part.inside_M]).items():
             figures.setdefault(system, {})[metric] = estimate
-        told = {system: round_figures(own) for system, own in figures.items()}
-        found.append({"name": part.name, "rule": part.rule, "targets": int(part.inside_M.sum()), "figures": told})
+        slice_figures = {system: round_figures(own) for system, own in figures.items()}
+        found.append(
+            {"name": part.name, "rule": part.rule, "targets": int(part.inside_M.sum()), "figures": slice_figures}
+        )
     return found

@@ -158,8 +158,8 @@ def _iter_named_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _hash_content(files: Mapping[str, Mapping[str, Any]]) -> str:
-    told = [(name, state["sha256"]) for name, state in sorted(files.items()) if name not in TELLING]
-    return sha256(json.dumps(told).encode()).hexdigest()[:16]
+    hashes = [(name, state["sha256"]) for name, state in sorted(files.items()) if name not in TELLING]
+    return sha256(json.dumps(hashes).encode()).hexdigest()[:16]
 
 
 def check_file(path: Path) -> Path:
@@ -301,9 +301,9 @@ def make_stage(
             move_into_place(partial, folder)
             return read_manifest(folder)
         log(f"{kind}: going on with what an interrupted run left")
-    with measure_seconds(partial / MARK, mark) as spent:
+    with measure_seconds(partial / MARK, mark) as read_seconds:
         facts = build(partial)
-        facts["seconds"] = round(spent(), 1)
+        facts["seconds"] = round(read_seconds(), 1)
     remove_halves(partial)
     _set_file_modes(partial)
     files = _list_files(partial)

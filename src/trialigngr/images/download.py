@@ -172,8 +172,8 @@ def _read_body(url: str, response: http.client.HTTPResponse, max_bytes: int) -> 
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise ImageError(f"{url[:MAX_SHOWN_CHARACTERS]} comes compressed although nobody asked for that.", "compressed")
     too_long = ImageError(f"{url[:MAX_SHOWN_CHARACTERS]} has more than {max_bytes:,} bytes.", "too many bytes")
-    told = response.length
-    if told is not None and told > max_bytes:
+    announced_bytes = response.length
+    if announced_bytes is not None and announced_bytes > max_bytes:
         raise too_long
     parts, size = [], 0
     while part := response.read(READ_BYTES):
@@ -181,9 +181,9 @@ def _read_body(url: str, response: http.client.HTTPResponse, max_bytes: int) -> 
         size += len(part)
         if size > max_bytes:
             raise too_long
-    if told is not None and size < told:
+    if announced_bytes is not None and size < announced_bytes:
         raise UnreachableError(
-            f"{url[:MAX_SHOWN_CHARACTERS]} broke off after {size:,} of {told:,} bytes.", "connection failed"
+            f"{url[:MAX_SHOWN_CHARACTERS]} broke off after {size:,} of {announced_bytes:,} bytes.", "connection failed"
         )
     return b"".join(parts)
 

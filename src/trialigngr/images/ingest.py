@@ -139,5 +139,5 @@ def _log_failures(failed: dict[str, int], hosts: Counter[str]) -> None:
         )
     others = {reason: n for reason, n in failed.items() if reason != HOST_NOT_ALLOWED}
     if others:
-        told = ", ".join(f"{reason} {n:,}" for reason, n in others.items())
-        log(f"catalog: {sum(others.values()):,} pictures could not be had ({told}); their items stay, without")
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in others.items())
+        log(f"catalog: {sum(others.values()):,} pictures could not be had ({reasons}); their items stay, without")

@@ -163,8 +163,8 @@ def _summarize_sids(artifacts: RunArtifacts) -> dict[str, Any]:
     facts = read_manifest(artifacts.run_folder / "sids").facts
     wanted = artifacts.histories.target_items(artifacts.histories.list_targets("test"))
     shared = float(mark_shared_sids(artifacts.sids.codes_NL)[wanted].mean())
-    told = {name: value for name, value in facts.items() if name != "seconds"}
-    return told | {"collisions": {**facts["collisions"], "test_targets": shared}}
+    kept_facts = {name: value for name, value in facts.items() if name != "seconds"}
+    return kept_facts | {"collisions": {**facts["collisions"], "test_targets": shared}}
 
 
 def summarize_seeds(tests: list[TargetRanks], ks: tuple[int, ...]) -> dict[str, Any]:

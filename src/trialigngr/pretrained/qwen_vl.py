@@ -102,6 +102,6 @@ def _pad_to_aspect_ratio(picture: Image.Image) -> Image.Image:
     if long <= MAX_ASPECT_RATIO * short:
         return picture
     room = math.ceil(long / MAX_ASPECT_RATIO)
-    sheet = Image.new("RGB", (max(picture.width, room), max(picture.height, room)), "white")
-    sheet.paste(picture, ((sheet.width - picture.width) // 2, (sheet.height - picture.height) // 2))
-    return sheet
+    canvas = Image.new("RGB", (max(picture.width, room), max(picture.height, room)), "white")
+    canvas.paste(picture, ((canvas.width - picture.width) // 2, (canvas.height - picture.height) // 2))
+    return canvas

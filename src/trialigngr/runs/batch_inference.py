@@ -52,22 +52,22 @@ def recommend_all(
     out, k = read_path(out, "out"), read_k(k)
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
-    offer = run.current_recommender
+    recommender_now = run.current_recommender
     request = RecommendRequest.from_arguments(unseen=unseen, deny=deny, only=only, category=category)
-    offer.build_filters([], request)  # an unknown name is refused before anything is written
+    recommender_now.build_filters([], request)  # an unknown name is refused before anything is written
     histories, settings = (
-        offer.snapshot.histories,
-        run.recipe.decode.model_copy(update={"num_beams": offer.num_beams_for(k)}),
+        recommender_now.snapshot.histories,
+        run.recipe.decode.model_copy(update={"num_beams": recommender_now.num_beams_for(k)}),
     )
     users = np.argsort(-histories.sequence_lengths, kind="stable")
     users = users[histories.sequence_lengths[users] > 0]
-    offered = {batch.name: "" for batch in offer.snapshot.batch_folders} | {
-        f"-{item}": "" for item in offer.snapshot.withdrawn_items
+    catalog_state = {batch.name: "" for batch in recommender_now.snapshot.batch_folders} | {
+        f"-{item}": "" for item in recommender_now.snapshot.withdrawn_items
     }
     wanted = compute_fingerprint(
         "everyone of k",
         {"k": k, "decode": settings.model_dump(mode="json"), **_request_as_json(request)},
-        {name: run.read_stage_manifest(name).identity_text for name in ("model", "catalog")} | offered,
+        {name: run.read_stage_manifest(name).identity_text for name in ("model", "catalog")} | catalog_state,
     )
     chunks = out.parent / f".{out.name}.{wanted}"
     refuse_links(chunks)
@@ -76,14 +76,14 @@ def recommend_all(
         for start in range(0, len(users), CHUNK_USERS):
             here, name = users[start : start + CHUNK_USERS], f"{start:09d}"
             if not _is_there(chunks, name):
-                write_table(_recommend_chunk(offer, here, k, request, settings), chunks / "new")
+                write_table(_recommend_chunk(recommender_now, here, k, request, settings), chunks / "new")
                 (chunks / "new").replace(chunks / f"{name}-{hash_file(chunks / 'new')}.parquet")
             advance(len(here))
     table = pl.concat([read_table(path) for path in sorted(chunks.glob("*.parquet"))])
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
-    told = {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
-    write_table(ordered, out, metadata=told)
+    metadata = {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
+    write_table(ordered, out, metadata=metadata)
     shutil.rmtree(chunks)
     return len(users)
 

@@ -123,9 +123,9 @@ def encode_rows(quantizer: Quantizer, vectors_ND: Float32Array, ray: RaySettings
     """Return the codes of all rows [N, L]: a row has the same, whoever encodes it and whatever stands beside it."""
     codes_NL = np.empty((len(vectors_ND), len(quantizer.codebooks)), dtype=np.int32)
     rows = list(iter_row_slices(len(vectors_ND), ROWS_AT_ONCE))
-    crew = make_executor(partial(getattr, quantizer, "encode"), ray.model_copy(update={"num_gpus": 0}))
-    with closing(crew):
-        for place, codes in crew.map(vectors_ND[some] for some in rows):
+    executor = make_executor(partial(getattr, quantizer, "encode"), ray.model_copy(update={"num_gpus": 0}))
+    with closing(executor):
+        for place, codes in executor.map(vectors_ND[some] for some in rows):
             codes_NL[rows[place]] = codes
     return codes_NL
 

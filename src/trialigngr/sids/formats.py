@@ -212,11 +212,13 @@ def _parse_text(path: Path, item_id: str, text: str) -> tuple[int, ...]:
 
 
 def _codebook_sizes(path: Path) -> tuple[int, ...] | None:
-    told = read_told(path).get("sizes")
+    sizes_text = read_told(path).get("sizes")
     try:
-        return read_sizes(told) if told else None
+        return read_sizes(sizes_text) if sizes_text else None
     except ValueError:
-        raise SidError(f"{path}: the codebooks' sizes in its metadata are {_shorten(told)}; drop them there.") from None
+        raise SidError(
+            f"{path}: the codebooks' sizes in its metadata are {_shorten(sizes_text)}; drop them there."
+        ) from None
 
 
 def _sids_of(

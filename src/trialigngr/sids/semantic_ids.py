@@ -108,7 +108,7 @@ class SemanticIds:
             rows.setdefault(tuple(code for code in codes if code != END_CODE), []).append(row)
         return rows
 
-    def save(self, folder: Path, **told: str) -> None:
+    def save(self, folder: Path, **metadata: str) -> None:
         """Write ``sids.parquet``: item_id, sid (as written), codes; the sizes and ``told`` stand in its metadata."""
         import polars as pl  # here, because decoding needs codes and a trie but no tables
 
@@ -121,7 +121,9 @@ class SemanticIds:
                 "codes": pl.Series(self.codes_NL.tolist(), dtype=pl.List(pl.Int32)),
             }
         )
-        write_table(table, folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.codebook_sizes)), **told})
+        write_table(
+            table, folder / "sids.parquet", metadata={"sizes": " ".join(map(str, self.codebook_sizes)), **metadata}
+        )
 
     @classmethod
     def load(cls, folder: Path) -> SemanticIds:
@@ -132,11 +134,11 @@ class SemanticIds:
         from trialigngr.foundation.tables import read_table, read_told
 
         path = check_file(folder / "sids.parquet")
-        table, told = read_table(path), read_told(path)
-        if "sizes" not in told:
+        table, metadata = read_table(path), read_told(path)
+        if "sizes" not in metadata:
             raise ArtifactError(f"{path} was not written as SIDs (it does not tell its codebooks' sizes).")
         try:
-            sizes = read_sizes(told["sizes"])
+            sizes = read_sizes(metadata["sizes"])
             ids = table["item_id"].cast(pl.String, strict=True).to_list()
             codes_NL = np.array(table["codes"].to_list(), dtype=np.int32).reshape(table.height, len(sizes))
             if None in ids or len(set(ids)) < len(ids) or table.schema["codes"] != pl.List(pl.Int32):

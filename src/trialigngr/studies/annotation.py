@@ -39,16 +39,16 @@ def summarize_grades(sheets: Sequence[Path], key_path: Path | None = None) -> li
     key.
     """
     key_path = key_path or locate_key(sheets[0])
-    told = _read_answers(key_path, KEY_COLUMNS)
+    key_rows = _read_answers(key_path, KEY_COLUMNS)
     filled = [_read_answers(sheet, (*SHOWN_COLUMNS, *GRADE_COLUMNS)) for sheet in sheets]
     for sheet, rows in zip(sheets, filled, strict=True):
-        if rows.keys() != told.keys():
+        if rows.keys() != key_rows.keys():
             raise ArtifactError(f"{sheet} and {key_path} are not about the same answers; take the key of this sheet.")
         _check_grades(sheet, rows)
     if not any(row[question].strip() for rows in filled for row in rows.values() for question in WRITER_COLUMNS):
         raise ArtifactError(f"{' and '.join(map(str, sheets))} hold no grades yet; fill the columns that end in (1-5).")
-    runs = dict.fromkeys(row["run"] for row in told.values())
-    return [_summarize_question(question, run, told, filled) for question in WRITER_COLUMNS for run in runs]
+    runs = dict.fromkeys(row["run"] for row in key_rows.values())
+    return [_summarize_question(question, run, key_rows, filled) for question in WRITER_COLUMNS for run in runs]
 
 
 def _summarize_question(question: str, run: str, key: AnswerRows, filled_sheets: Iterable[AnswerRows]) -> GradeSummary:

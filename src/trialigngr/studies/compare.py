@@ -121,9 +121,9 @@ def _check_list_length(run: Run, max_k: int) -> None:
 
 def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
-    told: dict[str, dict[str, float]] = run.metrics["lists"]
-    if not (ks := _list_lengths([metric for metric in metrics if metric not in told["model"]])):
-        return told
+    stored: dict[str, dict[str, float]] = run.metrics["lists"]
+    if not (ks := _list_lengths([metric for metric in metrics if metric not in stored["model"]])):
+        return stored
     kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists["model"][ITEM].shape[1]
     if max(ks) > kept:
         raise ArtifactError(
@@ -131,7 +131,7 @@ def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, 
             f"run it again with --set evaluate.ks=[{max(ks)}]."
         )
     counted = compute_list_figures(run.artifacts, tuple(ks))["lists"]
-    return {system: counted[system] | figures for system, figures in told.items()}
+    return {system: counted[system] | figures for system, figures in stored.items()}
 
 
 def _build_alternative_rows(

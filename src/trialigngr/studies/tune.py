@@ -101,8 +101,8 @@ def tune_recipe(search: TuningSearch, data: Path | None, out: Path) -> list[Tria
     found: list[Trial] = []
     with lock_run_folder(out / "run"):
         for number, (tried, recipe) in enumerate(recipes, 1):
-            told = " ".join(tried) or "the recipe as it is"
-            log(f"trial {number} of {len(recipes)}{_describe_time_left(found, len(recipes))}: {told}")
+            description = " ".join(tried) or "the recipe as it is"
+            log(f"trial {number} of {len(recipes)}{_describe_time_left(found, len(recipes))}: {description}")
             found.append(_run_trial(tried, recipe, data, out, search.tuned_stage))
             _write_best_recipe(search.recipe_name, out, found, recipes)
     return sort_trials(found)
@@ -157,8 +157,8 @@ def format_trials(trials: Sequence[Trial], protocol: str) -> str:
     lines = ["validation NDCG@10   seconds  settings"]
     for trial in trials:
         score = "failed" if trial.score is None else f"{trial.score:.4f}"
-        told = " ".join(trial.changes) or "the recipe as it is"
-        lines.append(f"{score:>18s} {trial.seconds:9.0f}  {told}{f': {trial.error}' if trial.error else ''}")
+        description = " ".join(trial.changes) or "the recipe as it is"
+        lines.append(f"{score:>18s} {trial.seconds:9.0f}  {description}{f': {trial.error}' if trial.error else ''}")
     return "\n".join([*lines, f"Chosen on validation targets: {protocol}; one seed; test targets were not looked at."])
 
 
@@ -269,7 +269,7 @@ def _write_best_recipe(
     if best.score is None:
         return
     recipe = dict(recipes)[best.changes]
-    told = " ".join(best.changes) or "as it is"
-    head = f"# Best of {len(trials)} on validation, NDCG@10 {best.score:.4f}: {name}, {told}"
+    description = " ".join(best.changes) or "as it is"
+    head = f"# Best of {len(trials)} on validation, NDCG@10 {best.score:.4f}: {name}, {description}"
     printable = "".join(letter if letter.isprintable() else " " for letter in head)
     write_text_atomically(out / BEST_FILE, f"{printable}\n{recipe.to_toml()}")

@@ -1,4 +1,4 @@
-"""`TaskExamples`: all training examples of one task, countable, and any range of them as sheets.
+"""`TaskExamples`: all training examples of one task, countable, and any range of them as rows.
 
 An example is one target. Item tasks have one an item; history tasks one for every prefix (length ≥ 1) of the training
 part of every user (paper §9.10). The examples of one window stand together, so that a batch of 64 targets holds few
@@ -31,7 +31,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, slots=True)
 class _ExampleGroup:
-    """Examples that share a trunk: ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
+    """Examples that share a prefix: ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
 
     owner: int
     first: int
@@ -151,10 +151,10 @@ class TaskExamples:
     ) -> list[SharedPrefixRow]:
         """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
 
-        With ``with_negatives``, sheets say for each example that is asked for a SID behind a history which item of it
+        With ``with_negatives``, rows say for each example that is asked for a SID behind a history which item of it
         must not be written again: any one that is shown.
         """
-        sheets: list[SharedPrefixRow] = []
+        rows: list[SharedPrefixRow] = []
         refused = (
             np.random.default_rng(derive_seed(seed, self.task.name, "refused", batch_number))
             if with_negatives
@@ -164,9 +164,9 @@ class TaskExamples:
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            sheets += self._iter_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
+            rows += self._iter_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
             start, size = start + here, size - here
-        return sheets
+        return rows
 
     def _iter_rows(
         self, order: Int64Array, ends: Int64Array, start: int, stop: int, negatives_rng: Random | None
@@ -180,30 +180,32 @@ class TaskExamples:
     def _build_row(
         self, group: _ExampleGroup, positions: list[int], negatives_rng: Random | None = None
     ) -> SharedPrefixRow:
-        """Return some of a group's examples as one sheet."""
+        """Return some of a group's examples as one row."""
         if self.task.scope is Scope.ITEM:
             prompt = [*self._item_tokens(group.owner), *self.prompt_suffix]
             return SharedPrefixRow([], [Continuation(0, prompt, self.target_tokens(group.owner), (group.owner, 0))])
         rows = self.histories.train_sequence(group.owner)
         chunks = [self._item_tokens(int(row)) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
-        branches = [
+        continuations = [
             Continuation(
                 cuts[p - group.first - 1], self.prompt_suffix, self.target_tokens(int(rows[p])), (group.owner, p)
             )
             for p in positions
         ]
-        trunk = [token for chunk in chunks for token in chunk]
+        prefix_tokens = [token for chunk in chunks for token in chunk]
         if negatives_rng is None or self.task.target is not View.SID:
-            return SharedPrefixRow(trunk, branches)
-        drawn = [int(rows[negatives_rng.integers(group.first, branch.example_id[1])]) for branch in branches]
-        again = [
-            replace(branch, target=self._unique_target_prefixes[row])
-            for branch, row in zip(branches, drawn, strict=True)
+            return SharedPrefixRow(prefix_tokens, continuations)
+        drawn = [
+            int(rows[negatives_rng.integers(group.first, continuation.example_id[1])]) for continuation in continuations
         ]
-        pairs = zip(again, branches, strict=True)
+        again = [
+            replace(continuation, target=self._unique_target_prefixes[row])
+            for continuation, row in zip(continuations, drawn, strict=True)
+        ]
+        pairs = zip(again, continuations, strict=True)
         return SharedPrefixRow(
-            trunk, branches, [one for one, true in pairs if true.target[: len(one.target)] != one.target]
+            prefix_tokens, continuations, [one for one, true in pairs if true.target[: len(one.target)] != one.target]
         )
 
     @cached_property
@@ -225,15 +227,13 @@ class TaskExamples:
         return [*self.prompt_header, *items, *self.prompt_suffix]
 
 
-def unshare_rows(sheets: list[SharedPrefixRow]) -> list[SharedPrefixRow]:
-    """Return the same examples with nothing shared, one sheet a branch: the reference that sharing must equal."""
+def unshare_rows(rows: list[SharedPrefixRow]) -> list[SharedPrefixRow]:
+    """Return the same examples with nothing shared, one row a continuation: the reference that sharing must equal."""
     asked = [
-        SharedPrefixRow(sheet.prefix_tokens[: branch.prefix_length], [branch])
-        for sheet in sheets
-        for branch in sheet.continuations
+        SharedPrefixRow(row.prefix_tokens[: continuation.prefix_length], [continuation])
+        for row in rows
+        for continuation in row.continuations
     ]
     return asked + [
-        SharedPrefixRow(sheet.prefix_tokens[: one.prefix_length], [], [one])
-        for sheet in sheets
-        for one in sheet.negatives
+        SharedPrefixRow(row.prefix_tokens[: one.prefix_length], [], [one]) for row in rows for one in row.negatives
     ]

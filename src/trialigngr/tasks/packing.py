@@ -1,10 +1,10 @@
 """Rows and micro-batches: all prefixes of a history in one row, each seeing exactly what its own row would have shown.
 
-A `SharedPrefixRow` is a trunk of tokens (the history) and branches that leave it after ``cut`` tokens (end of prompt,
-target). A branch that would say again what the trunk says there is read off the trunk and takes no tokens at all. A
-`MicroBatch` is what goes through the model at once: the header that all examples of a task share, once, and then row
-after row, without padding. A token sees the header, its trunk up to its cut, and its own segment up to itself; that is
-the whole attention mask.
+A `SharedPrefixRow` is a prefix of tokens (the history) and continuations that leave it after ``cut`` tokens (end of
+prompt, target). A continuation that would say again what the prefix says there is read off the prefix and takes no
+tokens at all. A `MicroBatch` is what goes through the model at once: the header that all examples of a task share,
+once, and then row after row, without padding. A token sees the header, its prefix up to its cut, and its own segment up
+to itself; that is the whole attention mask.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """Leaves the trunk after ``prefix_length`` tokens, reads ``prompt_suffix``, must write ``target``. ``example_id``
+    """Leaves the prefix after ``prefix_length`` tokens, reads ``prompt_suffix``, must write ``target``. ``example_id``
     says whose it is."""
 
     prefix_length: int
@@ -36,7 +36,8 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class SharedPrefixRow:
-    """A trunk and the branches that leave it; the last token of a ``negatives`` one is what must not be written."""
+    """A prefix and the continuations that leave it; the last token of a ``negatives`` one is what must not be
+    written."""
 
     prefix_tokens: list[int]
     continuations: list[Continuation]
@@ -44,11 +45,11 @@ class SharedPrefixRow:
 
     def __len__(self) -> int:
         return len(self.prefix_tokens) + sum(
-            len(self.added_tokens(branch)) for branch in (*self.continuations, *self.negatives)
+            len(self.added_tokens(continuation)) for continuation in (*self.continuations, *self.negatives)
         )
 
     def added_tokens(self, continuation: Continuation) -> list[int]:
-        """Return the tokens that a branch adds: none where the trunk goes on with the very same ones."""
+        """Return the tokens that a continuation adds: none where the prefix goes on with the very same ones."""
         tokens = continuation.input_tokens
         return (
             []
@@ -59,10 +60,10 @@ class SharedPrefixRow:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """T tokens: ``header_length`` of them shared by all, then sheets of ``row_lengths_S`` tokens, the longest first.
+    """T tokens: ``header_length`` of them shared by all, then rows of ``row_lengths_S`` tokens, the longest first.
 
-    With places counted from where a sheet begins, the token at place q sees the header and the places k of its own
-    sheet with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, that target, and
+    With places counted from where a row begins, the token at place q sees the header and the places k of its own
+    row with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, that target, and
     whether it must not be written.
     """
 
@@ -101,18 +102,20 @@ class _MicroBatchBuilder:
     def add_row(self, row: SharedPrefixRow) -> None:
         start = len(self.tokens)
         self._append_tokens(row.prefix_tokens, len(self.header), 0, 0)
-        for branch in row.continuations:
-            read = self._append_continuation(start, row, branch)
-            self.predictions += [(place, token, False) for place, token in zip(read, branch.target, strict=True)]
-        for branch in row.negatives:
-            self.predictions.append((self._append_continuation(start, row, branch)[-1], branch.target[-1], True))
+        for continuation in row.continuations:
+            read = self._append_continuation(start, row, continuation)
+            self.predictions += [(place, token, False) for place, token in zip(read, continuation.target, strict=True)]
+        for continuation in row.negatives:
+            self.predictions.append(
+                (self._append_continuation(start, row, continuation)[-1], continuation.target[-1], True)
+            )
         self.row_lengths.append(len(self.tokens) - start)
         self.num_examples += len(row.continuations)
 
     def _append_continuation(self, start: int, row: SharedPrefixRow, continuation: Continuation) -> list[int]:
-        """Add what a branch adds to its sheet, which begins at ``start``, and return where its targets are read."""
+        """Add what a continuation adds to its row, which begins at ``start``, and return where its targets are read."""
         left, own = start + continuation.prefix_length, row.added_tokens(continuation)
-        # Where the branch's own tokens stand: behind all others, or in the trunk, behind the cut.
+        # Where the continuation's own tokens stand: behind all others, or in the prefix, behind the cut.
         begin = len(self.tokens) if own else left
         self._append_tokens(
             own, len(self.header) + continuation.prefix_length, continuation.prefix_length, begin - start
@@ -128,11 +131,11 @@ class _MicroBatchBuilder:
 
 
 def pack_micro_batches(header: list[int], rows: Sequence[SharedPrefixRow], max_tokens: int) -> Iterator[MicroBatch]:
-    """Cut a batch into passes of at most ``max_tokens`` tokens (or one sheet, where that alone is longer)."""
+    """Cut a batch into micro-batches of at most ``max_tokens`` tokens (or one row, where that alone is longer)."""
     line = _MicroBatchBuilder(header)
-    for sheet in sorted(rows, key=len, reverse=True):
-        if line.row_lengths and len(line.tokens) + len(sheet) > max_tokens:
+    for row in sorted(rows, key=len, reverse=True):
+        if line.row_lengths and len(line.tokens) + len(row) > max_tokens:
             yield line.build_micro_batch()
             line = _MicroBatchBuilder(header)
-        line.add_row(sheet)
+        line.add_row(row)
     yield line.build_micro_batch()

@@ -1,7 +1,7 @@
-"""Attention of a `MicroBatch`: each sheet looks at the header and at itself, sheets of like length computed together.
+"""Attention of a `MicroBatch`: each row looks at the header and at itself, rows of like length computed together.
 
 A mask over all tokens of a batch would be almost empty, and its cost grows with the square of the batch. Here the
-sheets are laid side by side in a few blocks; a block's scores are [sheets, heads, length, header + length]. On a GPU
+rows are laid side by side in a few blocks; a block's scores are [rows, heads, length, header + length]. On a GPU
 `trialigngr.train.flex` can compute the same without laying anything out.
 """
 
@@ -32,7 +32,7 @@ _MASKED_SCORE = torch.finfo(torch.bfloat16).min
 
 @dataclass(frozen=True)
 class PaddedBlock:
-    """S sheets of at most L tokens; the additive mask is [S, 1, L, keys] (0 seen, lowest not)."""
+    """S rows of at most L tokens; the additive mask is [S, 1, L, keys] (0 seen, lowest not)."""
 
     num_rows: int
     length: int
@@ -41,7 +41,7 @@ class PaddedBlock:
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """How the T tokens of a pass lie in blocks: the header first, then the sheets.
+    """How the T tokens of a micro-batch lie in blocks: the header first, then the rows.
 
     ``places_P`` is the token at each place of the blocks (0 where nothing stands), ``inverse_T`` the place of a token.
     """
@@ -53,7 +53,7 @@ class BlockLayout:
 
     @classmethod
     def from_micro_batch(cls, micro_batch: MicroBatch, device: torch.device) -> BlockLayout:
-        """Lay a pass out."""
+        """Lay a micro-batch out."""
         blocks, places = [], [np.arange(micro_batch.header_length)]
         masks = [np.tril(np.ones((1, micro_batch.header_length, micro_batch.header_length), dtype=bool))]
         for places_SL, inside_SL in _iter_padded_groups(micro_batch):
@@ -71,7 +71,7 @@ class BlockLayout:
 
 
 def _iter_padded_groups(micro_batch: MicroBatch) -> Iterator[tuple[Int64Array, BoolArray]]:
-    """Yield blocks of sheets as places [S, L] of their tokens, and which of them are within the sheet."""
+    """Yield blocks of rows as places [S, L] of their tokens, and which of them are within the row."""
     lengths_S = micro_batch.row_lengths_S
     starts_S = micro_batch.header_length + np.cumsum(lengths_S) - lengths_S
     first = 0
@@ -84,7 +84,7 @@ def _iter_padded_groups(micro_batch: MicroBatch) -> Iterator[tuple[Int64Array, B
 
 
 def _visible_mask(micro_batch: MicroBatch, places_SL: Int64Array, inside_SL: BoolArray) -> BoolArray:
-    """Return which keys [S, L, header + L] each query sees; one beyond the sheet's end sees the header alone."""
+    """Return which keys [S, L, header + L] each query sees; one beyond the row's end sees the header alone."""
     query_1L1 = np.arange(places_SL.shape[1])[None, :, None]
     key_11L = query_1L1.transpose(0, 2, 1)
     inside = np.where(inside_SL, places_SL, 0)
@@ -160,7 +160,7 @@ def _gather_tokens(part: Tensor, layout: BlockLayout) -> Tensor:
 
 
 def _prepend_header(shared_PHD: Tensor, own: Tensor) -> Tensor:
-    """Return keys or values [S, H, header + L, D]: the header's before each sheet's own."""
+    """Return keys or values [S, H, header + L, D]: the header's before each row's own."""
     shared = shared_PHD.transpose(0, 1).expand(own.shape[0], -1, -1, -1)
     return torch.cat([shared, own], dim=2)
 

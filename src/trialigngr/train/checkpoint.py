@@ -46,8 +46,8 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     """Return what `_save_tensors` wrote; raise `SafetensorError` or `ValueError` when it is not as it was written."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        told = (file.metadata() or {}).get(SEAL)
-    if told != _hash_tensors(tensors):
+        written_hash = (file.metadata() or {}).get(SEAL)
+    if written_hash != _hash_tensors(tensors):
         raise ValueError(f"{path} is not as it was written")
     return tensors
 

@@ -114,7 +114,7 @@ def estimate_memory(model: BackboneSettings, train: TrainSettings, sid_tokens: i
     """Return what training a model takes on each device.
 
     States are gradient, two moments of AdamW and the average of the weights, in fp32. Activations follow Korthikanti
-    et al. 2022 (Eq. 2) without the attention's square, which sheets keep small.
+    et al. 2022 (Eq. 2) without the attention's square, which rows keep small.
     """
     shape = measure_model(model, sid_tokens)
     added, rows = _count_lora_parameters(shape, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)

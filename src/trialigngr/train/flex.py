@@ -38,8 +38,9 @@ class FlexLayout:
 
     @classmethod
     def from_micro_batch(cls, micro_batch: MicroBatch, device: torch.device) -> FlexLayout:
-        """Lay a pass out. Which blocks hold a key that is seen is known from the sheets' places, so no T by T matrix is
-        made: a block of queries looks from the start of its first sheet to itself, and at its copy of the header."""
+        """Lay a micro-batch out. Which blocks hold a key that is seen is known from the rows' places, so no T by T
+        matrix is made: a block of queries looks from the start of its first row to itself, and at its copy of the
+        header."""
         starts_S = micro_batch.header_length + np.cumsum(micro_batch.row_lengths_S) - micro_batch.row_lengths_S
         start_T = np.concatenate(
             [np.zeros(micro_batch.header_length, dtype=np.int64), np.repeat(starts_S, micro_batch.row_lengths_S)]
@@ -78,9 +79,9 @@ def _make_mask_mod(micro_batch: MicroBatch, starts_T: Int64Array, copies: Int64A
     start_T, cut_T, own_T, whose_T, whose_K = (to_device(array.astype(np.int32), device) for array in arrays)
 
     def mask_mod(_row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        trunk = (key >= start_T[query]) & (key < cut_T[query])
+        in_prefix = (key >= start_T[query]) & (key < cut_T[query])
         own = (key >= own_T[query]) & (key <= query)
-        return trunk | own | (whose_K[key] == whose_T[query])
+        return in_prefix | own | (whose_K[key] == whose_T[query])
 
     return mask_mod
 

@@ -121,11 +121,11 @@ class Trainer:
             for step in range(state["step"], self.steps):
                 if self._patience_is_over(state):
                     break
-                task, sheets = self.mixture.draw_batch(step)
-                loss = self.train_step(step, task, sheets)
+                task, rows = self.mixture.draw_batch(step)
+                loss = self.train_step(step, task, rows)
                 journal.add_loss(task.task.name, loss)
                 state["step"], state["seconds"] = step + 1, time.monotonic() - started
-                state["tokens"] += sum(map(len, sheets))
+                state["tokens"] += sum(map(len, rows))
                 rate = state["tokens"] / max(state["seconds"], 1e-9)
                 best = max(state["best"], 0)
                 advance(1, f"{task.task.number} loss {loss:.3f}, {rate:,.0f} tokens/s, best {best:.4f}")
@@ -150,7 +150,7 @@ class Trainer:
         self.model.train()
         self.model.set_attn_implementation(SHARED_PREFIX)
         self.optimizer.zero_grad(set_to_none=True)
-        targets = sum(len(branch.target) for sheet in rows for branch in sheet.continuations)
+        targets = sum(len(continuation.target) for row in rows for continuation in row.continuations)
         parts, idle = self._pack_local_rows(task, rows)
         shares = [self._backward_micro_batch(part, targets) for part in parts]
         for part in idle:

@@ -95,19 +95,20 @@ def compute_trial_logits(model: Any) -> tuple[Tensor, Tensor]:
     """Return the logits of two short targets, behind a shared beginning and row by row."""
     training, usual = model.training, model.config._attn_implementation
     model.eval()
-    header, trunk = TRIAL_PROMPT[:1], TRIAL_PROMPT[1:]
-    sheet = SharedPrefixRow(
-        trunk, [Continuation(cut, TRIAL_CONTINUATION, TRIAL_CONTINUATION[::-1]) for cut in (1, len(trunk))]
+    header, prefix_tokens = TRIAL_PROMPT[:1], TRIAL_PROMPT[1:]
+    shared_row = SharedPrefixRow(
+        prefix_tokens,
+        [Continuation(cut, TRIAL_CONTINUATION, TRIAL_CONTINUATION[::-1]) for cut in (1, len(prefix_tokens))],
     )
     rows = [
-        [*header, *trunk[: branch.prefix_length], *branch.prompt_suffix, *branch.target]
-        for branch in sheet.continuations
+        [*header, *prefix_tokens[: continuation.prefix_length], *continuation.prompt_suffix, *continuation.target]
+        for continuation in shared_row.continuations
     ]
     own = [model(torch.tensor([row], device=model.device)).logits[0, -1 - len(TRIAL_CONTINUATION) : -1] for row in rows]
     model.set_attn_implementation(ATTENTION_NAME)
-    (passed,) = pack_micro_batches(header, [sheet], len(TRIAL_PROMPT) + 8)
+    (micro_batch,) = pack_micro_batches(header, [shared_row], len(TRIAL_PROMPT) + 8)
     ours_MV = compute_logits(
-        model, _target_hidden_states(model, DeviceMicroBatch.from_micro_batch(passed, model.device))
+        model, _target_hidden_states(model, DeviceMicroBatch.from_micro_batch(micro_batch, model.device))
     )
     model.set_attn_implementation(usual)
     model.train(training)

@@ -34,13 +34,13 @@ class ProcessGroup:
         return self.rank == 0
 
     def select_local_rows(self, rows: Sequence[SharedPrefixRow]) -> list[SharedPrefixRow]:
-        """Return this process' sheets of a batch: the longest first, each to whoever has the fewest tokens so far."""
+        """Return this process' rows of a batch: the longest first, each to whoever has the fewest tokens so far."""
         loads, mine = [0] * self.world_size, []
-        for sheet in sorted(rows, key=len, reverse=True):
+        for row in sorted(rows, key=len, reverse=True):
             rank = loads.index(min(loads))
-            loads[rank] += len(sheet)
+            loads[rank] += len(row)
             if rank == self.rank:
-                mine.append(sheet)
+                mine.append(row)
         return mine
 
     def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:

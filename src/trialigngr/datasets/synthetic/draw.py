@@ -172,14 +172,14 @@ def make_truth_table(stock: Stock) -> pl.DataFrame:
 def make_items_table(stock: Stock, settings: ShopSettings) -> pl.DataFrame:
     """Return ``items.parquet``."""
     products = stock.products
-    told = enumerate(zip(products, stock.described_interests, strict=True))
+    described_products = enumerate(zip(products, stock.described_interests, strict=True))
     return pl.DataFrame(
         {
             "item_id": stock.item_ids,
             "title": [product.title for product in products],
             "description": [
                 describe_product(product, int(about), _make_rng(settings, "words", row))
-                for row, (product, about) in told
+                for row, (product, about) in described_products
             ],
             "brand": [product.brand for product in products],
             "categories": [list(DEPARTMENTS[product.department].categories) for product in products],

@@ -53,8 +53,8 @@ def hash_captions(folder: Path) -> str:
 
 def describe_captions(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the box of the picture."""
-    told = f"{facts['captions']:,} captions"
-    return (PipelineStep("captions", "Caption", told, facts["seconds"], facts["generator"]),)
+    summary = f"{facts['captions']:,} captions"
+    return (PipelineStep("captions", "Caption", summary, facts["seconds"], facts["generator"]),)
 
 
 SPEC = StageSpec(

@@ -32,8 +32,8 @@ def hash_data(context: StageContext) -> Mapping[str, str]:
 def describe_catalog(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the box of the picture."""
     kept = facts["kept"]
-    told = f"{kept['items']:,} items, {kept['users']:,} users"
-    return (PipelineStep("catalog", "Photo and title", told, facts["seconds"]),)
+    summary = f"{kept['items']:,} items, {kept['users']:,} users"
+    return (PipelineStep("catalog", "Photo and title", summary, facts["seconds"]),)
 
 
 SPEC = StageSpec(

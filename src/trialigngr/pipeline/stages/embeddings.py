@@ -32,8 +32,8 @@ def check_embeddings(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> N
 
 def describe_embeddings(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the box of the picture."""
-    told, encoders = f"{facts['dimensions']} numbers an item", ", ".join(facts["encoders"])
-    return (PipelineStep("embeddings", "Embedding", told, facts["seconds"], encoders),)
+    summary, encoders = f"{facts['dimensions']} numbers an item", ", ".join(facts["encoders"])
+    return (PipelineStep("embeddings", "Embedding", summary, facts["seconds"], encoders),)
 
 
 SPEC = StageSpec(

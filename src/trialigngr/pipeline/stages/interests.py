@@ -68,8 +68,8 @@ def hash_interests(folder: Path) -> str:
 
 def describe_interests(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the box of the picture."""
-    told = f"{facts['tags']:,} tags, {facts['distinct_tags']:,} distinct"
-    return (PipelineStep("interests", "Interests", told, facts["seconds"], facts["generator"]),)
+    summary = f"{facts['tags']:,} tags, {facts['distinct_tags']:,} distinct"
+    return (PipelineStep("interests", "Interests", summary, facts["seconds"], facts["generator"]),)
 
 
 SPEC = StageSpec(

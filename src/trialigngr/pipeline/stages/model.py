@@ -36,10 +36,10 @@ def describe_cost(recipe: Recipe) -> str:
 def describe_model(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the boxes of the picture."""
     examples = f"{len(facts['examples'])} tasks, {sum(facts['examples'].values()):,} examples"
-    told = f"{facts['parameters'] / 1e6:.1f}M parameters, {facts['step']:,} steps"
+    summary = f"{facts['parameters'] / 1e6:.1f}M parameters, {facts['step']:,} steps"
     return (
         PipelineStep("tasks", "Eight tasks", examples),
-        PipelineStep("model", "Language model", told, facts["seconds"], recipe.model.name_or_path),
+        PipelineStep("model", "Language model", summary, facts["seconds"], recipe.model.name_or_path),
     )
 
 

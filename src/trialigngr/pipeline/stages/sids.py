@@ -30,8 +30,8 @@ def build_sids(context: StageContext, out: Path) -> Facts:
 
 def describe_sids(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...]:
     """Return the box of the picture."""
-    told = f"{' × '.join(map(str, facts['codebook_sizes']))} codes"
-    return (PipelineStep("sids", "Semantic ID", told, facts["seconds"], recipe.sids.quantizer),)
+    summary = f"{' × '.join(map(str, facts['codebook_sizes']))} codes"
+    return (PipelineStep("sids", "Semantic ID", summary, facts["seconds"], recipe.sids.quantizer),)
 
 
 SPEC = StageSpec(

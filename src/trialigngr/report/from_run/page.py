@@ -185,19 +185,21 @@ def _build_task_examples(run: Run) -> Iterable[TaskExample]:
 
 def _build_task_example(task: Task, examples: TaskExamples, chat: ChatTemplate) -> TaskExample:
     # A history of several items shows more of a task than the first prefix of one.
-    sheet = max(examples.draw_batch(0, 0, 12), key=lambda sheet: len(sheet.prefix_tokens))
-    branch = sheet.continuations[-1]
+    shared_row = max(examples.draw_batch(0, 0, 12), key=lambda shared_row: len(shared_row.prefix_tokens))
+    continuation = shared_row.continuations[-1]
     items = [
-        *sheet.prefix_tokens[: branch.prefix_length],
-        *branch.prompt_suffix[: len(branch.prompt_suffix) - len(examples.prompt_suffix)],
+        *shared_row.prefix_tokens[: continuation.prefix_length],
+        *continuation.prompt_suffix[: len(continuation.prompt_suffix) - len(examples.prompt_suffix)],
     ]
-    asked, written = ([], [*items, *branch.target]) if examples.history_in_completion else (items, branch.target)
+    user_tokens, target_tokens = (
+        ([], [*items, *continuation.target]) if examples.history_in_completion else (items, continuation.target)
+    )
     return TaskExample(
         task.number,
         task.name,
         system=(PromptSpan(task.system),),
-        user=(PromptSpan(task.instruction), *_split_spans(chat, asked)),
-        target=_split_spans(chat, written),
+        user=(PromptSpan(task.instruction), *_split_spans(chat, user_tokens)),
+        target=_split_spans(chat, target_tokens),
         num_examples=len(examples),
     )
 

@@ -179,6 +179,6 @@ def build_diagnostics_tables(run: Run) -> tuple[Table, ...]:
     beside = f"{CONTROLS_NOTE} {says}{f' The paper: {PAPER_DIAGNOSTICS_NOTE}.' if paper else ''}"
     grids = [Table(columns, tuple(rows), "What the codes are known to mean", beside)]
     if examples := body["titles"].get("examples"):
-        told = tuple((own["title"][:90], own["generated"][:90]) for own in examples)
-        grids.append(Table(("True title", "Written"), told, "Titles written from SIDs", "The first of those drawn."))
+        pairs = tuple((own["title"][:90], own["generated"][:90]) for own in examples)
+        grids.append(Table(("True title", "Written"), pairs, "Titles written from SIDs", "The first of those drawn."))
     return tuple(grids)
