@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import pkgutil
 from multiprocessing import forkserver
 
-HEAVY = [
+import trialigngr
+
+LIBRARIES = [
     *("torch", "transformers", "sentence_transformers", "faiss", "sklearn.decomposition", "sklearn.manifold"),
-    *("sklearn.neural_network", "matplotlib.figure", "tests.support.breaking"),
-    *("trialigngr.pipeline", "trialigngr.cli.runs"),
+    *("sklearn.neural_network", "matplotlib.figure", "openai", "tests.support.breaking", "benchmarks.servers.mining"),
 ]
-SERVED = ["benchmarks.servers.mining", "openai", "trialigngr.llm.openai_generator"]
 
 
 def start_forkserver() -> None:
@@ -18,5 +19,6 @@ def start_forkserver() -> None:
 
     The first list of modules counts, and there is one server: so whoever comes first must load them all.
     """
-    multiprocessing.set_forkserver_preload([*HEAVY, *SERVED])
+    own = [module.name for module in pkgutil.walk_packages(trialigngr.__path__, "trialigngr.")]
+    multiprocessing.set_forkserver_preload([*LIBRARIES, *(name for name in own if not name.endswith("__main__"))])
     forkserver.ensure_running()

@@ -16,7 +16,12 @@ from trialigngr.foundation.version import __version__
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.from_run.enrichment_statistics import build_enrichment_section
 from trialigngr.report.from_run.example_users import NUM_EXAMPLE_USERS, sample_case_studies, sample_example_users
-from trialigngr.report.from_run.result_tables import TABLE_METRICS, build_diagnostics_tables, build_result_tables
+from trialigngr.report.from_run.result_tables import (
+    TABLE_METRICS,
+    build_diagnostics_tables,
+    build_result_tables,
+    system_label,
+)
 from trialigngr.report.page import (
     DataCounts,
     MetricChart,
@@ -123,7 +128,7 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
     def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
         rows = [SystemRow("TriAlignGR", _parse_shown_estimates(metrics[model_key]))]
-        rows += [SystemRow(name, _parse_shown_estimates(figures)) for name, figures in beside.items()]
+        rows += [SystemRow(system_label(name), _parse_shown_estimates(figures)) for name, figures in beside.items()]
         return MetricChart(name, description, tuple(rows))
 
     return (
@@ -147,7 +152,7 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
 
 def _build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
     return tuple(
-        PairedDifference(metric, versus, Estimate(**figure))
+        PairedDifference(metric, system_label(versus), Estimate(**figure))
         for versus, figures in metrics["differences"].items()
         for metric, figure in figures.items()
         if metric.startswith(TABLE_METRICS)

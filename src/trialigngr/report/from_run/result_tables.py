@@ -30,9 +30,17 @@ def build_result_tables(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     return (*_build_list_table(metrics), *_build_slice_table(metrics), *_build_paper_table(metrics))
 
 
+SYSTEM_LABELS = {
+    "model": "TriAlignGR",
+    "popularity": "Popularity",
+    "co_occurrence": "Co-occurrence",
+    "sasrec": "SASRec",
+}
+
+
 def system_label(system: str) -> str:
     """Return what a system is called on the page."""
-    return "TriAlignGR" if system == "model" else system
+    return SYSTEM_LABELS.get(system, system)
 
 
 def _build_list_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
