@@ -30,7 +30,6 @@ def processes() -> None:
     start_forkserver()
 
 
-@pytest.mark.slow
 def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
     with chat_server(Script(share=0.2, hang=3)) as url:
         calls = CallSettings(

@@ -37,7 +37,7 @@ def make(folder: Path, colour: str = "red") -> Manifest:
 def test_every_change_is_met(tmp_path: Path) -> None:
     with struck("kill", tmp_path, NEVER) as strike:
         make(tmp_path / "stage")
-    # The folder and its mark (two changes a file: begun, put in place), the build, the time, rights, manifest, its place.
+    # The folder and its mark (a file is begun, then put in place), the build, the time, rights, manifest, its place.
     assert strike.seen > 15
 
 

@@ -37,7 +37,6 @@ from trialigngr.sids.assign import SidSettings, assign_sids
 from trialigngr.sids.semantic_ids import SemanticIds
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="a Ray cluster needs: make test-ray"),
     # What Ray itself leaves open.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
