@@ -10,12 +10,15 @@ MAKEFLAGS += --no-print-directory
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is compiled once is kept: compiling torch and transformers anew takes each process twenty seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-servers test-ray check docs-current bench lock clean
+.PHONY: help demo test test-long test-servers test-ray check docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
-	@echo "make test          run every test"
+	@echo "make test          run every test that does not take long (minutes)"
+	@echo "make test-long     run those that do: real kills at every stage, whole runs, second opinions"
 	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
 	@echo "make test-ray      run stages on a Ray cluster of this machine, workers killed on the way (minutes)"
 	@echo "make check         format, lint, types, import direction, docs current"
@@ -46,8 +49,14 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/trialigngr run trialigngr-demo+text-only+t3-only --out runs/demo-t3-text
 	$(VENV)/bin/trialigngr evaluate runs/demo runs/demo-t3-text
 
+# Files go whole to a process, for what their tests share, in the order of tests/conftest.py: what takes longest first.
+PYTEST = $(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.ready
-	$(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(PYTEST) -m "not long"
+
+test-long: $(VENV)/.ready
+	$(PYTEST) -m long
 
 # What real servers need lies beside .venv, so that no other test leans on it.
 $(SERVERS)/.ready: $(VENV)/.ready tests/servers/requirements.txt

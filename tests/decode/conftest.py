@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.decoding import MODELS
+from tests.support.decoding import Models
 
 
 @pytest.fixture(scope="session")
 def models() -> dict[str, Any]:
-    return {name: make() for name, make in MODELS.items()}
+    return Models()

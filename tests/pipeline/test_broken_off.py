@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from tests.support.breaking import Fault, broken
+from tests.support.long import mark_long
 from tests.support.runs import tiny
 
+# Real kills of a stage that goes on with its finished chunks, and of one that goes on from a checkpoint, are in every
+# test; what all stages share, at every change on the disk, is in tests/foundation/test_broken_stage.py.
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
 FULL = "The disk is full. Free some space and run the same command again; finished stages are kept."
 
 
 def words(run: Path, *more: str) -> list[str]:
-    return ["run", "trialigngr-demo", "--out", str(run), *tiny(), *more]
+    """Return the words of a run that checkpoints every step."""
+    return ["run", "trialigngr-demo", "--out", str(run), *tiny(train__checkpoint_seconds=0), *more]
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +72,7 @@ def changes(unbroken: Path, stage: str) -> int:
     return sum(path.startswith(f"{unbroken / stage}") for path in listed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", mark_long(STAGES, but=("captions", "model")))
 def test_killed_then_full_then_full_again_then_as_unbroken(stage: str, unbroken: Path, tmp_path: Path) -> None:
     total = changes(unbroken, stage)
     assert total >= 5  # a folder, its mark, something of its own, its manifest, its place
@@ -115,7 +118,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("stage", ["embeddings", "sids", "model", "evaluation"])
+@pytest.mark.parametrize("stage", mark_long(["embeddings", "sids", "model", "evaluation"], but=("sids",)))
 def test_a_disk_that_is_really_full(stage: str, unbroken: Path, small_disk: Path, tmp_path: Path) -> None:
     run = without(unbroken, stage, small_disk)
     ballast = small_disk / "ballast"

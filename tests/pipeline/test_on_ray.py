@@ -39,7 +39,6 @@ from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.sids.settings import SidSettings
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="a Ray cluster needs: make test-ray"),
     # What Ray itself leaves open.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),

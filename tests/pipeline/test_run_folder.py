@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import trialigngr
+from tests.support import sentences
 from tests.support.commands import Done
 from tests.support.runs import tiny
 from trialigngr.foundation.artifact import record_files
@@ -147,7 +148,8 @@ def test_the_page_is_one_file(tiny_run: Path) -> None:
     assert "popularity" in page
 
 
-def test_recipe_toml_repeats_the_run(tiny_run: Path, tmp_path: Path, cli: Cli) -> None:
+def test_recipe_toml_repeats_the_run(tiny_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "folder", None)  # all is computed anew
     text = (tiny_run / "recipe.toml").read_text("utf-8")
     assert text.startswith("# Repeats this run: trialigngr run tiny/recipe.toml --out ANOTHER_FOLDER\n")
     done = cli("run", tiny_run / "recipe.toml", "--out", tmp_path / "again")

@@ -1,4 +1,4 @@
-"""Runs the command line in a process of its own that is killed, or whose disk is full, at a chosen moment.
+"""A kill or a full disk at a chosen change on the disk: of the command line in a process of its own, or of a call here.
 
 Processes are forked from a server that has imported what is heavy, so that a broken run costs what it does and no more.
 """
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,54 @@ def _changes(event: str, arguments: tuple[Any, ...], where: str) -> bool:
 
 def _below(path: object, where: str) -> bool:
     return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(where)
+
+
+class Killed(BaseException):
+    """Stands for a kill in this process."""
+
+
+@dataclass
+class Strike:
+    """Counts the changes below ``where`` and strikes at the ``at``-th, as `Fault` does; who was killed changes nothing
+    after that."""
+
+    kind: str
+    where: Path
+    at: int
+    seen: int = 0
+
+    def meet(self) -> None:
+        """Count a change, or refuse it."""
+        self.seen += 1
+        if self.kind == "kill" and self.seen >= self.at:
+            raise Killed
+        if self.kind == "full" and self.seen == self.at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_strikes: list[Strike] = []
+
+
+def _strike(event: str, arguments: tuple[Any, ...]) -> None:
+    for strike in _strikes:
+        # What a folder loses with all that is in it is named by what it lies in.
+        inside = event in ("os.remove", "os.rmdir") and arguments[1] != -1
+        if inside or event == "os.chmod" or _changes(event, arguments, str(strike.where)):
+            strike.meet()
+
+
+@lru_cache(maxsize=1)
+def _listen() -> None:
+    """Listen to what changes, once: whoever listens cannot be sent away."""
+    sys.addaudithook(_strike)
+
+
+@contextmanager
+def struck(kind: str, where: Path, at: int) -> Iterator[Strike]:
+    """Let a fault befall what is called in the block."""
+    _listen()
+    _strikes.append(Strike(kind, where, at))
+    try:
+        yield _strikes[-1]
+    finally:
+        _strikes.pop()

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import sentences
+
 
 @dataclass(frozen=True)
 class Done:
@@ -26,7 +28,7 @@ def trialigngr(*words: str | Path) -> Done:
     code, before = 0, sys.argv
     sys.argv = ["trialigngr", *map(str, words)]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), sentences.remembered_sentences():
             main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -139,6 +139,14 @@ MODELS = {
 }
 
 
+class Models(dict[str, Any]):
+    """The models by name, each made when somebody asks for it."""
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = MODELS[name]()
+        return self[name]
+
+
 def written(codes_NL: Codes) -> list[tuple[int, ...]]:
     """Return each distinct SID as tokens, with its end where it is short."""
     trie = Trie.from_codes(codes_NL)

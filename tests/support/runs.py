@@ -27,7 +27,6 @@ TINY = {
     "train.batch_size": 32,
     "train.validate_every": 4,
     "train.validate_users": 20,
-    "train.checkpoint_seconds": 0,
 }
 """Settings under which the demo's recipe takes seconds."""
 

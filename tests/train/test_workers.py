@@ -43,7 +43,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PAIRS))
 def test_two_processes_train_the_model_of_one(pair: Path, tmp_path: Path, name: str):
     alone = toy(dropout=0.0, max_steps=9, validate_every=3, **{**PAIRS[name], "fsdp": False})

@@ -236,6 +236,10 @@ def _partial_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
+def _replaced_folder(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.replaced")
+
+
 def _made_from(wanted: str, contents: Mapping[str, str]) -> str:
     """Return what a partial stage is marked with: work on other contents is not gone on with."""
     return " ".join([wanted, *(f"{name}={content}" for name, content in sorted(contents.items()))])
@@ -250,13 +254,18 @@ def _has_partial_build(folder: Path, mark: str) -> bool:
 
 def move_into_place(partial: Path, folder: Path) -> None:
     """Put ``partial`` in the place of ``folder``; a kill at any moment leaves no stage without its manifest there."""
-    replaced = folder.with_name(f"{folder.name}.replaced")
+    replaced = _replaced_folder(folder)
     remove_path(replaced)
     if folder.exists():
         folder.replace(replaced)
     partial.replace(folder)
+    _remove_traces(folder)
+
+
+def _remove_traces(folder: Path) -> None:
+    """Remove what is of no use once a stage stands, and what a kill may have left: its mark, and what it replaced."""
     (folder / MARK).unlink(missing_ok=True)
-    remove_path(replaced)
+    remove_path(_replaced_folder(folder))
 
 
 def make_stage(
@@ -281,6 +290,7 @@ def make_stage(
     wanted = compute_fingerprint(kind, settings.model_dump(mode="json"), parents)
     if not rebuild and read_stage_status(folder, wanted, contents) == "done":
         manifest = check_stage(folder)
+        _remove_traces(folder)
         log(f"{kind}: unchanged, kept")
         return manifest
     if folder.exists() and not (folder / MANIFEST_FILE).exists():

@@ -1,0 +1,13 @@
+"""Cases that `make test-long` runs and `make test` does not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+
+def mark_long(cases: Iterable[Any], but: Collection[Any]) -> list[Any]:
+    """Return the cases as parameters of a test, long ones all ``but`` some."""
+    return [case if case in but else pytest.param(case, marks=pytest.mark.long) for case in cases]
