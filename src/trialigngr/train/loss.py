@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from trialigngr.models.logits import compute_logits
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
-from trialigngr.train.settings import AttentionKind
+
+if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/train_gpu.py)
+    from trialigngr.train.settings import AttentionKind
 
 MAX_CPU_LOGITS, MAX_GPU_LOGITS = 1 << 25, 1 << 28
 """More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32. Each piece
