@@ -23,10 +23,10 @@ from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses
-from trialigngr.train.settings import AttentionKind
 
 if TYPE_CHECKING:
     from benchmarks.harness import Check
+    from trialigngr.train.settings import AttentionKind
 
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
 """Dense bf16 TFLOP/s by a part of the device's name, as their makers' data sheets give them."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.sids.semantic_ids import Codes
 from trialigngr.sids.trie import Trie
+
+if TYPE_CHECKING:
+    from trialigngr.decode.settings import ScoreSoftmax
 
 SMALL = bool(os.environ.get("BENCH_SMALL"))
 """Prove that the benchmark runs; its figures mean nothing then."""

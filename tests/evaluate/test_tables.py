@@ -7,13 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from trialigngr.evaluate.comparison import (
-    DEFAULT_METRICS,
-    Comparison,
-    PairedComparison,
-    SliceRows,
-    SystemRow,
-)
+from trialigngr.evaluate.comparison import DEFAULT_METRICS, Comparison, PairedComparison, SliceRows, SystemRow
 from trialigngr.evaluate.comparison_formats import COMPARISON_FORMATS
 from trialigngr.evaluate.paper_results import find_paper_rows
 from trialigngr.evaluate.table import TABLE_FORMATS, Table

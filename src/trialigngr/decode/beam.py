@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from torch import Tensor
 from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.lm_head import compute_level_logits
 from trialigngr.decode.prompt_cache import PromptCache, Prompts
-from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.decode.trie_masks import TrieMasks
-from trialigngr.foundation.config import Precision
 from trialigngr.foundation.device import autocast
 from trialigngr.models.compatibility import (
     TRIAL_CONTINUATION,
@@ -33,6 +31,10 @@ from trialigngr.models.compatibility import (
 from trialigngr.models.logits import compute_logits
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie, TrieLevel
+
+if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/decode_gpu.py)
+    from trialigngr.decode.settings import ScoreSoftmax
+    from trialigngr.foundation.config import Precision
 
 _NEG_INF = float("-inf")
 RESERVED_STEPS = 16

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from trialigngr.decode.settings import ScoreSoftmax
 from trialigngr.models.logits import compute_logits, scale_logits
+
+if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/decode_gpu.py)
+    from trialigngr.decode.settings import ScoreSoftmax
 
 # Logits of the whole vocabulary made at once: as many as stay in a CPU's cache, or fill a GPU.
 _MAX_CPU_LOGITS, _MAX_GPU_LOGITS = 2**21, 2**28

@@ -14,7 +14,8 @@ from trialigngr.foundation.hub import read_config, reason_of
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.train.settings import MAX_CPU_LOGITS, TrainSettings
+from trialigngr.train.limits import MAX_CPU_LOGITS
+from trialigngr.train.settings import TrainSettings
 
 TURN_TOKENS = 6
 """Tokens of an assistant's header and the end of its turn, about."""

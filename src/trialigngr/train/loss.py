@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,11 @@ from trialigngr.models.logits import compute_logits
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
-from trialigngr.train.settings import MAX_CPU_LOGITS, AttentionKind
+from trialigngr.train.limits import MAX_CPU_LOGITS, MAX_GPU_LOGITS
 
-MAX_GPU_LOGITS = 1 << 28
-"""On a GPU each piece of logits costs more than on a CPU, as it adds a gradient of the whole output layer."""
+if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/train_gpu.py)
+    from trialigngr.train.settings import AttentionKind
+
 TokenCrossEntropy = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -11,8 +11,6 @@ from trialigngr.foundation.config import Precision, Settings
 LossSoftmax = Literal["full", "level"]
 AttentionKind = Literal["sdpa", "flex_attention"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
-MAX_CPU_LOGITS = 1 << 25
-"""More logits than this are computed in pieces, each again in the backward pass: 32M are 128 MB in fp32."""
 
 
 class TrainSettings(Settings):
