@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +27,15 @@ def drawn(colour: str, size: tuple[int, int] = (40, 30), form: str = "PNG") -> b
 
 @dataclass
 class PictureServer:
-    """``asked`` counts the requests by path; those that are not finished end when ``ending`` is set."""
+    """``asked`` counts the requests by path; those that are not finished end when ``ending`` is set.
+
+    What lies below ``together`` is answered to ``four`` at a time, who ask at one time.
+    """
 
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     ending: threading.Event = field(default_factory=threading.Event)
+    four: threading.Barrier = field(default_factory=lambda: threading.Barrier(4, timeout=60))
 
     @property
     def host(self) -> str:
@@ -143,8 +146,8 @@ def picture_server() -> Iterator[PictureServer]:
             else:
                 self.send(drawn("blue"))
 
-        def slow(self, rest: str) -> None:
-            time.sleep(0.2)
+        def together(self, rest: str) -> None:
+            told.four.wait()
             self.colour(rest)
 
         def log_message(self, format: str, *args: object) -> None:
