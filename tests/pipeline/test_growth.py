@@ -164,9 +164,9 @@ def test_new_items_that_cost_money_are_asked_about(cli: Cli, copied_run: Path, t
     before = published(copied_run)
     with chat_server(Script()) as url:
         text = recipe.read_text("utf-8").replace('generator = "lexicon"\nmodel = ""', OPENAI)
-        captions, interests = text.split("[calls.interests]")
+        captions, interests = text.split("[calls.interests.openai]")
         priced = interests.replace("completion_price = 0.0", "completion_price = 1000.0", 1).replace(LOCAL, url, 1)
-        recipe.write_text(f"{captions}[calls.interests]{priced}", "utf-8")
+        recipe.write_text(f"{captions}[calls.interests.openai]{priced}", "utf-8")
         done = cli("sids", "append", copied_run, new)
         assert done.code == 2
         # Three items, at most 256 tokens at 0.001 each.

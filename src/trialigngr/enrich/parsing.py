@@ -47,11 +47,11 @@ def parse_interests(answer: str, min_tags: int = 2, max_tags: int = 4) -> tuple[
     if not isinstance(given, list):
         raise ResponseError(_LIST_PROBLEM)
     tags: dict[str, Tag] = {}
-    for one in given[: 2 * max_tags]:
-        if not isinstance(one, dict):
+    for row in given[: 2 * max_tags]:
+        if not isinstance(row, dict):
             raise ResponseError(_LIST_PROBLEM)
-        confidence = one.get("confidence")
-        read = _parse_interest(_require_text(one.get("tag")), confidence if isinstance(confidence, str) else "")
+        confidence = row.get("confidence")
+        read = _parse_interest(_require_text(row.get("tag")), confidence if isinstance(confidence, str) else "")
         if read is not None:
             tags.setdefault(read.tag.casefold(), read)
     if len(tags) < min_tags:

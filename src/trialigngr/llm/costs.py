@@ -120,8 +120,8 @@ def _items_per_second(cache: ResponseCache, origin: ResponseOrigin) -> float | N
         "SELECT finished / max(updated - started, 0.001) FROM sessions"
         " WHERE stage = ? AND generator = ? AND finished >= 10 ORDER BY started DESC LIMIT 1"
     )
-    found = cache.run_query(query, origin.stage, origin.generator)
-    return found[0][0] if found else None
+    rates = cache.run_query(query, origin.stage, origin.generator)
+    return rates[0][0] if rates else None
 
 
 def _estimate_tokens(job: GenerationJob, settings: GeneratorSettings, numbers: list[int]) -> tuple[float, float]:

@@ -188,15 +188,15 @@ class ResponseCache:
             self._connection.executemany(
                 "UPDATE responses SET problem=?, calls=calls+?, prompt_tokens=prompt_tokens+?,"
                 " completion_tokens=completion_tokens+? WHERE key=?",
-                [(one.problem, one.calls, one.prompt_tokens, one.completion_tokens, one.key) for one in usage],
+                [(row.problem, row.calls, row.prompt_tokens, row.completion_tokens, row.key) for row in usage],
             )
             self._connection.executemany(
                 "UPDATE responses SET state=?, owner=?, text=?, text_hash=?, problem=?, final=?, calls=calls+?,"
                 " prompt_tokens=prompt_tokens+?, completion_tokens=completion_tokens+? WHERE key=?",
                 [
-                    ("failed" if one.text is None else "done", self.owner, one.text, _hash_text(one.key, one.text),
-                     one.problem, one.is_final, one.calls, one.prompt_tokens, one.completion_tokens, one.key)
-                    for one in records
+                    ("failed" if row.text is None else "done", self.owner, row.text, _hash_text(row.key, row.text),
+                     row.problem, row.is_final, row.calls, row.prompt_tokens, row.completion_tokens, row.key)
+                    for row in records
                 ],
             )  # fmt: skip
             self._connection.execute(
