@@ -163,7 +163,7 @@ def test_nobody_takes_an_item_twice_and_time_goes_on() -> None:
 
 
 def test_nothing_else_in_the_package_knows_the_shop_from_inside(root: Path) -> None:
-    """The shop may be drawn (by the command line and the pipeline) and is set; its truth and words are nobody else's."""
+    """The shop may be drawn (by the command line and the pipeline); its truth and its words are nobody else's."""
     package = root / "src" / "trialigngr"
     others = [path for path in package.rglob("*.py") if package / "datasets" / "synthetic" not in path.parents]
     inside = re.compile(r"truth\.parquet|tastes\.parquet|datasets\.synthetic\.(?!(?:draw|settings)\b)|phrases\.toml")
