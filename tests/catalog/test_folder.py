@@ -288,7 +288,7 @@ def picture_folder(tmp_path: Path, path: str) -> Path:
 def test_items_whose_picture_is_missing_stay(tmp_path: Path) -> None:
     facts = run(picture_folder(tmp_path, "images/none.jpg"))
     catalog = made(tmp_path / "data").catalog
-    assert facts["pictures_missing"] == 1
+    assert facts["missing_images"] == 1
     assert facts["without"]["image_path"] == 1
     assert catalog.image_file(0) == tmp_path / "data" / "images" / "a.jpg"
     assert catalog.image_file(1) is None
@@ -325,7 +325,7 @@ def test_a_linked_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
 def test_a_data_folder_reached_through_a_link_is_itself(tmp_path: Path) -> None:
     data = picture_folder(tmp_path, "images/a.jpg")
     (tmp_path / "link").symlink_to(data)
-    assert run(tmp_path / "link")["pictures_missing"] == 0
+    assert run(tmp_path / "link")["missing_images"] == 0
 
 
 def test_fingerprint_follows_tables_and_named_pictures(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_prepare_comes_back_byte_for_byte(tmp_path: Path) -> None:
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     run(data)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
-    assert set(first) == {"items.parquet", "pictures.parquet", "histories.parquet", "source.json"}
+    assert set(first) == {"items.parquet", "images.parquet", "histories.parquet", "source.json"}
 
 
 def test_settings_are_checked() -> None:
@@ -264,5 +264,5 @@ def test_movielens_ties_stay_in_file_order(shared_data: Callable[[str], Path], t
         assert [ids[row] for row in dataset.histories.user_sequence(number)] == [
             step[2] for step in sorted(expected[user])
         ]
-    assert facts["pictures_missing"] == 0
+    assert facts["missing_images"] == 0
     assert facts["without"]["image_path"] == 9742 - 6391

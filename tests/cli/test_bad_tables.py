@@ -156,7 +156,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_their_items_stay(shop: Sho
     done = shop.run(until="embeddings")
     assert done.code == 0, done.err
     assert "1 items name a picture file that is not there" in done.err
-    assert shop.facts()["pictures_missing"] == 1
+    assert shop.facts()["missing_images"] == 1
     assert sum(shop.facts("captions")["failed_images"].values()) == 4
     assert shop.facts("captions")["captions"] == 1
     captions = pl.read_parquet(shop.out / "captions" / "captions.parquet")

@@ -190,9 +190,9 @@ def written(folder: Path, **columns: list[Any]) -> Path:
 
 def placed(items: Path, out: Path, pictures: ImageSettings, how: DownloadSettings = QUICK) -> tuple[Catalog, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    how = how.model_copy(update={"store_folder": str(out.parent / "pictures")})
+    how = how.model_copy(update={"store_folder": str(out.parent / "images")})
     facts = prepare_items(CatalogSettings(images=pictures), items, out, how)
-    return load_catalog(out), facts["pictures"]
+    return load_catalog(out), facts["images"]
 
 
 def colour_of(catalog: Catalog, row: int) -> tuple[int, ...] | None:
@@ -248,7 +248,7 @@ def test_an_image_url_is_never_a_path(tmp_path: Path) -> None:
     catalog, facts = placed(items, tmp_path / "run" / "catalog", ImageSettings())
     assert [catalog.image_file(row) for row in range(4)] == [None] * 4
     assert facts == {"kept": 0, "failed": {}}
-    assert not (tmp_path / "run" / "pictures").exists()
+    assert not (tmp_path / "run" / "images").exists()
 
 
 def test_the_log_names_the_hosts_that_are_missing(

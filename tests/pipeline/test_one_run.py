@@ -70,7 +70,7 @@ def test_the_name_of_a_run_is_no_pattern(
     assert {path.name for path in tmp_path.iterdir()} == {name, "run1", "runs", "new[1]"}
 
 
-@pytest.mark.parametrize("place", [".lock", "appended", "seeds", "pictures"])
+@pytest.mark.parametrize("place", [".lock", "appended", "seeds", "images"])
 def test_a_link_in_a_run_leads_nowhere(tiny_run: Path, tmp_path: Path, cli: Cli, place: str) -> None:
     run, mine = linked(tiny_run, tmp_path / "run"), tmp_path / "mine"
     if place == ".lock":

@@ -34,7 +34,7 @@ def test_a_recipe_names_it_and_gets_it(cli: Cli, copied_run: Path, method: str) 
         "the report can be written"
     )
     if method == "macrec":
-        assert len(SemanticIds.load(copied_run / "sids" / "pictures")) == len(run.artifacts.sids)
+        assert len(SemanticIds.load(copied_run / "sids" / "images")) == len(run.artifacts.sids)
 
 
 def test_sasrec_stands_in_the_table(cli: Cli, copied_run: Path) -> None:

@@ -135,4 +135,4 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
     assert "pictures: 2 failed" in done.out
     assert f"1 × not found: {ids[3]}" in done.out
     assert "picture    none: not found" in cli("enrich", "show", tmp_path / "run", ids[3]).out
-    assert str(tmp_path / "run" / "pictures") in cli("enrich", "show", tmp_path / "run", ids[5]).out
+    assert str(tmp_path / "run" / "images") in cli("enrich", "show", tmp_path / "run", ids[5]).out

@@ -67,8 +67,8 @@ def test_macrec_writes_two_sets(tmp_path: Path) -> None:
     )
     settings = SMALL.model_copy(update={"quantizer": "macrec", "macrec": quick, "held_out_ratio": 0.0})
     facts = assign_sids(settings, VECTORS, IDS, tmp_path, VECTORS[:, :5] ** 2)
-    assert SemanticIds.load(tmp_path / "pictures").item_ids == IDS
-    assert facts["pictures"]["items"] == 200
+    assert SemanticIds.load(tmp_path / "images").item_ids == IDS
+    assert facts["images"]["items"] == 200
     assert facts["fidelity_held_out"] is None
 
 

@@ -31,7 +31,7 @@ def load_catalog(folder: Path) -> Catalog:
     """Return the items that `prepare_catalog` or `prepare_items` wrote into ``folder``."""
     written = _read_source(check_file(folder / "source.json"))
     root = Path(os.path.normpath(folder / written["root"]))
-    kept = Path(os.path.normpath(folder.absolute() / written.get("pictures", "pictures")))
+    kept = Path(os.path.normpath(folder.absolute() / written.get("images", "images")))
     items, problems = resolve_image_paths(read_table(check_file(folder / "items.parquet")), folder, kept)
     return Catalog(items, root, ImageRecords(kept, written.get("longest_edge", LONGEST_EDGE), problems))
 

@@ -49,7 +49,7 @@ def prepare_catalog(
     *,
     for_model: bool = False,
 ) -> dict[str, Any]:
-    """Write ``items.parquet``, ``pictures.parquet``, ``histories.parquet`` and ``source.json`` into ``out``; return the
+    """Write ``items.parquet``, ``images.parquet``, ``histories.parquet`` and ``source.json`` into ``out``; return the
     counts.
 
     Raises `CatalogError` for a folder that cannot be read as it is, or, ``for_model``, that leaves nothing to choose
@@ -77,8 +77,8 @@ def prepare_catalog(
     facts["dropped"] = {f"interactions_{reason}": n for reason, n in dropped.items()}
     facts["dropped"]["items_without_id"] = item_facts.pop("without_id")
     facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"]
-    facts["pictures_missing"] = item_facts["pictures_missing"]
-    facts["pictures"] = _ingest_and_record_images(settings, download, data, out)
+    facts["missing_images"] = item_facts["missing_images"]
+    facts["images"] = _ingest_and_record_images(settings, download, data, out)
     facts["without"]["image_path"] = load_catalog(out).table["image_path"].null_count()
     _log_facts(facts)
     return facts
@@ -94,16 +94,16 @@ def prepare_items(
     items, facts = _load_items(path, settings)
     write_table(items, out / "items.parquet")
     pictures = _ingest_and_record_images(settings, download, path.parent, out)
-    return {"items": items.height, "pictures_missing": facts["pictures_missing"], "pictures": pictures}
+    return {"items": items.height, "missing_images": facts["missing_images"], "images": pictures}
 
 
 def _ingest_and_record_images(
     settings: CatalogSettings, download: DownloadSettings | None, root: Path, out: Path
 ) -> dict[str, Any]:
     """Bring the pictures of the written items to where they are opened, and write ``source.json``: where that is."""
-    how = download or DownloadSettings(store_folder=str(out / "pictures"))
+    how = download or DownloadSettings(store_folder=str(out / "images"))
     facts = ingest_images(settings.images, how, root, out)
-    places = {"root": _relative_root(out, root), "pictures": _relative_root(out, Path(how.store_folder))}
+    places = {"root": _relative_root(out, root), "images": _relative_root(out, Path(how.store_folder))}
     body = json.dumps(places | {"longest_edge": settings.images.longest_edge}) + "\n"
     write_text_atomically(out / "source.json", body)
     return facts
@@ -125,7 +125,7 @@ def _load_items(path: Path, settings: CatalogSettings) -> tuple[pl.DataFrame, di
     if len(twice):
         raise CatalogError(f"{path}: {len(twice)} item ids occur more than once; first: {twice[:3].to_list()}.")
     items, missing = drop_missing_images(items, path.parent)
-    return items, {"rows": rows, "without_id": without_id, "pictures_missing": missing}
+    return items, {"rows": rows, "without_id": without_id, "missing_images": missing}
 
 
 def _check_interactions(
@@ -231,9 +231,9 @@ def _log_facts(facts: dict[str, Any]) -> None:
     for what, n in facts["dropped"].items():
         if n:
             say(f"catalog: dropped {n:,} {what.replace('k_core', 'the_k-core').replace('_', ' ')}")
-    if facts["pictures_missing"]:
+    if facts["missing_images"]:
         say(
-            f"catalog: {facts['pictures_missing']:,} items name a picture file that is not there; they stay, without it"
+            f"catalog: {facts['missing_images']:,} items name a picture file that is not there; they stay, without it"
         )
     if any(without.values()):
         counts = ", ".join(f"{name.replace('image_path', 'picture')} {n:,}" for name, n in without.items() if n)

@@ -60,4 +60,4 @@ class CallSettings(JobSettings):
 
     def download_settings(self, run: Path) -> DownloadSettings:
         """Return how pictures are fetched, with the folder that keeps those of a run."""
-        return self.images.model_copy(update={"store_folder": self.images.store_folder or str(run / "pictures")})
+        return self.images.model_copy(update={"store_folder": self.images.store_folder or str(run / "images")})

@@ -37,7 +37,7 @@ def ingest_images(
 ) -> dict[str, Any]:
     """Bring the pictures of ``out/items.parquet`` to where they are opened and return the facts.
 
-    Writes ``pictures.parquet`` (item_id, file in ``how.folder``, problem) of the items whose picture is kept there or
+    Writes ``images.parquet`` (item_id, file in ``how.folder``, problem) of the items whose picture is kept there or
     failed, and takes addresses and data URLs out of ``image_path``; paths there are relative to ``root``. Raises
     `CatalogError` when so many in a row cannot be reached that it must be the network.
     """

@@ -10,7 +10,7 @@ import polars as pl
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.tables import read_table
 
-IMAGES_FILE = "pictures.parquet"
+IMAGES_FILE = "images.parquet"
 IMAGES_SCHEMA = {"item_id": pl.String, "file": pl.String, "problem": pl.String}
 
 

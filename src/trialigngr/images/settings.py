@@ -42,4 +42,4 @@ class DownloadSettings(Settings):
     max_consecutive_failures: int = Field(default=100, ge=1)
     """Stop when this many pictures in a row could not be reached: then it is the network, not the pictures."""
     store_folder: str = ""
-    """Folder that keeps pictures by content; runs may share one. Without it, `pictures` in the run."""
+    """Folder that keeps pictures by content; runs may share one. Without it, `images` in the run."""

@@ -171,8 +171,8 @@ def _check_is_run_folder(out: Path) -> None:
 
 def _refuse_ways_out(out: Path) -> None:
     """Refuse links where folders are made by name and filled: what is written there would lie elsewhere."""
-    for folder in (out / "seeds", out / APPENDED, out / "pictures"):
-        below = folder.iterdir() if folder.is_dir() and folder.name != "pictures" else ()
+    for folder in (out / "seeds", out / APPENDED, out / "images"):
+        below = folder.iterdir() if folder.is_dir() and folder.name != "images" else ()
         for path in (folder, *below):
             if path.is_symlink():
                 raise ArtifactError(f"{path} is a link, and what is written there would lie elsewhere; remove it.")

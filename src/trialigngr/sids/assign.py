@@ -37,7 +37,7 @@ def assign_sids(
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
     ``auxiliary_NC`` is the second table of vectors that some methods look at (`registry.AUXILIARY_INPUTS`). `macrec`
-    writes a second set, of the pictures, into ``pictures/``. All is fitted here; ``ray`` says who encodes.
+    writes a second set, of the pictures, into ``images/``. All is fitted here; ``ray`` says who encodes.
 
     Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
@@ -48,8 +48,8 @@ def assign_sids(
     quantizers = fit_quantizers(settings, vectors_ND, auxiliary_NC)
     facts = _write_sids(settings, quantizers[0], vectors_ND, item_ids, folder, ray)
     if len(quantizers) > 1 and auxiliary_NC is not None:
-        (folder / "pictures").mkdir(exist_ok=True)
-        facts["pictures"] = _write_sids(settings, quantizers[1], auxiliary_NC, item_ids, folder / "pictures", ray)
+        (folder / "images").mkdir(exist_ok=True)
+        facts["images"] = _write_sids(settings, quantizers[1], auxiliary_NC, item_ids, folder / "images", ray)
     held_out = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
     return facts | {"fidelity_held_out": held_out[-1] if held_out else None, "fidelity_held_out_by_depth": held_out}
 
