@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.recipes.recipe import Recipe, read_packaged_recipes, read_recipe
 from trialigngr.tasks.settings import CurriculumPartSettings
@@ -285,3 +287,17 @@ def test_a_setting_of_before_says_what_it_is_called_now(old: str, new: str) -> N
 def test_a_setting_that_is_gone_says_so(old: str) -> None:
     with pytest.raises(RecipeError, match="It is no setting any more"):
         read_recipe("trialigngr-demo", [f"{old}=1"])
+
+
+def iter_leaves(settings: type[Settings], prefix: str = "") -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            yield from iter_leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_a_recipe_stays_small_enough_to_read():
+    """A knob that nobody turns is a constant with a comment."""
+    assert 200 < len(list(iter_leaves(Recipe))) <= 230

@@ -232,9 +232,7 @@ def _log_facts(facts: dict[str, Any]) -> None:
         if n:
             say(f"catalog: dropped {n:,} {what.replace('k_core', 'the_k-core').replace('_', ' ')}")
     if facts["missing_images"]:
-        say(
-            f"catalog: {facts['missing_images']:,} items name a picture file that is not there; they stay, without it"
-        )
+        say(f"catalog: {facts['missing_images']:,} items name a picture file that is not there; they stay, without it")
     if any(without.values()):
         counts = ", ".join(f"{name.replace('image_path', 'picture')} {n:,}" for name, n in without.items() if n)
         say(f"catalog: items without {counts}")
