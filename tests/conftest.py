@@ -25,7 +25,7 @@ settings.register_profile("trialigngr", deadline=None, derandomize=True, databas
 settings.load_profile("trialigngr")
 
 
-FIRST = ("pipeline", "studies", "train", "runs", "enrich", "images", "decode", "cli")
+FIRST = ("pipeline", "studies", "train", "runs", "enrich", "llm", "images", "decode", "cli")
 """Rooms whose tests take longest. They are begun first, so that no process is left alone with one at the end."""
 
 
