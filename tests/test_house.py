@@ -239,7 +239,7 @@ def test_what_tests_share_lies_in_support(root: Path):
     assert [
         (file, module)
         for file, module in sorted(leaning)
-        if not module.startswith("tests.support.") or not file.startswith("tests/")
+        if not f"{module}.".startswith("tests.support.") or not file.startswith("tests/")
     ] == []
 
 

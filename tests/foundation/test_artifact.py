@@ -121,7 +121,7 @@ def test_killed_between_manifest_and_move(folder: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifact, "_move_into_place", killed)
+        patch.setattr(artifact, "move_into_place", killed)
         with pytest.raises(KeyboardInterrupt):
             made(folder, Builder(), "blue")
     second = Builder()
