@@ -13,6 +13,7 @@ from benchmarks.decode_gpu import TINY, Card, Shape
 from benchmarks.decoding import data, large
 
 
+@pytest.mark.long
 def test_it_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(decode_gpu, "USERS", 2)
     monkeypatch.setattr(decode_gpu, "ITEMS", 300)
@@ -26,6 +27,7 @@ def test_it_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "masked step nan" in capsys.readouterr().out, "what does not fit into memory has no speed"
 
 
+@pytest.mark.long
 def test_the_others_and_the_trie_are_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     small = data.model(1, 64)
     monkeypatch.setattr(decode_gpu, "model", lambda: small)

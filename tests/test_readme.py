@@ -38,6 +38,7 @@ def command_lines() -> list[tuple[str, str]]:
     return [(where, line) for where, line in lines if line.startswith("trialigngr ")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("where", "code"), [pytest.param(*block, id=block[0]) for block in blocks("python test")])
 def test_python_blocks_run(where: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -109,6 +109,7 @@ def test_the_wheel_holds_nothing_but_the_package(wheel: Path):
     assert licenses
 
 
+@pytest.mark.long
 def test_the_wheel_runs_in_a_bare_environment(root: Path, bare: Path, tmp_path: Path):
     where = quietly(bare / "python", "-c", "import trialigngr; print(trialigngr.__file__)", folder=tmp_path)
     assert not Path(where.strip()).is_relative_to(root)

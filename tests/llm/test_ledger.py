@@ -29,6 +29,7 @@ def processes() -> None:
     start_forkserver()
 
 
+@pytest.mark.long
 def test_every_fault_and_five_kills_lose_nothing(tmp_path: Path) -> None:
     with chat_server(Script(share=0.2, hang=3)) as url:
         calls = make_calls(url, max_concurrency=CONCURRENCY, timeout=2, max_attempts=12, initial_backoff=0.02)

@@ -66,6 +66,7 @@ def test_ties_are_the_mean_over_every_order() -> None:
         np.testing.assert_allclose(values, orders)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ranx") is None, reason="needs ranx")
 def test_equals_ranx() -> None:
     lists, wanted = some_lists(7, users=200)

@@ -148,6 +148,7 @@ def test_the_page_is_one_file(tiny_run: Path) -> None:
     assert "popularity" in page
 
 
+@pytest.mark.long
 def test_recipe_toml_repeats_the_run(tiny_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentences, "folder", None)  # all is computed anew
     text = (tiny_run / "recipe.toml").read_text("utf-8")

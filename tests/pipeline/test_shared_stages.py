@@ -157,6 +157,7 @@ def test_broken_off_at_any_change_while_it_shares(first: Path, tmp_path: Path) -
     assert [path.name for path in run.iterdir()] == ["captions"]
 
 
+@pytest.mark.long
 def test_killed_while_it_shares_and_run_again(first: Path, tmp_path: Path, cli: Cli) -> None:
     run, again = tmp_path / "second", words(tmp_path / "second", "--until", "captions")
     killed = broken(again, tmp_path, Fault("kill", run / ".captions", 3), shares_stages=True)

@@ -36,6 +36,7 @@ def torchrun(*given: str | Path) -> str:
     return done.stderr
 
 
+@pytest.mark.long
 def test_two_processes_with_shares_make_the_run_of_one(tmp_path: Path, copied_run: Path, cli: Callable[..., Done]):
     pytest.importorskip("peft")
     pretrained(tmp_path / "qwen", "qwen", tied=True, spare=0)

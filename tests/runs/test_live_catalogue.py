@@ -36,6 +36,7 @@ def batches(copied_run: Path, tmp_path: Path) -> list[Path]:
     return [Path(shutil.move(path, tmp_path / path.name)) for path in made]
 
 
+@pytest.mark.long
 def test_a_thousand_updates_while_threads_recommend(copied_run: Path, batches: list[Path]) -> None:
     run, random = load(copied_run), np.random.default_rng(0)
     versions = [offered(run)]

@@ -25,6 +25,7 @@ def test_flops_by_hand():
     assert flops(model, part) == 3 * (2 * weights * 10 + 2 * head * 5 + 4 * 2 * 32 * seen)
 
 
+@pytest.mark.long
 def test_it_runs_here(capsys: pytest.CaptureFixture[str]):
     found = table(["tiny"], 300, 2, peak=0.001)
     assert found
@@ -39,6 +40,7 @@ def test_an_unknown_peak_is_no_number(monkeypatch: pytest.MonkeyPatch):
     assert peak_of(torch.device("cuda")) == PEAKS["H200"]
 
 
+@pytest.mark.long
 def test_a_bare_machine_is_enough(root: Path):
     missing = "import sys; sys.modules.update(dict.fromkeys(('polars', 'pydantic', 'rich', 'click', 'peft')))"
     done = subprocess.run([sys.executable, "-c", f"{missing}; import benchmarks.train_gpu"], cwd=root, check=False)
