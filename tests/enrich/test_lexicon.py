@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sentences import remembered_sentences
 from trialigngr.enrich import lexicon
 from trialigngr.enrich.lexicon import MAX_TAGS, MIN_TAGS, LexiconMiner, load_lexicon, split_sentences
 from trialigngr.enrich.text import ItemText
@@ -25,7 +26,8 @@ ITEMS = {
 
 @pytest.fixture(scope="module")
 def miner() -> LexiconMiner:
-    return LexiconMiner(list(ITEMS.values()), "cpu")
+    with remembered_sentences():
+        return LexiconMiner(list(ITEMS.values()), "cpu")
 
 
 @pytest.mark.parametrize("tag", ITEMS)

@@ -148,9 +148,12 @@ def test_the_page_is_one_file(tiny_run: Path) -> None:
     assert "popularity" in page
 
 
-@pytest.mark.long
-def test_recipe_toml_repeats_the_run(tiny_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentences, "folder", None)  # all is computed anew
+@pytest.mark.parametrize("computed_anew", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_recipe_toml_repeats_the_run(
+    tiny_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, computed_anew: bool
+) -> None:
+    if computed_anew:
+        monkeypatch.setattr(sentences, "folder", None)
     text = (tiny_run / "recipe.toml").read_text("utf-8")
     assert text.startswith("# Repeats this run: trialigngr run tiny/recipe.toml --out ANOTHER_FOLDER\n")
     done = cli("run", tiny_run / "recipe.toml", "--out", tmp_path / "again")

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tests.support import sentences
 from tests.support.commands import Done
 from tests.support.forkserver import start_forkserver
 
@@ -49,14 +50,15 @@ def broken(words: list[str], out: Path, fault: Fault | None = None, shares_stage
     Runs that lie side by side share nothing unless ``shares_stages``.
     """
     start_forkserver()
-    child = multiprocessing.get_context("forkserver").Process(target=_child, args=(words, out, fault, shares_stages))
+    words_and_fault = (words, out, fault, shares_stages, sentences.folder)
+    child = multiprocessing.get_context("forkserver").Process(target=_child, args=words_and_fault)
     child.start()
     child.join(600)  # a bound on what hangs, not on what is slow
     assert child.exitcode is not None, "the run did not end"
     return Done(child.exitcode, (out / "stdout").read_text("utf-8"), (out / "stderr").read_text("utf-8"))
 
 
-def _child(words: list[str], out: Path, fault: Fault | None, shares_stages: bool) -> None:
+def _child(words: list[str], out: Path, fault: Fault | None, shares_stages: bool, kept_sentences: Path | None) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     import importlib
@@ -72,7 +74,9 @@ def _child(words: list[str], out: Path, fault: Fault | None, shares_stages: bool
     if fault is not None:
         _arm(fault, out)
     sys.argv = ["trialigngr", *words]
-    main()
+    sentences.folder = kept_sentences
+    with sentences.remembered_sentences():
+        main()
 
 
 class Interrupted(BaseException):
