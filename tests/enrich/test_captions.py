@@ -9,7 +9,8 @@ from PIL import Image
 
 from trialigngr.catalog.items import Catalog
 from trialigngr.enrich import captions
-from trialigngr.enrich.captions import CAPTIONERS, load_captions, write_captions
+from trialigngr.enrich.caption_table import CAPTIONS_FILE, load_captions
+from trialigngr.enrich.captions import CAPTIONERS, write_captions
 from trialigngr.enrich.measured_captioner import MeasuredCaptioner
 from trialigngr.enrich.settings import CaptionSettings
 from trialigngr.foundation.errors import RecipeError
@@ -55,7 +56,7 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
     facts = write_captions(middle, catalog, tmp_path)
     colours = ["(255, 0, 0)", None, None, None, "(0, 0, 255)", None, "(0, 255, 0)"]
     assert load_captions(tmp_path) == colours
-    table = pl.read_parquet(tmp_path / captions.CAPTIONS_FILE)
+    table = pl.read_parquet(tmp_path / CAPTIONS_FILE)
     assert table.columns == ["item_id", "caption", "generator", "problem"]
     assert table["problem"].to_list() == [None, "broken", None, "missing", None, "empty", None]
     assert table["generator"].to_list() == ["middle" if colour else None for colour in colours]
@@ -67,7 +68,7 @@ def test_a_broken_picture_takes_no_caption_of_its_neighbour(
         "failed_images": {"broken": 1, "missing": 1, "empty": 1},
         "failed_items": {},
     }
-    assert [path.name for path in tmp_path.glob("captions*")] == [captions.CAPTIONS_FILE]
+    assert [path.name for path in tmp_path.glob("captions*")] == [CAPTIONS_FILE]
 
 
 def test_a_kill_costs_nothing_that_was_finished(
@@ -86,7 +87,7 @@ def test_a_kill_costs_nothing_that_was_finished(
     monkeypatch.setitem(CAPTIONERS, "middle", lambda settings: Middle(lives=3))
     write_captions(middle, catalog, broken)
     assert load_captions(broken) == load_captions(unbroken)
-    assert (broken / captions.CAPTIONS_FILE).read_bytes() == (unbroken / captions.CAPTIONS_FILE).read_bytes()
+    assert (broken / CAPTIONS_FILE).read_bytes() == (unbroken / CAPTIONS_FILE).read_bytes()
 
 
 def test_a_picture_of_two_items_costs_once(make_catalog: MakeCatalog, draw: Draw, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from benchmarks.servers.tiny_tokenizer import TEMPLATE
 from tests.support.tiny_models import save_chat_model, save_vision_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.caption_table import load_captions
+from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.settings import CaptionSettings, InterestSettings

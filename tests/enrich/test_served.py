@@ -22,7 +22,8 @@ from benchmarks.servers.chat import MODEL, Script, Server, chat_server, stats
 from benchmarks.servers.mining import SETTINGS, make_calls, mine
 from tests.support.tiny_models import save_chat_model
 from trialigngr.catalog.items import Catalog
-from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.caption_table import load_captions
+from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import Interests, load_interests
 from trialigngr.enrich.mining import InterestJob, write_interests
 from trialigngr.enrich.prompts import MAX_PART_CHARACTERS, read_prompt

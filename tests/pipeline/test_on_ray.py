@@ -26,7 +26,8 @@ from trialigngr.embed import embeddings as items
 from trialigngr.embed.embeddings import load_embeddings, write_embeddings
 from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich import captions, miners
-from trialigngr.enrich.captions import load_captions, write_captions
+from trialigngr.enrich.caption_table import load_captions
+from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.interests import load_interests
 from trialigngr.enrich.mining import write_interests
 from trialigngr.enrich.settings import CallSettings, CaptionSettings, InterestSettings

@@ -14,17 +14,16 @@ import polars as pl
 from PIL import Image
 
 from trialigngr.catalog.items import Catalog
+from trialigngr.enrich.caption_table import CAPTIONS_FILE, CAPTIONS_SCHEMA
 from trialigngr.enrich.parsing import check_script, parse_text
 from trialigngr.enrich.prompts import read_prompt
 from trialigngr.enrich.response_schemas import make_response_schema
 from trialigngr.enrich.settings import CallSettings, CaptionSettings
 from trialigngr.enrich.table import build_table, save_table
 from trialigngr.enrich.text import make_item_text
-from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.chunks import make_json_store, map_chunks, split_rows
 from trialigngr.foundation.errors import ImageError, RecipeError, did_you_mean
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings
-from trialigngr.foundation.tables import read_table
 from trialigngr.images.image_open import FAILURE_REASONS, count_reasons
 from trialigngr.llm.backends import LANGUAGE_MODELS, check_language_model, refuse_offline_engine
 from trialigngr.llm.generator import GenerationRequest
@@ -33,8 +32,6 @@ from trialigngr.llm.parallel import parallelize_generator
 from trialigngr.llm.response_cache import ResponseOrigin
 from trialigngr.llm.settings import BackendSettings
 
-CAPTIONS_FILE = "captions.parquet"
-CAPTIONS_SCHEMA = {"item_id": pl.String, "caption": pl.String, "generator": pl.String, "problem": pl.String}
 BATCH_SIZE = 64
 """Items whose pictures a captioner by rule is given together."""
 DESCRIPTION = "Describing pictures"
@@ -230,9 +227,3 @@ def _write_table(catalog: Catalog, captions: Iterable[Caption], generator_name: 
         "failed_images": count_reasons(table.filter(unusable)["problem"]),
         "failed_items": count_reasons(table.filter(~unusable)["problem"]),
     }
-
-
-def load_captions(folder: Path) -> list[str | None]:
-    """Return the captions in row order; None where there is none."""
-    captions: list[str | None] = read_table(check_file(folder / CAPTIONS_FILE), ["caption"])["caption"].to_list()
-    return captions

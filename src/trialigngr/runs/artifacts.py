@@ -69,7 +69,7 @@ class RunArtifacts:
     @cached_property
     def captions(self) -> list[str | None]:
         """A caption for each item, in row order."""
-        from trialigngr.enrich.captions import load_captions
+        from trialigngr.enrich.caption_table import load_captions
 
         return load_captions(self.run_folder / "captions")
 

@@ -15,7 +15,6 @@ from trialigngr.foundation.arguments import Id, read_ids, read_text
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, CatalogError, RecipeError, did_you_mean
-from trialigngr.foundation.strict_json import mend_text
 from trialigngr.runs.request import RecommendRequest, read_k
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.tasks.task import TASKS, Scope, Task, View
@@ -129,6 +128,7 @@ class Recommender:
 
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
         """
+        from trialigngr.foundation.strict_json import mend_text
         from trialigngr.tasks.item_views import collapse_whitespace
 
         k, text = read_k(k), read_text(text, "text")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 import polars as pl
 
-from trialigngr.catalog.attributes import stack_items
 from trialigngr.catalog.dataset import Dataset, load_catalog
 from trialigngr.catalog.items import Catalog
 from trialigngr.foundation.artifact import APPENDED, MANIFEST_FILE, read_manifest
@@ -107,6 +106,10 @@ class CatalogSnapshot(RunArtifacts):
     def dataset(self) -> Dataset:
         """Histories as they were, and the catalogue with what was appended (its pictures by absolute path)."""
         own = self.trained_artifacts.dataset
+        if not self.batch_folders:
+            return own
+        from trialigngr.catalog.attributes import stack_items
+
         more = [load_catalog(batch / "catalog") for batch in self.batch_folders]
         tables = [own.catalog.table, *(_with_absolute_paths(catalog) for catalog in more)]
         return Dataset(replace(own.catalog, table=stack_items(tables)), own.histories)
@@ -114,7 +117,7 @@ class CatalogSnapshot(RunArtifacts):
     @cached_property
     def captions(self) -> list[str | None]:
         """A caption for each item, in row order."""
-        from trialigngr.enrich.captions import load_captions
+        from trialigngr.enrich.caption_table import load_captions
 
         return self._concatenate_batches(self.trained_artifacts.captions, "captions", load_captions)
 

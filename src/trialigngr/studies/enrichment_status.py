@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from trialigngr.catalog.dataset import load_catalog
-from trialigngr.enrich.captions import CAPTIONS_FILE as CAPTIONS
+from trialigngr.enrich.caption_table import CAPTIONS_FILE as CAPTIONS
 from trialigngr.enrich.captions import CaptionJob
 from trialigngr.enrich.interests import INTERESTS_FILE as INTERESTS
 from trialigngr.enrich.mining import InterestJob

@@ -46,7 +46,7 @@ def describe_llm(recipe: Recipe) -> LlmStage:
 
 def hash_captions(folder: Path) -> str:
     """Return the hash of what later stages read: not why a picture has no caption."""
-    from trialigngr.enrich.captions import load_captions
+    from trialigngr.enrich.caption_table import load_captions
 
     return hash_rows(load_captions(folder))
 

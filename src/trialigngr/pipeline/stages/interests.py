@@ -50,7 +50,7 @@ def describe_llm(recipe: Recipe) -> LlmStage:
 
 
 def _load_captions_or_placeholders(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
-    from trialigngr.enrich.captions import load_captions
+    from trialigngr.enrich.caption_table import load_captions
     from trialigngr.foundation.artifact import is_finished
 
     if is_finished(run / "captions"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trialigngr.enrich.captions import CAPTIONS_FILE as CAPTIONS
+from trialigngr.enrich.caption_table import CAPTIONS_FILE as CAPTIONS
 from trialigngr.enrich.interests import INTERESTS_FILE as INTERESTS
 from trialigngr.enrich.statistics import EnrichmentStatistics, TermCounts, compute_statistics
 from trialigngr.foundation.artifact import check_file
