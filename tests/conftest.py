@@ -25,8 +25,9 @@ settings.register_profile("trialigngr", deadline=None, derandomize=True, databas
 settings.load_profile("trialigngr")
 
 
-FIRST = ("pipeline", "studies", "train", "runs", "enrich", "llm", "images", "decode", "cli")
-"""Rooms whose tests take longest. They are begun first, so that no process is left alone with one at the end."""
+FIRST = ("train", "pipeline", "studies", "runs", "enrich", "llm", "images", "decode", "cli")
+"""Rooms whose tests take longest. They are begun first, so that no process is left alone with one at the end; those of
+training before those that wait for the one tiny run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.breaking import Fault, broken
-from tests.support.long import mark_long
 from tests.support.runs import tiny
 
-# Real kills of a stage that goes on with its finished chunks, and of one that goes on from a checkpoint, are in every
-# test; what all stages share, at every change on the disk, is in tests/foundation/test_broken_stage.py.
+# One real kill of a stage is part of make test, beside those of training and of the response cache; those of all stages
+# take long. What stages share is tried at every change on the disk in tests/foundation/test_broken_stage.py.
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
 FULL = "The disk is full. Free some space and run the same command again; finished stages are kept."
 
@@ -72,7 +71,20 @@ def changes(unbroken: Path, stage: str) -> int:
     return sum(path.startswith(f"{unbroken / stage}") for path in listed)
 
 
-@pytest.mark.parametrize("stage", mark_long(STAGES, but=("captions", "model")))
+def test_a_killed_stage_goes_on_with_its_chunks(tiny_run: Path, tmp_path: Path) -> None:
+    run = without(tiny_run, "captions", tmp_path)
+    until = ["run", "trialigngr-demo", "--out", str(run), *tiny(), "--until", "captions"]
+    killed = broken(until, tmp_path, Fault("kill", run / "captions", 20))
+    assert killed.code == -9
+    assert not (run / "captions").exists()
+    assert len(list((run / "captions.partial" / "chunks").glob("[0-9]*.json"))) == 2
+    done = broken(until, tmp_path)
+    assert (done.code, "captions: going on with what an interrupted run left" in done.err) == (0, True), done.err
+    assert what_stands(run / "captions") == what_stands(tiny_run / "captions")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", STAGES)
 def test_killed_then_full_then_full_again_then_as_unbroken(stage: str, unbroken: Path, tmp_path: Path) -> None:
     total = changes(unbroken, stage)
     assert total >= 5  # a folder, its mark, something of its own, its manifest, its place
@@ -118,7 +130,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("stage", mark_long(["embeddings", "sids", "model", "evaluation"], but=("sids",)))
+@pytest.mark.long
+@pytest.mark.parametrize("stage", ["embeddings", "sids", "model", "evaluation"])
 def test_a_disk_that_is_really_full(stage: str, unbroken: Path, small_disk: Path, tmp_path: Path) -> None:
     run = without(unbroken, stage, small_disk)
     ballast = small_disk / "ballast"

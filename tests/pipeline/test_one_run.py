@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from tests.support.commands import Done
+from tests.support.long import mark_long
 from tests.support.runs import linked, new_items, tiny
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.foundation.files import HALF
@@ -49,7 +50,7 @@ def test_figures_are_of_the_model_that_recommends(
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["run[1]", "run*?", "~root"])
+@pytest.mark.parametrize("name", mark_long(["run[1]", "run*?", "~root"], but=["run[1]"]))
 def test_the_name_of_a_run_is_no_pattern(
     tiny_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -106,7 +107,10 @@ def _umask() -> int:
 
 @pytest.mark.parametrize(
     ("kind", "values"),
-    [("lists", [["x", "y"]]), ("text", ["a,b"]), ("numbers", [1.5]), ("records", [{"a": 1}]), ("nothing", [None])],
+    mark_long(
+        [("lists", [["x", "y"]]), ("text", ["a,b"]), ("numbers", [1.5]), ("records", [{"a": 1}]), ("nothing", [None])],
+        but=[("lists", [["x", "y"]]), ("records", [{"a": 1}])],
+    ),
 )
 def test_attributes_never_decide_whether_a_run_can_be_served(
     tiny_run: Path, tmp_path: Path, cli: Cli, kind: str, values: list[object]

@@ -15,6 +15,7 @@ import pytest
 import trialigngr
 from tests.support import sentences
 from tests.support.commands import Done
+from tests.support.long import mark_long
 from tests.support.runs import tiny
 from trialigngr.foundation.artifact import record_files
 from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError
@@ -182,16 +183,28 @@ def test_nothing_is_made_twice(copied_run: Path, cli: Cli) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize(
-    ("changes", "first"),
-    [
-        ({"evaluate__num_recommendations": 5}, "evaluation"),
-        ({"decode__num_beams": 12}, "model"),  # selection decodes
-        ({"train__max_steps": 4}, "model"),
-        ({"tasks__use": ["T3"]}, "model"),
-        ({"sids__codebook_sizes": [4, 4, 8]}, "sids"),
-    ],
-)
+DEPENDING = [
+    ({"evaluate__num_recommendations": 5}, "evaluation"),
+    ({"decode__num_beams": 12}, "model"),  # selection decodes
+    ({"train__max_steps": 4}, "model"),
+    ({"tasks__use": ["T3"]}, "model"),
+    ({"sids__codebook_sizes": [4, 4, 8]}, "sids"),
+]
+"""Settings, and the first stage that depends on them."""
+
+
+@pytest.mark.parametrize(("changes", "first"), DEPENDING)
+def test_only_what_depends_on_a_setting_is_planned(
+    tiny_run: Path, cli: Cli, changes: dict[str, Any], first: str
+) -> None:
+    told = cli("plan", "trialigngr-demo", "--out", tiny_run, *tiny(**changes)).out.splitlines()
+    standing = {words[0]: words[1] for line in told if (words := line.split()) and words[0] in STAGES}
+    place = STAGES.index(first)
+    assert [standing[stage] for stage in STAGES[: place + 1]] == ["done"] * place + ["changed"]
+    assert {standing[stage] for stage in STAGES[place + 1 :]} <= {"changed", "depends"}
+
+
+@pytest.mark.parametrize(("changes", "first"), mark_long(DEPENDING, but=DEPENDING[-1:]))
 def test_only_what_depends_on_a_setting_is_made_anew(
     copied_run: Path, cli: Cli, changes: dict[str, Any], first: str
 ) -> None:

@@ -10,4 +10,8 @@ import pytest
 
 def mark_long(cases: Iterable[Any], but: Collection[Any]) -> list[Any]:
     """Return the cases as parameters of a test, long ones all ``but`` some."""
-    return [case if case in but else pytest.param(case, marks=pytest.mark.long) for case in cases]
+    return [case if case in but else _as_long(case) for case in cases]
+
+
+def _as_long(case: Any) -> Any:
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)

@@ -1,12 +1,9 @@
-"""A training run of seconds: the tests' small world, two layers, two tasks.
-
-``python -m tests.support.toy FOLDER`` fits it and waits to be killed.
-"""
+"""A training run of seconds: the tests' small world, two layers, two tasks."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -134,10 +131,14 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        one_of_two(Path(sys.argv[1]))
-    else:
-        loop.LOG_EVERY = LINE_EVERY
-        toy().fit(Path(sys.argv[1]))
-        time.sleep(600)
+def train_as(folder: Path, environment: dict[str, str]) -> None:
+    """Train as the process of a group that its environment says it is."""
+    os.environ.update(environment)
+    one_of_two(folder)
+
+
+def train_and_wait(folder: Path) -> None:
+    """Train, and wait to be killed."""
+    loop.LOG_EVERY = LINE_EVERY
+    toy().fit(folder)
+    time.sleep(600)

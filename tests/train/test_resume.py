@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.toy import LINE_EVERY, STEPS, equal, lines, toy, weights
+from tests.support.forkserver import start_forkserver
+from tests.support.toy import LINE_EVERY, STEPS, equal, lines, toy, train_and_wait, weights
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.train import checkpoint as checkpoints
 from trialigngr.train import loop
@@ -59,20 +59,20 @@ def reached(folder: Path) -> int:
     return max((int(path.name.rsplit("-", 1)[1]) for path in folder.glob("checkpoint-*")), default=0)
 
 
-def test_killed_at_a_random_moment(unbroken: Unbroken, tmp_path: Path, root: Path):
+def test_killed_at_a_random_moment(unbroken: Unbroken, tmp_path: Path):
     moment = random.SystemRandom().randint(1, STEPS - 1)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
-    command = [sys.executable, "-m", "tests.support.toy", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
+    start_forkserver()
+    process = multiprocessing.get_context("forkserver").Process(target=train_and_wait, args=(tmp_path,))
+    process.start()
     try:
         deadline = time.monotonic() + 600
         while reached(tmp_path) < moment and time.monotonic() < deadline:
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.002)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert moment <= reached(tmp_path)
     trainer = toy()
     unbroken.equals(trainer, trainer.fit(tmp_path), tmp_path)
@@ -105,12 +105,12 @@ def kill_at_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: i
     [
         # save_file writes each checkpoint and each best: half a checkpoint, and half a best.
         (checkpoints, "save_file", 10, True),
-        (checkpoints, "save_file", 21, True),
+        pytest.param(checkpoints, "save_file", 21, True, marks=pytest.mark.long),
         (checkpoints, "write_json", 30, False),
         # The new checkpoint stands, the old one not yet removed, or removed.
         (checkpoints.shutil, "rmtree", 33, False),
-        (checkpoints.shutil, "rmtree", 33, True),
-        (checkpoints.shutil, "rmtree", 34, False),
+        pytest.param(checkpoints.shutil, "rmtree", 33, True, marks=pytest.mark.long),
+        pytest.param(checkpoints.shutil, "rmtree", 34, False, marks=pytest.mark.long),
         (checkpoints, "save_file", 1, False),
     ],
 )

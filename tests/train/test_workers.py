@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.toy import PAIRS, toy
+from tests.support.forkserver import start_forkserver
+from tests.support.toy import PAIRS, toy, train_as
 from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.train.checkpoint import load_best
@@ -30,16 +29,20 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder where two gloo processes trained the toy."""
-    folder, root = tmp_path_factory.mktemp("pair"), Path(__file__).resolve().parents[2]
-    usual = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]), "WORLD_SIZE": "2"}
-    usual |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "tests.support.toy", str(folder), "workers"]
+    folder = tmp_path_factory.mktemp("pair")
+    usual = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    start_forkserver()
     both = [
-        subprocess.Popen(command, cwd=root, env={**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
+        multiprocessing.get_context("forkserver").Process(
+            target=train_as, args=(folder, {**usual, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=900)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(900)
+    assert [process.exitcode for process in both] == [0, 0]
     return folder
 
 
