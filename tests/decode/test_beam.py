@@ -99,21 +99,17 @@ def test_of_five_levels_nothing_in_the_cache_is_copied(models: dict[str, Any], m
 
 
 @pytest.mark.parametrize("name", ["qwen, trained", "qwen3", "llama", "smollm2, trained"])
-def test_padded_and_packed_batches_equal_hugging_face(models: dict[str, Any], name: str) -> None:
+def test_prompts_of_any_length_equal_a_padded_batch_of_hugging_face(models: dict[str, Any], name: str) -> None:
     model, codes_NL, asked = models[name], catalogue(40, seed=1, unequal=True), prompts(LENGTHS)
     width = max(LENGTHS)
     tokens_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in asked])
     mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in asked])
     beam = search(model, codes_NL)
     theirs = _generate(model, tokens_BT, mask_BT, written(codes_NL), 8)
-    packed_T = tokens_BT[mask_BT.bool()]
-    for taken in (context.unpad_prompts(tokens_BT, mask_BT), context.unpack_prompts(packed_T, LENGTHS)):
-        ours = beam(taken, 8)
-        sids = [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW.flatten()]
-        assert sids == [_ended(row[width:].tolist()) for row in theirs.sequences]
-        assert ours.scores_BW.flatten() == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
-    with pytest.raises(RuntimeError, match="split"):
-        context.unpack_prompts(packed_T, LENGTHS[:-1])
+    ours = beam(asked, 8)
+    sids = [sid_of_leaf(beam.trie, leaf, codes_NL) for leaf in ours.leaves_BW.flatten()]
+    assert sids == [_ended(row[width:].tolist()) for row in theirs.sequences]
+    assert ours.scores_BW.flatten() == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("score_softmax", ["full", "constrained"])

@@ -76,21 +76,9 @@ def test_a_table_that_is_not_there(tmp_path: Path):
         TargetRanks.load(tmp_path / "test.parquet")
 
 
-def test_a_run_differs_from_itself_by_nothing(tested: TargetRanks):
-    same = tested.compute_run_difference(tested, ITEM, (5, 10))
-    assert {(figure.value, figure.low, figure.high) for figure in same.values()} == {(0.0, 0.0, 0.0)}
-
-
-def test_difference_has_the_sign_of_the_better_run(tested: TargetRanks):
-    n = len(tested.user_ids)
-    best = replace(tested, ranks={"model": {ITEM: Ranks(np.zeros(n, np.int64), np.ones(n, np.int64))}})
-    assert best.compute_run_difference(tested, ITEM, (5,))["HR@5"].low > 0
-    assert tested.compute_run_difference(best, ITEM, (5,))["HR@5"].high < 0
-
-
 @pytest.mark.parametrize("field", ["user_ids", "positions_M", "item_ids"])
 def test_other_targets_are_refused(tested: TargetRanks, field: str):
     values = getattr(tested, field)
     other = replace(tested, **{field: values[::-1]})
     with pytest.raises(ArtifactError, match="different targets"):
-        tested.compute_run_difference(other, ITEM, (5,))
+        tested.check_same_targets(other)

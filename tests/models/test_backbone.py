@@ -22,7 +22,7 @@ from tests.support.backbones import IDS, SIDS, SMALL, logits, pretrained
 from tests.support.world import KINDS, TEXTS
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import ArtifactError, RecipeError
-from trialigngr.models.backbone import Backbone, count_parameters, load_backbone, read_architecture
+from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
 from trialigngr.models.build import add_dropout, build_backbone
 from trialigngr.models.settings import BackboneSettings
 
@@ -37,7 +37,7 @@ def test_a_checkpoint_from_scratch_opens_anywhere(tmp_path: Path):
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert torch.equal(logits(model), logits(made.model))
-    assert (type(model).__name__, read_architecture(tmp_path)) == ("Qwen2ForCausalLM", "Qwen2ForCausalLM")
+    assert type(model).__name__ == "Qwen2ForCausalLM"
     texts = ["A red dress", "Kleid: größer — «été» 漢字 🙂", "<a_5><b_3><c_1>", "  two  blanks\n\n1234567"]
     for text in texts:
         assert tokenizer(text)["input_ids"] == made.tokenizer(text)["input_ids"]

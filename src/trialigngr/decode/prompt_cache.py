@@ -21,16 +21,6 @@ _PROMPT_ENDS_B: ContextVar[Tensor | None] = ContextVar("where each prompt ends, 
 _HOOKED_MODELS: WeakSet[Any] = WeakSet()
 
 
-def unpad_prompts(tokens_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
-    """Return the prompts of a batch that is padded at the left or the right; ``mask_BT`` is 0 where it is padding."""
-    return [row_T[mask_T.bool()].tolist() for row_T, mask_T in zip(tokens_BT, mask_BT, strict=True)]
-
-
-def unpack_prompts(tokens_T: Tensor, lengths_B: Sequence[int]) -> list[list[int]]:
-    """Return the prompts that stand one behind the other in one row."""
-    return [prompt_T.tolist() for prompt_T in tokens_T.split(list(lengths_B))]
-
-
 class _PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers' classes are untyped
     """One layer's keys and values in buffers with room for what will be grown.
 

@@ -83,13 +83,6 @@ class TargetRanks:
         """Return each metric of a system, a value a target [M]."""
         return compute_target_metrics(self.ranks[system][counting], ks)
 
-    def compute_run_difference(self, other: TargetRanks, counting: str, ks: Sequence[int]) -> dict[str, Estimate]:
-        """Return this run's model − another run's on the same targets; raise when the targets are not the same."""
-        self.check_same_targets(other)
-        return bootstrap_differences(
-            self.compute_values("model", counting, ks), other.compute_values("model", counting, ks), self.users_M
-        )
-
     def check_same_targets(self, other: TargetRanks) -> None:
         """Raise `ArtifactError` when another run was not tested on the same targets."""
         mine, theirs = (

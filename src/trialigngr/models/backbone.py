@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,9 +75,3 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return how many parameters there are, and how many of them are trained."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {"parameters": sum(n for n, _ in sizes), "trained": sum(n for n, trained in sizes if trained)}
-
-
-def read_architecture(folder: Path) -> str:
-    """Return the architecture that a checkpoint names."""
-    body = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return str(body["architectures"][0])

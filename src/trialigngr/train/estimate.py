@@ -31,11 +31,6 @@ class MemoryEstimate:
     optimizer_bytes: int
     activation_bytes: int
 
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all together."""
-        return self.weight_bytes + self.optimizer_bytes + self.activation_bytes
-
 
 @dataclass(frozen=True)
 class ModelShape:
