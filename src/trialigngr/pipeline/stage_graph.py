@@ -61,7 +61,7 @@ class CheckStage(Protocol):
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stage as it is declared, once, in its file of ``pipeline/stages/``: nothing else knows it by name.
+    """A stage as its file in ``pipeline/stages/`` declares it; order, run, plan and page are made from these alone.
 
     Heavy libraries are imported in ``build``, so that ``show`` and ``plan`` load none.
     """
@@ -81,10 +81,10 @@ class StageSpec:
     """What later stages read of it, as a hash, where that is less than all of its files."""
     one_per_seed: bool = False
     """Whether each seed has its own."""
-    is_shared: bool = True
+    is_shareable: bool = True
     """Whether runs that stand side by side may share its folder; False where that names places outside of it."""
     check: CheckStage | None = None
-    """Told before anything is made or paid for."""
+    """Raises a sentence where the stage cannot work, before anything is made or paid for."""
     llm: Callable[[Recipe], LlmStage] | None = None
     """Of a stage that may ask a language model: which, and about what."""
     cost_line: Callable[[Recipe], str] = lambda recipe: ""
@@ -154,7 +154,7 @@ class Stage:
     def find_shared(self) -> Path | None:
         """Return the folder of the same stage, finished, in a run beside this one; None too where that is not known
         before its parents are made."""
-        if not (self.spec.is_shared and self.context.shares_stages):
+        if not (self.spec.is_shareable and self.context.shares_stages):
             return None
         contents = {stage.name: content for stage in self.parents if (content := stage._find_content())}
         if len(contents) < len(self.parents):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trialigngr.enrich.caption_table import CAPTIONS_FILE
 from trialigngr.pipeline.llm_stage import LlmStage, hash_rows
 from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need
 from trialigngr.recipes.recipe import Recipe
@@ -41,7 +42,7 @@ def build_job(recipe: Recipe, run: Path, model: str) -> CaptionJob:
 def describe_llm(recipe: Recipe) -> LlmStage:
     """Return what a recipe asks a language model."""
     calls = recipe.calls
-    return LlmStage(recipe.captions, calls.captions.openai, calls.max_runs, "captions.parquet", build_job)
+    return LlmStage(recipe.captions, calls.captions.openai, calls.max_runs, CAPTIONS_FILE, build_job)
 
 
 def hash_captions(folder: Path) -> str:

@@ -42,6 +42,6 @@ SPEC = StageSpec(
     needs=lambda context: () if context.data else ("shop",),
     build=build_catalog,
     hash_inputs=hash_data,
-    is_shared=False,  # its pictures lie in the run's own store
+    is_shareable=False,  # its pictures lie in the run's own store
     fact_lines=describe_catalog,
 )

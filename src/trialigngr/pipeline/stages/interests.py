@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trialigngr.enrich.interests import INTERESTS_FILE
 from trialigngr.pipeline.llm_stage import LlmStage, hash_rows
 from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need
 from trialigngr.recipes.recipe import Recipe
@@ -46,7 +47,7 @@ def build_job(recipe: Recipe, run: Path, model: str) -> InterestJob:
 def describe_llm(recipe: Recipe) -> LlmStage:
     """Return what a recipe asks a language model."""
     calls = recipe.calls
-    return LlmStage(recipe.interests, calls.interests.openai, calls.max_runs, "interests.parquet", build_job)
+    return LlmStage(recipe.interests, calls.interests.openai, calls.max_runs, INTERESTS_FILE, build_job)
 
 
 def _load_captions_or_placeholders(recipe: Recipe, run: Path, catalog: Catalog) -> list[str | None]:
