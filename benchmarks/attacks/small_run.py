@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "train.validate_every": 4,
     "train.validate_users": 20,
     "train.checkpoint_seconds": 0,
-    "evaluate.baselines": ["sasrec"],
+    "evaluate.systems": ["sasrec"],
     "sasrec.epochs": 1,
 }
 STAGES = ("shop", "catalog", "captions", "interests", "embeddings", "sasrec", "sids", "model", "evaluation")

@@ -14,26 +14,27 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.harness import side_by_side
 from benchmarks.training.world import batches, plain, trainer
 from trialigngr.foundation.device import autocast
-from trialigngr.tasks.examples import TaskExamples, unshare_rows
+from trialigngr.tasks.examples import unshare_rows
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loop import Trainer
 from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
+from trialigngr.train.sft import SftObjective, TaskBatch
 
-Batch = tuple[TaskExamples, list[SharedPrefixRow]]
-Loss = Callable[[Trainer, Batch], Tensor]
+Ours = Trainer[SftObjective]
+Loss = Callable[[Ours, TaskBatch], Tensor]
 CPU = torch.device("cpu")
 
 
-def _padded(made: Trainer, batch: Batch, *, targets_only: bool) -> Tensor:
+def _padded(made: Ours, batch: TaskBatch, *, targets_only: bool) -> Tensor:
     """Return the loss of rows of their own, sorted by length and cut in two so that little is padded."""
-    rows = sorted(plain(*batch), key=lambda row: len(row[0]) + len(row[1]))
-    made.model.set_attn_implementation("sdpa")
+    rows = sorted(plain(batch), key=lambda row: len(row[0]) + len(row[1]))
+    made.objective.target_losses.model.set_attn_implementation("sdpa")
     losses = [_half(made, part, targets_only) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
     return torch.cat(losses).mean()
 
 
-def _half(made: Trainer, rows: list[tuple[list[int], list[int]]], targets_only: bool) -> Tensor:
+def _half(made: Ours, rows: list[tuple[list[int], list[int]]], targets_only: bool) -> Tensor:
     tokens = [torch.tensor([*prompt, *target]) for prompt, target in rows]
     labels = [torch.tensor([*[-100] * len(prompt), *target]) for prompt, target in rows]
     tokens_BT, labels_BT = (
@@ -41,24 +42,30 @@ def _half(made: Trainer, rows: list[tuple[list[int], list[int]]], targets_only: 
         pad_sequence(labels, batch_first=True, padding_value=-100),
     )
     seen_BT = pad_sequence([torch.ones(len(row)) for row in tokens], batch_first=True).long()
-    hidden_BTD = made.model.base_model(tokens_BT, attention_mask=seen_BT, use_cache=False).last_hidden_state[:, :-1]
+    hidden_BTD = made.objective.target_losses.model.base_model(
+        tokens_BT, attention_mask=seen_BT, use_cache=False
+    ).last_hidden_state[:, :-1]
     wanted_BT = labels_BT[:, 1:]
     asked_BT = wanted_BT >= 0
     if targets_only:
-        return cross_entropy(made.model.lm_head(hidden_BTD[asked_BT]).float(), wanted_BT[asked_BT], reduction="none")
-    logits_BTV = made.model.lm_head(hidden_BTD).float()
+        return cross_entropy(
+            made.objective.target_losses.model.lm_head(hidden_BTD[asked_BT]).float(),
+            wanted_BT[asked_BT],
+            reduction="none",
+        )
+    logits_BTV = made.objective.target_losses.model.lm_head(hidden_BTD).float()
     return cross_entropy(logits_BTV.flatten(0, 1), wanted_BT.flatten(), reduction="none")[asked_BT.flatten()]
 
 
-def _one_pass(made: Trainer, header: list[int], sheets: list[SharedPrefixRow]) -> Tensor:
-    made.model.set_attn_implementation(ATTENTION_NAME)
+def _one_pass(made: Ours, header: list[int], sheets: list[SharedPrefixRow]) -> Tensor:
+    made.objective.target_losses.model.set_attn_implementation(ATTENTION_NAME)
     (part,) = pack_micro_batches(header, sheets, 1 << 30)
     return compute_target_losses(made.model, DeviceMicroBatch.from_micro_batch(part, CPU)).mean()
 
 
-def _packed(made: Trainer, batch: Batch) -> Tensor:
+def _packed(made: Ours, batch: TaskBatch) -> Tensor:
     """Return the loss of whole rows, header and all, side by side without padding: nothing is shared."""
-    task, sheets = batch
+    task, sheets = batch.task, batch.rows
     alone = unshare_rows(sheets)
     whole = [
         SharedPrefixRow(
@@ -71,8 +78,8 @@ def _packed(made: Trainer, batch: Batch) -> Tensor:
     return _one_pass(made, [], whole)
 
 
-def _shared(made: Trainer, batch: Batch) -> Tensor:
-    return _one_pass(made, batch[0].prompt_header, batch[1])
+def _shared(made: Ours, batch: TaskBatch) -> Tensor:
+    return _one_pass(made, batch.task.prompt_header, batch.rows)
 
 
 LADDER: dict[str, tuple[str, Loss]] = {
@@ -102,6 +109,6 @@ def measure(folder: Path, rounds: int) -> tuple[dict[str, float], float]:
             made.optimizer.zero_grad()
 
     took = side_by_side({name: partial(work, name) for name in LADDER}, rounds)
-    examples = sum(len(sheet.continuations) for _, sheets in six for sheet in sheets)
+    examples = sum(len(sheet.continuations) for batch in six for sheet in batch.rows)
     apart = max(max(found) - min(found) for found in zip(*losses.values(), strict=True))
     return {name: examples / seconds for name, seconds in took.items()}, apart

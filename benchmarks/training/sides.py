@@ -26,9 +26,9 @@ def ours(folder: Path, steps: int) -> Record:
     """Return what our step takes and loses, batch after batch."""
     made = trainer(folder, steps)
     record: Record = {"seconds": [], "loss": []}
-    for step, (task, sheets) in enumerate(batches(made, steps)):
+    for step, batch in enumerate(batches(made, steps)):
         start = time.perf_counter()
-        record["loss"].append(made.train_step(step, task, sheets))
+        record["loss"].append(made.train_step(step, batch))
         record["seconds"].append(time.perf_counter() - start)
     return record
 
@@ -59,10 +59,10 @@ def theirs(folder: Path, steps: int, sampling: str) -> Record:
     made = trainer(folder, steps)
     rows = [
         {"input_ids": [*prompt, *target], "labels": [*[-100] * len(prompt), *target]}
-        for task, sheets in batches(made, steps)
-        for prompt, target in plain(task, sheets)
+        for batch in batches(made, steps)
+        for prompt, target in plain(batch)
     ]
-    model, tokenizer = made.backbone.model, made.backbone.tokenizer
+    model, tokenizer = made.objective.backbone.model, made.objective.backbone.tokenizer
     model.train()
     schedule = torch.optim.lr_scheduler.LambdaLR(
         made.optimizer, lambda step: made.learning_rate_at(step) / made.settings.learning_rate

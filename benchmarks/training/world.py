@@ -23,11 +23,11 @@ from trialigngr.sids.settings import SidSettings
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
-from trialigngr.tasks.packing import SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS, View
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
+from trialigngr.train.sft import SftObjective, TaskBatch
 
 BATCH = int(os.environ.get("TRIALIGNGR_BENCH_BATCH", "64"))
 SIZES = (256, 256, 256)
@@ -55,7 +55,7 @@ def make(folder: Path) -> str:
     return name
 
 
-def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
+def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer[SftObjective]:
     """Return our trainer over all six tasks, uniformly drawn, the model as it was made."""
     dataset: Dataset = load_dataset(folder / "catalog")
     backbone = load_backbone(folder / "model", list_sid_tokens(SIZES))
@@ -68,21 +68,24 @@ def trainer(folder: Path, steps: int, precision: str = "bf16") -> Trainer:
     settings = TrainSettings.model_validate(
         {"batch_size": BATCH, "max_steps": steps, "learning_rate": 1e-3, "precision": precision, "device": "cpu"}
     )
-    return Trainer(settings, backbone, tasks, TaskSettings(), lambda _model: {}, seed=0)
+    return Trainer(settings, SftObjective(settings, backbone, tasks, TaskSettings(), 0), lambda _model: {}, 0)
 
 
-def batches(made: Trainer, steps: int) -> list[tuple[TaskExamples, list[SharedPrefixRow]]]:
+def batches(made: Trainer[SftObjective], steps: int) -> list[TaskBatch]:
     """Return ``steps`` batches, as many of each task as of the next, in drawn order."""
-    tasks = list(made.mixture.tasks.values())
+    tasks = list(made.objective.mixture.tasks.values())
     drawn = [(task, number) for number in range(-(-steps // len(tasks))) for task in tasks][:steps]
     order = np.random.default_rng(derive_seed(0, "benchmark")).permutation(len(drawn))
-    return [(drawn[place][0], drawn[place][0].draw_batch(0, drawn[place][1], BATCH)) for place in order]
+    return [TaskBatch(task, task.draw_batch(0, n, BATCH), n) for task, n in (drawn[place] for place in order)]
 
 
-def plain(task: TaskExamples, sheets: list[SharedPrefixRow]) -> list[tuple[list[int], list[int]]]:
+def plain(batch: TaskBatch) -> list[tuple[list[int], list[int]]]:
     """Return prompt and target of every example of a batch."""
     return [
-        ([*task.prompt_header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix], branch.target)
-        for sheet in sheets
+        (
+            [*batch.task.prompt_header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix],
+            branch.target,
+        )
+        for sheet in batch.rows
         for branch in sheet.continuations
     ]

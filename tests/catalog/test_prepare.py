@@ -222,7 +222,27 @@ def test_prepare_comes_back_byte_for_byte(tmp_path: Path) -> None:
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     run(data)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
-    assert set(first) == {"items.parquet", "images.parquet", "histories.parquet", "source.json"}
+    tables = {"items", "images", "histories", "item_attributes", "attribute_vocabulary"}
+    assert set(first) == {*(f"{name}.parquet" for name in tables), "source.json"}
+
+
+@pytest.mark.parametrize(("unit", "start"), [(1, 0), (1, 1.6e9), (10**3, 1.6e9), (10**6, 1.6e9), (10**9, 1.6e9)])
+def test_times_are_kept_in_seconds(tmp_path: Path, unit: int, start: float) -> None:
+    data = write(tmp_path / "data", [("u", item, int(start + 60 * n) * unit) for n, item in enumerate("abcd")])
+    histories = run(data)[0].histories
+    assert histories.times is not None
+    assert histories.times.tolist() == [int(start) + 60 * n for n in range(4)]
+    queries = histories.build_queries(histories.list_targets("test"))
+    assert queries.users is not None
+    assert queries.times is not None
+    assert (queries.users.tolist(), [rows.tolist() for rows in queries.items]) == ([0], [[0, 1, 2]])
+    assert queries.times[0].tolist() == histories.times[:3].tolist()
+
+
+def test_an_order_without_times_has_none(tmp_path: Path) -> None:
+    histories = run(write(tmp_path / "data", STEPS * 3, order="position"))[0].histories
+    assert histories.times is None
+    assert histories.build_queries(histories.list_targets("valid")).times is None
 
 
 def test_settings_are_checked() -> None:

@@ -15,6 +15,7 @@ from trialigngr.metrics.intervals import Estimate
 
 PROTOCOL = {
     "test_targets": 1234, "test_users": 617, "split": "leave-last-2", "k_core": 5, "max_history": 20,
+    "max_history_beside": "",
     "seen_items": "not masked (masked beside)", "num_beams": 20, "score_softmax": "full",
     "selection": "validation NDCG@10", "interval": "95 %, bootstrap over users", "valid_users": 500, "seeds": [0, 1],
     "test_history": "contains the validation items", "candidates": "the whole catalogue, 99 items",
@@ -116,9 +117,9 @@ def test_latex_has_the_spread_over_seeds(found: Comparison) -> None:
 
 @pytest.mark.parametrize("form", COMPARISON_FORMATS)
 def test_how_much_sasrec_sees_is_told(found: Comparison, form: str) -> None:
-    text = COMPARISON_FORMATS[form](replace(found, protocol=PROTOCOL | {"sasrec_max_history": 50}))
-    assert "history ≤ 20 (SASRec ≤ 50), which" in text or '"sasrec_max_history": 50' in text
-    assert "SASRec ≤" not in COMPARISON_FORMATS[form](found)
+    text = COMPARISON_FORMATS[form](replace(found, protocol=PROTOCOL | {"max_history_beside": "sasrec 50"}))
+    assert "history ≤ 20 (sasrec 50), which" in text or '"max_history_beside": "sasrec 50"' in text
+    assert "sasrec" not in COMPARISON_FORMATS[form](found)
 
 
 def test_a_run_without_a_slice_has_a_dash(found: Comparison) -> None:

@@ -18,7 +18,18 @@ from tests.support.runs import tiny
 
 # One real kill of a stage is part of make test, beside those of training and of the response cache; those of all stages
 # take long. What stages share is tried at every change on the disk in tests/foundation/test_broken_stage.py.
-STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", "evaluation"]
+STAGES = [
+    "shop",
+    "catalog",
+    "captions",
+    "interests",
+    "embeddings",
+    "sids",
+    "model",
+    "co_occurrence",
+    "popularity",
+    "evaluation",
+]
 FULL = "The disk is full. Free some space and run the same command again; finished stages are kept."
 
 

@@ -46,8 +46,12 @@ def test_lists_are_those_that_are_recommended(tiny_run: Path) -> None:
     parts = load(tiny_run).artifacts
     lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
     table = pl.read_parquet(tiny_run / "recommendations.parquet")
-    assert [parts.catalog.find_row(item_id) for item_id in table["item_id"]] == lists["model"][ITEM].ravel().tolist()
-    assert body(tiny_run)["lists"]["model"]["Coverage@10"] == round(table["item_id"].n_unique() / len(parts.catalog), 6)
+    assert [parts.catalog.find_row(item_id) for item_id in table["item_id"]] == lists["generator"][
+        ITEM
+    ].ravel().tolist()
+    assert body(tiny_run)["lists"]["generator"]["Coverage@10"] == round(
+        table["item_id"].n_unique() / len(parts.catalog), 6
+    )
     popular = np.argsort(-parts.histories.count_train_items(len(parts.catalog)), kind="stable")[:5]
     counts = parts.histories.count_train_items(len(parts.catalog))
     assert counts[lists["popularity"][ITEM][0, :5]].tolist() == counts[popular].tolist()
@@ -57,7 +61,7 @@ def test_masked_lists_hold_nothing_seen(tiny_run: Path) -> None:
     parts = load(tiny_run).artifacts
     lists = TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists
     for system, ways in lists.items():
-        seen = parts.seen_items(parts.histories.list_targets("test"))
+        seen = parts.histories.build_queries(parts.histories.list_targets("test")).items
         twice = [set(rows.tolist()) & set(own.tolist()) for rows, own in zip(ways[SEEN_MASKED], seen, strict=True)]
         assert not any(twice), system
 
@@ -79,7 +83,7 @@ def test_slices_add_up_to_the_whole(tiny_run: Path) -> None:
     for kind in ("items", "history"):
         own = [part for part in found["slices"] if kind in part["name"]]
         assert sum(part["targets"] for part in own) == found["protocol"]["test_targets"]
-        for system, whole in {"model": found["test"], **found["baselines"]}.items():
+        for system, whole in {"generator": found["test"], **found["baselines"]}.items():
             hits = sum(part["targets"] * part["figures"][system]["HR@10"]["value"] for part in own)
             assert hits == pytest.approx(found["protocol"]["test_targets"] * whole["HR@10"]["value"], abs=1e-3)
 
@@ -100,8 +104,8 @@ def test_lists_longer_than_the_beams_take_more_beams(copied_run: Path, cli: Cli)
     found = body(copied_run)
     assert found["protocol"]["num_beams"] == 30
     assert {"HR@5", "HR@10", "MRR@30", "NDCG@30"} <= set(found["test"])
-    assert found["lists"]["model"]["short"] == 0
-    assert found["lists"]["model"]["Coverage@30"] >= found["lists"]["model"]["Coverage@10"]
+    assert found["lists"]["generator"]["short"] == 0
+    assert found["lists"]["generator"]["Coverage@30"] >= found["lists"]["generator"]["Coverage@10"]
 
 
 def test_a_run_of_another_protocol_is_named(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
@@ -124,9 +128,9 @@ def test_slices_are_matched_by_name(tiny_run: Path, copied_run: Path, cli: Cli) 
 
 
 def test_how_much_sasrec_sees_is_told(copied_run: Path, cli: Cli) -> None:
-    few = tiny(evaluate__baselines=["sasrec"], sasrec__epochs=1, sasrec__max_history=7, sasrec__hidden_size=8)
+    few = tiny(evaluate__systems=["sasrec"], sasrec__epochs=1, sasrec__max_history=7, sasrec__hidden_size=8)
     assert cli("run", "trialigngr-demo", "--out", copied_run, *few).code == 0
-    assert "history ≤ 20 (SASRec ≤ 7), which" in cli("evaluate", copied_run).out
+    assert "history ≤ 20 (sasrec 7), which" in cli("evaluate", copied_run).out
 
 
 def test_stages_of_different_runs_are_refused(tiny_run: Path, copied_run: Path, cli: Cli) -> None:
@@ -156,7 +160,7 @@ def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["metrics"] == ["MRR@20", "HR@1"]
-    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["model"][ITEM]
+    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["generator"][ITEM]
     assert found["rows"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
     assert set(found["paired_comparisons"][0]["p_values"]) == {"MRR@20", "HR@1"}
     assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 3
@@ -186,7 +190,7 @@ def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> 
         TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists,
         len(load(tiny_run).artifacts.catalog),
     )
-    for line, system in zip(found["rows"], ("model", "popularity", "co_occurrence"), strict=True):
+    for line, system in zip(found["rows"], ("generator", "popularity", "co_occurrence"), strict=True):
         shown = len(np.unique(lists[system][ITEM][:, :3]))
         assert line["list_figures"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
         assert line["list_figures"].items() >= told[system].items()

@@ -14,7 +14,7 @@ from trialigngr.runs.run import load
 
 FACTS: dict[str, Any] = {
     "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,
-    "tokens": 90_000, "best": 0.0123,
+    "tokens": 90_000, "valid_ndcg_10": 0.0123,
 }  # fmt: skip
 PRIVATE = (
     "calls.captions.openai.base_url=http://secret.corp:8000/v1",

@@ -43,7 +43,7 @@ def test_lora_on_a_pretrained_model_runs_to_its_end(tmp_path: Path, copied_run: 
     assert len(run.recommend(run.catalog_snapshot.catalog.item_ids[:2], k=3)) == 3
     card = (out / "model" / "README.md").read_text()
     assert "LoRA of rank 2, merged" in card
-    assert f"**{trained['best']:.4f}**" in card
+    assert f"**{trained['valid_ndcg_10']:.4f}**" in card
     assert "rank = 2" in card
 
 

@@ -38,10 +38,10 @@ def test_a_recipe_names_it_and_gets_it(cli: Cli, copied_run: Path, method: str) 
 
 
 def test_sasrec_stands_in_the_table(cli: Cli, copied_run: Path) -> None:
-    own = ["--set", 'evaluate.baselines=["popularity", "sasrec"]']
+    own = ["--set", 'evaluate.systems=["popularity", "sasrec"]']
     done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(), *own, *QUICK)
     assert done.code == 0, done.err
-    assert set(json.loads((copied_run / "metrics.json").read_text())["baselines"]) == {"popularity", "SASRec"}
+    assert set(json.loads((copied_run / "metrics.json").read_text())["baselines"]) == {"popularity", "sasrec"}
     assert "model: unchanged, kept" in done.err
 
 

@@ -1,15 +1,12 @@
-"""The loss in chunks equals torch's cross-entropy, with its gradients; packed histories equal histories alone."""
+"""The loss in chunks equals torch's cross-entropy, with its gradients."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from trialigngr.sequential.full_softmax import CPU_CHUNK_SIZE, full_softmax_loss
-from trialigngr.sequential.sasrec import SasRec, _PackedHistories
-from trialigngr.sequential.settings import SasRecSettings
 
 
 def tensors(targets: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -42,19 +39,3 @@ def test_in_bf16_it_is_near() -> None:
     assert states.grad is not None
     assert states.grad.dtype == torch.float32
     torch.testing.assert_close(ours, cross_entropy(states @ items.T, wanted), rtol=0.02, atol=0.02)
-
-
-def test_packed_histories_see_only_their_own() -> None:
-    torch.manual_seed(0)
-    network = SasRec(SasRecSettings(hidden_size=16, num_heads=2, max_history=6, dropout=0), 30).network.eval()
-    random = np.random.default_rng(0)
-    pieces = [random.integers(0, 30, n) for n in (3, 5, 2, 7, 4, 2)]
-    packed = _PackedHistories.from_pieces(pieces, 6, torch.device("cpu"))
-    assert packed.inputs_BT.shape == (4, 6), "2 + 4, 1, 6, 3 + 1 inputs: in order, into the last row where they fit"
-    states = network(packed.inputs_BT, packed.places_BT, packed.owners_BT)
-    for owner, piece in enumerate(pieces):
-        mine = packed.owners_BT == owner
-        assert packed.inputs_BT[mine].tolist() == piece[:-1].tolist()
-        assert packed.targets_BT[mine].tolist() == piece[1:].tolist()
-        alone = network(torch.from_numpy(piece[:-1])[None])[0]
-        torch.testing.assert_close(states[mine], alone, rtol=1e-4, atol=1e-5)

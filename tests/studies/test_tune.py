@@ -12,14 +12,14 @@ import pytest
 
 from tests.support.commands import Done
 from tests.support.runs import tiny
-from trialigngr.evaluate.scorer import compute_ranks
+from trialigngr.evaluate.system import compute_ranks
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
-from trialigngr.sequential import sasrec
 from trialigngr.studies import tune as module
 from trialigngr.studies.tune import Trial, TuningSearch, format_trials, sort_trials, tune_recipe
 from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.train.loop import Trainer
 
 Cli = Callable[..., Done]
 SMALL = ("sasrec.epochs=3", "sasrec.hidden_size=8", "sasrec.max_history=8", "sasrec.validate_users=30")
@@ -44,7 +44,7 @@ def test_the_best_is_a_recipe_and_only_sasrec_was_trained(tiny_run: Path, tmp_pa
     best = read_recipe(str(tmp_path / "s" / "best.toml"))
     as_named = read_recipe("trialigngr-demo", (*SMALL, *found[0].changes))
     assert best.sasrec == as_named.sasrec
-    assert "sasrec" in best.evaluate.baselines
+    assert "sasrec" in best.evaluate.systems
     assert best.model_copy(update={"evaluate": as_named.evaluate}) == as_named
 
 
@@ -68,23 +68,24 @@ def test_co_occurrence_is_searched_too_and_nothing_is_trained(tiny_run: Path, tm
     best = read_recipe(str(tmp_path / "s" / "best.toml"))
     own = RunArtifacts(best, tiny_run)
     targets = own.histories.list_targets("valid")
-    ranker = CoOccurrence(best.co_occurrence, own.histories, len(own.catalog))
+    ranker = CoOccurrence.from_histories(best.co_occurrence, own.histories, len(own.catalog))
     ahead = compute_ranks(ranker, own.histories, targets, mask_seen=False).ahead_M
     assert found[0].score == pytest.approx(sum(1 / np.log2(ahead[ahead < 10] + 2)) / len(targets), rel=0.05)  # ties
 
 
 def test_a_search_that_was_killed_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = searched(tiny_run, tmp_path / "whole", num_trials=3)
-    run_epoch, done = sasrec._train_epoch, []
+    train_step, done = Trainer.train_step, []
 
     def breaks(*words: Any) -> float:
         done.append(1)
-        if len(done) == 8:
+        if len(done) == 2 * steps + 2:
             raise KeyboardInterrupt
-        return run_epoch(*words)
+        return train_step(*words)
 
+    steps = json.loads((tmp_path / "whole" / "run" / "sasrec" / "manifest.json").read_text("utf-8"))["facts"]["steps"]
     with monkeypatch.context() as broken:
-        broken.setattr(sasrec, "_train_epoch", breaks)
+        broken.setattr(Trainer, "train_step", breaks)
         with pytest.raises(KeyboardInterrupt):
             searched(tiny_run, tmp_path / "broken", num_trials=3)
     assert len(json.loads((tmp_path / "broken" / "trials.json").read_text("utf-8")).keys() - {"sha256"}) == 2

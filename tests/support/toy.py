@@ -22,6 +22,7 @@ from trialigngr.train.checkpoint import trainable_parameters
 from trialigngr.train.loop import Trainer
 from trialigngr.train.process_group import join_process_group
 from trialigngr.train.settings import TrainSettings
+from trialigngr.train.sft import SftObjective
 from trialigngr.train.sharding import to_full_tensor
 
 STEPS = 36
@@ -68,14 +69,14 @@ def toy(
     more: Any = None,
     checkpointing: bool = False,
     **changes: Any,
-) -> Trainer:
+) -> Trainer[SftObjective]:
     """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
     torch.set_num_threads(1)
     world = World()
     small = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "ffn_size": 48, "vocab_size": 320, "dropout": dropout}
     # The same texts as the world's tokenizer, so the same words.
-    chosen = BackboneSettings(**small, gradient_checkpointing=checkpointing)
-    backbone = build_backbone(chosen, list_sid_tokens(SIZES), TEXTS, seed=0)
+    shape = BackboneSettings(**small, gradient_checkpointing=checkpointing)
+    backbone = build_backbone(shape, list_sid_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
     tasks = {name: world.examples(name) for name in USED}
     if changes.get("softmax") == "level":
@@ -83,9 +84,12 @@ def toy(
         level_V[backbone.sid_token_ids] = torch.arange(1, len(SIZES) + 1).repeat_interleave(torch.tensor(SIZES))
         more = {"level_V": level_V} | (more or {})
     given = validate or (lambda model: {"NDCG@10": fingerprint(model), "HR@10": 0.0})
-    return Trainer(
-        settings(**changes), backbone, tasks, TaskSettings(weights=weights or {}), given, seed=0, **(more or {})
-    )
+    chosen, more = settings(**changes), more or {}
+    parts = {name: more.pop(name) for name in ("level_V",) if name in more}
+    if "process_group" in more:
+        parts["process_group"] = more["process_group"]
+    objective = SftObjective(chosen, backbone, tasks, TaskSettings(weights=weights or {}), 0, **parts)
+    return Trainer(chosen, objective, given, 0, **more)
 
 
 def one_of_two(folder: Path) -> None:
@@ -105,16 +109,16 @@ def one_of_two(folder: Path) -> None:
             save_file(state, folder / f"{name}-{workers.rank}.safetensors")
 
 
-def killed_at(trainer: Trainer, step: int, out: Path) -> None:
+def killed_at(trainer: Trainer[SftObjective], step: int, out: Path) -> None:
     """Train until a step begins, and no further."""
-    drawn = trainer.mixture.draw_batch
+    drawn = trainer.objective.draw_batch
 
     def batch(number: int) -> Any:
         if number == step:
             raise KeyboardInterrupt
         return drawn(number)
 
-    trainer.mixture.draw_batch = batch  # type: ignore[method-assign]
+    trainer.objective.draw_batch = batch  # type: ignore[method-assign]
     with suppress(KeyboardInterrupt):
         trainer.fit(out)
 

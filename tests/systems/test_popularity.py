@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.histories import histories
-from trialigngr.evaluate.scorer import compute_ranks as ranks_of
+from trialigngr.evaluate.system import compute_ranks as ranks_of
 from trialigngr.metrics.ranks import NOT_LISTED
 from trialigngr.systems.popularity import Popularity
 
@@ -14,7 +14,7 @@ from trialigngr.systems.popularity import Popularity
 def test_by_hand():
     # Training parts: [0, 1], [0, 1], [0, 2]; counts 3 2 1 0 0.
     found = histories([0, 1, 2, 3], [0, 1, 4, 1], [0, 2, 1, 4])
-    popularity = Popularity(found, 5)
+    popularity = Popularity(found.count_train_items(5))
     assert popularity.counts_N.tolist() == [3, 2, 1, 0, 0]
     plain = ranks_of(popularity, found, found.list_targets("test"), mask_seen=False)
     # Item 3 shares places 4 and 5 with item 4; item 1 is second.
@@ -28,7 +28,7 @@ def test_by_hand():
 def test_equals_brute_force(unseen: bool):
     random = np.random.default_rng(0)
     found = histories(*[random.integers(0, 12, random.integers(3, 9)).tolist() for _ in range(40)])
-    popularity, targets = Popularity(found, 15), found.list_targets("test")
+    popularity, targets = Popularity(found.count_train_items(15)), found.list_targets("test")
     ranks = ranks_of(popularity, found, targets, mask_seen=unseen)
     counts = [sum(int(row == item) for part in found.train_sequences() for row in part) for item in range(15)]
     for place, (user, position) in enumerate(zip(targets.users, targets.positions, strict=True)):
@@ -43,4 +43,4 @@ def test_equals_brute_force(unseen: bool):
 
 def test_counts_only_the_training_parts():
     found = histories([0, 1, 1, 1])
-    assert Popularity(found, 2).counts_N.tolist() == [1, 1]
+    assert Popularity(found.count_train_items(2)).counts_N.tolist() == [1, 1]

@@ -15,7 +15,7 @@ from tests.support.toy import fingerprint, toy
 from tests.support.world import World
 from trialigngr.models.layers import compile_layers
 from trialigngr.tasks.packing import pack_micro_batches
-from trialigngr.train import loop
+from trialigngr.train import sft
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
 from trialigngr.train.settings import AttentionKind
@@ -42,7 +42,7 @@ def test_a_compiled_run_is_the_plain_one(checkpointing: bool, tmp_path: Path, mo
         assert len(traced) == before, "decoding compiles nothing"
         return {"NDCG@10": fingerprint(model), "HR@10": 0.0}
 
-    monkeypatch.setattr(loop, "compile_layers", partial(compile_layers, backend=compiler))
+    monkeypatch.setattr(sft, "compile_layers", partial(compile_layers, backend=compiler))
     plain, compiled = (
         toy(validate, max_steps=3, checkpointing=checkpointing, torch_compile=kind) for kind in (False, True)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     trainer, losses, number = toy(max_steps=14, validate_every=8), dict[str, list[float]](), 0
     taken = trainer.train_step
 
-    def noted(step: int, task: Any, sheets: Any) -> float:
-        losses.setdefault(task.task.name, []).append(taken(step, task, sheets))
-        return losses[task.task.name][-1]
+    def noted(step: int, batch: Any) -> float:
+        losses.setdefault(batch.name, []).append(taken(step, batch))
+        return losses[batch.name][-1]
 
     trainer.train_step = noted  # type: ignore[method-assign]
     write = MetricsLogger.write_line
@@ -67,12 +68,12 @@ def test_what_must_not_be_written_grows_unlikely():
     for weight in (0.0, 10.0):
         trainer = toy(weights={"title_to_sid": 0.0}, dropout=0.0, max_steps=60, unlikelihood_weight=weight)
         for step in range(60):
-            trainer.train_step(step, *trainer.mixture.draw_batch(step))
-        task = trainer.mixture.tasks["sids_to_sid"]
+            trainer.train_step(step, trainer.objective.draw_batch(step))
+        task = trainer.objective.mixture.tasks["sids_to_sid"]
         (part,) = pack_micro_batches(task.prompt_header, task.draw_batch(0, 0, 40, with_negatives=True), 9999)
         passed = DeviceMicroBatch.from_micro_batch(part, trainer.device)
         with torch.no_grad():
-            losses_M = trainer.target_losses(passed)
+            losses_M = trainer.objective.target_losses(passed)
         found[weight] = float(losses_M[passed.is_negative_M].neg().exp().mean())
     assert found[10.0] < 0.6 * found[0.0]
 
@@ -92,7 +93,7 @@ def test_warm_up_and_cosine_by_hand():
 def test_the_rate_is_what_the_optimizer_takes():
     trainer = toy(learning_rate=0.01, warmup_ratio=0.5)
     for step in (0, 1):
-        trainer.train_step(step, *trainer.mixture.draw_batch(step))
+        trainer.train_step(step, trainer.objective.draw_batch(step))
         assert {group["lr"] for group in trainer.optimizer.param_groups} == {trainer.learning_rate_at(step)}
 
 
@@ -105,7 +106,7 @@ def test_every_parameter_is_trained_once_and_only_matrices_decay():
     assert all(parameter.dim() == 1 for parameter in groups[1]["params"])
     before = weights(trainer)
     for step in range(2):
-        trainer.train_step(step, *trainer.mixture.draw_batch(step))
+        trainer.train_step(step, trainer.objective.draw_batch(step))
     assert not any(torch.equal(before[name], after) for name, after in weights(trainer).items())
 
 
@@ -133,12 +134,12 @@ def test_a_short_run_is_validated_at_its_end(tmp_path: Path):
 
 def test_steps_follow_epochs_of_the_tasks_that_are_drawn():
     both, total = toy(max_steps=None, epochs=3), 0
-    for task in both.mixture.tasks.values():
+    for task in both.objective.mixture.tasks.values():
         total += len(task)
     assert both.steps == 3 * math.ceil(total / 16)
     one = toy(max_steps=None, epochs=3, weights={"title_to_sid": 0})
-    assert list(one.mixture.tasks) == ["sids_to_sid"]
-    assert one.steps == 3 * math.ceil(len(one.mixture.tasks["sids_to_sid"]) / 16)
+    assert list(one.objective.mixture.tasks) == ["sids_to_sid"]
+    assert one.steps == 3 * math.ceil(len(one.objective.mixture.tasks["sids_to_sid"]) / 16)
 
 
 def test_validation_and_training_find_the_model_in_their_own_modes(tmp_path: Path):
@@ -152,13 +153,13 @@ def test_validation_and_training_find_the_model_in_their_own_modes(tmp_path: Pat
     trainer.fit(tmp_path)
     assert modes == [(False, "sdpa")]
     assert trainer.model.config._attn_implementation == "sdpa"
-    trainer.train_step(0, *trainer.mixture.draw_batch(0))
+    trainer.train_step(0, trainer.objective.draw_batch(0))
     assert trainer.model.training
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
     trainer = toy(max_steps=30)
-    poisoned = trainer.mixture.draw_batch
+    poisoned = trainer.objective.draw_batch
 
     def batch(step: int) -> Any:
         if step == 13:
@@ -166,11 +167,8 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path):
                 next(iter(trainable_parameters(trainer.model).values()))[:] = math.nan
         return poisoned(step)
 
-    trainer.mixture.draw_batch = batch  # type: ignore[method-assign]
-    task = poisoned(13)[0].task.name
-    sentence = (
-        rf"The loss of task {task} is not a number at step 13 \(batch {trainer.mixture.batch_number(13)} of that task\)"
-    )
+    trainer.objective.draw_batch = batch  # type: ignore[method-assign]
+    sentence = rf"The loss of {re.escape(poisoned(13).description)} is not a number at step 13\."
     with pytest.raises(TriAlignError, match=sentence):
         trainer.fit(tmp_path)
     again = toy(max_steps=13)
@@ -187,7 +185,7 @@ def test_gradients_are_clipped():
         step()
 
     trainer.optimizer.step = seen  # type: ignore[method-assign]
-    trainer.train_step(0, *trainer.mixture.draw_batch(0))
+    trainer.train_step(0, trainer.objective.draw_batch(0))
     assert norms == [pytest.approx(0.01, rel=1e-3)]
 
 
@@ -196,11 +194,13 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
     before = weights(trainer)
     parameter = list(trainable_parameters(trainer.model).values())[-1]
     hook = parameter.register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(TriAlignError, match=r"The gradient of task \w+ is not a number at step 0"):
-        trainer.train_step(0, *trainer.mixture.draw_batch(0))
+    with pytest.raises(
+        TriAlignError, match=r"The gradient of task \w+ \(batch 0 of that task\) is not a number at step 0"
+    ):
+        trainer.train_step(0, trainer.objective.draw_batch(0))
     assert equal(weights(trainer), before)
     hook.remove()
-    assert math.isfinite(trainer.train_step(0, *trainer.mixture.draw_batch(0)))
+    assert math.isfinite(trainer.train_step(0, trainer.objective.draw_batch(0)))
 
 
 @pytest.mark.parametrize(

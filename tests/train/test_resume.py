@@ -172,7 +172,7 @@ def test_a_checkpoint_that_is_not_whole_is_left_aside(tmp_path: Path, damage: st
 def test_a_checkpoint_holds_weights_and_the_whole_optimizer(tmp_path: Path):
     trainer, other = toy(), toy()
     for step in range(3):
-        trainer.train_step(step, *trainer.mixture.draw_batch(step))
+        trainer.train_step(step, trainer.objective.draw_batch(step))
     save_checkpoint(tmp_path, trainer.model, trainer.optimizer, {"step": 3})
     assert load_checkpoint(tmp_path, other.model, other.optimizer) == {"step": 3}
     assert equal(weights(trainer), weights(other))

@@ -51,5 +51,6 @@ def load_dataset(folder: Path) -> Dataset:
     items, valid_from, test_from = (
         column.to_numpy() for column in (table["items"].explode(), table["valid_from"], table["test_from"])
     )
-    histories = Histories(table["user_id"].to_list(), offsets, items, valid_from, test_from)
+    times = table["times"].explode().to_numpy() if "times" in table.columns else None
+    histories = Histories(table["user_id"].to_list(), offsets, items, valid_from, test_from, times)
     return Dataset(load_catalog(folder), histories)

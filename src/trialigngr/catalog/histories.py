@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from trialigngr.catalog.queries import Queries, Rows
 from trialigngr.foundation.errors import CatalogError, did_you_mean
 
 Split = Literal["train", "valid", "test"]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Targets:
 
 @dataclass(frozen=True)
 class Histories:
-    """U users' sequences, flat. User u took ``items[offsets[u]:offsets[u + 1]]`` (catalogue rows, oldest first).
+    """U users' sequences, flat. User u took ``items[offsets[u]:offsets[u + 1]]`` (catalogue rows, oldest first), at
+    ``times`` of the same places (seconds since 1970; None where the log has an order alone).
 
     Every split is two cuts of each sequence (positions within it): ``[0, valid_from[u])`` trains,
     ``[valid_from[u], test_from[u])`` validates, ``[test_from[u], length)`` tests. An empty part means that the user is
@@ -41,6 +41,7 @@ class Histories:
     items: Rows
     valid_from: Rows
     test_from: Rows
+    times: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -62,6 +63,16 @@ class Histories:
         """Return the last ``max_length`` rows taken before ``position`` (the test history contains the validation
         item)."""
         return self.user_sequence(user)[max(0, position - max_length) : position]
+
+    def build_queries(self, targets: Targets) -> Queries:
+        """Return everything that each target's user took before it, and when (the test history contains the validation
+        item)."""
+        starts = self.offsets[targets.users]
+        spans = [slice(start, stop) for start, stop in zip(starts, starts + targets.positions, strict=True)]
+        times = self.times
+        return Queries(
+            [self.items[span] for span in spans], targets.users, None if times is None else [times[s] for s in spans]
+        )
 
     def list_targets(self, split: Split) -> Targets:
         """Return every (user, position ≥ 1) of a part, user by user, in order."""

@@ -14,6 +14,8 @@ from trialigngr.catalog.scanning import translate_read_errors
 from trialigngr.foundation.errors import CatalogError
 
 Uint32Array = npt.NDArray[np.uint32]
+TIME_UNITS = ((1e17, 10**9), (1e14, 10**6), (1e11, 10**3))
+"""From which size on timestamps are nano-, micro- and milliseconds: as seconds they would be of the year 5138."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,18 @@ class InteractionLog:
         """Return the interactions of a mask or of an array of places, in that order."""
         keys = tuple(key[which] for key in self.sort_keys)
         return InteractionLog(self.user_ids, self.users[which], self.items[which], keys, self.order_columns)
+
+    def to_seconds(self) -> npt.NDArray[np.int64] | None:
+        """Return when each interaction was, in seconds since 1970; None in a log without timestamps.
+
+        Numbers too large to be seconds of this age are taken for milli- or microseconds (dates come as the latter).
+        """
+        if "timestamp" not in self.order_columns:
+            return None
+        times = self.sort_keys[self.order_columns.index("timestamp")]
+        largest = float(np.abs(times.astype(np.float64)).max(initial=0))
+        unit = next((unit for least, unit in TIME_UNITS if largest >= least), 1)
+        return (times // unit).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from trialigngr.catalog.interactions import (
     load_interactions,
     sort_log,
 )
+from trialigngr.catalog.item_attributes import build_item_attributes
 from trialigngr.catalog.kcore import find_k_core
 from trialigngr.catalog.scanning import place_of
 from trialigngr.catalog.settings import CatalogSettings
@@ -181,10 +182,12 @@ def _write_tables(
     table = items.filter(pl.Series(kept))
     out.mkdir(parents=True, exist_ok=True)
     write_table(table, out / "items.parquet")
-    sequences = pl.DataFrame({"user": numbers, "items": rows}).group_by("user", maintain_order=True).agg("items")
+    build_item_attributes(table).save(out)
+    columns = {"items": rows} if (times := log.to_seconds()) is None else {"items": rows, "times": times}
+    sequences = pl.DataFrame({"user": numbers, **columns}).group_by("user", maintain_order=True).agg(*columns)
     histories = sequences.select(
         log.user_ids.gather(users).alias("user_id"),
-        "items",
+        *columns,
         pl.Series("valid_from", valid_from, pl.Int64),
         pl.Series("test_from", test_from, pl.Int64),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trialigngr.catalog.histories import Rows
+from trialigngr.catalog.queries import Rows
 from trialigngr.foundation.errors import CatalogError
 
 SplitPoints = tuple[Rows, Rows]

@@ -33,6 +33,13 @@ class GenerativeRecommender:
     def __init__(self, search: BeamSearch, build_prompt: BuildPrompt, settings: DecodeSettings) -> None:
         self.search, self.build_prompt, self.settings = search, build_prompt, settings
 
+    def with_min_beams(self, num_beams: int) -> GenerativeRecommender:
+        """Return the same with at least so many beams."""
+        if self.settings.num_beams >= num_beams:
+            return self
+        wider = self.settings.model_copy(update={"num_beams": num_beams})
+        return GenerativeRecommender(self.search, self.build_prompt, wider)
+
     def recommend(self, history: Rows, k: int, item_filter: Filter | Rows | None = None) -> RankedList:
         """Return the best k items after a history (oldest first), of those that a filter lets."""
         return self.recommend_after_prompt(self.build_prompt(history), k, item_filter)

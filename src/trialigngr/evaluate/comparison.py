@@ -75,11 +75,11 @@ def describe_protocol(comparison: Comparison) -> list[str]:
     """Return what the figures mean, and where a run differs from the first."""
     said = comparison.protocol
     seeds = ", ".join(str(seed) for seed in said["seeds"])
-    longer = f" (SASRec ≤ {said['sasrec_max_history']})" if "sasrec_max_history" in said else ""
+    beside = said["max_history_beside"]
     return [
         f"{said['test_targets']:,} test targets of {said['test_users']:,} users; {said['split']}, "
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
-        f"history ≤ {said['max_history']}{longer}, which {said['test_history']}; "
+        f"history ≤ {said['max_history']}{f' ({beside})' if beside else ''}, which {said['test_history']}; "
         "item level: items that share a SID share its places",
         f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, "
         f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "

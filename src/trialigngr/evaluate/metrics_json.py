@@ -17,17 +17,18 @@ def round_figures(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]
 
 
 def build_test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
-    """Return the test part of ``metrics.json``: model and baselines in every way of counting, paired differences."""
-    baselines = [system for system in test.ranks if system != "model"]
+    """Return the test part of ``metrics.json``: the first system and those beside it in every way of counting, paired
+    differences."""
+    head, *baselines = test.ranks
     return {
-        "test": round_figures(test.compute_figures("model", ITEM, ks)),
-        "test_seen_masked": round_figures(test.compute_figures("model", SEEN_MASKED, ks)),
-        "test_sid": round_figures(test.compute_figures("model", SID, ks)),
+        "test": round_figures(test.compute_figures(head, ITEM, ks)),
+        "test_seen_masked": round_figures(test.compute_figures(head, SEEN_MASKED, ks)),
+        "test_sid": round_figures(test.compute_figures(head, SID, ks)),
         "baselines": {name: round_figures(test.compute_figures(name, ITEM, ks)) for name in baselines},
         "baselines_seen_masked": {
             name: round_figures(test.compute_figures(name, SEEN_MASKED, ks)) for name in baselines
         },
-        "differences": {name: round_figures(test.compute_difference("model", name, ITEM, ks)) for name in baselines},
+        "differences": {name: round_figures(test.compute_difference(head, name, ITEM, ks)) for name in baselines},
     }
 
 

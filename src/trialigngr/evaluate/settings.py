@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,10 +14,15 @@ class EvaluateSettings(Settings):
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
-    baselines: tuple[Literal["popularity", "co_occurrence", "sasrec"], ...] = ("popularity", "co_occurrence")
-    """What stands in the table beside the model; SASRec is trained for it, in minutes."""
+    systems: tuple[str, ...] = ("popularity", "co_occurrence")
+    """What stands in the table beside the generator: names of the registry, such as ``sasrec``, which is then trained,
+    in minutes."""
     num_recommendations: int = Field(10, ge=1)
     """Items a target kept in ``recommendations.parquet``."""
+
+    def list_systems(self) -> tuple[str, ...]:
+        """Return the names of all systems of the table, each once, the generator first."""
+        return tuple(dict.fromkeys(("generator", *self.systems)))
 
     @property
     def list_lengths(self) -> tuple[int, ...]:

@@ -23,7 +23,8 @@ ITEM, SEEN_MASKED, SID = "item", "seen_masked", "sid"
 
 @dataclass(frozen=True)
 class TargetRanks:
-    """Ranks of M targets by system and way of counting: ``ranks["model"]["item"]``. ``users_M`` says whose they are."""
+    """Ranks of M targets by system and way of counting: ``ranks["generator"]["item"]``. The first system heads
+    tables; ``users_M`` says whose the targets are."""
 
     user_ids: list[str]
     users_M: npt.NDArray[np.int64]

@@ -142,6 +142,9 @@ def _make_stages(stages_by_seed: list[list[Stage]], until: str | None) -> None:
             if stage.folder not in made:
                 stage.make_if_stale()
                 made.add(stage.folder)
+                if stage.name == "catalog":
+                    for later in plan:
+                        later.spec.check_data(later.context)
             if stage.name == until:
                 break
 

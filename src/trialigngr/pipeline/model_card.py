@@ -53,8 +53,8 @@ SIDs: {sizes} ({recipe.sids.quantizer}).
 validation NDCG@10: step {facts["best_step"]:,}.
 
 ## Figures
-Validation NDCG@10 **{facts["best"]:.4f}**, used to choose the checkpoint, so not a test figure. Those of the test stand
-in `metrics.json` of the run.
+Validation NDCG@10 **{facts["valid_ndcg_10"]:.4f}**, used to choose the checkpoint, so not a test figure.
+Those of the test stand in `metrics.json` of the run.
 
 Protocol: {min(recipe.train.validate_users, len(counts.histories)):,} users, item level, whole catalogue, seen
 items not masked, {recipe.decode.num_beams} beams over the trie, {recipe.decode.score_softmax} softmax, at most

@@ -30,6 +30,7 @@ from trialigngr.tasks.task import Task, View
 from trialigngr.train.checkpoint import remove_checkpoints
 from trialigngr.train.loop import Trainer
 from trialigngr.train.process_group import ProcessGroup
+from trialigngr.train.sft import SftObjective
 from trialigngr.train.trackers import Tracker, open_trackers
 
 Facts = dict[str, Any]
@@ -66,18 +67,14 @@ def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Fa
         trackers = _open_trackers(artifacts, out) if workers.is_main_process else []
         for tracker in trackers:
             ends.callback(tracker.close)
-        trainer = Trainer(
-            recipe.train,
-            backbone,
-            tasks,
-            recipe.tasks,
-            _build_validator(artifacts, backbone, chat, views),
-            seed,
-            process_group=workers,
-            level_V=_token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None,
-            trackers=trackers,
+        level_V = _token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None
+        objective = SftObjective(
+            recipe.train, backbone, tasks, recipe.tasks, seed, process_group=workers, level_V=level_V
         )
+        validate = _build_validator(artifacts, backbone, chat, views)
+        trainer = Trainer(recipe.train, objective, validate, seed, process_group=workers, trackers=trackers)
         facts = trainer.fit(out)
+    facts["valid_ndcg_10"] = facts.pop("best")
     without = {f"items_without_{view}": views.count_missing(kind) for view, kind in REQUIRED_VIEWS.items()}
     facts |= {**sizes, "examples": counts, "sids": artifacts.sids.content_digest, **without}
     if workers.is_main_process:

@@ -28,6 +28,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
+from trialigngr.systems.registry import GENERATOR
 
 PUBLISHED_FILES = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
 """What a finished run has at its top beside recipe.toml and model/."""
@@ -106,11 +107,11 @@ def build_metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
     listed = compute_list_figures(every[0], ks)
     body = {
         "protocol": build_protocol(every[0], tests[0], valid, seeds)
-        | {"invalid_rate": listed["lists"]["model"]["invalid"]},
+        | {"invalid_rate": listed["lists"][GENERATOR]["invalid"]},
         **build_test_figures(tests[0], ks),
         **listed,
         "slices": compute_slice_figures(tests[0], _build_test_slices(every[0], tests[0]), ks),
-        "valid": round_figures(valid.compute_figures("model", ITEM, ks)),
+        "valid": round_figures(valid.compute_figures(GENERATOR, ITEM, ks)),
         "sids": _summarize_sids(every[0]),
     }
     return body if seeds == 1 else body | {"over_seeds": summarize_seeds(tests, ks)}
@@ -136,17 +137,21 @@ def _build_test_slices(artifacts: RunArtifacts, test: TargetRanks) -> list[Targe
 def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRanks, seeds: int) -> dict[str, Any]:
     """Return what the figures mean: everything that must be equal for two tables to be comparable."""
     recipe, catalog = artifacts.recipe, artifacts.recipe.catalog
+    facts = read_manifest(artifacts.seed_folder / "evaluation").facts
     return {
         "data": read_manifest(artifacts.run_folder / "catalog").facts["kept"],
         "split": f"{catalog.split}-{catalog.leave_last_n}" if catalog.split == "leave-last" else catalog.split,
         "k_core": catalog.k_core,
         "max_history": recipe.prompt.max_history,
+        "max_history_beside": ", ".join(
+            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name != GENERATOR
+        ),
         "test_history": "contains the validation items",
         "seen_items": "not masked (masked beside)",
         "level": "item; items that share a SID take its places in random order (SID level beside)",
         "candidates": f"the whole catalogue, {len(artifacts.catalog):,} items",
         "task": find_recommendation_task(recipe).name,
-        "num_beams": read_manifest(artifacts.seed_folder / "evaluation").facts["num_beams"],
+        "num_beams": facts["num_beams"],
         "score_softmax": recipe.decode.score_softmax,
         "precision": recipe.decode.precision,
         "test_users": len(set(test.user_ids)),
@@ -170,7 +175,7 @@ def _summarize_sids(artifacts: RunArtifacts) -> dict[str, Any]:
 def summarize_seeds(tests: list[TargetRanks], ks: tuple[int, ...]) -> dict[str, Any]:
     """Return each metric's mean, spread (standard deviation, n − 1) and values over models of different seeds."""
     by_seed = [
-        {name: figure.value for name, figure in test.compute_figures("model", ITEM, ks).items()} for test in tests
+        {name: figure.value for name, figure in test.compute_figures(GENERATOR, ITEM, ks).items()} for test in tests
     ]
     return {
         name: {

@@ -81,10 +81,14 @@ class StageSpec:
     """What later stages read of it, as a hash, where that is less than all of its files."""
     one_per_seed: bool = False
     """Whether each seed has its own."""
+    runs_last: bool = False
+    """Whether it waits for all stages that do not, unless one of those needs it."""
     is_shareable: bool = True
     """Whether runs that stand side by side may share its folder; False where that names places outside of it."""
     check: CheckStage | None = None
     """Raises a sentence where the stage cannot work, before anything is made or paid for."""
+    check_data: Callable[[StageContext], None] = lambda context: None
+    """Raises a sentence where the data lacks what the stage needs, as soon as the catalogue is made."""
     llm: Callable[[Recipe], LlmStage] | None = None
     """Of a stage that may ask a language model: which, and about what."""
     cost_line: Callable[[Recipe], str] = lambda recipe: ""
@@ -192,14 +196,22 @@ def build_graph(specs: Iterable[StageSpec], context: StageContext) -> list[Stage
 
 
 def sort_wanted_specs(specs: Iterable[StageSpec], context: StageContext) -> list[StageSpec]:
-    """Return the stages that a run has, each after those it needs, and by name where that leaves a choice."""
-    by_name = {spec.name: spec for spec in specs if spec.is_wanted(context)}
+    """Return the stages that a run has, each after those it needs; where that leaves a choice, by name, those that run
+    last behind all others."""
+    every = {spec.name: spec for spec in specs}
+    by_name, open_names = dict[str, StageSpec](), [name for name, spec in every.items() if spec.is_wanted(context)]
+    while open_names:  # what is needed is wanted too
+        name = open_names.pop()
+        if name not in by_name:
+            by_name[name] = every[name]
+            open_names += every[name].needs(context)
     sorter = TopologicalSorter({name: spec.needs(context) for name, spec in by_name.items()})
     sorter.prepare()
+    awaited = {name for spec in by_name.values() if not spec.runs_last for name in spec.needs(context)}
     order, ready = list[StageSpec](), set[str]()
     while sorter.is_active():
         ready.update(sorter.get_ready())
-        first = min(ready)
+        first = min(ready, key=lambda name: (by_name[name].runs_last and name not in awaited, name))
         ready.remove(first)
         sorter.done(first)
         order.append(by_name[first])

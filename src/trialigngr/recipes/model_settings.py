@@ -7,7 +7,6 @@ from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.systems.settings import CoOccurrenceSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.settings import TrainSettings
 
@@ -40,9 +39,8 @@ class EvaluationStageSettings(Settings):
 
     decode: DecodeSettings
     evaluate: EvaluateSettings
-    co_occurrence: CoOccurrenceSettings
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> EvaluationStageSettings:
         """Return what a recipe says of the test."""
-        return cls(decode=recipe.decode, evaluate=recipe.evaluate, co_occurrence=recipe.co_occurrence)
+        return cls(decode=recipe.decode, evaluate=recipe.evaluate)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
 
 from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.datasets.synthetic.settings import ShopSettings
@@ -22,9 +24,9 @@ from trialigngr.foundation.config import Settings, parse_settings
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 from trialigngr.foundation.executor import RaySettings
 from trialigngr.models.settings import BackboneSettings
-from trialigngr.sequential.settings import SasRecSettings
 from trialigngr.sids.settings import SidSettings
-from trialigngr.systems.settings import CoOccurrenceSettings
+from trialigngr.systems.registry import SYSTEMS, check_system_names
+from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.settings import TrainSettings
 
@@ -50,10 +52,6 @@ class Recipe(Settings):
     """A Ray cluster that works on blocks of items; nothing of it changes an artifact."""
     embeddings: EmbedSettings = Field(default_factory=EmbedSettings)
     """Text and pixels as one vector."""
-    sasrec: SasRecSettings = Field(default_factory=SasRecSettings)
-    """SASRec, where it is wanted: as a baseline, and for LETTER's collaborative vectors."""
-    co_occurrence: CoOccurrenceSettings = Field(default_factory=CoOccurrenceSettings)
-    """Last-item co-occurrence, a baseline."""
     sids: SidSettings = Field(default_factory=SidSettings)
     """Vectors as Semantic IDs."""
     tasks: TaskSettings = Field(default_factory=TaskSettings)
@@ -69,9 +67,41 @@ class Recipe(Settings):
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     """The test."""
 
+    @field_validator("evaluate")
+    @classmethod
+    def _check_systems(cls, evaluate: EvaluateSettings) -> EvaluateSettings:
+        check_system_names(evaluate.systems)
+        return evaluate
+
+    def get_system_settings(self, name: str) -> Any:
+        """Return the section of a system of the registry; None where it has no settings."""
+        return getattr(self, name) if SYSTEMS[name].settings else None
+
     def to_toml(self) -> str:
         """Return the whole recipe as TOML that `read_recipe` reads back to an equal one."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def register_system(spec: SystemSpec) -> None:
+    """Put a system into the registry, and its settings into every recipe as a section of its name.
+
+    An installed package does so by an entry point of the group ``trialigngr.systems`` that names its spec.
+    """
+    SYSTEMS[spec.name] = spec
+    _add_system_section(spec)
+
+
+def _add_system_section(spec: SystemSpec) -> None:
+    if spec.settings is not None:
+        section = FieldInfo(annotation=spec.settings, default_factory=spec.settings, description=spec.settings.__doc__)
+        Recipe.__pydantic_fields__[spec.name] = section
+        Recipe.model_rebuild(force=True)
+
+
+for _spec in SYSTEMS.values():
+    _add_system_section(_spec)
+for _entry in entry_points(group="trialigngr.systems"):
+    register_system(_entry.load())
 
 
 def read_packaged_recipes() -> dict[str, str]:

@@ -26,6 +26,7 @@ _PROTOCOL_ENTRIES: dict[str, tuple[str, str]] = {
     "data.interactions": ("interactions", "How often a shopper took an item, after the k-core."),
     "split": ("split", "Which part of each history is kept back for validation and test."),
     "k_core": ("k-core", "Shoppers and items with fewer interactions are left out; 0 leaves all in."),
+    "max_history_beside": ("history caps beside", "How many last items the systems beside the model look at."),
     "max_history": ("history cap", "At most this many last items are shown to the model."),
     "test_history": ("test history", "What a prompt at test may show of the history."),
     "seen_items": ("seen items", "Whether items that a shopper already has may be recommended."),

@@ -13,19 +13,21 @@ import numpy.typing as npt
 
 from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.histories import Histories, Split, Targets
+from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
+from trialigngr.systems.registry import find_system
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.enrich.interests import Interests
+    from trialigngr.evaluate.system import System
     from trialigngr.models.backbone import Backbone
-    from trialigngr.sequential.sasrec import SasRec
     from trialigngr.tasks.chat_template import ChatTemplate
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.item_views import ItemViews
@@ -91,11 +93,30 @@ class RunArtifacts:
         return SemanticIds.load(self.run_folder / "sids")
 
     @cached_property
-    def sasrec(self) -> SasRec:
-        """The trained SASRec, where the recipe has one."""
-        from trialigngr.sequential.sasrec import SasRec
+    def item_attributes(self) -> ItemAttributes:
+        """Brand and categories of the items, as numbers."""
+        return ItemAttributes.load(self.run_folder / "catalog")
 
-        return SasRec.load(self.run_folder / "sasrec", self.recipe.train.device)
+    @property
+    def root_seed(self) -> int:
+        """Root of every random choice."""
+        return self.recipe.seed
+
+    @property
+    def device(self) -> str:
+        """Where networks compute."""
+        return self.recipe.train.device
+
+    @property
+    def max_prompt_history(self) -> int:
+        """Items of a history that a prompt shows at most."""
+        return self.recipe.prompt.max_history
+
+    def load_system(self, name: str) -> System:
+        """Return a system of the registry, made ready; raise `RecipeError` for an unknown name, `ArtifactError` where
+        this run has none."""
+        spec = find_system(name)
+        return spec.load(self, self.run_folder / name)
 
     @cached_property
     def trie(self) -> Trie:
@@ -139,6 +160,14 @@ class RunArtifacts:
 
         return TaskExamples(task, views, self.histories, chat_template, self.recipe.prompt)
 
+    @cached_property
+    def sid_recommender(self) -> GenerativeRecommender:
+        """Beam search with the trained model, on its device."""
+        from trialigngr.foundation.device import pick_device
+
+        self.backbone.model.to(pick_device(self.device)).eval()
+        return self.build_recommender(self.backbone, self.chat_template, self.encode_views(self.chat_template))
+
     def build_recommender(
         self, backbone: Backbone, chat_template: ChatTemplate, views: ItemViews
     ) -> GenerativeRecommender:
@@ -168,13 +197,6 @@ class RunArtifacts:
         cap = self.recipe.prompt.max_history
         return [
             self.histories.history_before(user, place, cap)
-            for user, place in zip(targets.users, targets.positions, strict=True)
-        ]
-
-    def seen_items(self, targets: Targets) -> list[Rows]:
-        """Return everything each target's user took before it."""
-        return [
-            self.histories.user_sequence(user)[:place]
             for user, place in zip(targets.users, targets.positions, strict=True)
         ]
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.histories import Targets
+from trialigngr.catalog.queries import Queries
 from trialigngr.decode.generative_recommender import GenerativeRecommender
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.arguments import Id, read_path
@@ -26,6 +27,7 @@ from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest, read_k
 from trialigngr.runs.run import Run
+from trialigngr.systems.generator import Generator
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -108,10 +110,11 @@ def _recommend_chunk(
     parts, own = run_recommender.snapshot, run_recommender.sid_recommender
     taken = [parts.histories.user_sequence(int(user)) for user in users]
     allowed = run_recommender.build_filters(taken, request)
-    recommender = GenerativeRecommender(own.search, own.build_prompt, settings)
-    beams = recommender.decode_beams([rows[-parts.recipe.prompt.max_history :] for rows in taken], allowed)
+    generator = Generator(
+        GenerativeRecommender(own.search, own.build_prompt, settings), parts.recipe.prompt.max_history
+    )
     behind = Targets(users, parts.histories.sequence_lengths[users])
-    table = build_recommendation_table(parts, recommender.rank_items(beams, k, allowed), behind, k)
+    table = build_recommendation_table(parts, generator.rank(Queries(taken), k, allowed), behind, k)
     return table.select(
         pl.col(name).cast(dtype) for name, dtype in OUTPUT_COLUMNS.items()
     )  # empty ones are of no type yet

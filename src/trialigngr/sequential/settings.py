@@ -1,4 +1,4 @@
-"""The settings of SASRec."""
+"""The settings of next-item networks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from pydantic import Field
 from trialigngr.foundation.config import Settings
 
 
-class SasRecSettings(Settings):
-    """Size and training of SASRec."""
+class SequentialSettings(Settings):
+    """Size and training of a next-item network."""
 
     hidden_size: int = Field(64, ge=2)
     """Dimensions of an item's vector."""
-    num_layers: int = Field(2, ge=1)
-    """Transformer layers."""
-    num_heads: int = Field(2, ge=1)
-    """Attention heads."""
     max_history: int = Field(50, ge=1)
     """Items of history seen at most."""
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -30,3 +26,12 @@ class SasRecSettings(Settings):
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
+
+
+class SasRecSettings(SequentialSettings):
+    """Size and training of SASRec."""
+
+    num_layers: int = Field(2, ge=1)
+    """Transformer layers."""
+    num_heads: int = Field(2, ge=1)
+    """Attention heads."""

@@ -31,7 +31,7 @@ from trialigngr.metrics.intervals import (
 )
 from trialigngr.pipeline.publish import compute_list_figures
 from trialigngr.runs.run import Run, load
-from trialigngr.sequential.sasrec import SasRec
+from trialigngr.systems.registry import GENERATOR
 
 MetricValues = dict[str, Float64Array]
 
@@ -64,10 +64,10 @@ def compare_runs(
         _check_list_length(run, max(ks))
         run.check_metrics()
     first, said = tests[0], runs[0].metrics
-    baselines = [system for system in first.ranks if system != "model"]
+    baselines = [system for system in first.ranks if system != GENERATOR]
     lists = [_load_list_figures(run, of_lists) for run in runs]
     lines = [
-        SystemRow(name, test.compute_figures("model", ITEM, ks), run.metrics.get("over_seeds"), own["model"])
+        SystemRow(name, test.compute_figures(GENERATOR, ITEM, ks), run.metrics.get("over_seeds"), own[GENERATOR])
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
     lines += [
@@ -77,13 +77,12 @@ def compare_runs(
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.check_same_targets(test)
-        others[name] = test.compute_values("model", ITEM, ks)
+        others[name] = test.compute_values(GENERATOR, ITEM, ks)
     others |= {system: first.compute_values(system, ITEM, ks) for system in baselines}
     return Comparison(
-        said["protocol"]
-        | ({"sasrec_max_history": runs[0].recipe.sasrec.max_history} if SasRec.name in baselines else {}),
+        said["protocol"],
         tuple(lines),
-        _compare_with_first(first.compute_values("model", ITEM, ks), others, ranked, first.users_M),
+        _compare_with_first(first.compute_values(GENERATOR, ITEM, ks), others, ranked, first.users_M),
         ranked,
         {
             name: own
@@ -122,9 +121,9 @@ def _check_list_length(run: Run, max_k: int) -> None:
 def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
     stored: dict[str, dict[str, float]] = run.metrics["lists"]
-    if not (ks := _list_lengths([metric for metric in metrics if metric not in stored["model"]])):
+    if not (ks := _list_lengths([metric for metric in metrics if metric not in stored[GENERATOR]])):
         return stored
-    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists["model"][ITEM].shape[1]
+    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists[GENERATOR][ITEM].shape[1]
     if max(ks) > kept:
         raise ArtifactError(
             f"{run.folder} kept lists of {kept}, too short for metrics of {max(ks)}; "
@@ -138,7 +137,7 @@ def _build_alternative_rows(
     tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]
 ) -> tuple[SystemRow, ...]:
     """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
-    systems = [*((name, "model", test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
+    systems = [*((name, GENERATOR, test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
     return tuple(
         SystemRow(f"{name}, {words}", test.compute_figures(system, way, ks))
         for way, words in COUNTING_LABELS.items()
@@ -179,8 +178,8 @@ def _merge_slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceRows,
     ]
     found = []
     for part in dict.fromkeys(key for own in every for key in own):
-        systems = {name: own.get(part, {}).get("model", {}) for name, own in zip(names, every, strict=True)}
-        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != "model"}
+        systems = {name: own.get(part, {}).get(GENERATOR, {}) for name, own in zip(names, every, strict=True)}
+        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != GENERATOR}
         found.append(SliceRows(*part, {system: _parse_estimates(figures) for system, figures in systems.items()}))
     return tuple(found)
 

@@ -12,30 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from trialigngr.evaluate.scorer import compute_ranks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import SEAL, read_json, write_json
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.llm.costs import CostEstimate
-from trialigngr.metrics.ranks import ndcg
 from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
 from trialigngr.pipeline.publish import remove_published_files, write_recipe
-from trialigngr.pipeline.stage_graph import Stage, StageContext, StageSpec, build_graph, need
+from trialigngr.pipeline.stage_graph import Stage, StageContext, build_graph
 from trialigngr.pipeline.stages import list_stage_specs
+from trialigngr.pipeline.stages.systems import MAX_VALIDATED_USERS
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
-from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.systems.registry import SYSTEMS
 
 TRIALS_FILE, BEST_FILE = "trials.json", "best.toml"
 MAX_COMBINATIONS = 100_000
 """Combinations of values at most."""
-SCORE_FACTS = {"model": "best", "sasrec": "valid_ndcg_10", "co_occurrence": "valid_ndcg_10"}
-"""Stage that is tuned → the fact of its manifest that holds the validation NDCG@10."""
-STAGE_BY_SECTION = {frozenset({"sasrec"}): "sasrec", frozenset({"co_occurrence"}): "co_occurrence"}
-"""Settings that vary alone → the stage that is tuned then."""
+SCORE_FACT = "valid_ndcg_10"
+"""The fact of the tuned stage's manifest that holds the validation NDCG@10."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,9 @@ class TuningSearch:
 
     @property
     def tuned_stage(self) -> str:
-        """The stage that is tuned: where only a baseline's settings vary, only that is fitted."""
-        return STAGE_BY_SECTION.get(frozenset(text.strip().partition(".")[0] for text in self.search_space), "model")
+        """The stage that is tuned: where only the settings of one system of the registry vary, only that is fitted."""
+        sections = {text.strip().partition(".")[0] for text in self.search_space}
+        return sections.pop() if len(sections) == 1 and sections <= SYSTEMS.keys() else "model"
 
     @property
     def protocol_text(self) -> str:
@@ -75,9 +73,8 @@ class TuningSearch:
         if self.tuned_stage == "model":
             beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
             return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
-        if self.tuned_stage == "sasrec":
-            return f"{whole}, at most {recipe.sasrec.validate_users:,} users"
-        return f"{whole}, all users"
+        settings = recipe.get_system_settings(self.tuned_stage)
+        return f"{whole}, at most {getattr(settings, 'validate_users', MAX_VALIDATED_USERS):,} users"
 
     def build_trial_recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
         """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
@@ -190,10 +187,10 @@ def _sample_combinations(space: Sequence[tuple[str, list[Any]]], num_trials: int
 
 def _read_trial_recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
     recipe = read_recipe(name, changes)
-    beside = recipe.evaluate.baselines
-    if stage != "sasrec" or "sasrec" in beside:
+    beside = recipe.evaluate.systems
+    if stage not in SYSTEMS or stage in beside:
         return recipe
-    tested = recipe.evaluate.model_copy(update={"baselines": (*beside, "sasrec")})
+    tested = recipe.evaluate.model_copy(update={"systems": (*beside, stage)})
     return recipe.model_copy(update={"evaluate": tested})
 
 
@@ -215,27 +212,10 @@ def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out:
     return Trial(**known[target.fingerprint] | {"changes": changes})
 
 
-def _rank_by_co_occurrence(context: StageContext, _out: Path) -> dict[str, Any]:
-    """Return how good co-occurrence is on all validation targets: all there is to fit of it takes seconds."""
-    artifacts = context.artifacts
-    targets = artifacts.histories.list_targets("valid")
-    ranker = CoOccurrence(context.recipe.co_occurrence, artifacts.histories, len(artifacts.catalog))
-    found = ndcg(compute_ranks(ranker, artifacts.histories, targets, mask_seen=False), 10)
-    return {"valid_ndcg_10": round(float(found.mean()), 6)}
-
-
-CO_OCCURRENCE = StageSpec(
-    name="co_occurrence",
-    settings=lambda context: context.recipe.co_occurrence,
-    needs=need("catalog"),
-    build=_rank_by_co_occurrence,
-)
-
-
 def _build_trial_stages(recipe: Recipe, data: Path | None, folder: Path) -> dict[str, Stage]:
-    """Return the stages of a trial by name, that of co-occurrence among them, which no run has."""
+    """Return the stages of a trial by name."""
     context = StageContext(recipe, data, RunArtifacts(recipe, folder))
-    return {stage.name: stage for stage in build_graph((*list_stage_specs(), CO_OCCURRENCE), context)}
+    return {stage.name: stage for stage in build_graph(list_stage_specs(), context)}
 
 
 def _read_trials(out: Path) -> dict[str, Any]:
@@ -259,7 +239,7 @@ def _make_trial(changes: tuple[str, ...], stages: dict[str, Stage], target: Stag
             raise
         log(f"  failed: {error}")
         return Trial(changes, None, error=str(error))
-    return Trial(changes, float(facts[SCORE_FACTS[target.name]]), facts["seconds"])
+    return Trial(changes, float(facts[SCORE_FACT]), facts["seconds"])
 
 
 def _write_best_recipe(

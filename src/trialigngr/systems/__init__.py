@@ -1,1 +1,1 @@
-"""What every table needs beside the model: simple systems on the same split, with the same masks."""
+"""Everything that ranks, in one registry: what stands in a table, and behind ``recommend --system``."""

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
-from trialigngr.catalog.histories import Histories
-from trialigngr.evaluate.scorer import FloatArray, Rows
+from trialigngr.catalog.queries import Queries, Rows
+from trialigngr.evaluate.system import FloatArray, ScorerSystem
+from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.tables import read_table, write_table
+from trialigngr.systems.spec import Facts, SystemInputs
+
+COUNTS_FILE = "counts.parquet"
 
 
 class Popularity:
     """Scores items by how often they occur in the training parts."""
 
     name = "popularity"
+    max_history: int | None = None
 
-    def __init__(self, histories: Histories, n_items: int) -> None:
-        self.counts_N = histories.count_train_items(n_items)
+    def __init__(self, counts_N: Rows) -> None:
+        self.counts_N = counts_N
 
-    def score_items(self, histories: Sequence[Rows]) -> FloatArray:
+    def score_items(self, queries: Queries) -> FloatArray:
         """Return the counts [N] once for each history, as [B, N]."""
-        return np.broadcast_to(self.counts_N.astype(np.float32), (len(histories), len(self.counts_N)))
+        return np.broadcast_to(self.counts_N.astype(np.float32), (len(queries), len(self.counts_N)))
+
+
+def fit_popularity(inputs: SystemInputs, _settings: None, out: Path) -> Facts:
+    """Write the counts."""
+    counts_N = inputs.histories.count_train_items(len(inputs.catalog))
+    write_table(pl.DataFrame({"count": counts_N}), out / COUNTS_FILE)
+    return {}
+
+
+def load_popularity(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
+    """Read what `fit_popularity` wrote."""
+    return ScorerSystem(Popularity(read_table(check_file(folder / COUNTS_FILE))["count"].to_numpy()))

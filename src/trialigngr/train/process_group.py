@@ -80,6 +80,10 @@ class ProcessGroup:
         return box[0]
 
 
+SINGLE_PROCESS = ProcessGroup()
+"""One process that trains alone."""
+
+
 @contextmanager
 def join_process_group() -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started; without torchrun there is one."""

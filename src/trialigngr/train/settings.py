@@ -9,19 +9,14 @@ from pydantic import Field
 from trialigngr.foundation.config import Precision, Settings
 
 LossSoftmax = Literal["full", "level"]
+LrScheduler = Literal["cosine", "constant"]
 AttentionKind = Literal["sdpa", "flex_attention"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
-class TrainSettings(Settings):
-    """The paper's values (Table 10) are the defaults; what it does not say is AdamW, cosine, 3 % warm-up."""
+class LoopSettings(Settings):
+    """How any model is trained: AdamW, a schedule, validation, checkpoints."""
 
-    batch_size: int = Field(64, ge=1)
-    """Examples (targets) in a batch."""
-    epochs: float = Field(3.0, gt=0)
-    """One epoch is as many batches as all tasks together have examples."""
-    max_steps: int | None = Field(None, ge=1)
-    """Stop the schedule after this many batches, whatever the epochs say."""
     learning_rate: float = Field(3e-4, gt=0)
     """Peak learning rate."""
     weight_decay: float = Field(0.01, ge=0)
@@ -30,6 +25,31 @@ class TrainSettings(Settings):
     """Share of the steps in which the learning rate rises."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of an average of the weights over the steps, which is what is validated and kept; 0 keeps the last."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    precision: Precision = "auto"
+    """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``mps`` or ``auto``, for SASRec too."""
+    fsdp: bool = False
+    """Under torchrun, each process holds a share of weights, gradients and AdamW's moments instead of all (FSDP)."""
+    validate_every: int = Field(500, ge=1)
+    """Steps between validations (constrained decoding of a fixed sample of users)."""
+    patience: int = Field(5, ge=1)
+    """Stop after this many validations without a better NDCG@10; the best checkpoint is kept."""
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    """Seconds between checkpoints."""
+
+
+class TrainSettings(LoopSettings):
+    """The paper's values (Table 10) are the defaults; what it does not say is AdamW, cosine, 3 % warm-up."""
+
+    batch_size: int = Field(64, ge=1)
+    """Examples (targets) in a batch."""
+    epochs: float = Field(3.0, gt=0)
+    """One epoch is as many batches as all tasks together have examples."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop the schedule after this many batches, whatever the epochs say."""
     loss_softmax: LossSoftmax = "full"
     """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone,
     and that of a word over the words: fewer rows of the output layer are computed. What follows outside the level is
@@ -38,8 +58,6 @@ class TrainSettings(Settings):
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
     answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that
     are shown. 0 (the paper): without."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Largest gradient norm."""
     micro_batch_tokens: int = Field(8192, ge=1)
     """Tokens that go through the model at once; a batch of more is cut into passes whose gradients add up."""
     attn_implementation: AttentionKind = "sdpa"
@@ -50,19 +68,7 @@ class TrainSettings(Settings):
     """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex_attention``: it saves memory traffic
     on a GPU, next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken
     one. Not with ``train.fsdp``."""
-    precision: Precision = "auto"
-    """``bf16``, ``fp32``, or ``auto``: bf16 matmuls where the hardware is fast at them."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, ``mps`` or ``auto``, for SASRec too."""
-    fsdp: bool = False
-    """Under torchrun, each process holds a share of weights, gradients and AdamW's moments instead of all (FSDP)."""
-    validate_every: int = Field(500, ge=1)
-    """Steps between validations (constrained decoding of a fixed sample of users)."""
     validate_users: int = Field(1000, ge=1)
     """Users in that sample."""
-    patience: int = Field(5, ge=1)
-    """Stop after this many validations without a better NDCG@10; the best checkpoint is kept."""
-    checkpoint_seconds: float = Field(60.0, ge=0)
-    """Seconds between checkpoints."""
     trackers: tuple[TrackerName, ...] = ()
     """Where losses and validations go beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``."""

@@ -1,10 +1,10 @@
-"""The stages of a run, one a file: each declares its `StageSpec` as ``SPEC``, and nothing else lists them."""
+"""The stages of a run: a file declares its `StageSpec` as ``SPEC``, or several as ``list_specs``; nothing else lists
+them."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from trialigngr.train.process_group import ProcessGroup
 
 
-@cache
 def list_stage_specs() -> tuple[StageSpec, ...]:
-    """Return the ``SPEC`` of every file in this package, by name."""
+    """Return the ``SPEC`` of every file in this package, by name, or what its ``list_specs`` gives."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(importlib.import_module(f"{__name__}.{name}").SPEC for name in names)
+    found = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return tuple(spec for one in found for spec in (one.list_specs() if hasattr(one, "list_specs") else (one.SPEC,)))
 
 
 def build_stages(

@@ -8,6 +8,7 @@ from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec
 from trialigngr.recipes.model_settings import EvaluationStageSettings
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.report.page import PipelineStep
+from trialigngr.systems.registry import find_system
 
 
 def build_evaluation(context: StageContext, out: Path) -> Facts:
@@ -28,9 +29,12 @@ def describe_evaluation(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...
 SPEC = StageSpec(
     name="evaluation",
     settings=lambda context: EvaluationStageSettings.from_recipe(context.recipe),
-    needs=lambda context: ("model", *(["sasrec"] if "sasrec" in context.recipe.evaluate.baselines else ())),
+    needs=lambda context: tuple(
+        "model" if find_system(name).fit is None else name for name in context.recipe.evaluate.list_systems()
+    ),
     build=build_evaluation,
     one_per_seed=True,
+    runs_last=True,
     cost_line=lambda recipe: f"{recipe.decode.num_beams} beams, twice over all test targets",
     fact_lines=describe_evaluation,
 )

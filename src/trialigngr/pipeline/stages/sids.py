@@ -13,6 +13,7 @@ from trialigngr.report.page import PipelineStep
 def build_sids(context: StageContext, out: Path) -> Facts:
     """Fit the quantizer and give every item a SID."""
     from trialigngr.embed.embeddings import load_embeddings, load_modalities
+    from trialigngr.sequential.network import load_item_vectors
     from trialigngr.sids.assign import assign_sids
 
     recipe, artifacts = context.recipe, context.artifacts
@@ -24,7 +25,7 @@ def build_sids(context: StageContext, out: Path) -> Facts:
     else:
         vectors_ND = load_embeddings(embeddings)
     if recipe.sids.quantizer == "letter":
-        second = artifacts.sasrec.item_vectors
+        second = load_item_vectors(context.run_folder / "sasrec")
     return assign_sids(recipe.sids, vectors_ND, ids, out, second, recipe.ray)
 
 

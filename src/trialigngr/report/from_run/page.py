@@ -38,6 +38,7 @@ from trialigngr.runs.run import Run
 from trialigngr.runs.sid_quality import load_quality_inputs
 from trialigngr.sids.quality import QualityInputs, measure_quality
 from trialigngr.sids.tsne import CodeMap, compute_code_map
+from trialigngr.systems.registry import GENERATOR
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Task
@@ -127,7 +128,7 @@ def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[s
 def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
     def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
-        rows = [SystemRow("TriAlignGR", _parse_shown_estimates(metrics[model_key]))]
+        rows = [SystemRow(system_label(GENERATOR), _parse_shown_estimates(metrics[model_key]))]
         rows += [SystemRow(system_label(name), _parse_shown_estimates(figures)) for name, figures in beside.items()]
         return MetricChart(name, description, tuple(rows))
 

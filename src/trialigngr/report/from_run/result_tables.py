@@ -15,6 +15,7 @@ from trialigngr.evaluate.paper_results import (
 from trialigngr.evaluate.table import Table
 from trialigngr.foundation.sealed import read_json
 from trialigngr.runs.run import Run
+from trialigngr.systems.registry import GENERATOR, SYSTEMS
 
 TABLE_METRICS = ("HR", "NDCG")
 """Metrics with a column in the large tables."""
@@ -30,21 +31,13 @@ def build_result_tables(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
     return (*_build_list_table(metrics), *_build_slice_table(metrics), *_build_paper_table(metrics))
 
 
-SYSTEM_LABELS = {
-    "model": "TriAlignGR",
-    "popularity": "Popularity",
-    "co_occurrence": "Co-occurrence",
-    "sasrec": "SASRec",
-}
-
-
 def system_label(system: str) -> str:
     """Return what a system is called on the page."""
-    return SYSTEM_LABELS.get(system, system)
+    return SYSTEMS[system].label if system in SYSTEMS else system
 
 
 def _build_list_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
-    figures = {"model": metrics["test"], **metrics["baselines"]}
+    figures = {GENERATOR: metrics["test"], **metrics["baselines"]}
     rows = tuple(
         (
             system_label(system),

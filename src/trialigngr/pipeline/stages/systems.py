@@ -1,0 +1,50 @@
+"""A stage for each system of the registry that is fitted by itself: SASRec, co-occurrence, popularity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trialigngr.foundation.config import Settings
+from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need
+from trialigngr.systems.registry import SYSTEMS
+from trialigngr.systems.spec import FitSystem, SystemSpec
+
+MAX_VALIDATED_USERS = 50_000
+"""Users whose validation targets say how good a system is that does not look at them while it is fitted."""
+
+
+class NoSettings(Settings):
+    """Of a system that has none."""
+
+
+def list_specs() -> tuple[StageSpec, ...]:
+    """Return the stages, in the registry's order."""
+    return tuple(_describe_stage(system, system.fit) for system in SYSTEMS.values() if system.fit is not None)
+
+
+def _describe_stage(system: SystemSpec, fit: FitSystem) -> StageSpec:
+    return StageSpec(
+        name=system.name,
+        settings=lambda context: context.recipe.get_system_settings(system.name) or NoSettings(),
+        needs=need("catalog"),
+        build=lambda context, out: _fit_and_validate(system, fit, context, out),
+        runs_last=True,
+        is_wanted=lambda context: system.name in context.recipe.evaluate.list_systems(),
+        check_data=lambda context: system.check_data(context.artifacts),
+        cost_line=lambda recipe: system.describe_cost(recipe.get_system_settings(system.name)),
+    )
+
+
+def _fit_and_validate(system: SystemSpec, fit: FitSystem, context: StageContext, out: Path) -> Facts:
+    """Fit a system; return its facts, its validation NDCG@10 among them."""
+    from trialigngr.evaluate.target_ranks import ITEM
+    from trialigngr.metrics.ranks import ndcg
+
+    artifacts, settings = context.artifacts, context.recipe.get_system_settings(system.name)
+    facts = fit(artifacts, settings, out)
+    if "valid_ndcg_10" in facts:
+        return facts
+    targets = artifacts.sample_targets("valid", MAX_VALIDATED_USERS)
+    queries, wanted = artifacts.histories.build_queries(targets), artifacts.histories.target_items(targets)
+    ranking = system.load(artifacts, out).rank_targets(queries, wanted, 0, description=f"{system.name}, valid")
+    return facts | {"valid_ndcg_10": round(float(ndcg(ranking.ranks[ITEM], 10).mean()), 6)}

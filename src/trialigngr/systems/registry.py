@@ -1,0 +1,93 @@
+"""`SYSTEMS`: the one registry of everything that ranks, by name. Importing it loads no network."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.sequential.settings import SasRecSettings, SequentialSettings
+from trialigngr.systems.settings import CoOccurrenceSettings
+from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
+
+if TYPE_CHECKING:
+    from trialigngr.evaluate.system import ScorerSystem
+
+GENERATOR = "generator"
+"""The system that heads every table of a run."""
+
+
+def _load_attribute(path: str) -> Any:
+    """Return what a path such as ``package.module:name`` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _defer_call(path: str) -> Callable[..., Any]:
+    """Return a function that calls the one that a path names, which is imported only then."""
+
+    def call(*given: Any) -> Any:
+        return _load_attribute(path)(*given)
+
+    return call
+
+
+def describe_network(
+    name: str, label: str, settings: type[SequentialSettings], network: str, data_needs: tuple[DataNeed, ...] = ()
+) -> SystemSpec:
+    """Return the spec of a next-item network: ``network`` is the path of its `NextItemNetwork`, ``module:Class``."""
+
+    def fit(inputs: SystemInputs, chosen: SequentialSettings, out: Path) -> Facts:
+        from trialigngr.sequential.training import train_network
+
+        valid = inputs.sample_targets("valid", chosen.validate_users)
+        data = (inputs.histories, len(inputs.catalog), valid)
+        return train_network(name, _load_attribute(network), chosen, *data, inputs.root_seed, out, inputs.device)
+
+    def load(inputs: SystemInputs, folder: Path) -> ScorerSystem:
+        from trialigngr.evaluate.system import ScorerSystem
+        from trialigngr.sequential.network import NetworkScorer
+
+        return ScorerSystem(NetworkScorer.load(name, _load_attribute(network), settings, folder, inputs.device))
+
+    return SystemSpec(name, label, load, settings, fit, data_needs, lambda chosen: f"at most {chosen.epochs} epochs")
+
+
+def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec:
+    """Return the spec of a system that counts: the functions ``fit_NAME`` and ``load_NAME`` of its own module."""
+    module = f"trialigngr.systems.{name}"
+    return SystemSpec(
+        name,
+        label,
+        load=_defer_call(f"{module}:load_{name}"),
+        settings=settings,
+        fit=_defer_call(f"{module}:fit_{name}"),
+    )
+
+
+SYSTEMS: dict[str, SystemSpec] = {
+    spec.name: spec
+    for spec in (
+        SystemSpec(GENERATOR, "TriAlignGR", _defer_call("trialigngr.systems.generator:load_generator")),
+        _describe_counter("popularity", "Popularity"),
+        _describe_counter("co_occurrence", "Co-occurrence", CoOccurrenceSettings),
+        describe_network("gru4rec", "GRU4Rec", SequentialSettings, "trialigngr.sequential.gru4rec:Gru4Rec"),
+        describe_network("sasrec", "SASRec", SasRecSettings, "trialigngr.sequential.sasrec:SasRec"),
+    )
+}
+"""Name → spec, in the order in which they are listed."""
+
+
+def find_system(name: str) -> SystemSpec:
+    """Return a system by name; raise `RecipeError` with the nearest known one."""
+    if name not in SYSTEMS:
+        raise RecipeError(f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.{did_you_mean(name, SYSTEMS)}")
+    return SYSTEMS[name]
+
+
+def check_system_names(names: Iterable[str]) -> None:
+    """Raise `RecipeError` for a name that no system has."""
+    for name in names:
+        find_system(name)

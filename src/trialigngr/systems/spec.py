@@ -1,0 +1,94 @@
+"""`SystemSpec`: what a system declares once, so that runs, tables, tuning and recommending loop over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trialigngr.catalog.histories import Histories, Split, Targets
+from trialigngr.catalog.item_attributes import ItemAttributes
+from trialigngr.catalog.items import Catalog
+from trialigngr.foundation.config import Settings
+from trialigngr.foundation.errors import CatalogError
+
+if TYPE_CHECKING:
+    from trialigngr.evaluate.system import System
+
+Facts = dict[str, Any]
+FitSystem = Callable[[Any, Any, Path], Facts]
+
+
+class SystemInputs(Protocol):
+    """What a system is fitted and loaded with: the catalogue stage of a run."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The N items, by row."""
+        ...
+
+    @property
+    def histories(self) -> Histories:
+        """Who took what, and when; a system is fitted on the training parts alone."""
+        ...
+
+    @property
+    def item_attributes(self) -> ItemAttributes:
+        """Brand and categories of the items, as numbers."""
+        ...
+
+    @property
+    def root_seed(self) -> int:
+        """Root of every random choice."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where networks compute."""
+        ...
+
+    def sample_targets(self, part: Split, num_users: int) -> Targets:
+        """Return the targets of a fixed sample of a part's users."""
+        ...
+
+
+class DataNeed(StrEnum):
+    """What a system cannot be without, beside items in order."""
+
+    TIMESTAMPS = "timestamps"
+    ATTRIBUTES = "brands or categories"
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """A system of the registry. Heavy libraries are imported in ``fit`` and ``load``, so that naming it loads none."""
+
+    name: str
+    """In recipes, tables and file names, and of its stage."""
+    label: str
+    """As people write it."""
+    load: Callable[[Any, Path], System]
+    """Makes it ready from a run's artifacts (`SystemInputs`) and the folder of its stage."""
+    settings: type[Settings] | None = None
+    """Its section of a recipe, of its own name."""
+    fit: FitSystem | None = None
+    """Takes artifacts, settings and a folder, writes what `load` reads, returns the facts of its stage; None where a
+    stage of another name makes it."""
+    data_needs: tuple[DataNeed, ...] = ()
+    """What the data must have."""
+    describe_cost: Callable[[Any], str] = lambda settings: ""
+    """What `plan` says, from the settings."""
+
+    def check_data(self, inputs: SystemInputs) -> None:
+        """Raise `CatalogError` where the data lacks what the system needs."""
+        has = {
+            DataNeed.TIMESTAMPS: inputs.histories.times is not None,
+            DataNeed.ATTRIBUTES: bool(len(inputs.item_attributes)),
+        }
+        if lacking := [need for need in self.data_needs if not has[need]]:
+            raise CatalogError(
+                f"{self.label} needs {' and '.join(lacking)}, and this data has none; leave {self.name} out of "
+                "evaluate.systems, or add them."
+            )
