@@ -27,7 +27,7 @@ from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest, read_k
 from trialigngr.runs.run import Run
-from trialigngr.systems.generator import Generator
+from trialigngr.systems.generator import GeneratorSystem
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -110,7 +110,7 @@ def _recommend_chunk(
     parts, own = run_recommender.snapshot, run_recommender.sid_recommender
     taken = [parts.histories.user_sequence(int(user)) for user in users]
     allowed = run_recommender.build_filters(taken, request)
-    generator = Generator(
+    generator = GeneratorSystem(
         GenerativeRecommender(own.search, own.build_prompt, settings), parts.recipe.prompt.max_history
     )
     behind = Targets(users, parts.histories.sequence_lengths[users])

@@ -30,7 +30,7 @@ class GeneratorInputs(Protocol):
         ...
 
 
-class Generator:
+class GeneratorSystem:
     """Beam search over SIDs; items that share a SID share its places."""
 
     name = "generator"
@@ -70,6 +70,6 @@ def _list_items(recommender: GenerativeRecommender, beams: Beams, k: int, filter
     return RankedLists(pad_lists([ranking.rows for ranking in rankings], k), scores_BK)
 
 
-def load_generator(inputs: GeneratorInputs, _folder: Path) -> Generator:
+def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
     """Return the generator of a run."""
-    return Generator(inputs.sid_recommender, inputs.max_prompt_history)
+    return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history)
