@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.mixture import Mixture, count_epoch_steps
-from trialigngr.tasks.packing import SharedPrefixRow
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS, Scope, View
 
@@ -20,7 +21,11 @@ NAMES = list(TASKS)
 
 
 def asked(sheets: list[SharedPrefixRow]) -> list[tuple[int, int]]:
-    return [branch.example_id for sheet in sheets for branch in sheet.continuations]
+    return [branch.example_id for sheet in sheets for branch in sheet.continuations if branch.num_targets]
+
+
+def negatives(sheet: SharedPrefixRow) -> list[Continuation]:
+    return [branch for branch in sheet.continuations if not branch.num_targets]
 
 
 def expected(world: World, examples: TaskExamples) -> set[tuple[int, int]]:
@@ -63,8 +68,10 @@ def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World,
         sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples), with_negatives=True)
     ]
     for sheet in sheets:
-        answers = {branch.example_id: branch for branch in sheet.continuations}
-        for one in sheet.negatives:
+        answers = {branch.example_id: branch for branch in sheet.continuations if branch.num_targets}
+        assert sheet.continuations == [*answers.values(), *negatives(sheet)]
+        for one in negatives(sheet):
+            assert one.weights == (0,) * (len(one.target) - 1) + (-1,)
             user, place = one.example_id
             meant = {sid for sid in ends if list(sid[: len(one.target)]) == one.target}
             (sid,) = meant  # no other SID begins so, and with one token less some other would
@@ -83,15 +90,15 @@ def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World,
     ]
     assert again == sheets
     plain = [sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples))]
-    assert [(sheet.prefix_tokens, sheet.continuations) for sheet in sheets] == [
-        (sheet.prefix_tokens, sheet.continuations) for sheet in plain
-    ]
+    assert [
+        replace(sheet, continuations=[one for one in sheet.continuations if one.num_targets]) for sheet in sheets
+    ] == plain
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "sids_to_title"])
 def test_only_a_sid_behind_a_history_can_be_a_repeat(world: World, name: str):
     examples = world.examples(name)
-    assert not any(sheet.negatives for sheet in examples.draw_batch(1, 0, len(examples), with_negatives=True))
+    assert not any(negatives(sheet) for sheet in examples.draw_batch(1, 0, len(examples), with_negatives=True))
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid"])

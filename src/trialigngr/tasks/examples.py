@@ -151,8 +151,8 @@ class TaskExamples:
     ) -> list[SharedPrefixRow]:
         """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
 
-        With ``with_negatives``, rows say for each example that is asked for a SID behind a history which item of it
-        must not be written again: any one that is shown.
+        With ``with_negatives``, rows end with a continuation of negative weight for each example that is asked for a
+        SID behind a history: an item of it, any one that is shown, must not be written again.
         """
         rows: list[SharedPrefixRow] = []
         refused = (
@@ -199,14 +199,17 @@ class TaskExamples:
         drawn = [
             int(rows[negatives_rng.integers(group.first, continuation.example_id[1])]) for continuation in continuations
         ]
-        again = [
-            replace(continuation, target=self._unique_target_prefixes[row])
-            for continuation, row in zip(continuations, drawn, strict=True)
+        return SharedPrefixRow(prefix_tokens, continuations + self._build_negatives(continuations, drawn))
+
+    def _build_negatives(self, continuations: list[Continuation], rows: list[int]) -> list[Continuation]:
+        """Return what must not be written: of each item's target the last of the tokens that tell it from all others,
+        where the answer does not begin so itself."""
+        pairs = [(true, self._unique_target_prefixes[row]) for true, row in zip(continuations, rows, strict=True)]
+        return [
+            replace(true, target=prefix, weights=(0.0,) * (len(prefix) - 1) + (-1.0,))
+            for true, prefix in pairs
+            if true.target[: len(prefix)] != prefix
         ]
-        pairs = zip(again, continuations, strict=True)
-        return SharedPrefixRow(
-            prefix_tokens, continuations, [one for one, true in pairs if true.target[: len(one.target)] != one.target]
-        )
 
     @cached_property
     def _unique_target_prefixes(self) -> list[list[int]]:
@@ -229,11 +232,8 @@ class TaskExamples:
 
 def unshare_rows(rows: list[SharedPrefixRow]) -> list[SharedPrefixRow]:
     """Return the same examples with nothing shared, one row a continuation: the reference that sharing must equal."""
-    asked = [
+    return [
         SharedPrefixRow(row.prefix_tokens[: continuation.prefix_length], [continuation])
         for row in rows
         for continuation in row.continuations
-    ]
-    return asked + [
-        SharedPrefixRow(row.prefix_tokens[: one.prefix_length], [], [one]) for row in rows for one in row.negatives
     ]

@@ -30,7 +30,7 @@ from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
 from trialigngr.train.checkpoint import load_best, load_checkpoint, save_best, save_checkpoint, trainable_parameters
 from trialigngr.train.ema import ExponentialMovingAverage
-from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, add_unlikelihood, compute_trial_logits
+from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
 from trialigngr.train.metrics_logger import MetricsLogger
 from trialigngr.train.process_group import ProcessGroup
 from trialigngr.train.settings import TrainSettings
@@ -150,7 +150,7 @@ class Trainer:
         self.model.train()
         self.model.set_attn_implementation(SHARED_PREFIX)
         self.optimizer.zero_grad(set_to_none=True)
-        targets = sum(len(continuation.target) for row in rows for continuation in row.continuations)
+        targets = sum(row.num_targets for row in rows)
         parts, idle = self._pack_local_rows(task, rows)
         shares = [self._backward_micro_batch(part, targets) for part in parts]
         for part in idle:
@@ -186,9 +186,7 @@ class Trainer:
         nobody waits for here: a GPU computes while the next pass is laid out."""
         with autocast(self.device, self.settings.precision):
             passed = DeviceMicroBatch.from_micro_batch(micro_batch, self.device, self.settings.attn_implementation)
-            losses_M = add_unlikelihood(
-                self.target_losses(passed, self.level_V), passed, self.settings.unlikelihood_weight
-            )
+            losses_M = weigh_losses(self.target_losses(passed, self.level_V), passed, self.settings.unlikelihood_weight)
             loss = losses_M.sum() / num_targets
         # Where weights lie in shares, gradients come back as the mean over all workers.
         (loss * self.process_group.world_size if self.settings.fsdp else loss).backward()
