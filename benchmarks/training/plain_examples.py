@@ -1,5 +1,5 @@
-"""Views and examples as lists of Python lists, the plain way: what the arrays of `trialigngr.tasks` are measured beside,
-and must equal batch by batch (tests/tasks/test_plain_examples.py)."""
+"""Views and examples as lists of Python lists, the plain way: what the arrays of `trialigngr.tasks` are measured
+beside, and must equal batch by batch (tests/tasks/test_plain_examples.py)."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class PlainExamples:
         paid = len(self.prompt_header) + len(self.prompt_suffix) + len(self.target_suffix)
         longest = max((len(ids) for ids in self.target if ids is not None), default=0)
         self.item_budget = settings.max_length - paid - longest
+        self._orders: dict[tuple[int, int], tuple[Int64Array, Int64Array]] = {}
 
     def item_tokens(self, row: int) -> list[int]:
         """Return an item as it stands in a prompt."""
@@ -126,18 +127,33 @@ class PlainExamples:
         """Return batch ``number`` of the task's stream."""
         rows: list[SharedPrefixRow] = []
         random = np.random.default_rng(derive_seed(seed, self.task.name, "refused", number)) if with_negatives else None
-        start, total = number * size, sum(len(group.positions) for group in self.groups)
+        start = number * size
         while size:
-            epoch, offset = divmod(start, total)
-            here, place = min(size, total - offset), 0
-            for index in np.random.default_rng(derive_seed(seed, self.task.name, epoch)).permutation(len(self.groups)):
-                group = self.groups[index]
-                positions = group.positions[max(offset - place, 0) : max(offset + here - place, 0)]
-                if positions:
-                    rows.append(self._build_row(group, positions, random))
-                place += len(group.positions)
+            epoch, offset = divmod(start, int(self.group_sizes.sum()))
+            order, ends = self.draw_epoch_order(seed, epoch)
+            here = min(size, int(ends[-1]) - offset)
+            first = int(np.searchsorted(ends, offset, side="right"))
+            for place in range(first, int(np.searchsorted(ends, offset + here, side="left")) + 1):
+                group = self.groups[order[place]]
+                begin = int(ends[place]) - len(group.positions)
+                own = group.positions[max(offset - begin, 0) : offset + here - begin]
+                rows.append(self._build_row(group, own, random))
             start, size = start + here, size - here
         return rows
+
+    @cached_property
+    def group_sizes(self) -> Int64Array:
+        """The number of examples of each group."""
+        return np.array([len(group.positions) for group in self.groups], dtype=np.int64)
+
+    def draw_epoch_order(self, seed: int, epoch: int) -> tuple[Int64Array, Int64Array]:
+        """Return the groups of an epoch in drawn order, and where the examples of each end; the last one is kept."""
+        if (seed, epoch) not in self._orders:
+            self._orders.clear()
+            random = np.random.default_rng(derive_seed(seed, self.task.name, epoch))
+            order = random.permutation(len(self.groups))
+            self._orders[seed, epoch] = (order, np.cumsum(self.group_sizes[order]))
+        return self._orders[seed, epoch]
 
     def _build_row(
         self, group: PlainGroup, positions: list[int], random: np.random.Generator | None

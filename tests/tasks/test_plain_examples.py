@@ -24,7 +24,8 @@ from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import ItemViews, encode_views
 from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import TASKS, View
-from trialigngr.tasks.unique_prefixes import shortest_unique_prefixes
+from trialigngr.tasks.token_lists import TokenLists
+from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
 
 SEPARATORS: dict[View, list[int]] = {View.SID: [], View.TITLE: [9, 9], View.VISUAL: [9]}
 MAX_TITLE_TOKENS = 20
@@ -65,7 +66,7 @@ def draw_settings(random: np.random.Generator) -> dict[str, Any]:
 
 
 def make_views(lists: PlainViews) -> ItemViews:
-    return ItemViews({view: list(column) for view, column in lists.items()}, SEPARATORS)
+    return ItemViews({view: TokenLists.from_chunks([column]) for view, column in lists.items()}, SEPARATORS)
 
 
 def assert_equal_batches(ours: TaskExamples, plain: PlainExamples, random: np.random.Generator) -> None:
@@ -133,4 +134,7 @@ def test_views_are_those_of_plain_lists(world: World, tokenizer: Any):
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=1, max_size=12))
 def test_unique_prefixes_are_those_that_are_counted(sids: Sequence[Sequence[int]]):
-    assert shortest_unique_prefixes(sids) == find_plain_unique_prefixes(sids)
+    lengths = count_unique_prefix_tokens(TokenLists.from_chunks([sids]))
+    end = [7]
+    prefixes = [[*sid, *end][:length] for sid, length in zip(sids, lengths.tolist(), strict=True)]
+    assert prefixes == find_plain_unique_prefixes([[*sid, *end] for sid in sids])
