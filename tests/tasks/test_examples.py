@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +13,20 @@ from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.mixture import Mixture, count_epoch_steps
-from trialigngr.tasks.packing import SharedPrefixRow
+from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS, Scope, View
+from trialigngr.tasks.token_lists import TokenLists
 
 NAMES = list(TASKS)
 
 
 def asked(sheets: list[SharedPrefixRow]) -> list[tuple[int, int]]:
-    return [branch.example_id for sheet in sheets for branch in sheet.continuations]
+    return [branch.example_id for sheet in sheets for branch in sheet.continuations if branch.num_targets]
+
+
+def negatives(sheet: SharedPrefixRow) -> list[Continuation]:
+    return [branch for branch in sheet.continuations if not branch.num_targets]
 
 
 def expected(world: World, examples: TaskExamples) -> set[tuple[int, int]]:
@@ -58,13 +64,15 @@ def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World,
     examples = world.examples(name, room)
     cap, ends, ages = examples.settings.max_history, {}, set()
     for row in range(12):
-        ends.setdefault(tuple(examples.target_tokens(row)), []).append(row)
+        ends.setdefault((*(examples.views.token_ids[View.SID][row] or []), *examples.target_suffix), []).append(row)
     sheets = [
         sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples), with_negatives=True)
     ]
     for sheet in sheets:
-        answers = {branch.example_id: branch for branch in sheet.continuations}
-        for one in sheet.negatives:
+        answers = {branch.example_id: branch for branch in sheet.continuations if branch.num_targets}
+        assert sheet.continuations == [*answers.values(), *negatives(sheet)]
+        for one in negatives(sheet):
+            assert one.weights == (0,) * (len(one.target) - 1) + (-1,)
             user, place = one.example_id
             meant = {sid for sid in ends if list(sid[: len(one.target)]) == one.target}
             (sid,) = meant  # no other SID begins so, and with one token less some other would
@@ -83,15 +91,15 @@ def test_what_must_not_be_written_is_any_item_shown_but_the_answer(world: World,
     ]
     assert again == sheets
     plain = [sheet for number in range(9) for sheet in examples.draw_batch(1, number, len(examples))]
-    assert [(sheet.prefix_tokens, sheet.continuations) for sheet in sheets] == [
-        (sheet.prefix_tokens, sheet.continuations) for sheet in plain
-    ]
+    assert [
+        replace(sheet, continuations=[one for one in sheet.continuations if one.num_targets]) for sheet in sheets
+    ] == plain
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "sids_to_title"])
 def test_only_a_sid_behind_a_history_can_be_a_repeat(world: World, name: str):
     examples = world.examples(name)
-    assert not any(sheet.negatives for sheet in examples.draw_batch(1, 0, len(examples), with_negatives=True))
+    assert not any(negatives(sheet) for sheet in examples.draw_batch(1, 0, len(examples), with_negatives=True))
 
 
 @pytest.mark.parametrize("name", ["title_to_sid", "titles_to_sid"])
@@ -143,9 +151,10 @@ def test_what_a_branch_shows_is_what_came_before(world: World):
 def test_a_continued_history_is_its_own_target(world: World):
     """SIDs of one length stand one behind the other in the assistant's turn: three tokens a target, and no more."""
     usual = world.examples("sids_to_sid")
-    ids = {**usual.views.token_ids, View.SID: [[700 + row, 800 + row, 900 + row] for row in range(len(world.sids))]}
+    sids = [[700 + row, 800 + row, 900 + row] for row in range(len(world.sids))]
+    titles = {View.TITLE: usual.views.token_ids[View.TITLE]}
     settings = PromptSettings(max_history=6, window_overlap=3, history_in_completion=True)
-    views = ItemViews(ids, usual.views.separator_ids)
+    views = ItemViews({**titles, View.SID: TokenLists.from_chunks([sids])}, usual.views.separator_ids)
     examples = TaskExamples(TASKS["sids_to_sid"], views, world.histories, world.chat, settings)
     assert examples.prompt_header == [*usual.prompt_header, *world.chat.assistant_prefix]
     assert len(examples) == len(usual)
@@ -156,18 +165,17 @@ def test_a_continued_history_is_its_own_target(world: World):
         for branch in sheet.continuations:
             user, place = branch.example_id
             rows = world.histories.train_sequence(user)
-            assert branch.target == ids[View.SID][rows[place]]
-            assert shown[branch.prefix_length - 3 : branch.prefix_length] == ids[View.SID][rows[place - 1]]
+            assert branch.target == sids[rows[place]]
+            assert shown[branch.prefix_length - 3 : branch.prefix_length] == sids[rows[place - 1]]
             prompt = examples.build_prompt(rows[:place])
-            assert prompt[len(examples.prompt_header) :] == [
-                token for row in rows[:place][-6:] for token in ids[View.SID][row]
-            ]
+            assert prompt[len(examples.prompt_header) :] == [token for row in rows[:place][-6:] for token in sids[row]]
     # A SID is never cut, its end included: where not one finds room, that is said.
-    uneven = ItemViews({**ids, View.SID: [*ids[View.SID][:-1], [700, 800]]}, usual.views.separator_ids)
+    shorter = TokenLists.from_chunks([[*sids[:-1], [700, 800]]])
+    uneven = ItemViews({**titles, View.SID: shorter}, usual.views.separator_ids)
     paid = len(examples.prompt_header) + 2 * (3 + len(world.chat.assistant_suffix))
     tight = settings.model_copy(update={"max_length": paid})
     cut = TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tight)
-    assert cut._item_tokens(0) == [700, 800, 900, *world.chat.assistant_suffix]
+    assert cut._lay_out_items(np.array([0]))[0] == [700, 800, 900, *world.chat.assistant_suffix]
     tighter = settings.model_copy(update={"max_length": paid - 1})
     with pytest.raises(RecipeError, match="leaves no room"):
         TaskExamples(TASKS["sids_to_sid"], uneven, world.histories, world.chat, tighter)
@@ -191,7 +199,7 @@ def test_the_prompt_at_test_is_the_one_of_training(world: World, name: str, room
             shown = [*examples.prompt_header, *sheet.prefix_tokens[: branch.prefix_length], *branch.prompt_suffix]
             whole = [
                 *examples.prompt_header,
-                *(t for row in rows for t in examples._item_tokens(int(row))),
+                *examples._lay_out_items(rows)[0],
                 *world.chat.assistant_prefix,
             ]
             if place <= 6 and len(whole) + longest <= examples.settings.max_length:

@@ -18,7 +18,7 @@ from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_b
 from trialigngr.tasks.task import TASKS
 from trialigngr.train import attention, loss
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
-from trialigngr.train.loss import DeviceMicroBatch, add_unlikelihood, compute_target_losses
+from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses, sum_branch_log_probs, weigh_losses
 
 CPU = torch.device("cpu")
 
@@ -122,8 +122,10 @@ def test_what_must_not_be_written_costs_what_it_costs_in_a_row_of_its_own(
 ):
     examples = world.examples(name, history_in_completion=continued)
     sheets = examples.draw_batch(0, 0, 40, with_negatives=True)
-    pairs = [(sheet, branch) for sheet in sheets for branch in sheet.continuations]
-    refused = [(sheet, branch) for sheet in sheets for branch in sheet.negatives]
+    every = [(sheet, branch) for sheet in sheets for branch in sheet.continuations]
+    pairs = [(sheet, branch) for sheet, branch in every if branch.num_targets]
+    refused = [(sheet, branch) for sheet, branch in every if not branch.num_targets]
+    assert sum(sheet.num_targets for sheet in sheets) == sum(len(branch.target) for _, branch in pairs)
     assert len(refused) > 20
     own = sum(alone(model, examples.prompt_header, *pair).sum() for pair in pairs)
     likely = [torch.exp(-alone(model, examples.prompt_header, *pair)[-1]) for pair in refused]
@@ -136,15 +138,97 @@ def test_what_must_not_be_written_costs_what_it_costs_in_a_row_of_its_own(
             DeviceMicroBatch.from_micro_batch(part, CPU)
             for part in pack_micro_batches(examples.prompt_header, given, tokens)
         ]
-        ours = sum(add_unlikelihood(compute_target_losses(model, part), part, 0.3).sum() for part in parts)
+        ours = sum(weigh_losses(compute_target_losses(model, part), part, 0.3).sum() for part in parts)
         assert abs(ours - theirs) < 1e-6 * abs(theirs)
         assert (gradients(model, ours) - wanted).norm() < 1e-5 * wanted.norm()
 
 
+def weighted_prompts() -> list[SharedPrefixRow]:
+    """Return three prompts, each read once, with 8, 2 and 3 answers of other lengths and weights, all numbered."""
+    random, rows, branches = np.random.default_rng(5), [], 0
+    for size in (8, 2, 3):
+        prefix, answers = random.integers(0, 300, 30).tolist(), []
+        for _ in range(size):
+            target = random.integers(0, 300, random.integers(1, 9)).tolist()
+            weights = tuple(random.choice([0.0, 0.5, 1.0, 2.25], len(target)).tolist())
+            answers.append(Continuation(len(prefix), [9, 11], target, weights=weights, branch=branches))
+            branches += 1
+        # One answer says what the prompt says there, so it takes no tokens; its weights are its own all the same.
+        answers.append(Continuation(4, [], prefix[4:9], weights=(0.0, 1.5, 0.0, 0.0, 3.0), branch=branches))
+        rows.append(SharedPrefixRow(prefix, answers))
+        branches += 1
+    return rows
+
+
+@pytest.mark.parametrize("tokens", [1, 120, 5000])
+def test_weights_are_those_of_plain_rows(model: Any, tokens: int):
+    header, rows = [7, 8], weighted_prompts()
+    pairs = [(row, branch) for row in rows for branch in row.continuations]
+    parts = list(pack_micro_batches(header, rows, tokens))
+    given = [DeviceMicroBatch.from_micro_batch(part, CPU) for part in parts]
+    assert sum(len(part.weight_M) for part in parts) == sum(np.count_nonzero(branch.weights) for _, branch in pairs)
+    assert sum(row.num_targets for row in rows) == sum(len(part.weight_M) for part in parts)
+    ours = sum(weigh_losses(compute_target_losses(model, part), part, 0.3).sum() for part in given)
+    ours_gradients = gradients(model, ours)
+    theirs = sum((alone(model, header, *pair) * torch.tensor(pair[1].weights)).sum() for pair in pairs)
+    assert theirs > 10
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    wanted = gradients(model, theirs)
+    assert (ours_gradients - wanted).norm() < 1e-5 * wanted.norm()
+
+
+@pytest.mark.parametrize("tokens", [1, 120, 5000])
+def test_sums_of_branches_are_those_of_plain_rows(model: Any, tokens: int):
+    """What preference losses are made of: here each answer against the next, through a sigmoid."""
+    header, rows = [7, 8], weighted_prompts()
+    pairs = [(row, branch) for row in rows for branch in row.continuations]
+
+    def prefer(sums_G: Tensor) -> Tensor:
+        return -torch.nn.functional.logsigmoid(0.1 * (sums_G[:-1] - sums_G[1:])).sum()
+
+    parts = [DeviceMicroBatch.from_micro_batch(part, CPU) for part in pack_micro_batches(header, rows, tokens)]
+    ours_G = torch.stack(
+        [sum_branch_log_probs(compute_target_losses(model, part), part, len(pairs)) for part in parts]
+    ).sum(0)
+    ours = gradients(model, prefer(ours_G))
+    theirs_G = torch.stack([-(alone(model, header, *pair) * torch.tensor(pair[1].weights)).sum() for pair in pairs])
+    torch.testing.assert_close(ours_G, theirs_G, rtol=1e-5, atol=1e-5)
+    wanted = gradients(model, prefer(theirs_G))
+    assert wanted.norm() > 0.01
+    assert (ours - wanted).norm() < 1e-5 * wanted.norm()
+
+
+def test_eight_answers_read_their_prompt_once():
+    (row, *_) = weighted_prompts()
+    (part,) = pack_micro_batches([7, 8], [row], 5000)
+    answers = sum(len(branch.input_tokens) for branch in row.continuations[:8])
+    assert len(part.tokens_T) == len(row) + 2 == 2 + 30 + answers
+    assert set(part.branch_M.tolist()) <= set(range(9))
+    # A token of weight 0 is read, and nothing is predicted from where it stands.
+    for branch, continuation in enumerate(row.continuations):
+        kept = [token for token, weight in zip(continuation.target, continuation.weights, strict=True) if weight]
+        assert part.target_token_M[part.branch_M == branch].tolist() == kept
+
+
+def test_weights_of_one_change_no_bit(world: World, model: Any):
+    """A supervised loss is as it was before there were weights, down to the last bit."""
+    examples = world.examples("sids_to_sid")
+    batch = examples.draw_batch(0, 0, 40, with_negatives=True)
+    (part,) = pack_micro_batches(examples.prompt_header, batch, 5000)
+    passed = DeviceMicroBatch.from_micro_batch(part, CPU)
+    losses_M = compute_target_losses(model, passed)
+    unlikely_M = 0.3 * -torch.log(-torch.expm1(-losses_M.clamp(min=1e-6)))
+    before = torch.where(passed.weight_M < 0, unlikely_M, losses_M)
+    assert set(part.weight_M.tolist()) == {1.0, -1.0}
+    assert torch.equal(weigh_losses(losses_M, passed, 0.3), before)
+    old = gradients(model, before.sum())
+    assert torch.equal(gradients(model, weigh_losses(compute_target_losses(model, passed), passed, 0.3).sum()), old)
+
+
 def test_a_certain_repeat_costs_much_and_breaks_nothing():
     losses = torch.tensor([2.0, 0.0, 1e-3], requires_grad=True)
-    passed = SimpleNamespace(is_negative_M=torch.tensor([False, True, True]))
-    found = add_unlikelihood(losses, passed, 2.0)  # type: ignore[arg-type]
+    passed = SimpleNamespace(weight_M=torch.tensor([1.0, -1.0, -1.0]))
+    found = weigh_losses(losses, passed, 2.0)  # type: ignore[arg-type]
     assert found[0] == 2
     assert 20 < found[1] < 40
     assert float(found[2].detach()) == pytest.approx(-2 * math.log(-math.expm1(-1e-3)), rel=1e-4)

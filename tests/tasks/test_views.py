@@ -18,7 +18,6 @@ def test_views_of_items(world: World):
     assert views.token_ids[View.SID][0] == [vocabulary[token] for token in world.sids.item_tokens(0)]
     assert len(views.token_ids[View.SID][2] or []) == 2
     assert views.token_ids[View.TITLE][3] is None
-    assert not views.has_view(View.TITLE, 3)
     assert views.count_missing(View.TITLE) == 1
     assert views.count_missing(View.VISUAL) == 3
     assert max(len(ids) for ids in views.token_ids[View.TITLE] if ids) == 5

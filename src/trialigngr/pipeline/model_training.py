@@ -131,7 +131,7 @@ def _build_examples(
     if empty := [name for name, examples in tasks.items() if not len(examples)]:
         raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
     for view, kind in REQUIRED_VIEWS.items():
-        if (without := views.count_missing(kind)) and any(kind in (task.source, task.target) for task in possible):
+        if any(kind in (task.source, task.target) for task in possible) and (without := views.count_missing(kind)):
             log(f"  {without:,} items without a {view} are left out of the tasks that need one")
     return tasks
 

@@ -93,9 +93,7 @@ class Recommender:
         """The rows of items with a title; None where all have one."""
         if not self.item_views.count_missing(View.TITLE):
             return None
-        return np.array(
-            [row for row, title in enumerate(self.item_views.token_ids[View.TITLE]) if title], dtype=np.int64
-        )
+        return np.flatnonzero(self.item_views.token_ids[View.TITLE].lengths)
 
     @cached_property
     def _rows_by_category(self) -> dict[str, Rows]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from trialigngr.decode.beam import BeamSearch
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.sids.semantic_ids import END_CODE, Codes
@@ -18,11 +16,7 @@ from trialigngr.tasks.task import View
 def encode_title_paths(views: ItemViews) -> Codes:
     """Return the titles' token ids [N, longest title], with `END_CODE` behind; nothing but `END_CODE` where there is
     none."""
-    titles = views.token_ids[View.TITLE]
-    codes_NL = np.full((len(titles), max([1, *map(len, filter(None, titles))])), END_CODE, dtype=np.int32)
-    for row, title in enumerate(titles):
-        codes_NL[row, : len(title or ())] = title or ()
-    return codes_NL
+    return views.token_ids[View.TITLE].pad(END_CODE)
 
 
 def build_title_search(model: Any, views: ItemViews, chat: ChatTemplate, settings: DecodeSettings) -> BeamSearch:

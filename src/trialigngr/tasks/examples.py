@@ -7,35 +7,25 @@ histories.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.tasks.chat_template import ChatTemplate
+from trialigngr.tasks.example_groups import ExampleGroups, build_item_groups, build_window_groups
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.tasks.unique_prefixes import shortest_unique_prefixes
-from trialigngr.tasks.windows import Window, cut_windows, find_prompt_start
+from trialigngr.tasks.token_lists import Int64Array, TokenLists, UnsignedArray, expand_ranges, split_list
+from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
+from trialigngr.tasks.windows import find_prompt_start
 
-Int64Array = npt.NDArray[np.int64]
 Random = np.random.Generator
-
-
-@dataclass(frozen=True, slots=True)
-class _ExampleGroup:
-    """Examples that share a prefix: ``positions`` asked for in a window of user ``owner``, or item ``owner`` itself."""
-
-    owner: int
-    first: int
-    positions: list[int]
 
 
 class TaskExamples:
@@ -60,21 +50,32 @@ class TaskExamples:
         )
         header = chat_template.build_header(task.system, task.instruction)
         self.prompt_header = [*header, *chat_template.assistant_prefix] if self.history_in_completion else header
+        self._separator = self._choose_separator()
         self.item_budget = self._compute_item_budget()
         """Tokens left for the items of a prompt when header, tail and the longest target are paid for."""
 
     def __len__(self) -> int:
-        return int(self._group_sizes.sum())
+        return self._num_examples
+
+    @property
+    def _source(self) -> TokenLists:
+        return self.views.token_ids[self.task.source]
+
+    @property
+    def _target(self) -> TokenLists:
+        return self.views.token_ids[self.task.target]
+
+    def _choose_separator(self) -> list[int]:
+        if self.history_in_completion:
+            return self.target_suffix
+        return self.views.separator_ids[self.task.source] if self.task.scope is Scope.HISTORY else []
 
     def _compute_item_budget(self) -> int:
         """Return what `budget` is; raise `RecipeError` when not one item finds room: text can be cut, a SID cannot."""
-        paid = (
-            len(self.prompt_header)
-            + len(self.prompt_suffix)
-            + self._max_view_tokens(self.task.target)
-            + len(self.target_suffix)
-        )
-        least = (self._max_view_tokens(View.SID) if self.task.source is View.SID else 1) + len(self._separator_tokens)
+        longest_target = int(self._target.lengths.max(initial=0))
+        paid = len(self.prompt_header) + len(self.prompt_suffix) + longest_target + len(self.target_suffix)
+        least = int(self._source.lengths.max(initial=0)) if self.task.source is View.SID else 1
+        least += len(self._separator)
         if paid + least > self.settings.max_length:
             raise RecipeError(
                 f"prompt.max_length = {self.settings.max_length} leaves no room for an item in {self.task.name}: "
@@ -82,68 +83,44 @@ class TaskExamples:
             )
         return self.settings.max_length - paid
 
-    def _max_view_tokens(self, view: View) -> int:
-        return max((len(ids) for ids in self.views.token_ids[view] if ids is not None), default=0)
-
     @property
-    def _separator_tokens(self) -> list[int]:
-        if self.history_in_completion:
-            return self.target_suffix
-        return self.views.separator_ids[self.task.source] if self.task.scope is Scope.HISTORY else []
+    def _max_item_tokens(self) -> int:
+        """Where an item in a prompt is cut: where it alone is longer than the budget."""
+        return self.item_budget - len(self._separator)
 
-    def _item_tokens(self, row: int) -> list[int]:
-        """Return an item as it stands in a prompt, cut where it alone is longer than the budget; nothing if it has no
-        such view."""
-        ids = self.views.token_ids[self.task.source][row]
-        return [] if ids is None else [*ids[: self.item_budget - len(self._separator_tokens)], *self._separator_tokens]
+    def _count_item_tokens(self, lengths: Int64Array) -> Int64Array:
+        """Return what items of these lengths take in a prompt: nothing those that have no such view."""
+        counts = np.minimum(lengths, self._max_item_tokens) + len(self._separator)
+        return np.where(lengths > 0, counts, 0)
 
-    @cached_property
-    def _item_token_counts(self) -> Int64Array:
-        rows = range(len(self.views.token_ids[self.task.source]))
-        return np.array([len(self._item_tokens(row)) for row in rows], dtype=np.int64)
+    def _lay_out_items(self, rows: Int64Array) -> tuple[list[int], Int64Array]:
+        """Return items as they stand in a prompt, and where each of them ends there."""
+        return self._source.join_rows(rows, self._max_item_tokens, self._separator)
 
     @cached_property
-    def _example_groups(self) -> list[_ExampleGroup]:
-        found = self._iter_item_groups() if self.task.scope is Scope.ITEM else self._iter_window_groups()
-        return [group for group in found if group.positions]
-
-    @cached_property
-    def _group_sizes(self) -> Int64Array:
-        return np.array([len(group.positions) for group in self._example_groups], dtype=np.int64)
-
-    def _iter_item_groups(self) -> Iterator[_ExampleGroup]:
-        for row in range(len(self.views.token_ids[self.task.target])):
-            if self.views.has_view(self.task.source, row) and self.views.has_view(self.task.target, row):
-                yield _ExampleGroup(row, 0, [0])
-
-    def _iter_window_groups(self) -> Iterator[_ExampleGroup]:
+    def _example_groups(self) -> ExampleGroups:
+        if self.task.scope is Scope.ITEM:
+            return build_item_groups(self._source, self._target)
         cap = self.settings.max_history
         overlap = min(self.settings.window_overlap, cap - 1)
-        for user, rows in enumerate(self.histories.train_sequences()):
-            for window in cut_windows(self._item_token_counts[rows], cap, overlap, self.item_budget):
-                yield _ExampleGroup(user, window.first, self._target_positions(rows, window))
-
-    def _target_positions(self, rows: Int64Array, window: Window) -> list[int]:
-        """Return the targets that can be asked for: the target has its view, and something is shown before it."""
-        shown = np.cumsum(self._item_token_counts[rows[window.first : window.targets_to]] > 0)
-        positions = range(window.targets_from, window.targets_to)
-        return [
-            p for p in positions if shown[p - window.first - 1] and self.views.has_view(self.task.target, int(rows[p]))
-        ]
+        counts_N = self._count_item_tokens(self._source.lengths)
+        return build_window_groups(self.histories, counts_N, self._target.lengths > 0, cap, overlap, self.item_budget)
 
     @cached_property
-    def _epoch_order_cache(self) -> dict[tuple[int, int], tuple[Int64Array, Int64Array]]:
+    def _num_examples(self) -> int:
+        return int(self._example_groups.size_G.sum(dtype=np.int64))
+
+    @cached_property
+    def _epoch_order_cache(self) -> dict[tuple[int, int], tuple[UnsignedArray, UnsignedArray]]:
         return {}
 
-    def _draw_epoch_order(self, seed: int, epoch: int) -> tuple[Int64Array, Int64Array]:
+    def _draw_epoch_order(self, seed: int, epoch: int) -> tuple[UnsignedArray, UnsignedArray]:
         """Return the groups of an epoch in drawn order, and where the examples of each end."""
         key = (seed, epoch)
         if key not in self._epoch_order_cache:
             self._epoch_order_cache.clear()
-            order = np.random.default_rng(derive_seed(seed, self.task.name, epoch)).permutation(
-                len(self._example_groups)
-            )
-            self._epoch_order_cache[key] = (order, np.cumsum(self._group_sizes[order]))
+            rng = np.random.default_rng(derive_seed(seed, self.task.name, epoch))
+            self._epoch_order_cache[key] = self._example_groups.draw_order(rng)
         return self._epoch_order_cache[key]
 
     def draw_batch(
@@ -151,8 +128,8 @@ class TaskExamples:
     ) -> list[SharedPrefixRow]:
         """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
 
-        With ``with_negatives``, rows say for each example that is asked for a SID behind a history which item of it
-        must not be written again: any one that is shown.
+        With ``with_negatives``, rows end with a continuation of negative weight for each example that is asked for a
+        SID behind a history: an item of it, any one that is shown, must not be written again.
         """
         rows: list[SharedPrefixRow] = []
         refused = (
@@ -164,76 +141,102 @@ class TaskExamples:
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            rows += self._iter_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
+            rows += self._build_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
             start, size = start + here, size - here
         return rows
 
-    def _iter_rows(
-        self, order: Int64Array, ends: Int64Array, start: int, stop: int, negatives_rng: Random | None
-    ) -> Iterator[SharedPrefixRow]:
-        first, last = int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, stop, side="left"))
-        for place in range(first, last + 1):
-            group = self._example_groups[order[place]]
-            begin = int(ends[place]) - len(group.positions)
-            yield self._build_row(group, group.positions[max(start - begin, 0) : stop - begin], negatives_rng)
-
-    def _build_row(
-        self, group: _ExampleGroup, positions: list[int], negatives_rng: Random | None = None
-    ) -> SharedPrefixRow:
-        """Return some of a group's examples as one row."""
+    def _build_rows(
+        self, order: UnsignedArray, ends: UnsignedArray, start: int, stop: int, negatives_rng: Random | None
+    ) -> list[SharedPrefixRow]:
+        """Return examples ``start … stop - 1`` of an epoch."""
+        # Of the type of ends, or they would be copied into another at every draw.
+        first = int(ends.searchsorted(ends.dtype.type(start), side="right"))
+        last = int(ends.searchsorted(ends.dtype.type(stop), side="left"))
+        groups = self._example_groups.take(order[first : last + 1])
         if self.task.scope is Scope.ITEM:
-            prompt = [*self._item_tokens(group.owner), *self.prompt_suffix]
-            return SharedPrefixRow([], [Continuation(0, prompt, self.target_tokens(group.owner), (group.owner, 0))])
-        rows = self.histories.train_sequence(group.owner)
-        chunks = [self._item_tokens(int(row)) for row in rows[group.first : positions[-1]]]
-        cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
-        continuations = [
-            Continuation(
-                cuts[p - group.first - 1], self.prompt_suffix, self.target_tokens(int(rows[p])), (group.owner, p)
-            )
-            for p in positions
-        ]
-        prefix_tokens = [token for chunk in chunks for token in chunk]
+            return self._build_item_rows(groups.owner_G)
+        skipped = start - int(ends[first]) + int(groups.size_G[0])
+        rows = self._build_history_rows(groups, skipped, stop - start)
         if negatives_rng is None or self.task.target is not View.SID:
-            return SharedPrefixRow(prefix_tokens, continuations)
-        drawn = [
-            int(rows[negatives_rng.integers(group.first, continuation.example_id[1])]) for continuation in continuations
+            return rows
+        pairs = zip(rows, groups.first_G.tolist(), strict=True)
+        return [self._add_negatives(row, shown_from, negatives_rng) for row, shown_from in pairs]
+
+    def _build_item_rows(self, item_P: Int64Array) -> list[SharedPrefixRow]:
+        prompts = self._source.take_rows(item_P, self._max_item_tokens, self.prompt_suffix)
+        targets = self._target.take_rows(item_P, suffix=self.target_suffix)
+        return [
+            SharedPrefixRow([], [Continuation(0, prompt, target, (item, 0))])
+            for item, prompt, target in zip(item_P.tolist(), prompts, targets, strict=True)
         ]
-        again = [
-            replace(continuation, target=self._unique_target_prefixes[row])
-            for continuation, row in zip(continuations, drawn, strict=True)
+
+    def _build_history_rows(self, groups: ExampleGroups, skipped: int, size: int) -> list[SharedPrefixRow]:
+        """Return ``size`` examples of the groups behind the ``skipped`` first ones: a row for each group."""
+        begin_G, items = self.histories.offsets[groups.owner_G], self.histories.items
+        position_P, group_P = (column[skipped : skipped + size] for column in self._list_positions(groups))
+        stop_G = np.cumsum(np.bincount(group_P))
+        shown_G = position_P[stop_G - 1] - groups.first_G
+        tokens, ends = self._lay_out_items(items[expand_ranges(begin_G + groups.first_G, shown_G)])
+        ends = np.concatenate([[0], ends])
+        shown_stop_G = np.cumsum(shown_G)
+        shown_start_G = shown_stop_G - shown_G
+        length_P = ends[(shown_start_G - groups.first_G)[group_P] + position_P] - ends[shown_start_G][group_P]
+        targets = self._target.take_rows(items[begin_G[group_P] + position_P], suffix=self.target_suffix)
+        owners, positions = groups.owner_G[group_P].tolist(), position_P.tolist()
+        continuations = [
+            Continuation(length, self.prompt_suffix, target, (owner, position))
+            for length, target, owner, position in zip(length_P.tolist(), targets, owners, positions, strict=True)
         ]
-        pairs = zip(again, continuations, strict=True)
-        return SharedPrefixRow(
-            prefix_tokens, continuations, [one for one, true in pairs if true.target[: len(one.target)] != one.target]
-        )
+        prefixes = split_list(tokens, ends[shown_stop_G])
+        return list(map(SharedPrefixRow, prefixes, split_list(continuations, stop_G)))
+
+    def _list_positions(self, groups: ExampleGroups) -> tuple[Int64Array, Int64Array]:
+        """Return the positions that groups ask for, and which group asks for each."""
+        counts_G = groups.stop_G - groups.start_G
+        position_P, group_P = expand_ranges(groups.start_G, counts_G), np.repeat(np.arange(len(groups)), counts_G)
+        if (groups.size_G == counts_G).all():
+            return position_P, group_P
+        rows_P = self.histories.items[self.histories.offsets[groups.owner_G][group_P] + position_P]
+        has_target_P = self._target.count_tokens(rows_P) > 0
+        return position_P[has_target_P], group_P[has_target_P]
+
+    def _add_negatives(self, row: SharedPrefixRow, shown_from: int, rng: Random) -> SharedPrefixRow:
+        """Return the row with what must not be written for its answers: any item that is shown before each."""
+        items = self.histories.train_sequence(row.continuations[0].example_id[0])
+        drawn = [rng.integers(shown_from, one.example_id[1]) for one in row.continuations]
+        return replace(row, continuations=row.continuations + self._build_negatives(row.continuations, items[drawn]))
+
+    def _build_negatives(self, continuations: list[Continuation], rows: Int64Array) -> list[Continuation]:
+        """Return what must not be written: of each item's target the last of the tokens that tell it from all others,
+        where the answer does not begin so itself."""
+        targets = self._target.take_rows(rows, suffix=self.target_suffix)
+        prefixes = [
+            ids[:length] for ids, length in zip(targets, self._unique_prefix_tokens[rows].tolist(), strict=True)
+        ]
+        pairs = zip(continuations, prefixes, strict=True)
+        return [
+            replace(true, target=prefix, weights=(0.0,) * (len(prefix) - 1) + (-1.0,))
+            for true, prefix in pairs
+            if true.target[: len(prefix)] != prefix
+        ]
 
     @cached_property
-    def _unique_target_prefixes(self) -> list[list[int]]:
-        """Return each item's target as far as it takes to tell it from all others."""
-        return shortest_unique_prefixes(
-            [self.target_tokens(row) for row in range(len(self.views.token_ids[self.task.target]))]
-        )
-
-    def target_tokens(self, row: int) -> list[int]:
-        """Return what is to be written for an item, its end included."""
-        return [*(self.views.token_ids[self.task.target][row] or []), *self.target_suffix]
+    def _unique_prefix_tokens(self) -> UnsignedArray:
+        """How much of each item's target it takes to tell it from all others."""
+        return count_unique_prefix_tokens(self._target)
 
     def build_prompt(self, rows: Int64Array) -> list[int]:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
         rows = rows[-self.settings.max_history :]
-        shown = rows[find_prompt_start(self._item_token_counts[rows], self.settings.max_history, self.item_budget) :]
-        items = [token for row in shown for token in self._item_tokens(int(row))]
-        return [*self.prompt_header, *items, *self.prompt_suffix]
+        counts = self._count_item_tokens(self._source.count_tokens(rows))
+        start = find_prompt_start(counts, self.settings.max_history, self.item_budget)
+        return [*self.prompt_header, *self._lay_out_items(rows[start:])[0], *self.prompt_suffix]
 
 
 def unshare_rows(rows: list[SharedPrefixRow]) -> list[SharedPrefixRow]:
     """Return the same examples with nothing shared, one row a continuation: the reference that sharing must equal."""
-    asked = [
+    return [
         SharedPrefixRow(row.prefix_tokens[: continuation.prefix_length], [continuation])
         for row in rows
         for continuation in row.continuations
-    ]
-    return asked + [
-        SharedPrefixRow(row.prefix_tokens[: one.prefix_length], [], [one]) for row in rows for one in row.negatives
     ]

@@ -20,13 +20,24 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """Leaves the prefix after ``prefix_length`` tokens, reads ``prompt_suffix``, must write ``target``. ``example_id``
-    says whose it is."""
+    """Leaves the prefix after ``prefix_length`` tokens, reads ``prompt_suffix``, must write ``target``.
+
+    ``weights`` has one number a target token (None: all 1). A token of weight 0 is read but not predicted, one of a
+    weight below 0 must not be written. ``example_id`` says whose it is in the data; ``branch`` numbers the answers of a
+    batch (0 where nobody asks), so that two answers of one example can be told apart.
+    """
 
     prefix_length: int
     prompt_suffix: list[int]
     target: list[int]
     example_id: tuple[int, int] = (0, 0)
+    weights: tuple[float, ...] | None = None
+    branch: int = 0
+
+    @property
+    def num_targets(self) -> int:
+        """The number of tokens that must be written: what a mean loss is taken over."""
+        return len(self.target) if self.weights is None else sum(weight > 0 for weight in self.weights)
 
     @property
     def input_tokens(self) -> list[int]:
@@ -36,17 +47,18 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class SharedPrefixRow:
-    """A prefix and the continuations that leave it; the last token of a ``negatives`` one is what must not be
-    written."""
+    """A prefix and the continuations that leave it."""
 
     prefix_tokens: list[int]
     continuations: list[Continuation]
-    negatives: list[Continuation] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.prefix_tokens) + sum(
-            len(self.added_tokens(continuation)) for continuation in (*self.continuations, *self.negatives)
-        )
+        return len(self.prefix_tokens) + sum(map(len, map(self.added_tokens, self.continuations)))
+
+    @property
+    def num_targets(self) -> int:
+        """The number of tokens that must be written."""
+        return sum(continuation.num_targets for continuation in self.continuations)
 
     def added_tokens(self, continuation: Continuation) -> list[int]:
         """Return the tokens that a continuation adds: none where the prefix goes on with the very same ones."""
@@ -63,8 +75,8 @@ class MicroBatch:
     """T tokens: ``header_length`` of them shared by all, then rows of ``row_lengths_S`` tokens, the longest first.
 
     With places counted from where a row begins, the token at place q sees the header and the places k of its own
-    row with k < cut or own ≤ k ≤ q. ``predict_*`` [M] list the tokens whose next is a target, that target, and
-    whether it must not be written.
+    row with k < cut or own ≤ k ≤ q. The arrays [M] list the tokens whose next is a target, that target, the
+    branch that it belongs to and its weight. ``num_examples`` counts the continuations with something to be written.
     """
 
     tokens_T: Int64Array
@@ -75,7 +87,8 @@ class MicroBatch:
     row_lengths_S: Int64Array
     source_place_M: Int64Array
     target_token_M: Int64Array
-    is_negative_M: npt.NDArray[np.bool_]
+    branch_M: Int64Array
+    weight_M: npt.NDArray[np.float32]
     num_examples: int
 
 
@@ -87,7 +100,7 @@ class _MicroBatchBuilder:
     prefix_lengths: list[int] = field(default_factory=list)
     own_starts: list[int] = field(default_factory=list)
     row_lengths: list[int] = field(default_factory=list)
-    predictions: list[tuple[int, int, bool]] = field(default_factory=list)
+    predictions: list[tuple[int, int, int, float]] = field(default_factory=list)
     num_examples: int = 0
 
     def __post_init__(self) -> None:
@@ -104,13 +117,14 @@ class _MicroBatchBuilder:
         self._append_tokens(row.prefix_tokens, len(self.header), 0, 0)
         for continuation in row.continuations:
             read = self._append_continuation(start, row, continuation)
-            self.predictions += [(place, token, False) for place, token in zip(read, continuation.target, strict=True)]
-        for continuation in row.negatives:
-            self.predictions.append(
-                (self._append_continuation(start, row, continuation)[-1], continuation.target[-1], True)
-            )
+            weights = continuation.weights or (1.0,) * len(read)
+            self.predictions += [
+                (place, token, continuation.branch, weight)
+                for place, token, weight in zip(read, continuation.target, weights, strict=True)
+                if weight
+            ]
+            self.num_examples += continuation.num_targets > 0
         self.row_lengths.append(len(self.tokens) - start)
-        self.num_examples += len(row.continuations)
 
     def _append_continuation(self, start: int, row: SharedPrefixRow, continuation: Continuation) -> list[int]:
         """Add what a continuation adds to its row, which begins at ``start``, and return where its targets are read."""
@@ -125,8 +139,9 @@ class _MicroBatchBuilder:
     def build_micro_batch(self) -> MicroBatch:
         columns = (self.tokens, self.positions, self.prefix_lengths, self.own_starts, self.row_lengths)
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
-        place_M, token_M, refused_M = np.array(self.predictions, dtype=np.int64).reshape(-1, 3).T
-        predict = (place_M, token_M, refused_M.astype(bool))
+        # Doubles hold all places, tokens and branches exactly.
+        predicted_4M = np.array(self.predictions, dtype=np.float64).reshape(-1, 4).T
+        predict = (*predicted_4M[:3].astype(np.int64), predicted_4M[3].astype(np.float32))
         return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.num_examples)
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Window:
     targets_to: int
 
 
-def cut_windows(token_counts: npt.NDArray[np.int64], max_items: int, overlap: int, budget: int) -> Iterator[Window]:
+def cut_windows(token_counts: Int64Array, max_items: int, overlap: int, budget: int) -> Iterator[Window]:
     """Cut a sequence of items that cost ``token_counts`` tokens each; a window shows ≤ ``max_items`` items and ≤
     ``budget`` tokens.
 
@@ -41,12 +44,37 @@ def cut_windows(token_counts: npt.NDArray[np.int64], max_items: int, overlap: in
         first = _find_first_shown(ends, target, overlap, budget)
 
 
-def _find_first_shown(ends: npt.NDArray[np.int64], target: int, overlap: int, budget: int) -> int:
+def cut_all_windows(
+    token_counts: Int64Array, lengths_U: Int64Array, max_items: int, overlap: int, budget: int
+) -> Int64Array:
+    """Return (sequence, first, targets_from, targets_to) [W, 4] of the windows of U sequences of ``lengths_U`` items,
+    which stand one behind the other in ``token_counts``.
+
+    A sequence that is one window is found with all others; only those that must be cut are cut one by one.
+    """
+    ends_U = np.cumsum(lengths_U)
+    starts_U, shown_U = ends_U - lengths_U, np.maximum(lengths_U - 1, 0)
+    spent = np.concatenate([[0], np.cumsum(token_counts)])
+    fits_U = (spent[starts_U + shown_U] - spent[starts_U] <= budget) | (shown_U == 1)
+    one_U = (shown_U <= max_items) & fits_U
+    single = np.flatnonzero(one_U & (shown_U > 0))
+    whole = np.stack([single, np.zeros_like(single), np.ones_like(single), lengths_U[single]], axis=1)
+    cut = (
+        (sequence, window.first, window.targets_from, window.targets_to)
+        for sequence in np.flatnonzero(~one_U).tolist()
+        for window in cut_windows(token_counts[starts_U[sequence] : ends_U[sequence]], max_items, overlap, budget)
+    )
+    found = np.concatenate([whole, np.fromiter(chain.from_iterable(cut), np.int64).reshape(-1, 4)])
+    in_order: Int64Array = found[np.argsort(found[:, 0], kind="stable")]
+    return in_order
+
+
+def _find_first_shown(ends: Int64Array, target: int, overlap: int, budget: int) -> int:
     cheapest = int(np.searchsorted(ends, ends[target] - budget, side="left"))
     return min(target - 1, max(target - overlap, cheapest, 0))
 
 
-def find_prompt_start(token_counts: npt.NDArray[np.int64], max_items: int, budget: int) -> int:
+def find_prompt_start(token_counts: Int64Array, max_items: int, budget: int) -> int:
     """Return the first item shown when the whole sequence is a prompt: the last ``max_items`` that fit the budget."""
     return min(
         max(len(token_counts) - 1, 0),

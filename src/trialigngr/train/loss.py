@@ -35,14 +35,15 @@ class DeviceMicroBatch:
     layout: BlockLayout | FlexLayout
     source_place_M: Tensor
     target_token_M: Tensor
-    is_negative_M: Tensor
+    branch_M: Tensor
+    weight_M: Tensor
 
     @classmethod
     def from_micro_batch(
         cls, micro_batch: MicroBatch, device: torch.device, attention: AttentionKind = "sdpa"
     ) -> DeviceMicroBatch:
         """Move a pass to the device."""
-        predict = (micro_batch.source_place_M, micro_batch.target_token_M, micro_batch.is_negative_M)
+        predict = (micro_batch.source_place_M, micro_batch.target_token_M, micro_batch.branch_M, micro_batch.weight_M)
         arrays = (micro_batch.tokens_T[None], micro_batch.positions_T[None], *predict)
         tokens, positions, *predicted = (to_device(array, device) for array in arrays)
         layout = (FlexLayout if attention == "flex_attention" else BlockLayout).from_micro_batch(micro_batch, device)
@@ -132,11 +133,18 @@ class TargetLosses(nn.Module):
         return compute_target_losses(self.model, micro_batch, level_V, self._cross_entropy_fn)
 
 
-def add_unlikelihood(losses_M: Tensor, micro_batch: DeviceMicroBatch, weight: float) -> Tensor:
-    """Return the losses, −log p, of tokens to be written, and ``weight`` times −log(1 − p) of those that must not be
-    (Welleck et al. 2020, arXiv 1908.04319, Eq. 4)."""
+def weigh_losses(losses_M: Tensor, micro_batch: DeviceMicroBatch, unlikelihood_weight: float) -> Tensor:
+    """Return weight × −log p of tokens to be written, and |weight| × ``unlikelihood_weight`` × −log(1 − p) of those of
+    negative weight, which must not be (Welleck et al. 2020, arXiv 1908.04319, Eq. 4)."""
     unlikely_M = -torch.log(-torch.expm1(-losses_M.clamp(min=1e-6)))
-    return torch.where(micro_batch.is_negative_M, weight * unlikely_M, losses_M)
+    losses_M = torch.where(micro_batch.weight_M < 0, unlikelihood_weight * unlikely_M, losses_M)
+    return losses_M * micro_batch.weight_M.abs()
+
+
+def sum_branch_log_probs(losses_M: Tensor, micro_batch: DeviceMicroBatch, num_branches: int) -> Tensor:
+    """Return Σ weight × log p over the target tokens of each branch [G]; micro-batches' sums add up to the batch's."""
+    weighted_M = -losses_M * micro_batch.weight_M
+    return losses_M.new_zeros(num_branches).index_add(0, micro_batch.branch_M, weighted_M)
 
 
 def _compute_token_losses(

@@ -19,7 +19,7 @@ from trialigngr.tasks.mixture import Mixture, count_epoch_steps
 from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
-from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, add_unlikelihood, compute_trial_logits
+from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
 from trialigngr.train.process_group import SINGLE_PROCESS, ProcessGroup
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.sharding import shard_losses
@@ -140,12 +140,12 @@ class SftObjective(PackedRows):
     def iter_micro_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         """Yield each micro-batch's share of the mean over all targets of the batch, which nobody waits for here: a GPU
         computes while the next one is laid out."""
-        targets = sum(len(continuation.target) for row in batch.rows for continuation in row.continuations)
+        targets = sum(row.num_targets for row in batch.rows)
         parts, idle = self.pack_local_rows(batch.task.prompt_header, batch.rows)
         for part, num_targets in (*((part, targets) for part in parts), *((part, math.inf) for part in idle)):
             with autocast(self.device, self.settings.precision):
                 laid_out = self.move_to_device(part)
-                losses_M: Any = add_unlikelihood(
+                losses_M: Any = weigh_losses(
                     self.target_losses(laid_out, self.level_V), laid_out, self.settings.unlikelihood_weight
                 )
                 loss: Tensor = losses_M.sum() / num_targets
