@@ -144,7 +144,7 @@ def test_ls(cli: Cli, copied_run: Path, tmp_path: Path) -> None:
 
 def test_plan(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     fresh = cli("plan", "trialigngr-demo", "--out", tmp_path / "new", *tiny()).out
-    assert fresh.count("to do") == 8
+    assert fresh.count("to do") == 10
     assert not (tmp_path / "new").exists()
 
     def states(*words: str | Path) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,9 @@ import pytest
 
 from benchmarks.decoding.exact_ranking import compare_beams_with_exact
 from tests.support.commands import Done
-from tests.support.runs import tiny
+from tests.support.runs import another_fingerprint, tiny
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, TargetRanks
-from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.metrics.ranks import mrr
@@ -27,15 +24,6 @@ from trialigngr.runs.run import load
 from trialigngr.studies.diagnose import diagnose_run
 
 Cli = Callable[..., Done]
-
-
-@contextmanager
-def another_fingerprint(stage: Path) -> Iterator[None]:
-    """Change the fingerprint in a stage's manifest for a while, as if it had been copied from another run."""
-    before = (stage / "manifest.json").read_text("utf-8")
-    write_manifest(stage, replace(read_manifest(stage), fingerprint="0" * 16))
-    yield
-    (stage / "manifest.json").write_text(before, "utf-8")
 
 
 def body(run: Path) -> dict[str, Any]:

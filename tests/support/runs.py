@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,3 +71,14 @@ def new_items(run: Path, to: Path, count: int, **columns: Any) -> Path:
 
 def ids(found: Sequence[Recommendation]) -> list[str]:
     return [item.item_id for item in found]
+
+
+@contextmanager
+def another_fingerprint(stage: Path) -> Iterator[None]:
+    """Change the fingerprint in a stage's manifest for a while, as if it had been copied from another run."""
+    from trialigngr.foundation.artifact import read_manifest, write_manifest
+
+    before = (stage / "manifest.json").read_text("utf-8")
+    write_manifest(stage, replace(read_manifest(stage), fingerprint="0" * 16))
+    yield
+    (stage / "manifest.json").write_text(before, "utf-8")

@@ -50,7 +50,7 @@ FIRST_SETTINGS = {
     "train.micro_batch_tokens": "Send fewer tokens through the model at once when memory runs out.",
     "train.device": "Train on this device.",
     "decode.num_beams": "Search wider, for longer lists, or narrower, for speed.",
-    "evaluate.baselines": "Which baselines stand beside the model.",
+    "evaluate.systems": "Which systems stand beside the model.",
 }
 """Settings that people turn first, by what for: the head of docs/settings.md."""
 

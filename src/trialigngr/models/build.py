@@ -46,6 +46,12 @@ def build_backbone(
     )
     if settings.sid_embedding_init == "codebook":
         init_from_codebooks(backbone.model, backbone.sid_token_ids, codebooks, seed)
+    return prepare_for_training(backbone, settings)
+
+
+def prepare_for_training(backbone: Backbone, settings: BackboneSettings) -> Backbone:
+    """Return a backbone with LoRA, gradient checkpointing and dropout as the settings say; its model is changed in
+    place."""
     if settings.lora.rank:
         backbone = replace(backbone, peft_model=add_lora(backbone.model, settings.lora, backbone.sid_token_ids))
     if settings.gradient_checkpointing:

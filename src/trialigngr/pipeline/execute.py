@@ -56,7 +56,7 @@ def run(
                 for seed in range(seeds)
             ]
             _run_stages(plans, until)
-            workers.broadcast_object(-1)
+            workers.broadcast_object(None)
         else:
             help_train_models(chosen, folder, workers)
     return Run(folder)

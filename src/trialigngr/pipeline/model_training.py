@@ -1,4 +1,4 @@
-"""The model stage: the tasks that this data can have become examples, and a backbone is trained on them."""
+"""The phases of the model: the tasks that this data can have become examples, and a backbone is trained on them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.metrics.ranks import compute_target_metrics
-from trialigngr.models.backbone import Backbone, count_parameters
-from trialigngr.models.build import build_backbone
+from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
+from trialigngr.models.build import build_backbone, prepare_for_training
 from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.sids.assign import QUANTIZER_FILE
 from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
@@ -29,17 +29,17 @@ from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.task import Task, View
 from trialigngr.train.checkpoint import remove_checkpoints
 from trialigngr.train.loop import Trainer
+from trialigngr.train.phases import PHASES, PhaseInputs, PhaseSpec, find_phases
 from trialigngr.train.process_group import ProcessGroup
-from trialigngr.train.sft import SftObjective
 from trialigngr.train.trackers import Tracker, open_trackers
 
 Facts = dict[str, Any]
 REQUIRED_VIEWS = {"title": View.TITLE, "caption": View.VISUAL}
 
 
-def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Facts:
-    """Train the model into a folder that ``AutoModelForCausalLM`` opens, and return the facts. ``workers`` train it
-    together.
+def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Facts:
+    """Train the model through a phase, into a folder that ``AutoModelForCausalLM`` opens, and return the facts.
+    ``workers`` train it together.
 
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
@@ -47,14 +47,8 @@ def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Fa
     wanted = select_possible_tasks(artifacts)
     _check_has_targets(artifacts)
     if workers.is_main_process:
-        workers.broadcast_object(artifacts.seed)
-    backbone = build_backbone(
-        recipe.model,
-        list_sid_tokens(artifacts.sids.codebook_sizes),
-        artifacts.tokenizer_texts(),
-        seed,
-        _load_codebooks(artifacts),
-    )
+        workers.broadcast_object((phase.name, artifacts.seed))
+    backbone = _build_start(phase, artifacts, seed)
     chat = ChatTemplate(backbone.tokenizer)
     views = artifacts.encode_views(chat)
     tasks = _build_examples(artifacts, wanted, views, chat)
@@ -68,11 +62,19 @@ def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Fa
         for tracker in trackers:
             ends.callback(tracker.close)
         level_V = _token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None
-        objective = SftObjective(
-            recipe.train, backbone, tasks, recipe.tasks, seed, process_group=workers, level_V=level_V
+        own = None if phase.settings is None else getattr(recipe, phase.name)
+        train, prediction = phase.adapt_train(recipe.train, own), find_recommendation_task(recipe).name
+        inputs = PhaseInputs(backbone, tasks, prediction, recipe.tasks, train, own, seed, workers, level_V)
+        trainer = Trainer(
+            train,
+            phase.build_objective(inputs),
+            _build_validator(artifacts, backbone, chat, views),
+            seed,
+            name="train" if own is None else phase.name,
+            validates_start=phase is not find_phases(recipe.phases)[0],
+            process_group=workers,
+            trackers=trackers,
         )
-        validate = _build_validator(artifacts, backbone, chat, views)
-        trainer = Trainer(recipe.train, objective, validate, seed, process_group=workers, trackers=trackers)
         facts = trainer.fit(out)
     facts["valid_ndcg_10"] = facts.pop("best")
     without = {f"items_without_{view}": views.count_missing(kind) for view, kind in REQUIRED_VIEWS.items()}
@@ -84,11 +86,27 @@ def train_model(artifacts: RunArtifacts, out: Path, workers: ProcessGroup) -> Fa
     return facts
 
 
+def _build_start(phase: PhaseSpec, artifacts: RunArtifacts, seed: int) -> Backbone:
+    """Return the model that a phase starts from: a new one, or that of the phase before."""
+    model, sid_tokens = artifacts.recipe.model, list_sid_tokens(artifacts.sids.codebook_sizes)
+    if (before := find_phase_before(artifacts.recipe, phase)) is None:
+        return build_backbone(model, sid_tokens, artifacts.tokenizer_texts(), seed, _load_codebooks(artifacts))
+    return prepare_for_training(load_backbone(artifacts.seed_folder / before.stage, sid_tokens), model)
+
+
+def find_phase_before(recipe: Recipe, phase: PhaseSpec) -> PhaseSpec | None:
+    """Return the phase whose model a phase starts from; None for the first."""
+    phases = find_phases(recipe.phases)
+    place = phases.index(phase)
+    return phases[place - 1] if place else None
+
+
 def help_train_models(recipe: Recipe, out: Path, workers: ProcessGroup) -> None:
     """Help the first worker to train model after model, until it says that there is none left."""
-    while (seed := workers.broadcast_object(-1)) >= 0:
-        artifacts = RunArtifacts(recipe, out, seed)
-        train_model(artifacts, artifacts.seed_folder / "model.partial", workers)
+    nothing: tuple[str, int] | None = None
+    while (job := workers.broadcast_object(nothing)) is not None:
+        phase, artifacts = PHASES[job[0]], RunArtifacts(recipe, out, job[1])
+        train_phase(phase, artifacts, artifacts.seed_folder / f"{phase.stage}.partial", workers)
 
 
 def _load_codebooks(artifacts: RunArtifacts) -> list[Float32Array]:

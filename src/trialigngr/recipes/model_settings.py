@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.train.phases import PhaseSpec
 from trialigngr.train.settings import TrainSettings
 
 
@@ -32,6 +35,21 @@ class ModelStageSettings(Settings):
             train=recipe.train.model_copy(update={"trackers": ()}),  # who watches changes nothing
             decode=recipe.decode,
         )
+
+
+class PhaseStageSettings(ModelStageSettings):
+    """Everything that the model of a later phase depends on beside its parents."""
+
+    own: dict[str, Any]
+
+    @classmethod
+    def from_phase(cls, recipe: Recipe, phase: PhaseSpec, seed: int) -> ModelStageSettings:
+        """Return what a recipe says of a phase; of the first that is what it says of the model."""
+        common = ModelStageSettings.from_recipe(recipe, seed)
+        if phase.settings is None:
+            return common
+        own = getattr(recipe, phase.name).model_dump(mode="json")
+        return cls(**{name: getattr(common, name) for name in ModelStageSettings.model_fields}, own=own)
 
 
 class EvaluationStageSettings(Settings):

@@ -28,6 +28,7 @@ from trialigngr.sids.settings import SidSettings
 from trialigngr.systems.registry import SYSTEMS, check_system_names
 from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
+from trialigngr.train.phases import PHASES, PhaseSpec, find_phases
 from trialigngr.train.settings import TrainSettings
 
 
@@ -62,6 +63,9 @@ class Recipe(Settings):
     """The language model."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """The training loop."""
+    phases: tuple[str, ...] = ("sft",)
+    """What the language model goes through, one after the other: ``sft`` trains it on the tasks, ``dpo`` goes on from
+    there with preferences. Each is a stage of its own; what is tested and recommends is the model of the last."""
     decode: DecodeSettings = Field(default_factory=DecodeSettings)
     """Beam search."""
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
@@ -73,9 +77,20 @@ class Recipe(Settings):
         check_system_names(evaluate.systems)
         return evaluate
 
+    @field_validator("phases")
+    @classmethod
+    def _check_phases(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        find_phases(phases)
+        return phases
+
     def get_system_settings(self, name: str) -> Any:
         """Return the section of a system of the registry; None where it has no settings."""
         return getattr(self, name) if SYSTEMS[name].settings else None
+
+    @property
+    def model_stage(self) -> str:
+        """The stage of the last phase: its model is tested and recommends."""
+        return find_phases(self.phases)[-1].stage
 
     def to_toml(self) -> str:
         """Return the whole recipe as TOML that `read_recipe` reads back to an equal one."""
@@ -88,18 +103,18 @@ def register_system(spec: SystemSpec) -> None:
     An installed package does so by an entry point of the group ``trialigngr.systems`` that names its spec.
     """
     SYSTEMS[spec.name] = spec
-    _add_system_section(spec)
+    _add_sections([spec])
 
 
-def _add_system_section(spec: SystemSpec) -> None:
-    if spec.settings is not None:
-        section = FieldInfo(annotation=spec.settings, default_factory=spec.settings, description=spec.settings.__doc__)
-        Recipe.__pydantic_fields__[spec.name] = section
-        Recipe.model_rebuild(force=True)
+def _add_sections(specs: Iterable[SystemSpec | PhaseSpec]) -> None:
+    for spec in specs:
+        if (kind := spec.settings) is not None:
+            section = FieldInfo(annotation=kind, default_factory=kind, description=kind.__doc__)
+            Recipe.__pydantic_fields__[spec.name] = section
+    Recipe.model_rebuild(force=True)
 
 
-for _spec in SYSTEMS.values():
-    _add_system_section(_spec)
+_add_sections((*SYSTEMS.values(), *PHASES.values()))
 for _entry in entry_points(group="trialigngr.systems"):
     register_system(_entry.load())
 

@@ -128,7 +128,7 @@ class RunArtifacts:
         """The trained model."""
         from trialigngr.models.backbone import load_backbone
 
-        return load_backbone(self.seed_folder / "model", list_sid_tokens(self.sids.codebook_sizes))
+        return load_backbone(self.seed_folder / self.recipe.model_stage, list_sid_tokens(self.sids.codebook_sizes))
 
     @cached_property
     def chat_template(self) -> ChatTemplate:

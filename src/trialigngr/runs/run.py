@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -14,13 +15,14 @@ from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json
-from trialigngr.recipes.model_settings import EvaluationStageSettings, ModelStageSettings
+from trialigngr.recipes.model_settings import EvaluationStageSettings, PhaseStageSettings
 from trialigngr.recipes.written import is_as_written, read_run_recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.recommender import Recommendation, Recommender
 from trialigngr.runs.request import By, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.tasks.task import View
+from trialigngr.train.phases import find_phases
 
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
@@ -87,18 +89,19 @@ class Run:
     def check_model(self) -> None:
         """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
         self._check_parents()
-        if self.read_stage_manifest("model").settings != ModelStageSettings.from_recipe(self.recipe, 0).model_dump(
-            mode="json"
-        ):
-            raise ArtifactError(
-                f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it again."
-            )
+        for phase in find_phases(self.recipe.phases):
+            wanted = PhaseStageSettings.from_phase(self.recipe, phase, 0).model_dump(mode="json")
+            if self.read_stage_manifest(phase.stage).settings != wanted:
+                raise ArtifactError(
+                    f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it "
+                    "again."
+                )
 
     def check_metrics(self) -> None:
         """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
         self._check_parents()
-        evaluation, model = self.read_stage_manifest("evaluation"), self.read_stage_manifest("model")
-        if not evaluation.is_made_from("model", model):
+        evaluation, stage = self.read_stage_manifest("evaluation"), self.recipe.model_stage
+        if not evaluation.is_made_from(stage, self.read_stage_manifest(stage)):
             raise ArtifactError(
                 f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
             )
@@ -109,6 +112,13 @@ class Run:
 
     def _check_parents(self) -> None:
         model = self.read_stage_manifest("model")
+        for before, phase in pairwise(find_phases(self.recipe.phases)):
+            start = self.read_stage_manifest(before.stage)
+            if not self.read_stage_manifest(phase.stage).is_made_from(before.stage, start):
+                raise ArtifactError(
+                    f"The model of phase {phase.name} in {self.folder} starts from another one than that of phase "
+                    f"{before.name} beside it; run the recipe again."
+                )
         for name in ("sids", *model.contents):
             if not model.is_made_from(name, self.read_stage_manifest(name)):
                 raise ArtifactError(

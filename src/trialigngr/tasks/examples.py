@@ -225,6 +225,10 @@ class TaskExamples:
         """How much of each item's target it takes to tell it from all others."""
         return count_unique_prefix_tokens(self._target)
 
+    def build_targets(self, rows: Int64Array) -> list[list[int]]:
+        """Return what is to be written for each of some items, its end included."""
+        return self._target.take_rows(rows, suffix=self.target_suffix)
+
     def build_prompt(self, rows: Int64Array) -> list[int]:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
         rows = rows[-self.settings.max_history :]

@@ -42,7 +42,8 @@ class Trainer(Generic[ObjectiveT]):
 
     ``validate`` returns figures of the whole model, NDCG@10 among them, by which the best weights are chosen. ``name``
     is the recipe's section of the settings, which messages and the progress bar say. After the warm-up ``lr_scheduler``
-    falls to a hundredth of the peak (``cosine``) or stays there (``constant``).
+    falls to a hundredth of the peak (``cosine``) or stays there (``constant``). With ``validates_start``
+    the weights of the start are chosen where no later ones are better.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Trainer(Generic[ObjectiveT]):
         name: str = "train",
         lr_scheduler: LrScheduler = "cosine",
         logs_validations: bool = True,
+        validates_start: bool = False,
         process_group: ProcessGroup = SINGLE_PROCESS,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         self.settings, self.objective, self.validate, self.seed = settings, objective, validate, seed
         self.name, self.lr_scheduler, self.logs_validations = name, lr_scheduler, logs_validations
+        self.validates_start = validates_start
         self.process_group, self.trackers = process_group, trackers
         self.steps, self.model = objective.num_steps, objective.model
         self.device = pick_device(settings.device)
@@ -96,6 +99,8 @@ class Trainer(Generic[ObjectiveT]):
         path = folder / "metrics.jsonl" if self.process_group.is_main_process else None
         journal = MetricsLogger(path, state["step"], state.pop("losses", {}))
         started, saved = time.monotonic() - state["seconds"], time.monotonic()
+        if self.validates_start and state["best"] < 0:
+            state = self._validate_and_keep_best(state, journal, folder)
         with show_progress(self.name, self.steps, state["step"]) as advance:
             for step in range(state["step"], self.steps):
                 if self._patience_is_over(state):

@@ -72,3 +72,17 @@ class TrainSettings(LoopSettings):
     """Users in that sample."""
     trackers: tuple[TrackerName, ...] = ()
     """Where losses and validations go beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``."""
+
+
+class DpoSettings(Settings):
+    """Preference optimization: the item that was taken against items that were not (S-DPO, Chen et al. 2024, arXiv
+    2406.09215; with one negative DPO, Rafailov et al. 2023, arXiv 2305.18290)."""
+
+    beta: float = Field(0.1, gt=0)
+    """How much a change of log-probability counts; a small one lets the model go far from where it started."""
+    num_negatives: int = Field(3, ge=1)
+    """Items, drawn from the catalogue, that are held against each item taken."""
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak learning rate of this phase."""
+    max_steps: int = Field(500, ge=1)
+    """Steps of this phase, of ``train.batch_size`` examples."""

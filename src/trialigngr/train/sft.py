@@ -20,6 +20,7 @@ from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_bat
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
+from trialigngr.train.phases import PhaseInputs
 from trialigngr.train.process_group import SINGLE_PROCESS, ProcessGroup
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.sharding import shard_losses
@@ -150,3 +151,16 @@ class SftObjective(PackedRows):
                 )
                 loss: Tensor = losses_M.sum() / num_targets
             yield loss
+
+
+def build_sft_objective(inputs: PhaseInputs) -> SftObjective:
+    """Return the objective of phase ``sft``."""
+    return SftObjective(
+        inputs.train,
+        inputs.backbone,
+        inputs.tasks,
+        inputs.task_settings,
+        inputs.seed,
+        process_group=inputs.process_group,
+        level_V=inputs.level_V,
+    )

@@ -30,7 +30,8 @@ SPEC = StageSpec(
     name="evaluation",
     settings=lambda context: EvaluationStageSettings.from_recipe(context.recipe),
     needs=lambda context: tuple(
-        "model" if find_system(name).fit is None else name for name in context.recipe.evaluate.list_systems()
+        context.recipe.model_stage if find_system(name).fit is None else name
+        for name in context.recipe.evaluate.list_systems()
     ),
     build=build_evaluation,
     one_per_seed=True,
