@@ -10,6 +10,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.sids.semantic_ids import Codes
 from trialigngr.sids.trie import Trie
 
@@ -65,4 +66,5 @@ def prompts(users: int = USERS, length: int = PROMPT, shared: int = 0) -> list[l
 
 def search(model: Any, n: int = ITEMS, score_softmax: ScoreSoftmax = "full") -> BeamSearch:
     """Return our beam search over a catalogue of n items, in the model's own dtype."""
-    return BeamSearch(model, Trie.from_codes(codes(n)), TOKENS_LK.tolist(), END_TOKEN, score_softmax, "fp32")
+    trie = Trie.from_codes(codes(n))
+    return BeamSearch(CausalModel(model), trie, TOKENS_LK.tolist(), END_TOKEN, score_softmax, "fp32")

@@ -55,7 +55,7 @@ def growth(model: Any) -> list[Check]:
     asked, part, whole = prompts(), {}, {}
     for n in CATALOGUES:
         searches = {"trie": search(Free(), n, "constrained"), "whole": search(model, n, "constrained")}
-        searches["trie"]._model_is_checked = True  # what gives random states is not tried
+        searches["trie"].model._is_checked = True  # what gives random states is not tried
         taken = side_by_side({name: _call(own, asked) for name, own in searches.items()}, ROUNDS)
         part[n], whole[n] = taken["trie"], taken["whole"]
         print(f"{n:>10,} items: the trie's part {1e3 * part[n]:.2f} ms of {1e3 * whole[n]:.1f} ms")
