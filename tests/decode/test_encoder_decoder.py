@@ -112,7 +112,9 @@ def test_exact_scores_equal_scoring_one_by_one(model: Any, score_softmax: str, n
     sids, asked = written(codes_NL), prompts((7, 3))
     found = compute_exact_scores(search(model, codes_NL, score_softmax), asked, nodes_at_once)
     over = sids if score_softmax == "constrained" else None
-    assert found == pytest.approx(np.array([[scored(model, one, sid, over) for sid in sids] for one in asked]), abs=1e-4)
+    assert found == pytest.approx(
+        np.array([[scored(model, one, sid, over) for sid in sids] for one in asked]), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("score_softmax", ["full", "constrained"])

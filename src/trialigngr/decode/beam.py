@@ -176,7 +176,7 @@ def _share_leaves(priors: TriePriors | None, leaves_BW: Tensor, scores_BW: Tenso
     """Return the share of the prior that leaves hold; 0 for a beam that is none and for a request without a prior."""
     if priors is None:
         return torch.zeros_like(scores_BW)
-    return priors.log_shares(leaves_BW, depth).exp().masked_fill(scores_BW == _NEG_INF, 0)
+    return priors.find_shares(leaves_BW, depth).masked_fill(scores_BW == _NEG_INF, 0)
 
 
 class _BeamSearchState:

@@ -36,8 +36,8 @@ class EncoderDecoderModel:
         config = self.model.config
         if config.model_type != "t5" or not config.is_encoder_decoder:
             raise RecipeError(
-                f"A model of type {config.model_type!r} cannot be decoded as an encoder and a decoder here: where beams "
-                "stand is told to T5's attention alone. Take a T5ForConditionalGeneration."
+                f"A model of type {config.model_type!r} cannot be decoded as an encoder and a decoder here: only "
+                "T5's attention is told where beams stand. Take a T5ForConditionalGeneration."
             )
         if config.decoder_start_token_id is None:
             raise RecipeError("This T5 names no decoder_start_token_id, with which its decoder begins; set it.")

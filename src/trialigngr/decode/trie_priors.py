@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,55 +16,80 @@ from trialigngr.foundation.errors import ArgumentError
 from trialigngr.sids.trie import Trie
 
 _NEG_INF = float("-inf")
-_Float64Array: TypeAlias = npt.NDArray[np.float64]
-_NodeShares: TypeAlias = list[tuple[Rows, npt.NDArray[np.float32]]]
-"""Of each depth the nodes that hold a share, in order, and its logarithm."""
+_Float32Array: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _NodeShares:
+    """The share of one prior's weights below the nodes of each depth: of those ``nodes`` that hold one, in order, or,
+    where ``nodes`` is None, of all."""
+
+    nodes: list[Rows] | None
+    shares: list[_Float32Array]
 
 
 class TriePriors:
     """The priors of B requests over one trie: which share of a prior's weights lies below a node.
 
-    Only nodes that hold a share are kept, so that a prior costs what its weights cost. Items that a filter does not let
-    are left out before anything is summed.
+    A prior of some rows keeps the nodes above them alone, and so costs what its weights cost; one of all items keeps a
+    table. Items that a filter does not let are left out before anything is summed.
     """
 
     def __init__(self, priors: Priors, filters: Filters, trie: Trie, device: torch.device) -> None:
-        priors = priors or []
-        own = [None] * len(priors) if filters is None else filters
-        listed = [_sum_shares(prior, as_filter(given), trie) for prior, given in zip(priors, own, strict=True)]
-        sizes = [len(level) for level in trie.levels]
-        self._sizes = sizes
-        self._keys, self._log_shares = [], []
-        for depth, size in enumerate(sizes):
-            keys = np.concatenate([shares[depth][0] + b * size for b, shares in enumerate(listed)])
-            self._keys.append(torch.from_numpy(keys).to(device))
-            logs = np.concatenate([shares[depth][1] for shares in listed])
-            self._log_shares.append(torch.from_numpy(logs).to(device))
+        asked = [] if priors is None else priors
+        given = [None] * len(asked) if filters is None else filters
+        found = [_sum_shares(prior, as_filter(own), trie) for prior, own in zip(asked, given, strict=True)]
+        self._sizes = [len(level) for level in trie.levels]
+        self._lay_out_lists(found, device)
+        self._lay_out_tables(found, device)
         # A prior of which the filter leaves nothing has no say.
-        mixing_B = [
-            prior.mixing_weight if prior and len(shares[0][0]) else 0.0
-            for prior, shares in zip(priors, listed, strict=True)
-        ]
-        self._mixing_B = torch.tensor(mixing_B, dtype=torch.float32, device=device)
-        self._log_generator_B = torch.tensor(np.log1p(-np.array(mixing_B)), dtype=torch.float32, device=device)
+        mixing = [prior.mixing_weight if prior and own else 0.0 for prior, own in zip(asked, found, strict=True)]
+        floors = [np.log((prior.floor if prior else 1) / len(trie.sorted_rows)) for prior in asked]
+        geometric = [prior is not None and prior.form == "geometric" for prior in asked]
+        self._mixing_B, self._log_generator_B, self._log_floor_B = (
+            torch.tensor(values, dtype=torch.float32, device=device)
+            for values in (mixing, np.log1p(-np.array(mixing)), floors)
+        )
         self._log_prior_B = self._mixing_B.log()
-        is_geometric = [prior is not None and prior.form == "geometric" for prior in priors]
-        self._is_geometric_B = torch.tensor(is_geometric, device=device) if any(is_geometric) else None
-        floors = [np.log((prior.floor if prior else 1) / len(trie.sorted_rows)) for prior in priors]
-        self._log_floor_B = torch.tensor(floors, dtype=torch.float32, device=device)
+        self._is_geometric_B = torch.tensor(geometric, device=device) if any(geometric) else None
 
-    def log_shares(self, nodes: Tensor, depth: int) -> Tensor:
-        """Return log Q of nodes [B, …] of a depth; −inf where nothing below has weight."""
-        keys, logs = self._keys[depth], self._log_shares[depth]
-        if not len(keys):
-            return torch.full(nodes.shape, _NEG_INF, device=nodes.device)
-        key = _align(torch.arange(len(nodes), device=nodes.device), nodes) * self._sizes[depth] + nodes
-        place = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
-        return logs[place].masked_fill(keys[place] != key, _NEG_INF)
+    def _lay_out_lists(self, found: list[_NodeShares | None], device: torch.device) -> None:
+        self._keys, self._shares = [], []
+        for depth, size in enumerate(self._sizes):
+            listed = [
+                (own.nodes[depth] + b * size, own.shares[depth])
+                for b, own in enumerate(found)
+                if own is not None and own.nodes is not None
+            ]
+            keys, shares = zip(*listed, strict=True) if listed else ([_NO_ROWS], [_NO_SHARES])
+            self._keys.append(torch.from_numpy(np.concatenate(keys)).to(device))
+            self._shares.append(torch.from_numpy(np.concatenate(shares)).to(device))
+
+    def _lay_out_tables(self, found: list[_NodeShares | None], device: torch.device) -> None:
+        dense = [own for own in found if own is not None and own.nodes is None]
+        has_table = np.array([own is not None and own.nodes is None for own in found])
+        self._has_table_B = torch.from_numpy(has_table).to(device)
+        self._table_of_B = torch.from_numpy(np.maximum(np.cumsum(has_table) - 1, 0)).to(device)
+        self._tables = [
+            torch.from_numpy(np.stack([own.shares[depth] for own in dense])).to(device)
+            for depth in range(len(self._sizes) if dense else 0)
+        ]
+
+    def find_shares(self, nodes: Tensor, depth: int) -> Tensor:
+        """Return Q of nodes [B, …] of a depth."""
+        keys, shares = self._keys[depth], torch.zeros(nodes.shape, device=nodes.device)
+        if len(keys):
+            key = _align(torch.arange(len(nodes), device=nodes.device), nodes) * self._sizes[depth] + nodes
+            place = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
+            shares = self._shares[depth][place].masked_fill(keys[place] != key, 0)
+        if self._tables:
+            dense = self._tables[depth][_align(self._table_of_B, nodes), nodes]
+            shares = torch.where(_align(self._has_table_B, nodes), dense, shares)
+        return shares
 
     def mix_scores(self, scores: Tensor, nodes: Tensor, depth: int) -> Tensor:
         """Return the scores of nodes [B, …] under the mixture, from the generator's; −inf stays −inf."""
-        log_shares = self.log_shares(nodes, depth)
+        log_shares = self.find_shares(nodes, depth).log()
         mixed = torch.logaddexp(
             scores + _align(self._log_generator_B, scores), log_shares + _align(self._log_prior_B, scores)
         )
@@ -75,49 +101,64 @@ class TriePriors:
         return mixed.masked_fill(scores == _NEG_INF, _NEG_INF)
 
 
-def _align(values_B: Tensor, with_: Tensor) -> Tensor:
-    """Return one value a request in the shape that goes with [B, …]."""
-    return values_B.view(-1, *[1] * (with_.dim() - 1))
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+_NO_SHARES: _Float32Array = np.empty(0, dtype=np.float32)
 
 
-def _sum_shares(prior: Prior | None, given: Filter, trie: Trie) -> _NodeShares:
-    """Return the nodes that hold a share of a prior, depth by depth."""
-    nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+def _align(values_B: Tensor, nodes: Tensor) -> Tensor:
+    """Return one value a request in a shape that goes with nodes [B, …]."""
+    return values_B.view(-1, *[1] * (nodes.dim() - 1))
+
+
+def _sum_shares(prior: Prior | None, given: Filter, trie: Trie) -> _NodeShares | None:
+    """Return the shares of a prior; None where it has no say, because λ is 0 or the filter leaves nothing."""
     if prior is None or not prior.mixing_weight:
-        return [nothing] * len(trie.levels)
-    nodes, weights = _list_leaves(prior, given, trie)
-    total = weights.sum()
-    if not total > 0:
-        return [nothing] * len(trie.levels)
-    found = []
-    for level in reversed(trie.levels):
-        starts = np.flatnonzero(np.diff(nodes, prepend=-1))
-        nodes, weights = nodes[starts], np.add.reduceat(weights, starts)
-        found.append((nodes, np.log(weights / total).astype(np.float32)))
-        nodes = level.parent_M[nodes]
-    return found[::-1]
+        return None
+    n = len(trie.sorted_rows)
+    _check_size(prior, n)
+    if prior.rows is not None:
+        return _sum_list(prior.rows, np.where(given.is_allowed(prior.rows), prior.weights, 0), trie)
+    allowed = given.list_allowed_rows(n)
+    if allowed is not None:
+        return _sum_list(allowed, prior.weights[allowed], trie)
+    return _sum_table(prior.weights, given.denied_rows, trie)
 
 
-def _list_leaves(prior: Prior, given: Filter, trie: Trie) -> tuple[Rows, _Float64Array]:
-    """Return leaves, in order, and the weights of items there; a leaf may stand more than once."""
-    n, last = len(trie.sorted_rows), trie.levels[-1]
+def _check_size(prior: Prior, n: int) -> None:
     if prior.rows is None and len(prior.weights) != n:
         raise ArgumentError(f"A prior has {len(prior.weights)} weights for the {n} items of the catalogue.")
-    weights = prior.weights.astype(np.float64)
-    if prior.rows is None:
-        allowed = given.list_allowed_rows(n)
-        if allowed is None:
-            weights[given.denied_rows] = 0
-            weights = np.add.reduceat(weights[trie.sorted_rows], last.child_starts[:-1])
-            leaves = np.flatnonzero(weights)
-            return leaves, weights[leaves]
-        rows, weights = allowed, weights[allowed]
-    else:
-        rows = prior.rows
-        if len(rows) and not 0 <= rows.min() <= rows.max() < n:
-            raise ArgumentError(f"A prior names rows outside of the {n} items of the catalogue.")
-        weights = np.where(given.is_allowed(rows), weights, 0)
-    rows, weights = rows[weights > 0], weights[weights > 0]
-    leaves = trie.node_of_item[-1][rows]
-    order = np.argsort(leaves, kind="stable")
-    return leaves[order], weights[order]
+    if prior.rows is not None and len(prior.rows) and not 0 <= prior.rows.min() <= prior.rows.max() < n:
+        raise ArgumentError(f"A prior names rows outside of the {n} items of the catalogue.")
+
+
+def _sum_list(rows_R: Rows, weights_R: npt.NDArray[np.generic], trie: Trie) -> _NodeShares | None:
+    """Sum the weights of some rows, which may come more than once."""
+    held = np.flatnonzero(weights_R)
+    nodes = trie.node_of_item[-1][rows_R[held]]
+    # Nodes stand in lexicographic order, so that sorted leaves have sorted ancestors: one sort serves all depths.
+    order = np.argsort(nodes, kind="stable")
+    nodes, sums = nodes[order], weights_R[held[order]].astype(np.float64)
+    if not len(held):
+        return None
+    total, listed, shares = sums.sum(), [], []
+    for level in reversed(trie.levels):
+        starts = np.flatnonzero(np.diff(nodes, prepend=-1))
+        nodes, sums = nodes[starts], np.add.reduceat(sums, starts)
+        listed.append(nodes)
+        shares.append((sums / total).astype(np.float32))
+        nodes = level.parent_M[nodes]
+    return _NodeShares(listed[::-1], shares[::-1])
+
+
+def _sum_table(weights_N: npt.NDArray[np.generic], denied_rows: Rows, trie: Trie) -> _NodeShares | None:
+    """Sum the weights of all rows but a few."""
+    weights_N = weights_N.astype(np.float64)
+    weights_N[denied_rows] = 0
+    if not (total := weights_N.sum()):
+        return None
+    sums = np.bincount(trie.node_of_item[-1], weights_N)
+    shares = [(sums / total).astype(np.float32)]
+    for level in reversed(trie.levels[:-1]):
+        sums = np.add.reduceat(sums, level.child_starts[:-1])
+        shares.append((sums / total).astype(np.float32))
+    return _NodeShares(None, shares[::-1])
