@@ -170,7 +170,7 @@ def test_sparse_is_dense(beam: BeamSearch, form: Any) -> None:
     rows = np.array([31, 4, 22, 10])
     dense_N = np.zeros(N, dtype=np.float32)
     dense_N[rows] = [4, 1, 2.5, 0.5]
-    given = [None, np.array([22]), Filter(only_rows=np.arange(0, N, 2))]
+    given = [None, np.array([22]), Filter(only_rows=np.repeat(np.arange(0, N, 2), 2))]
     dense = beam(ASKED, 8, given, [Prior(dense_N, 0.4, form=form)] * 3)
     sparse = beam(ASKED, 8, given, [Prior(dense_N[rows], 0.4, rows, form)] * 3)
     parts = [rows.repeat(2), np.tile(dense_N[rows] / 2, (2, 1)).T.ravel()]  # each row twice, with half the weight

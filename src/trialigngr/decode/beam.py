@@ -193,7 +193,7 @@ class _BeamSearchState:
         self.model, self.device_levels, self.score_softmax = search.model, search.device_levels, search.score_softmax
         self.num_beams, self.masks, self.priors = num_beams, masks, priors
         self.sequences = self.model.start(prompts, num_beams * min(len(self.device_levels) - 1, RESERVED_STEPS))
-        # The slots of each beam's ancestors among the grown tokens.
+        # The slots of each beam's ancestors among the appended tokens.
         self.path_BWS = torch.empty(len(prompts), num_beams, 0, dtype=torch.long, device=self.model.device)
 
     def run(self) -> tuple[Tensor, Tensor, Tensor]:

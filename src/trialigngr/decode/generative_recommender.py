@@ -40,7 +40,7 @@ class GenerativeRecommender:
     def recommend(
         self, history: Rows, k: int, item_filter: Filter | Rows | None = None, prior: Prior | None = None
     ) -> RankedList:
-        """Return the best k items after a history (oldest first), of those that a filter lets."""
+        """Return the best k items after a history (oldest first), of those that a filter lets; a prior is mixed in."""
         return self.recommend_after_prompt(self.build_prompt(history), k, item_filter, prior)
 
     def recommend_after_prompt(

@@ -17,6 +17,8 @@ from trialigngr.sids.trie import Trie
 
 _NEG_INF = float("-inf")
 _Float32Array: TypeAlias = npt.NDArray[np.float32]
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+_NO_SHARES: _Float32Array = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,6 @@ class TriePriors:
         return mixed.masked_fill(scores == _NEG_INF, _NEG_INF)
 
 
-_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
-_NO_SHARES: _Float32Array = np.empty(0, dtype=np.float32)
-
-
 def _align(values_B: Tensor, nodes: Tensor) -> Tensor:
     """Return one value a request in a shape that goes with nodes [B, …]."""
     return values_B.view(-1, *[1] * (nodes.dim() - 1))
@@ -120,6 +118,7 @@ def _sum_shares(prior: Prior | None, given: Filter, trie: Trie) -> _NodeShares |
         return _sum_list(prior.rows, np.where(given.is_allowed(prior.rows), prior.weights, 0), trie)
     allowed = given.list_allowed_rows(n)
     if allowed is not None:
+        allowed = np.unique(allowed)
         return _sum_list(allowed, prior.weights[allowed], trie)
     return _sum_table(prior.weights, given.denied_rows, trie)
 
