@@ -10,16 +10,17 @@ from types import ModuleType
 
 import pytest
 
-PAGES = sorted((Path(__file__).resolve().parents[1] / "docs" / "extend").glob("*.md"))
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs" / "extend").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAX_LINES = 30
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "trialigngr"
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
 def test_a_newcomer_is_thirty_lines_that_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = BLOCK.findall(page.read_text("utf-8"))
-    assert len(code.splitlines()) <= MAX_LINES
+    # The formatter sets blank lines between definitions: they are not counted.
+    assert len([line for line in code.splitlines() if line.strip()]) <= MAX_LINES
     assert isinstance(ast.parse(code).body[-1], ast.Assert)
     # A module, because settings and data classes look up their own.
     module = ModuleType(f"extend_{page.stem}")
@@ -32,7 +33,7 @@ def test_the_places_that_pages_name_are_there() -> None:
     """``path.py: name`` is a definition in that file."""
     for page in PAGES:
         for path, name in re.findall(r"`([\w/]+\.py): (\w+)", page.read_text("utf-8")):
-            text = (SOURCE / path).read_text("utf-8")
+            text = (ROOT / "src" / "trialigngr" / path).read_text("utf-8")
             assert re.search(rf"\b(?:def|class) {name}\b|^{name}\b", text, re.MULTILINE), f"{page.name}: {path}: {name}"
 
 
