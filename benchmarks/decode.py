@@ -26,7 +26,7 @@ def measure() -> list[Check]:
     """Return all checks."""
     own = model()
     checks = _against_others(own) + _against_forward(own)
-    checks += large.growth(own) + large.filters(own) + large.trie()
+    checks += large.growth(own) + large.filters(own) + large.priors() + large.trie()
     return checks + memory.measure() + _beauty()
 
 

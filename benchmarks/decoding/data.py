@@ -10,6 +10,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.sids.semantic_ids import Codes
 from trialigngr.sids.trie import Trie
 
@@ -23,6 +24,7 @@ VOCABULARY, SIZES = (2_000, (64, 64, 64)) if SMALL else (27_000, (256, 256, 256)
 LAYERS, WIDTH = (2, 64) if SMALL else (8, 512)
 CATALOGUES = (1_000, 10_000) if SMALL else (10**4, 10**5, 10**6, 10**7)
 FILTERED = 20_000 if SMALL else 10**6
+PRIOR_ROWS = 100 if SMALL else 1_000
 TEXT = VOCABULARY - sum(SIZES)
 TOKENS_LK = np.arange(TEXT, VOCABULARY).reshape(len(SIZES), -1)
 END_TOKEN = 0
@@ -65,4 +67,5 @@ def prompts(users: int = USERS, length: int = PROMPT, shared: int = 0) -> list[l
 
 def search(model: Any, n: int = ITEMS, score_softmax: ScoreSoftmax = "full") -> BeamSearch:
     """Return our beam search over a catalogue of n items, in the model's own dtype."""
-    return BeamSearch(model, Trie.from_codes(codes(n)), TOKENS_LK.tolist(), END_TOKEN, score_softmax, "fp32")
+    trie = Trie.from_codes(codes(n))
+    return BeamSearch(CausalModel(model), trie, TOKENS_LK.tolist(), END_TOKEN, score_softmax, "fp32")

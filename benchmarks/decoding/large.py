@@ -1,4 +1,4 @@
-"""Large catalogues: what the trie adds to a step, what filters add, what a trie of ten million items takes."""
+"""Large catalogues: what the trie adds to a step, what filters and priors add, what ten million items take."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.decoding.data import CATALOGUES, FILTERED, VOCABULARY, codes, prompts, search
+from benchmarks.decoding.data import CATALOGUES, FILTERED, PRIOR_ROWS, VOCABULARY, codes, model, prompts, search
 from benchmarks.harness import Check, below, peak_memory, seconds_of, side_by_side
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.decode.filters import Filter
+from trialigngr.decode.prior import Prior
 from trialigngr.sids.trie import Trie
 
 BEAMS, ROUNDS = 20, 5
@@ -50,12 +52,14 @@ class Free:
         return self.head
 
 
-def growth(model: Any) -> list[Check]:
+def growth(backbone: Any) -> list[Check]:
     """Return how the trie's part of a decode grows with the catalogue, and its share of the whole."""
     asked, part, whole = prompts(), {}, {}
+    free = CausalModel(Free())
+    free._is_checked = True  # what gives random states is not tried
     for n in CATALOGUES:
-        searches = {"trie": search(Free(), n, "constrained"), "whole": search(model, n, "constrained")}
-        searches["trie"]._model_is_checked = True  # what gives random states is not tried
+        searches = {"trie": search(Free(), n, "constrained"), "whole": search(backbone, n, "constrained")}
+        searches["trie"].model = free
         taken = side_by_side({name: _call(own, asked) for name, own in searches.items()}, ROUNDS)
         part[n], whole[n] = taken["trie"], taken["whole"]
         print(f"{n:>10,} items: the trie's part {1e3 * part[n]:.2f} ms of {1e3 * whole[n]:.1f} ms")
@@ -76,9 +80,9 @@ def _call(own: Any, asked: list[list[int]], *filters: Any) -> Callable[[], objec
     return lambda: own(asked, BEAMS, *filters)
 
 
-def filters(model: Any) -> list[Check]:
+def filters(backbone: Any) -> list[Check]:
     """Return what filters cost that leave one in a hundred items, another hundredth for each user."""
-    own, asked = search(model, FILTERED, "constrained"), prompts()
+    own, asked = search(backbone, FILTERED, "constrained"), prompts()
     random = np.random.default_rng(2)
     allowed = [np.sort(random.choice(FILTERED, FILTERED // 100, replace=False)) for _ in asked]
     allow = [Filter(only_rows=rows) for rows in allowed]
@@ -94,6 +98,31 @@ def filters(model: Any) -> list[Check]:
             1.2,
         )
         for name, how in (("allow", "an allow"), ("deny", "a deny"))
+    ]
+
+
+def priors() -> list[Check]:
+    """Return what priors cost a model of `trialigngr-small`'s shape: of some items and of all, each user's own."""
+    small, asked, random = model(4, 256), prompts(), np.random.default_rng(3)
+    over: dict[str, list[float]] = {"a thousand": [], "all": []}
+    for n in (CATALOGUES[0], FILTERED):
+        own = search(small, n, "constrained")
+        given = {
+            "a thousand": [
+                Prior(random.random(PRIOR_ROWS), 0.3, random.choice(n, PRIOR_ROWS, replace=False)) for _ in asked
+            ],
+            "all": [Prior(random.random(n, dtype=np.float32), 0.3) for _ in asked],
+        }
+        calls = {name: _call(own, asked, None, priors) for name, priors in given.items()}
+        taken = side_by_side({"none": _call(own, asked)} | calls, ROUNDS)
+        print(f"{n:>10,} items, priors of:", {name: f"{1e3 * seconds:.1f} ms" for name, seconds in taken.items()})
+        for name, ratios in over.items():
+            ratios.append(taken[name] / taken["none"])
+    return [
+        below(
+            f"over the catalogue, a prior of {name} items for each user, of the decode without, at most", max(of), 1.1
+        )
+        for name, of in over.items()
     ]
 
 

@@ -26,6 +26,8 @@ from tests.support.decoding import (
 )
 from trialigngr.decode import prompt_cache as context
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
+from trialigngr.decode.preallocated_cache import PreallocatedLayer
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
@@ -85,11 +87,11 @@ def test_of_five_levels_nothing_in_the_cache_is_copied(models: dict[str, Any], m
     def moved(*_: Any) -> None:
         raise AssertionError("a layer was copied")
 
-    monkeypatch.setattr(context._PreallocatedLayer, "_enlarge_buffer", moved)
+    monkeypatch.setattr(PreallocatedLayer, "_enlarge_buffer", moved)
     codes_NL = np.random.default_rng(0).integers(0, 2, (24, 5)).astype(np.int32)
     tokens_LK = [[10 + 2 * level, 11 + 2 * level] for level in range(5)]
     model, trie = models["qwen"], Trie.from_codes(codes_NL)
-    beam = BeamSearch(model, trie, tokens_LK, END_TOKEN, "full", "fp32")
+    beam = BeamSearch(CausalModel(model), trie, tokens_LK, END_TOKEN, "full", "fp32")
     for prompt in prompts(LENGTHS):
         found = beam([prompt], len(trie.levels[-1]))
         for leaf, score in zip(found.leaves_BW[0], found.scores_BW[0], strict=True):

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.compatibility import check_attention_is_causal, check_context_length
 from trialigngr.sids.trie import Trie
@@ -61,7 +62,7 @@ def made(kind: str, shape: dict[str, Any]) -> Any:
 
 def searched(model: Any, prompt: int = 12) -> None:
     trie = Trie.from_codes(np.array([[0, 0], [0, 1], [1, 0]], dtype=np.int32))
-    BeamSearch(model, trie, [[10, 11], [20, 21]], 1, "full", "fp32")([list(range(10, 10 + prompt))], 2)
+    BeamSearch(CausalModel(model), trie, [[10, 11], [20, 21]], 1, "full", "fp32")([list(range(10, 10 + prompt))], 2)
 
 
 @pytest.mark.parametrize("kind", FIT)

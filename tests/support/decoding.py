@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie
 
@@ -104,7 +105,7 @@ def catalogue(n: int, seed: int, *, unequal: bool = False) -> Codes:
 
 def search(model: Any, codes_NL: Codes, score_softmax: Any = "full") -> BeamSearch:
     """Return beam search in fp32."""
-    return BeamSearch(model, Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN, score_softmax, "fp32")
+    return BeamSearch(CausalModel(model), Trie.from_codes(codes_NL), TOKENS_LK, END_TOKEN, score_softmax, "fp32")
 
 
 def sid_of_leaf(trie: Trie, leaf: int, codes_NL: Codes) -> tuple[int, ...]:

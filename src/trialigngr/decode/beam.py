@@ -1,8 +1,8 @@
 """Beam search over the trie, with the prompt read once.
 
-The prompt is encoded once a user; beams are continuations of that context. Each step feeds the newest tokens of a user
-as so many queries that see the context and their own ancestors, so nothing is copied or reordered between steps. A step
-costs at most W tokens: where the rest of a SID is certain already, nothing is asked.
+The prompt is read once a user (`SequenceModel`); beams are continuations of that context. Each step feeds the newest
+tokens of a user as so many queries that see the context and their own ancestors, so nothing is copied or reordered
+between steps. A step costs at most W tokens: where the rest of a SID is certain already, nothing is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,12 @@ import torch
 from torch import Tensor
 
 from trialigngr.decode.filters import Filters, Rows
-from trialigngr.decode.lm_head import compute_level_logits
-from trialigngr.decode.prompt_cache import PromptCache, Prompts
+from trialigngr.decode.prior import Priors
+from trialigngr.decode.sequence_model import Prompts, SequenceModel
 from trialigngr.decode.trie_masks import TrieMasks
+from trialigngr.decode.trie_priors import TriePriors
 from trialigngr.foundation.device import autocast
-from trialigngr.models.compatibility import (
-    TRIAL_CONTINUATION,
-    TRIAL_PROMPT,
-    check_attention_is_causal,
-    check_context_length,
-)
-from trialigngr.models.logits import compute_logits
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie, TrieLevel
 
@@ -44,10 +39,16 @@ long before."""
 
 @dataclass(frozen=True)
 class Beams:
-    """The best W leaves of the trie for B prompts, best first. A leaf of −1 (score −inf): fewer than W are allowed."""
+    """The best W leaves of the trie for B prompts, best first. A leaf of −1 (score −inf): fewer than W are allowed.
+
+    Where priors were given, ``scores_BW`` are of the mixture, and its two parts stand beside: the generator's
+    log-probability, and the share of the prior that the leaf holds (0 for a request without a prior).
+    """
 
     leaves_BW: Rows
     scores_BW: npt.NDArray[np.float32]
+    generator_scores_BW: npt.NDArray[np.float32] | None = None
+    prior_shares_BW: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,12 @@ class BeamSearch:
     ``tokens_LK[l][c]`` is the token id of code c at level l; ``end_token`` stands for a SID that ends early.
     ``score_softmax``: ``full`` normalises over the whole vocabulary, as `generate` does; ``constrained`` over what may
     follow.
-    The model's generation_config is never read. The first search raises `RecipeError` for a model whose
-    attention does not let continuations share a prompt.
+    The first search raises `RecipeError` for a model that is not fit.
     """
 
     def __init__(
         self,
-        model: Any,
+        model: SequenceModel,
         trie: Trie,
         tokens_LK: Sequence[Sequence[int]],
         end_token: int,
@@ -111,7 +111,6 @@ class BeamSearch:
             DeviceTrieLevel.from_trie_level(level, tokens[d], end_token, asks[d]) for d, level in enumerate(trie.levels)
         ]
         self._item_counts = [trie.item_counts(depth) for depth in range(len(trie.levels))]
-        self._model_is_checked = False
 
     @property
     def device_levels(self) -> list[DeviceTrieLevel]:
@@ -131,35 +130,31 @@ class BeamSearch:
         return other
 
     @torch.inference_mode()
-    def __call__(self, prompts: Prompts, num_beams: int, filters: Filters = None) -> Beams:
-        """Return the ``num_beams`` best leaves of each prompt, of those that its filter lets."""
+    def __call__(self, prompts: Prompts, num_beams: int, filters: Filters = None, priors: Priors = None) -> Beams:
+        """Return the ``num_beams`` best leaves of each prompt, of those that its filter lets: by the generator or,
+        where there is a prior, by the mixture of both."""
         device = self.model.device
         masks = None if filters is None else TrieMasks(filters, self.trie, self._item_counts, device)
+        shares = self._lay_out_priors(priors, filters)
         with autocast(device, self.precision):
-            self._check_model(max(map(len, prompts)) + len(self._device_levels))
-            leaves_BW, scores_BW = _BeamSearchState(self, prompts, num_beams, masks).run()
-        return Beams(torch.where(scores_BW > _NEG_INF, leaves_BW, -1).cpu().numpy(), scores_BW.cpu().numpy())
+            self.model.check(max(map(len, prompts)) + len(self._device_levels))
+            leaves_BW, scores_BW, mixed_BW = _BeamSearchState(self, prompts, num_beams, masks, shares).run()
+        found = [torch.where(mixed_BW > _NEG_INF, leaves_BW, -1), mixed_BW]
+        if priors is not None:
+            found += [scores_BW, _share_leaves(shares, leaves_BW, mixed_BW, len(self._device_levels) - 1)]
+        return Beams(*(part.cpu().numpy() for part in found))
 
-    def _check_model(self, num_tokens: int) -> None:
-        check_context_length(self.model, num_tokens)
-        if not self._model_is_checked:
-            check_attention_is_causal(self.model, _compute_trial_logits)
-        self._model_is_checked = True
-
-
-def _compute_trial_logits(model: Any) -> tuple[Tensor, Tensor]:
-    """Return the logits behind a prompt and behind two continuations of it, grown as a search does and row by row."""
-    context, grown = (
-        PromptCache(model, [TRIAL_PROMPT], len(TRIAL_CONTINUATION)),
-        torch.tensor([TRIAL_CONTINUATION], device=model.device),
-    )
-    seen_1XS = torch.eye(len(TRIAL_CONTINUATION), dtype=torch.bool, device=model.device)[None]
-    hidden_XD = torch.cat([context.last_BD, context.advance(grown, torch.zeros_like(grown), seen_1XS)[0]])
-    rows = [
-        torch.tensor([[*TRIAL_PROMPT, *more]], device=model.device)
-        for more in ([], *([token] for token in TRIAL_CONTINUATION))
-    ]
-    return compute_logits(model, hidden_XD), torch.cat([model(row).logits[:, -1] for row in rows])
+    def _lay_out_priors(self, priors: Priors, filters: Filters) -> TriePriors | None:
+        """Return the priors over the trie; None where none of them changes a score."""
+        given = [] if priors is None else [prior for prior in priors if prior is not None]
+        if given and self.score_softmax != "constrained":
+            raise RecipeError(
+                f"A prior needs decode.score_softmax = constrained, and it is {self.score_softmax}: only then do the "
+                "probabilities of all items sum to one."
+            )
+        if priors is None or not any(prior.mixing_weight for prior in given):
+            return None
+        return TriePriors(priors, filters, self.trie, self.model.device)
 
 
 def _mark_uncertain_nodes(trie: Trie, score_softmax: ScoreSoftmax) -> list[npt.NDArray[np.bool_]]:
@@ -177,53 +172,77 @@ def _mark_uncertain_nodes(trie: Trie, score_softmax: ScoreSoftmax) -> list[npt.N
     return found[::-1]
 
 
+def _share_leaves(priors: TriePriors | None, leaves_BW: Tensor, scores_BW: Tensor, depth: int) -> Tensor:
+    """Return the share of the prior that leaves hold; 0 for a beam that is none and for a request without a prior."""
+    if priors is None:
+        return torch.zeros_like(scores_BW)
+    return priors.find_shares(leaves_BW, depth).masked_fill(scores_BW == _NEG_INF, 0)
+
+
 class _BeamSearchState:
     """One search: W beams for each of B prompts, taken down the trie level by level."""
 
-    def __init__(self, search: BeamSearch, prompts: Prompts, num_beams: int, masks: TrieMasks | None) -> None:
+    def __init__(
+        self,
+        search: BeamSearch,
+        prompts: Prompts,
+        num_beams: int,
+        masks: TrieMasks | None,
+        priors: TriePriors | None,
+    ) -> None:
         self.model, self.device_levels, self.score_softmax = search.model, search.device_levels, search.score_softmax
-        self.num_beams, self.masks = num_beams, masks
-        self.prompt_cache = PromptCache(
-            self.model, prompts, num_beams * min(len(self.device_levels) - 1, RESERVED_STEPS)
-        )
-        # The slots of each beam's ancestors among the grown tokens.
+        self.num_beams, self.masks, self.priors = num_beams, masks, priors
+        self.sequences = self.model.start(prompts, num_beams * min(len(self.device_levels) - 1, RESERVED_STEPS))
+        # The slots of each beam's ancestors among the appended tokens.
         self.path_BWS = torch.empty(len(prompts), num_beams, 0, dtype=torch.long, device=self.model.device)
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        nodes_BW, scores_BW = self._expand_root()
+    def run(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the leaves, the generator's scores and those that rank (the same where there is no prior)."""
+        nodes_BW, scores_BW, mixed_BW = self._expand_root()
         for depth in range(1, len(self.device_levels)):
-            nodes_BW, scores_BW = self._expand_beams(depth, nodes_BW, scores_BW)
-        return nodes_BW, scores_BW
+            nodes_BW, scores_BW, mixed_BW = self._expand_beams(depth, nodes_BW, scores_BW, mixed_BW)
+        return nodes_BW, scores_BW, mixed_BW
 
-    def _expand_root(self) -> tuple[Tensor, Tensor]:
-        level, last_BD = self.device_levels[0], self.prompt_cache.last_BD
-        logits_BK = compute_level_logits(self.model, last_BD, level.tokens_K, self.score_softmax)
+    def _expand_root(self) -> tuple[Tensor, Tensor, Tensor]:
+        level, last_BD = self.device_levels[0], self.sequences.last_BD
+        logits_BK = self.model.compute_logits(last_BD, level.tokens_K, self.score_softmax)
         logits_BM = logits_BK[:, level.token_of_M.long()]
         nodes_BM = torch.arange(logits_BM.shape[1], device=last_BD.device).expand(logits_BM.shape)
         scores_BM = self._to_log_probs(
             logits_BM, torch.ones_like(nodes_BM, dtype=torch.bool), self._mark_allowed(nodes_BM, 0)
         )
-        best_BW, place_BW = _select_top_beams(scores_BM, self.num_beams)
-        return nodes_BM.gather(1, place_BW), best_BW
+        place_BW, scores_BW, mixed_BW = self._select_beams(nodes_BM, scores_BM, 0)
+        return nodes_BM.gather(1, place_BW), scores_BW, mixed_BW
 
-    def _expand_beams(self, depth: int, nodes_BW: Tensor, scores_BW: Tensor) -> tuple[Tensor, Tensor]:
+    def _expand_beams(
+        self, depth: int, nodes_BW: Tensor, scores_BW: Tensor, mixed_BW: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         above = self.device_levels[depth - 1]
         first_BW, asks_BW = above.child_starts[nodes_BW], above.uncertain_M[nodes_BW] & (scores_BW > _NEG_INF)
         most = int(asks_BW.sum(1).max())
         if not most:
-            return first_BW, scores_BW
+            return first_BW, scores_BW, mixed_BW
         asking_BX = asks_BW.to(torch.int8).topk(most, dim=1).indices
         asked_BX = asks_BW.gather(1, asking_BX)
         below_BXC, added_BXC = self._score_children(depth, nodes_BW.gather(1, asking_BX), asking_BX, asked_BX)
         totals_BXC = scores_BW.gather(1, asking_BX)[..., None] + added_BXC
         # The other beams have one child each, which costs nothing.
         totals = torch.cat([totals_BXC.flatten(1), scores_BW.masked_fill(asks_BW, _NEG_INF)], 1)
-        best_BW, place_BW = _select_top_beams(totals, self.num_beams)
+        nodes = torch.cat([below_BXC.flatten(1), first_BW], 1)
+        place_BW, scores_BW, mixed_BW = self._select_beams(nodes, totals, depth)
         parent_BX = torch.arange(self.num_beams, device=nodes_BW.device).expand(nodes_BW.shape)
         parents = torch.cat([asking_BX.repeat_interleave(below_BXC.shape[2], 1), parent_BX], 1)
         parents_BW = parents.gather(1, place_BW)
         self.path_BWS = self.path_BWS.gather(1, parents_BW[..., None].expand(-1, -1, self.path_BWS.shape[2]))
-        return torch.cat([below_BXC.flatten(1), first_BW], 1).gather(1, place_BW), best_BW
+        return nodes.gather(1, place_BW), scores_BW, mixed_BW
+
+    def _select_beams(self, nodes_BX: Tensor, scores_BX: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the places of the best W of X nodes, the generator's scores of them and those that rank them."""
+        if self.priors is None:
+            best_BW, place_BW = _select_top_beams(scores_BX, self.num_beams)
+            return place_BW, best_BW, best_BW
+        mixed_BW, place_BW = _select_top_beams(self.priors.mix_scores(scores_BX, nodes_BX, depth), self.num_beams)
+        return place_BW, scores_BX.gather(1, place_BW).masked_fill(mixed_BW == _NEG_INF, _NEG_INF), mixed_BW
 
     def _score_children(
         self, depth: int, nodes_BX: Tensor, asking_BX: Tensor, asked_BX: Tensor
@@ -231,7 +250,7 @@ class _BeamSearchState:
         """Return the children of nodes [B, X, C] and what each adds to the score (−inf where there is none)."""
         above, level = self.device_levels[depth - 1], self.device_levels[depth]
         hidden_BXD = self._advance_beams(above.node_tokens(nodes_BX), asking_BX)
-        logits_XK = compute_level_logits(self.model, hidden_BXD.flatten(0, 1), level.tokens_K, self.score_softmax)
+        logits_XK = self.model.compute_logits(hidden_BXD.flatten(0, 1), level.tokens_K, self.score_softmax)
         first_BX = above.child_starts[nodes_BX]
         below_BXC = first_BX[..., None] + torch.arange(above.max_children, device=nodes_BX.device)
         exists_BXC = below_BXC < above.child_starts[nodes_BX + 1][..., None]
@@ -243,22 +262,19 @@ class _BeamSearchState:
     def _advance_beams(self, tokens_BX: Tensor, asking_BX: Tensor) -> Tensor:
         """Feed one token of some of the beams, and return their hidden states [B, X, D]."""
         batch, new = tokens_BX.shape
-        slots_BX = torch.arange(
-            self.prompt_cache.num_appended, self.prompt_cache.num_appended + new, device=tokens_BX.device
-        ).expand(batch, -1)
+        end = self.sequences.num_appended + new
+        slots_BX = torch.arange(end - new, end, device=tokens_BX.device).expand(batch, -1)
         depth = self.path_BWS.shape[2]
         path_BXS = torch.cat(
             [self.path_BWS.gather(1, asking_BX[..., None].expand(-1, -1, depth)), slots_BX[..., None]], 2
         )
-        seen_BXS = torch.zeros(
-            batch, new, self.prompt_cache.num_appended + new, dtype=torch.bool, device=tokens_BX.device
-        )
+        seen_BXS = torch.zeros(batch, new, end, dtype=torch.bool, device=tokens_BX.device)
         seen_BXS.scatter_(2, path_BXS, True)
         # A beam that was not asked is certain to its end and will never be: its slot is never looked at.
         slot_BW = torch.zeros(self.path_BWS.shape[:2], dtype=torch.long, device=tokens_BX.device)
         slot_BW.scatter_(1, asking_BX, slots_BX)
         self.path_BWS = torch.cat([self.path_BWS, slot_BW[..., None]], 2)
-        return self.prompt_cache.advance(tokens_BX, torch.full_like(tokens_BX, depth), seen_BXS)
+        return self.sequences.advance(tokens_BX, torch.full_like(tokens_BX, depth), seen_BXS)
 
     def _mark_allowed(self, nodes: Tensor, depth: int) -> Tensor:
         return torch.ones_like(nodes, dtype=torch.bool) if self.masks is None else self.masks.is_allowed(nodes, depth)

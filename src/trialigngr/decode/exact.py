@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from trialigngr.decode.beam import BeamSearch
-from trialigngr.decode.lm_head import compute_level_logits
-from trialigngr.decode.prompt_cache import PromptCache, Prompts
+from trialigngr.decode.sequence_model import Prompts, SequenceState
 from trialigngr.foundation.device import autocast
 
 NODES_AT_ONCE = 512
@@ -30,11 +29,11 @@ def compute_exact_scores(
     prompt, its ancestors and itself.
     """
     with autocast(search.model.device, search.precision):
-        context = PromptCache(search.model, prompts, 2 * nodes_at_once)
+        sequences = search.model.start(prompts, 2 * nodes_at_once)
         everything = _SubtreeRange(search, 0, len(search.device_levels[0].child_starts) - 1)
-        first_BM = _compute_edge_log_probs(search, context.last_BD[:, None], 0, everything.parent_places(0))
+        first_BM = _compute_edge_log_probs(search, sequences.last_BD[:, None], 0, everything.parent_places(0))
         pieces = [
-            _score_leaves(search, context, first_BM[:, part.node_bounds[0][0] : part.node_bounds[0][1]], part)
+            _score_leaves(search, sequences, first_BM[:, part.node_bounds[0][0] : part.node_bounds[0][1]], part)
             for part in _split_trie(search, nodes_at_once)
         ]
     return torch.cat(pieces, 1).cpu().numpy()
@@ -79,14 +78,14 @@ def _split_trie(search: BeamSearch, nodes_at_once: int) -> Iterator[_SubtreeRang
     return (_SubtreeRange(search, first, last) for first, last in pairwise(cuts))
 
 
-def _score_leaves(search: BeamSearch, prompt_cache: PromptCache, scores_BM: Tensor, subtrees: _SubtreeRange) -> Tensor:
+def _score_leaves(search: BeamSearch, sequences: SequenceState, scores_BM: Tensor, subtrees: _SubtreeRange) -> Tensor:
     """Return the scores of all leaves of a part, from those of its first level."""
     depths = range(len(search.device_levels) - 1)
     asked = [
         torch.arange(first, last, device=scores_BM.device)[search.device_levels[depth].uncertain_M[first:last]]
         for depth, (first, last) in zip(depths, subtrees.node_bounds, strict=False)
     ]
-    hidden = _forward_tree(search, prompt_cache, subtrees, asked) if any(map(len, asked)) else []
+    hidden = _forward_tree(search, sequences, subtrees, asked) if any(map(len, asked)) else []
     for depth in depths:
         parent_M = subtrees.parent_places(depth + 1)
         below_BM = scores_BM[:, parent_M]
@@ -103,7 +102,7 @@ def _score_leaves(search: BeamSearch, prompt_cache: PromptCache, scores_BM: Tens
 
 
 def _forward_tree(
-    search: BeamSearch, prompt_cache: PromptCache, subtrees: _SubtreeRange, uncertain_nodes: list[Tensor]
+    search: BeamSearch, sequences: SequenceState, subtrees: _SubtreeRange, uncertain_nodes: list[Tensor]
 ) -> list[Tensor]:
     """Feed the nodes of a part that must be asked, as one tree; return their hidden states, depth by depth."""
     sizes = [len(nodes) for nodes in uncertain_nodes]
@@ -120,9 +119,9 @@ def _forward_tree(
         )
         slot = torch.searchsorted(uncertain_nodes[depth - 1], parent) + int(starts[depth - 1])
         seen_XX[starts[depth] : starts[depth + 1]] |= seen_XX[slot]
-    batch = len(prompt_cache.lengths_B)
-    hidden_BXD = prompt_cache.advance(tokens_X.expand(batch, -1), depth_X.expand(batch, -1), seen_XX[None])
-    prompt_cache.reset_to_prompts()
+    batch = len(sequences.last_BD)
+    hidden_BXD = sequences.advance(tokens_X.expand(batch, -1), depth_X.expand(batch, -1), seen_XX[None])
+    sequences.reset_to_prompts()
     return list(hidden_BXD.split(sizes, 1))
 
 
@@ -131,7 +130,7 @@ def _compute_edge_log_probs(
 ) -> Tensor:
     """Return log p [B, M] of nodes of a depth, each after the hidden state that ``edge_M`` names."""
     level = search.device_levels[depth]
-    logits_XK = compute_level_logits(search.model, hidden_BXD.flatten(0, 1), level.tokens_K, search.score_softmax)
+    logits_XK = search.model.compute_logits(hidden_BXD.flatten(0, 1), level.tokens_K, search.score_softmax)
     logits_BXK = logits_XK.view(*hidden_BXD.shape[:2], -1)
     token_of_M = (level.token_of_M if nodes_M is None else level.token_of_M[nodes_M]).long()
     chosen_BM = logits_BXK[:, edge_M, token_of_M]

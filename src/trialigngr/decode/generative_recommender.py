@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trialigngr.decode.beam import Beams, BeamSearch
 from trialigngr.decode.filters import Filter, Filters, Rows, as_filter
+from trialigngr.decode.prior import Prior, Priors
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.console import show_progress
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
@@ -20,10 +21,13 @@ BuildPrompt = Callable[[Rows], list[int]]
 
 @dataclass(frozen=True)
 class RankedList:
-    """One ranked list. Items that share a SID stand together, in row order; ``scores`` are SIDs' log-probabilities."""
+    """One ranked list. Items that share a SID stand together, in row order; ``scores`` are SIDs' log-probabilities, or
+    those under the mixture with a prior, with its two parts beside them (see `Beams`)."""
 
     rows: Rows
     scores: npt.NDArray[np.float32]
+    generator_scores: npt.NDArray[np.float32] | None = None
+    prior_shares: npt.NDArray[np.float32] | None = None
 
 
 class GenerativeRecommender:
@@ -40,18 +44,22 @@ class GenerativeRecommender:
         wider = self.settings.model_copy(update={"num_beams": num_beams})
         return GenerativeRecommender(self.search, self.build_prompt, wider)
 
-    def recommend(self, history: Rows, k: int, item_filter: Filter | Rows | None = None) -> RankedList:
-        """Return the best k items after a history (oldest first), of those that a filter lets."""
-        return self.recommend_after_prompt(self.build_prompt(history), k, item_filter)
+    def recommend(
+        self, history: Rows, k: int, item_filter: Filter | Rows | None = None, prior: Prior | None = None
+    ) -> RankedList:
+        """Return the best k items after a history (oldest first), of those that a filter lets; a prior is mixed in."""
+        return self.recommend_after_prompt(self.build_prompt(history), k, item_filter, prior)
 
-    def recommend_after_prompt(self, prompt: list[int], k: int, item_filter: Filter | Rows | None = None) -> RankedList:
+    def recommend_after_prompt(
+        self, prompt: list[int], k: int, item_filter: Filter | Rows | None = None, prior: Prior | None = None
+    ) -> RankedList:
         """Return the best k items after a prompt. Where k is more than the beams, k beams are kept."""
         beams = min(max(self.settings.num_beams, k), len(self.search.trie.levels[-1]))
-        found = self.search([prompt], beams, [item_filter])
+        found = self.search([prompt], beams, [item_filter], None if prior is None else [prior])
         return self.rank_items(found, k, [item_filter])[0]
 
     def iter_beam_batches(
-        self, histories: Sequence[Rows], filters: Filters = None, description: str = "decode"
+        self, histories: Sequence[Rows], filters: Filters = None, priors: Priors = None, description: str = "decode"
     ) -> Iterator[tuple[Rows, Beams]]:
         """Yield (places in ``histories``, their beams), prompts of like length together, longest first."""
         prompts = [self.build_prompt(history) for history in histories]
@@ -60,27 +68,34 @@ class GenerativeRecommender:
             for start in range(0, len(order), self.settings.batch_size):
                 here = order[start : start + self.settings.batch_size]
                 own = None if filters is None else [filters[place] for place in here]
-                yield here, self.search([prompts[place] for place in here], self.settings.num_beams, own)
+                mixed = None if priors is None else [priors[place] for place in here]
+                yield here, self.search([prompts[place] for place in here], self.settings.num_beams, own, mixed)
                 advance(len(here))
 
-    def decode_beams(self, histories: Sequence[Rows], filters: Filters = None, description: str = "decode") -> Beams:
+    def decode_beams(
+        self, histories: Sequence[Rows], filters: Filters = None, priors: Priors = None, description: str = "decode"
+    ) -> Beams:
         """Return the beams of many histories, in their order."""
-        leaves = np.empty((len(histories), self.settings.num_beams), dtype=np.int64)
-        scores = np.empty(leaves.shape, dtype=np.float32)
-        for places, beams in self.iter_beam_batches(histories, filters, description):
-            leaves[places], scores[places] = beams.leaves_BW, beams.scores_BW
-        return Beams(leaves, scores)
+        shape = (len(histories), self.settings.num_beams)
+        scores = [np.empty(shape, dtype=np.float32) for _ in range(1 if priors is None else 3)]
+        found = Beams(np.empty(shape, dtype=np.int64), *scores)
+        for places, beams in self.iter_beam_batches(histories, filters, priors, description):
+            for name, values in vars(beams).items():
+                if values is not None:
+                    getattr(found, name)[places] = values
+        return found
 
     def rank_items(self, beams: Beams, k: int, filters: Filters = None) -> list[RankedList]:
         """Return the best k items of each prompt's beams."""
         given = [None] * len(beams.leaves_BW) if filters is None else filters
         held_BW = self._count_leaf_items(beams.leaves_BW)
         found = self._list_leaf_items(beams.leaves_BW.ravel(), held_BW.ravel())
-        scores = np.repeat(beams.scores_BW.ravel(), held_BW.ravel())
+        parts = [beams.scores_BW, beams.generator_scores_BW, beams.prior_shares_BW]
+        scores = [np.repeat(part.ravel(), held_BW.ravel()) for part in parts if part is not None]
         rankings = []
         for (start, end), allowed in zip(pairwise([0, *np.cumsum(held_BW.sum(1)).tolist()]), given, strict=True):
             kept = start + np.flatnonzero(as_filter(allowed).is_allowed(found[start:end]))[:k]
-            rankings.append(RankedList(found[kept], scores[kept]))
+            rankings.append(RankedList(found[kept], *(part[kept] for part in scores)))
         return rankings
 
     def compute_ranks(self, beams: Beams, targets: Rows, filters: Filters = None) -> Ranks:

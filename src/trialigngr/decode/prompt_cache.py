@@ -3,7 +3,6 @@ copied."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -11,56 +10,16 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
-Prompts = Sequence[Sequence[int]]
+from trialigngr.decode.preallocated_cache import PreallocatedLayer, convert_mask
+from trialigngr.decode.sequence_model import Prompts
+
 MIN_SHARED_TOKENS = 256
 """Tokens that a shared beginning must save before it is worth a forward pass of its own."""
 
 _PROMPT_ENDS_B: ContextVar[Tensor | None] = ContextVar("where each prompt ends, while prompts are read", default=None)
 _HOOKED_MODELS: WeakSet[Any] = WeakSet()
-
-
-class _PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers' classes are untyped
-    """One layer's keys and values in buffers with room for what will be grown.
-
-    What is written for one row is written for all B: so the beginning that all prompts share is read once.
-    """
-
-    def __init__(self, batch: int, capacity: int) -> None:
-        super().__init__()
-        self.batch, self.capacity, self.length = batch, capacity, 0
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys, self.values = self._allocate_buffer(key_states), self._allocate_buffer(value_states)
-        self.is_initialized = True
-
-    def _allocate_buffer(self, states: Tensor) -> Tensor:
-        _, heads, _, width = states.shape
-        kind = states.device.type
-        # Attention under autocast reads them in this dtype anyway.
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
-        return torch.empty(self.batch, heads, self.capacity, width, dtype=dtype, device=states.device)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[2]
-        if end > self.capacity:
-            self.capacity = 2 * end
-            self.keys, self.values = (self._enlarge_buffer(states) for states in (self.keys, self.values))
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[: len(key_states), :, :end], self.values[: len(key_states), :, :end]
-
-    def _enlarge_buffer(self, states: Tensor) -> Tensor:
-        larger = self._allocate_buffer(states)
-        larger[:, :, : self.length] = states[:, :, : self.length]
-        return larger
-
-    def get_seq_length(self) -> int:
-        return self.length
 
 
 class PromptCache:
@@ -72,7 +31,7 @@ class PromptCache:
         prompts = [list(prompt) for prompt in prompt_tokens]
         width = max(map(len, prompts))
         self.kv_cache = Cache(
-            layer_class_to_replicate=partial(_PreallocatedLayer, len(prompts), width + reserved_tokens)
+            layer_class_to_replicate=partial(PreallocatedLayer, len(prompts), width + reserved_tokens)
         )
         self.lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
         self._real_BT = torch.arange(width, device=device) < self.lengths_B[:, None]
@@ -107,7 +66,7 @@ class PromptCache:
         mask = torch.cat([self._real_BT[:, None].expand(-1, new, -1), visible_BXS.expand(batch, -1, -1)], 2)[:, None]
         hidden: Tensor = self.model.base_model(
             input_ids=tokens_BX,
-            attention_mask=_convert_mask(mask, self.model),
+            attention_mask=convert_mask(mask, self.model),
             position_ids=self.lengths_B[:, None] + offsets_BX,
             past_key_values=self.kv_cache,
             use_cache=True,
@@ -149,10 +108,3 @@ def _shared_prefix_length(prompts: list[list[int]]) -> int:
     limit = min(map(len, prompts)) - 1
     alike = next((place for place in range(limit) if first[place] != last[place]), limit)
     return alike if alike * (len(prompts) - 1) >= MIN_SHARED_TOKENS else 0
-
-
-def _convert_mask(visible: Tensor, model: Any) -> Tensor:
-    """Return a boolean mask in the form that the model's attention takes (eager attention adds it to the scores)."""
-    if model.config._attn_implementation != "eager":
-        return visible
-    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, torch.finfo(torch.bfloat16).min)

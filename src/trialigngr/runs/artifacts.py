@@ -173,13 +173,14 @@ class RunArtifacts:
     ) -> GenerativeRecommender:
         """Return beam search with a backbone over this run's trie."""
         from trialigngr.decode.beam import BeamSearch
+        from trialigngr.decode.causal_model import CausalModel
         from trialigngr.decode.generative_recommender import GenerativeRecommender
 
         bounds = np.cumsum([0, *self.sids.codebook_sizes])
         tokens_LK = [backbone.sid_token_ids[first:last] for first, last in pairwise(bounds)]
         settings = self.recipe.decode
         search = BeamSearch(
-            backbone.model,
+            CausalModel(backbone.model),
             self.trie,
             tokens_LK,
             chat_template.assistant_suffix[0],

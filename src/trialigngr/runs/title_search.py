@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.causal_model import CausalModel
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.sids.semantic_ids import END_CODE, Codes
 from trialigngr.sids.trie import Trie
@@ -28,4 +29,6 @@ def build_title_search(model: Any, views: ItemViews, chat: ChatTemplate, setting
     codes_NL = encode_title_paths(views)
     every_token = [list(range(model.config.vocab_size))] * codes_NL.shape[1]
     trie = Trie.from_codes(codes_NL)
-    return BeamSearch(model, trie, every_token, chat.assistant_suffix[0], "constrained", settings.precision)
+    return BeamSearch(
+        CausalModel(model), trie, every_token, chat.assistant_suffix[0], "constrained", settings.precision
+    )

@@ -59,7 +59,7 @@ class GeneratorSystem:
         self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
     ) -> Beams:
         shown = queries.keep_last(self.max_history or 1)
-        return recommender.decode_beams(shown.items, filters, description)
+        return recommender.decode_beams(shown.items, filters, description=description)
 
 
 def _list_items(recommender: GenerativeRecommender, beams: Beams, k: int, filters: Filters) -> RankedLists:
