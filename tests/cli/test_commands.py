@@ -46,7 +46,7 @@ def test_recommend_by_history(cli: Cli, tiny_run: Path) -> None:
     done = cli("recommend", tiny_run, "--history", " p0003, p0017,", "-k", 4, "--json")
     assert (done.code, done.err) == (0, "")
     found = json.loads(done.out)
-    assert [set(item) for item in found] == [{"item_id", "title", "score"}] * 4
+    assert [set(item) for item in found] == [{"item_id", "title", "score", "source", "sid", "score_parts"}] * 4
     table = cli("recommend", tiny_run, "--history", "p0003,p0017", "-k", 4)
     rows = [line.split(maxsplit=3) for line in table.out.splitlines()]
     assert [row[2] for row in rows] == [item["item_id"] for item in found]
@@ -152,9 +152,9 @@ def test_plan(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
         assert "parameters" in training
         return [line.split()[1] for line in stages.splitlines()]
 
-    assert states(*tiny()) == ["done"] * 8
+    assert states(*tiny()) == ["done"] * 10
     changed = states(*tiny(sids__codebook_sizes=[4, 4]), "--seeds", "2")
-    assert changed == ["done"] * 5 + ["changed"] * 3 + ["to"] * 2
+    assert changed == [*["done"] * 5, *["changed"] * 2, *["done"] * 2, "changed", *["to"] * 2]
 
 
 def test_show(cli: Cli) -> None:

@@ -183,7 +183,10 @@ def test_requests_that_make_no_sense(cli: Cli, tiny_run: Path, words: list[str],
 
 def test_what_happens_otherwise_than_asked_is_said(cli: Cli, run: Run, tiny_run: Path) -> None:
     nobody = cli("recommend", tiny_run, "--history", "nobody", "--skip-unknown", "-k", 2)
-    assert nobody.err == "The history is empty: these are the most popular items.\n"
+    assert nobody.err == (
+        "The history is empty: these are the most popular items.\n"
+        "1 items of the history are unknown and were left out: nobody\n"
+    )
     assert [line.split()[1] for line in nobody.out.splitlines()] == ["popular"] * 2
     many = cli("recommend", tiny_run, "--history", ",".join(HISTORY), "-k", 90)
     assert f"k = 90 is more than decode.num_beams = 20: {len(run.artifacts.catalog)} beams are kept.\n" in many.err

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    from trialigngr.runs.recommender import Recommendation
+    from trialigngr.runs.request import Recommendation
 
 TINY = {
     "shop.num_items": 60,

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from trialigngr.catalog.queries import Queries, Rows
-from trialigngr.foundation.errors import CatalogError, did_you_mean
+from trialigngr.foundation.errors import CatalogError, ErrorKind, did_you_mean
 
 Split = Literal["train", "valid", "test"]
 
@@ -54,6 +54,10 @@ class Histories:
     def user_sequence(self, user: int) -> Rows:
         """Return all rows that a user took, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def user_times(self, user: int) -> Rows | None:
+        """Return when a user took what, in seconds since 1970; None where the log has no times."""
+        return None if self.times is None else self.times[self.offsets[user] : self.offsets[user + 1]]
 
     def train_sequence(self, user: int) -> Rows:
         """Return the training part of a user's sequence."""
@@ -120,5 +124,6 @@ class Histories:
             return self.user_numbers[user_id]
         except KeyError:
             raise CatalogError(
-                f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}"
+                f"There is no user {user_id!r} in this run.{did_you_mean(user_id, self.user_ids)}",
+                ErrorKind.UNKNOWN_USER,
             ) from None

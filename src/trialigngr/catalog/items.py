@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from trialigngr.foundation.artifact import hash_file
-from trialigngr.foundation.errors import CatalogError, did_you_mean
+from trialigngr.foundation.errors import CatalogError, ErrorKind, did_you_mean
 from trialigngr.images.settings import LONGEST_EDGE
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class Catalog:
             return self.row_by_id[item_id]
         except KeyError:
             raise CatalogError(
-                f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.item_ids)}"
+                f"There is no item {item_id!r} in this catalogue.{did_you_mean(item_id, self.item_ids)}",
+                ErrorKind.UNKNOWN_ITEM,
             ) from None
 
     def image_file(self, row: int) -> Path | None:

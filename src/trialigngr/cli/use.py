@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from trialigngr.cli.item_ids import read_item_ids
+
+if TYPE_CHECKING:
+    from trialigngr.runs.request import Recommendations
 
 _run_argument = click.argument("run", type=click.Path(path_type=Path))
 
@@ -34,6 +37,7 @@ _run_argument = click.argument("run", type=click.Path(path_type=Path))
     type=click.Choice(["sid", "title"]),
     help="What the model writes after a history: SIDs (T3, T4), or titles of items that exist (T5, T6).",
 )
+@click.option("--system", default="generator", show_default=True, help="The system of the run that is asked.")
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
 @click.option("--deny", multiple=True, metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
@@ -50,6 +54,7 @@ def recommend(
     text: str | None,
     visual: str | None,
     by: Literal["sid", "title"],
+    system: str,
     k: int,
     seen: bool,
     deny: tuple[str, ...],
@@ -79,24 +84,47 @@ def recommend(
             raise click.UsageError("--skip-unknown and --by title are for one user or history.")
         from trialigngr.runs.batch_inference import recommend_all
 
-        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen, **allowed):,} users")
+        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen, system=system, **allowed):,} users")
         return
     if words is not None:
-        if by != "sid":
-            raise click.UsageError("--text and --visual find items by their SIDs; --by title is for a history.")
+        if by != "sid" or system != "generator":
+            raise click.UsageError(
+                "--text and --visual find items by their SIDs; --by title is for a history, and so is --system."
+            )
         view = View.TITLE if text is not None else View.VISUAL
         found = opened.search_items(words, k, view, **allowed)
     else:
-        ids = opened.user_history(user) if user is not None else read_item_ids(history, known)
-        found = opened.recommend(ids, k, unseen=not seen, skip_unknown=skip_unknown, by=by, **allowed)
+        allowed |= {"unseen": not seen, "by": by, "system": system}
+        if user is not None:
+            found = opened.recommend_user(user, k, **allowed)
+        else:
+            found = opened.recommend(read_item_ids(history, known), k, skip_unknown=skip_unknown, **allowed)
+    _tell_of_request(found, k, opened.recipe.decode.num_beams, has_history=words is None)
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], ensure_ascii=False))
         return
     for rank, item in enumerate(found, 1):
-        score = "popular" if item.score is None else f"{item.score:8.3f}"
+        score = item.source if item.score is None else f"{item.score:8.3f}"
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)
+
+
+def _tell_of_request(found: Recommendations, k: int, usual_beams: int, *, has_history: bool) -> None:
+    """Say on stderr what was done otherwise than asked: what of a history was not looked at, and more beams."""
+    if (found.num_beams or 0) > usual_beams:
+        click.echo(
+            f"k = {k} is more than decode.num_beams = {usual_beams}: {found.num_beams} beams are kept.", err=True
+        )
+    if has_history and not found.history_used:
+        click.echo("The history is empty: these are the most popular items.", err=True)
+    unknown = [one.item_id for one in found.dropped if one.reason == "unknown"]
+    if unknown:
+        named = ", ".join(unknown[:3]) + (" …" if len(unknown) > 3 else "")
+        click.echo(f"{len(unknown)} items of the history are unknown and were left out: {named}", err=True)
+    if older := len(found.dropped) - len(unknown):
+        shown = len(found.history_used)
+        click.echo(f"{older} items of the history are older than the last {shown}, and were not looked at.", err=True)
 
 
 @click.command()

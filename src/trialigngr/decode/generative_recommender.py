@@ -37,12 +37,12 @@ class GenerativeRecommender:
     def __init__(self, search: BeamSearch, build_prompt: BuildPrompt, settings: DecodeSettings) -> None:
         self.search, self.build_prompt, self.settings = search, build_prompt, settings
 
-    def with_min_beams(self, num_beams: int) -> GenerativeRecommender:
-        """Return the same with at least so many beams."""
-        if self.settings.num_beams >= num_beams:
+    def with_num_beams(self, num_beams: int) -> GenerativeRecommender:
+        """Return the same with so many beams."""
+        if self.settings.num_beams == num_beams:
             return self
-        wider = self.settings.model_copy(update={"num_beams": num_beams})
-        return GenerativeRecommender(self.search, self.build_prompt, wider)
+        changed = self.settings.model_copy(update={"num_beams": num_beams})
+        return GenerativeRecommender(self.search, self.build_prompt, changed)
 
     def recommend(
         self, history: Rows, k: int, item_filter: Filter | Rows | None = None, prior: Prior | None = None

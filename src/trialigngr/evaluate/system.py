@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,14 @@ class RankedLists:
 
     rows_BK: Rows
     scores_BK: FloatArray
+    parts: Mapping[str, FloatArray] = field(default_factory=dict)
+    """What the scores are made of, by name [B, K], where they are made of several."""
+
+    def take_list(self, place: int, k: int) -> RankedLists:
+        """Return one list, cut at k, without what stands for its end."""
+        real_K = self.rows_BK[place, :k] >= 0
+        scores = {name: array_BK[place, :k][real_K][None] for name, array_BK in self.parts.items()}
+        return RankedLists(self.rows_BK[place, :k][real_K][None], self.scores_BK[place, :k][real_K][None], scores)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class ProgressCallback(Protocol):
 
 @contextmanager
 def show_progress(description: str, total: int, completed: int = 0) -> Iterator[ProgressCallback]:
-    """Show ``description`` with a bar and an ETA on a terminal; say nothing elsewhere."""
-    if not stderr_console.is_terminal:
+    """Show ``description`` with a bar and an ETA on a terminal; say nothing elsewhere, nor without a description."""
+    if not (description and stderr_console.is_terminal):
         yield lambda steps=1, note="": None
         return
     columns = (

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """What kind of thing went wrong, for whoever answers a request: a service maps it to a status."""
+
+    UNKNOWN_ITEM = "unknown_item"
+    UNKNOWN_USER = "unknown_user"
+    UNKNOWN_CATEGORY = "unknown_category"
+    UNKNOWN_SYSTEM = "unknown_system"
+    INVALID_ARGUMENT = "invalid_argument"
+    INVALID_DATA = "invalid_data"
+    INVALID_RECIPE = "invalid_recipe"
+    NOT_TRAINED = "not_trained"
+    DAMAGED_RUN = "damaged_run"
+    OTHER = "other"
 
 
 class TriAlignError(Exception):
     """Something the user can mend; never a bug. The message is one clear sentence (or two) without a traceback."""
 
+    kind = ErrorKind.OTHER
+
+    def __init__(self, message: str, kind: ErrorKind | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind or self.kind
+
 
 class CatalogError(TriAlignError):
-    """A data folder that cannot be read as it is."""
+    """A data folder that cannot be read as it is, or something that a catalogue does not have."""
+
+    kind = ErrorKind.INVALID_DATA
 
 
 class ImageError(TriAlignError):
@@ -25,13 +49,19 @@ class ImageError(TriAlignError):
 class RecipeError(TriAlignError):
     """A recipe or a setting that does not fit."""
 
+    kind = ErrorKind.INVALID_RECIPE
+
 
 class ArtifactError(TriAlignError):
     """A run folder, or a stage in it, that cannot be used."""
 
+    kind = ErrorKind.DAMAGED_RUN
+
 
 class ArgumentError(TriAlignError):
     """A call from Python with something it cannot take."""
+
+    kind = ErrorKind.INVALID_ARGUMENT
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

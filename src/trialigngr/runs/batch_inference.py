@@ -13,9 +13,7 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.histories import Targets
-from trialigngr.catalog.queries import Queries
-from trialigngr.decode.generative_recommender import GenerativeRecommender
-from trialigngr.decode.settings import DecodeSettings
+from trialigngr.evaluate.system import System
 from trialigngr.foundation.arguments import Id, read_path
 from trialigngr.foundation.artifact import compute_fingerprint, hash_file
 from trialigngr.foundation.console import show_progress
@@ -25,9 +23,9 @@ from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.runs.artifacts import Rows
 from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
-from trialigngr.runs.request import RecommendRequest, read_k
+from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.systems.generator import GeneratorSystem
+from trialigngr.systems.registry import GENERATOR
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -44,32 +42,33 @@ def recommend_all(
     deny: Iterable[Id] = (),
     only: Iterable[Id] | None = None,
     category: str | None = None,
+    system: str = GENERATOR,
 ) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
 
-    The file's metadata name beams and normalisation. What may come back is said as in a `RecommendRequest`. If k items
-    are allowed for a user, k come back. Finished chunks survive a kill in a folder beside ``out`` that the same call
-    takes up. Raises `CatalogError` for k < 1, for a name that is not Parquet's, and for an unknown item or category.
+    The file's metadata name the system, and of the generator beams and normalisation. What may come back is said as in
+    a `RecommendRequest`. If k items are allowed for a user, k come back. Finished chunks survive a kill in a folder
+    beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a
+    name that is not Parquet's, and for an unknown item or category.
     """
-    out, k = read_path(out, "out"), read_k(k)
+    out = read_path(out, "out")
+    request = RecommendRequest((), k, unseen=unseen, deny=deny, only=only, category=category, system=system)
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
     recommender_now = run.current_recommender
-    request = RecommendRequest.from_arguments(unseen=unseen, deny=deny, only=only, category=category)
     recommender_now.build_filters([], request)  # an unknown name is refused before anything is written
-    histories, settings = (
-        recommender_now.snapshot.histories,
-        run.recipe.decode.model_copy(update={"num_beams": recommender_now.num_beams_for(k)}),
-    )
+    ranker, histories = recommender_now.get_system(request.system), recommender_now.snapshot.histories
+    settings = run.recipe.decode.model_copy(update={"num_beams": recommender_now.num_beams_for(request.k)})
     users = np.argsort(-histories.sequence_lengths, kind="stable")
     users = users[histories.sequence_lengths[users] > 0]
     catalog_state = {batch.name: "" for batch in recommender_now.snapshot.batch_folders} | {
         f"-{item}": "" for item in recommender_now.snapshot.withdrawn_items
     }
+    stage = run.recipe.model_stage if request.system == GENERATOR else request.system
     wanted = compute_fingerprint(
         "everyone of k",
-        {"k": k, "decode": settings.model_dump(mode="json"), **_request_as_json(request)},
-        {name: run.read_stage_manifest(name).identity_text for name in ("model", "catalog")} | catalog_state,
+        {"decode": settings.model_dump(mode="json"), **_request_as_json(request)},
+        {name: run.read_stage_manifest(name).identity_text for name in (stage, "catalog")} | catalog_state,
     )
     chunks = out.parent / f".{out.name}.{wanted}"
     refuse_links(chunks)
@@ -78,13 +77,15 @@ def recommend_all(
         for start in range(0, len(users), CHUNK_USERS):
             here, name = users[start : start + CHUNK_USERS], f"{start:09d}"
             if not _is_there(chunks, name):
-                write_table(_recommend_chunk(recommender_now, here, k, request, settings), chunks / "new")
+                write_table(_recommend_chunk(recommender_now, here, request, ranker), chunks / "new")
                 (chunks / "new").replace(chunks / f"{name}-{hash_file(chunks / 'new')}.parquet")
             advance(len(here))
     table = pl.concat([read_table(path) for path in sorted(chunks.glob("*.parquet"))])
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
-    metadata = {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
+    metadata = {"system": request.system}
+    if request.system == GENERATOR:
+        metadata |= {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
     write_table(ordered, out, metadata=metadata)
     shutil.rmtree(chunks)
     return len(users)
@@ -105,16 +106,13 @@ def _request_as_json(request: RecommendRequest) -> dict[str, Any]:
 
 
 def _recommend_chunk(
-    run_recommender: Recommender, users: Rows, k: int, request: RecommendRequest, settings: DecodeSettings
+    run_recommender: Recommender, users: Rows, request: RecommendRequest, system: System
 ) -> pl.DataFrame:
-    parts, own = run_recommender.snapshot, run_recommender.sid_recommender
-    taken = [parts.histories.user_sequence(int(user)) for user in users]
-    allowed = run_recommender.build_filters(taken, request)
-    generator = GeneratorSystem(
-        GenerativeRecommender(own.search, own.build_prompt, settings), parts.recipe.prompt.max_history
-    )
+    parts = run_recommender.snapshot
     behind = Targets(users, parts.histories.sequence_lengths[users])
-    table = build_recommendation_table(parts, generator.rank(Queries(taken), k, allowed), behind, k)
+    queries = parts.histories.build_queries(behind)
+    allowed = run_recommender.build_filters(queries.items, request)
+    table = build_recommendation_table(parts, system.rank(queries, request.k, allowed), behind, request.k)
     return table.select(
         pl.col(name).cast(dtype) for name, dtype in OUTPUT_COLUMNS.items()
     )  # empty ones are of no type yet

@@ -3,45 +3,59 @@ its place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING, SupportsIndex
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trialigngr.catalog.queries import Queries
 from trialigngr.decode.filters import Filter, Rows
-from trialigngr.foundation.arguments import Id, read_ids, read_text
-from trialigngr.foundation.artifact import read_manifest
-from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArgumentError, CatalogError, RecipeError, did_you_mean
-from trialigngr.runs.request import RecommendRequest, read_k
+from trialigngr.foundation.arguments import read_text
+from trialigngr.foundation.artifact import is_finished, read_manifest
+from trialigngr.foundation.errors import (
+    ArgumentError,
+    ArtifactError,
+    CatalogError,
+    ErrorKind,
+    RecipeError,
+    did_you_mean,
+)
+from trialigngr.runs.request import DroppedItem, Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
+from trialigngr.systems.registry import GENERATOR
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
-    from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
+    from trialigngr.decode.generative_recommender import GenerativeRecommender
+    from trialigngr.evaluate.system import RankedLists, System
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.item_views import ItemViews
 
+POPULAR = "popular"
+"""The source of what comes back where there is no history to rank by."""
 _FOUND_BY = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}
 
 
 @dataclass(frozen=True)
-class Recommendation:
-    """A recommended item; ``score`` is the log-probability of its SID, or of its title (None where popularity stands
-    in)."""
+class _ParsedHistory:
+    """The rows of a history that a system looks at, and what of it was dropped."""
 
-    item_id: str
-    title: str
-    score: float | None
+    rows: Rows
+    times: Rows | None
+    dropped: tuple[DroppedItem, ...]
 
 
 class Recommender:
-    """The items of one moment and the model over them. ``prepare_model`` is called before the model is first asked."""
+    """The items of one moment and the systems over them. ``prepare_model`` is called before the model is first
+    asked."""
 
     def __init__(self, snapshot: CatalogSnapshot, prepare_model: Callable[[], None]) -> None:
         self.snapshot, self._prepare_model = snapshot, prepare_model
+        self._systems: dict[str, System] = {}
+        self._load_lock = Lock()
 
     def with_new_snapshot(self) -> Recommender:
         """Return what is on offer now; the same object when nothing has changed.
@@ -64,7 +78,7 @@ class Recommender:
 
     @cached_property
     def item_views(self) -> ItemViews:
-        """The items as tokens."""
+        """The items as tokens, each view encoded when it is asked for."""
         return self.snapshot.encode_views(self.snapshot.chat_template)
 
     @cached_property
@@ -88,12 +102,34 @@ class Recommender:
         )
         return GenerativeRecommender(search, self._task_examples(task).build_prompt, self.snapshot.recipe.decode)
 
+    def get_system(self, name: str, by: str = "sid") -> System:
+        """Return a system of the registry, or the generator that writes ``by`` title; it is loaded once.
+
+        Raises `ArtifactError` where the run has none of that name.
+        """
+        if name == GENERATOR:
+            from trialigngr.systems.generator import GeneratorSystem
+
+            recommender = self.sid_recommender if by == "sid" else self.title_recommender
+            return GeneratorSystem(recommender, self.snapshot.max_prompt_history)
+        with self._load_lock:
+            if name not in self._systems:
+                if not is_finished(self.snapshot.run_folder / name):
+                    fitted = ", ".join(self.snapshot.recipe.evaluate.list_systems())
+                    raise ArtifactError(
+                        f"{self.snapshot.run_folder} has no system {name!r}; it has {fitted}. Name it in "
+                        "evaluate.systems and run the recipe again.",
+                        ErrorKind.UNKNOWN_SYSTEM,
+                    )
+                self._systems[name] = self.snapshot.trained_artifacts.load_system(name)
+            return self._systems[name]
+
     @cached_property
     def _titled_rows(self) -> Rows | None:
         """The rows of items with a title; None where all have one."""
         if not self.item_views.count_missing(View.TITLE):
             return None
-        return np.flatnonzero(self.item_views.token_ids[View.TITLE].lengths)
+        return np.flatnonzero(self.item_views.token_ids[View.TITLE].lengths > 0)
 
     @cached_property
     def _rows_by_category(self) -> dict[str, Rows]:
@@ -103,33 +139,102 @@ class Recommender:
                 rows.setdefault(name, []).append(row)
         return {name: np.unique(own) for name, own in rows.items()}
 
-    def recommend(self, history: Iterable[Id], k: SupportsIndex, request: RecommendRequest) -> list[Recommendation]:
-        """Return the best k items after a history of item ids, oldest first. If k items are allowed, k come back.
+    @cached_property
+    def _rows_by_popularity(self) -> Rows:
+        counts_N = self.snapshot.histories.count_train_items(len(self.snapshot.catalog))
+        return np.argsort(-counts_N, kind="stable")
+
+    def recommend(self, requests: Sequence[RecommendRequest]) -> list[Recommendations]:
+        """Return the best items of each request, asked together. If k items are allowed, k come back.
 
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
-        it out of the history instead), an unknown category, or k < 1.
+        it out of the history instead) or an unknown category; of several requests the sentence says which.
         """
-        k, catalog = read_k(k), self.snapshot.catalog
-        taken = read_ids(history, "history", ordered=True)
-        known = [item_id for item_id in taken if not request.skip_unknown or item_id in catalog.row_by_id]
-        rows = np.array([catalog.find_row(item_id) for item_id in known], dtype=np.int64)
-        (allowed,) = self.build_filters([rows], request)
-        if not len(rows):
-            log("The history is empty: these are the most popular items.")
-            return self._most_popular(k, allowed)
-        own = self.sid_recommender if request.by == "sid" else self.title_recommender
-        self.num_beams_for(k)
-        return self._to_recommendations(own.recommend(rows[-self.snapshot.recipe.prompt.max_history :], k, allowed))
+        read: list[tuple[_ParsedHistory, Filter]] = []
+        for place, request in enumerate(requests):
+            try:
+                history = self._read_history(request)
+                (allowed,) = self.build_filters([self._find_rows(request.history, known=True)], request)
+            except CatalogError as error:
+                where = f"requests[{place}]: " if len(requests) > 1 else ""
+                raise CatalogError(f"{where}{error}", error.kind) from None
+            read.append((history, allowed))
+        found: list[Recommendations | None] = [None] * len(requests)
+        for places in self._group_requests(requests, [history for history, _ in read]):
+            for place, answer in zip(
+                places, self._answer_group([(requests[p], *read[p]) for p in places]), strict=True
+            ):
+                found[place] = answer
+        return [answer for answer in found if answer is not None]
 
-    def search_items(self, text: str, k: SupportsIndex, view: View, request: RecommendRequest) -> list[Recommendation]:
-        """Return the k items that a title (T1), or a visual description (T7), means most likely.
+    def _read_history(self, request: RecommendRequest) -> _ParsedHistory:
+        """Return what of a history its system looks at; raise `CatalogError` for an unknown item."""
+        system, catalog = (
+            self.get_system(request.system, request.by) if request.history else None,
+            self.snapshot.catalog,
+        )
+        known = catalog.row_by_id if request.skip_unknown else None
+        num_items = len(catalog) if request.system == GENERATOR else len(self.snapshot.trained_artifacts.catalog)
+        rows, kept, dropped = list[int](), list[int](), list[DroppedItem]()
+        for place, item_id in enumerate(request.history):
+            row = catalog.find_row(item_id) if known is None or item_id in known else num_items
+            if row < num_items:
+                rows.append(row)
+                kept.append(place)
+            else:
+                dropped.append(DroppedItem(item_id, "unknown"))
+        if (most := system.max_history if system else None) is not None and len(rows) > most:
+            dropped += [DroppedItem(request.history[place], "too old") for place in kept[:-most]]
+            rows, kept = rows[-most:], kept[-most:]
+        times = None if request.times is None else np.array([request.times[p] for p in kept], dtype=np.int64)
+        return _ParsedHistory(np.array(rows, dtype=np.int64), times, tuple(dropped))
+
+    def _group_requests(
+        self, requests: Sequence[RecommendRequest], histories: Sequence[_ParsedHistory]
+    ) -> Iterable[list[int]]:
+        """Return places of requests that one call of a system answers: as each would be answered alone."""
+        groups: dict[object, list[int]] = {}
+        for place, (request, history) in enumerate(zip(requests, histories, strict=True)):
+            asks = len(history.rows) > 0
+            width = self.num_beams_for(request.k) if asks and request.system == GENERATOR else 0
+            with_times = history.times is not None
+            groups.setdefault((asks, request.system, request.by, width, with_times), []).append(place)
+        return groups.values()
+
+    def _answer_group(
+        self, group: Sequence[tuple[RecommendRequest, _ParsedHistory, Filter]]
+    ) -> Iterable[Recommendations]:
+        request = group[0][0]
+        if not len(group[0][1].rows):
+            return [self._list_popular(one, history, allowed) for one, history, allowed in group]
+        system = self.get_system(request.system, request.by)
+        numbers = self.snapshot.trained_artifacts.histories.user_numbers
+        users = np.array([numbers.get(one.user_id or "", -1) for one, _, _ in group], dtype=np.int64)
+        times = [history.times for _, history, _ in group if history.times is not None]
+        queries = Queries([history.rows for _, history, _ in group], users, times or None)
+        lists = system.rank(queries, max(one.k for one, _, _ in group), [allowed for _, _, allowed in group])
+        num_beams = self.num_beams_for(request.k) if request.system == GENERATOR else None
+        return [
+            self._to_recommendations(lists.take_list(place, one.k), one, history, num_beams)
+            for place, (one, history, _) in enumerate(group)
+        ]
+
+    def _list_popular(self, request: RecommendRequest, history: _ParsedHistory, allowed: Filter) -> Recommendations:
+        rows = self._rows_by_popularity
+        best = rows[allowed.is_allowed(rows)][: request.k].tolist()
+        return Recommendations([self._to_recommendation(row, POPULAR, None, {}) for row in best], (), history.dropped)
+
+    def search_items(self, text: str, view: View, request: RecommendRequest) -> Recommendations:
+        """Return the items that a title (T1), or a visual description (T7), means most likely: as many as a request
+        without history asks for.
 
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text.
         """
         from trialigngr.foundation.strict_json import mend_text
+        from trialigngr.systems.generator import pad_rankings
         from trialigngr.tasks.item_views import collapse_whitespace
 
-        k, text = read_k(k), read_text(text, "text")
+        text = read_text(text, "text")
         if view not in tuple(_FOUND_BY):
             raise ArgumentError(f"view = {view!r}: items are found by {' or '.join(map(repr, map(str, _FOUND_BY)))}.")
         wanted = _FOUND_BY[view]
@@ -138,11 +243,12 @@ class Recommender:
         limit = prompt.max_title_tokens if view is View.TITLE else prompt.max_visual_tokens
         tokens = chat.encode([collapse_whitespace(mend_text(text))])[0][:limit]
         if not tokens:
-            raise CatalogError("The text is empty; say what is looked for.")
+            raise CatalogError("The text is empty; say what is looked for.", ErrorKind.INVALID_ARGUMENT)
         asked = [*chat.build_header(task.system, task.instruction), *tokens, *chat.assistant_prefix]
         (allowed,) = self.build_filters([np.empty(0, dtype=np.int64)], request)
-        self.num_beams_for(k)
-        return self._to_recommendations(self.sid_recommender.recommend_after_prompt(asked, k, allowed))
+        ranking = self.sid_recommender.recommend_after_prompt(asked, request.k, allowed)
+        history = _ParsedHistory(np.empty(0, dtype=np.int64), None, ())
+        return self._to_recommendations(pad_rankings([ranking]), request, history, self.num_beams_for(request.k))
 
     def build_filters(self, histories: Sequence[Rows], request: RecommendRequest) -> list[Filter]:
         """Return what a request lets come back after each history; raise `CatalogError` for names that are unknown."""
@@ -154,21 +260,23 @@ class Recommender:
         only = reduce(np.intersect1d, given) if given else None
         return [Filter(np.concatenate([rows, denied]) if request.unseen else denied, only) for rows in histories]
 
-    def _find_rows(self, item_ids: Sequence[str]) -> Rows:
-        return np.unique(np.array([self.snapshot.catalog.find_row(item_id) for item_id in item_ids], dtype=np.int64))
+    def _find_rows(self, item_ids: Sequence[str], *, known: bool = False) -> Rows:
+        """Return the rows of items, each once; with ``known`` of those that the catalogue has."""
+        catalog = self.snapshot.catalog
+        wanted = [item_id for item_id in item_ids if item_id in catalog.row_by_id] if known else item_ids
+        return np.unique(np.array([catalog.find_row(item_id) for item_id in wanted], dtype=np.int64))
 
     def _category_rows(self, category: str) -> Rows:
         if category not in self._rows_by_category:
             hint = did_you_mean(category, sorted(self._rows_by_category))
-            raise CatalogError(f"There is no category {category!r} in this catalogue.{hint}")
+            raise CatalogError(
+                f"There is no category {category!r} in this catalogue.{hint}", ErrorKind.UNKNOWN_CATEGORY
+            )
         return self._rows_by_category[category]
 
     def num_beams_for(self, k: int) -> int:
-        """Return the beams that k items take: k where that is more than ``decode.num_beams``, which is said."""
-        beams, most = self.snapshot.recipe.decode.num_beams, min(k, len(self.snapshot.catalog))
-        if most > beams:
-            log(f"k = {k} is more than decode.num_beams = {beams}: {most} beams are kept.")
-        return max(beams, most)
+        """Return the beams that k items take: k where that is more than ``decode.num_beams``."""
+        return max(self.snapshot.recipe.decode.num_beams, min(k, len(self.snapshot.catalog)))
 
     def _find_trained_task(self, description: str, accepts: Callable[[Task], bool]) -> Task:
         trained = read_manifest(self.snapshot.seed_folder / "model").facts["examples"]
@@ -177,21 +285,31 @@ class Recommender:
                 return task
         names = " or ".join(f"{task.name} ({task.number})" for task in TASKS.values() if accepts(task))
         raise RecipeError(
-            f"This run's model was not trained to write {description}; train one with {names} in tasks.use."
+            f"This run's model was not trained to write {description}; train one with {names} in tasks.use.",
+            ErrorKind.NOT_TRAINED,
         )
 
     def _task_examples(self, task: Task) -> TaskExamples:
         return self.snapshot.build_examples(task, self.item_views, self.snapshot.chat_template)
 
-    def _most_popular(self, k: int, allowed: Filter) -> list[Recommendation]:
-        best = np.argsort(-self.snapshot.histories.count_train_items(len(self.snapshot.catalog)), kind="stable")
-        return [self._to_recommendation(row, None) for row in best[allowed.is_allowed(best)][:k].tolist()]
-
-    def _to_recommendations(self, ranking: RankedList) -> list[Recommendation]:
-        return [
-            self._to_recommendation(*pair) for pair in zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
+    def _to_recommendations(
+        self, lists: RankedLists, request: RecommendRequest, history: _ParsedHistory, num_beams: int | None
+    ) -> Recommendations:
+        """Return the one list of ``lists`` as items."""
+        rows, scores = lists.rows_BK[0].tolist(), lists.scores_BK[0].tolist()
+        parts = [
+            {name: float(part_BK[0, place]) for name, part_BK in lists.parts.items()} or {request.system: score}
+            for place, score in enumerate(scores)
         ]
+        items = [
+            self._to_recommendation(row, request.system, score, own)
+            for row, score, own in zip(rows, scores, parts, strict=True)
+        ]
+        used = tuple(self.snapshot.catalog.item_ids[row] for row in history.rows.tolist())
+        return Recommendations(items, used, history.dropped, num_beams)
 
-    def _to_recommendation(self, row: int, score: float | None) -> Recommendation:
+    def _to_recommendation(
+        self, row: int, source: str, score: float | None, parts: Mapping[str, float]
+    ) -> Recommendation:
         item = self.snapshot.catalog[row]
-        return Recommendation(item.item_id, item.display_name, score)
+        return Recommendation(item.item_id, item.display_name, score, source, self.snapshot.sids.sid_text(row), parts)

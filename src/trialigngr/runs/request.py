@@ -1,36 +1,46 @@
-"""`RecommendRequest`: what may come back when a run is asked, and how it is found."""
+"""`RecommendRequest`: a history and what may come back after it; `Recommendations`: what came back, and of what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, SupportsIndex, get_args
 
-from trialigngr.foundation.arguments import Id, read_flag, read_ids, read_text, read_whole
-from trialigngr.foundation.errors import ArgumentError, CatalogError, did_you_mean
+from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_text, read_whole
+from trialigngr.foundation.errors import ArgumentError, CatalogError, ErrorKind, did_you_mean
+from trialigngr.systems.registry import GENERATOR, find_system
 
 By = Literal["sid", "title"]
+DropReason = Literal["unknown", "too old"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RecommendRequest:
-    """What may come back, and how it is found.
+    """A history of item ids, oldest first, the number of items asked for, and what may come back.
 
     ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
-    than what is named comes back, with a ``category`` nothing that does not bear it. ``by`` says whether the model
-    writes SIDs (T3, T4) or titles (T5, T6).
+    than what is named comes back, with a ``category`` nothing that does not bear it. ``skip_unknown`` leaves unknown
+    items out of the history instead of refusing it. ``system`` is the system of the registry that is asked; ``by`` says
+    whether the generator writes SIDs (T3, T4) or titles (T5, T6). Systems that know users, or times, take them from
+    ``user_id`` (anybody else is a stranger) and ``times`` (seconds since 1970, one for each item of the history).
     """
 
-    unseen: bool = True
-    deny: Sequence[str] = ()
-    only: Sequence[str] | None = None
-    category: str | None = None
-    skip_unknown: bool = False
-    by: By = "sid"
+    history: tuple[str, ...]
+    k: int
+    unseen: bool
+    deny: tuple[str, ...]
+    only: tuple[str, ...] | None
+    category: str | None
+    skip_unknown: bool
+    by: By
+    system: str
+    user_id: str | None
+    times: tuple[int, ...] | None
 
-    @classmethod
-    def from_arguments(
-        cls,
+    def __init__(
+        self,
+        history: Iterable[Id],
+        k: SupportsIndex = 10,
         *,
         unseen: bool = True,
         deny: Iterable[Id] = (),
@@ -38,16 +48,72 @@ class RecommendRequest:
         category: str | None = None,
         skip_unknown: bool = False,
         by: By = "sid",
-    ) -> RecommendRequest:
-        """Return the request that such arguments make; raise `ArgumentError` for those that make none."""
-        return cls(
-            read_flag(unseen, "unseen"),
-            read_ids(deny, "deny"),
-            None if only is None else read_ids(only, "only"),
-            None if category is None else read_text(category, "category"),
-            read_flag(skip_unknown, "skip_unknown"),
-            _read_by(by),
-        )
+        system: str = GENERATOR,
+        user_id: Id | None = None,
+        times: Iterable[SupportsIndex] | None = None,
+    ) -> None:
+        """Raise `ArgumentError` for arguments that make no request, `CatalogError` for k < 1 and `RecipeError` for an
+        unknown system."""
+        values = {
+            "history": tuple(read_ids(history, "history", ordered=True)),
+            "k": _read_k(k),
+            "unseen": read_flag(unseen, "unseen"),
+            "deny": tuple(read_ids(deny, "deny")),
+            "only": None if only is None else tuple(read_ids(only, "only")),
+            "category": None if category is None else read_text(category, "category"),
+            "skip_unknown": read_flag(skip_unknown, "skip_unknown"),
+            "by": _read_by(by),
+            "system": find_system(read_text(system, "system")).name,
+            "user_id": None if user_id is None else read_id(user_id, "user_id"),
+            "times": None if times is None else tuple(read_whole(time, "times") for time in times),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        if self.times is not None and len(self.times) != len(self.history):
+            raise ArgumentError(f"times has {len(self.times)} numbers for {len(self.history)} items of history.")
+        if self.by == "title" and self.system != GENERATOR:
+            raise ArgumentError(f"by = 'title' is for the generator; {self.system} writes nothing.")
+
+
+@dataclass(frozen=True)
+class DroppedItem:
+    """An item of a history that the system did not look at: ``unknown`` to it, or ``too old`` where it looks at the
+    last items alone."""
+
+    item_id: str
+    reason: DropReason
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A recommended item.
+
+    ``source`` is the system that ranked it, or ``popular`` where there was no history to rank by. ``score`` is that
+    system's: of the generator the log-probability of the item's SID, or title; None where popularity stands in.
+    ``score_parts`` are what the score is made of, by name.
+    """
+
+    item_id: str
+    title: str
+    score: float | None
+    source: str
+    sid: str
+    score_parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Recommendations(list[Recommendation]):
+    """The items that came back, best first; ``history_used`` are the items of the history that were looked at,
+    ``dropped`` the others, ``num_beams`` the beams that were kept (None where no beam search was asked)."""
+
+    def __init__(
+        self,
+        items: Iterable[Recommendation],
+        history_used: tuple[str, ...] = (),
+        dropped: tuple[DroppedItem, ...] = (),
+        num_beams: int | None = None,
+    ) -> None:
+        super().__init__(items)
+        self.history_used, self.dropped, self.num_beams = history_used, dropped, num_beams
 
 
 def _read_by(by: By) -> By:
@@ -58,9 +124,9 @@ def _read_by(by: By) -> By:
     return by
 
 
-def read_k(k: SupportsIndex) -> int:
+def _read_k(k: SupportsIndex) -> int:
     """Return how many items are asked for; raise `CatalogError` for fewer than one."""
     items = read_whole(k, "k")
     if items < 1:
-        raise CatalogError(f"k = {items}: ask for at least one item.")
+        raise CatalogError(f"k = {items}: ask for at least one item.", ErrorKind.INVALID_ARGUMENT)
     return items

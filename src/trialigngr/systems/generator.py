@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from trialigngr.catalog.queries import Queries
-from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filters, Rows
-from trialigngr.decode.generative_recommender import GenerativeRecommender
+from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
 from trialigngr.evaluate.system import RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
@@ -31,43 +30,44 @@ class GeneratorInputs(Protocol):
 
 
 class GeneratorSystem:
-    """Beam search over SIDs; items that share a SID share its places."""
+    """Beam search over SIDs, or titles; items that share a SID share its places. Lists of k items take k beams, where
+    that is more than `decode.num_beams`."""
 
     name = "generator"
 
     def __init__(self, recommender: GenerativeRecommender, max_history: int) -> None:
-        self.recommender = recommender
-        self.max_history: int | None = max_history
+        self.recommender, self.max_history = recommender, max_history
+
+    def choose_num_beams(self, k: int) -> int:
+        """Return the beams that lists of k items take."""
+        return max(self.recommender.settings.num_beams, min(k, len(self.recommender.search.trie.sorted_rows)))
 
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
-        """Return the best k items after each history; scores are log-probabilities of their SIDs."""
-        recommender = self.recommender.with_min_beams(k)
-        return _list_items(recommender, self._decode(recommender, queries, filters, self.name), k, filters)
+        """Return the best k items after each history; scores are log-probabilities."""
+        recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
+        beams = recommender.decode_beams(queries.keep_last(self.max_history).items, filters, description="")
+        return pad_rankings(recommender.rank_items(beams, k, filters))
 
     def rank_targets(
         self, queries: Queries, targets_B: Rows, k: int, filters: Filters = None, description: str = ""
     ) -> TargetRanking:
         """Return where each target stands among the items of its beams; one that no beam holds is missed."""
-        recommender = self.recommender.with_min_beams(k)
-        beams = self._decode(recommender, queries, filters, description or self.name)
+        recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
+        shown = queries.keep_last(self.max_history).items
+        beams = recommender.decode_beams(shown, filters, description=description or self.name)
         ranks = {ITEM: recommender.compute_ranks(beams, targets_B, filters)}
         if filters is None:
             ranks[SID] = recommender.compute_sid_ranks(beams, targets_B)
-        return TargetRanking(ranks, _list_items(recommender, beams, k, filters))
-
-    def _decode(
-        self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
-    ) -> Beams:
-        shown = queries.keep_last(self.max_history or 1)
-        return recommender.decode_beams(shown.items, filters, description=description)
+        return TargetRanking(ranks, pad_rankings(recommender.rank_items(beams, k, filters), k))
 
 
-def _list_items(recommender: GenerativeRecommender, beams: Beams, k: int, filters: Filters) -> RankedLists:
-    rankings = recommender.rank_items(beams, k, filters)
-    scores_BK = np.full((len(rankings), k), -np.inf, dtype=np.float32)
+def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedLists:
+    """Return lists as arrays of k columns, or of as many as the longest has."""
+    width = max((len(ranking.rows) for ranking in rankings), default=0) if k is None else k
+    scores_BK = np.full((len(rankings), width), -np.inf, dtype=np.float32)
     for line, ranking in enumerate(rankings):
         scores_BK[line, : len(ranking.scores)] = ranking.scores
-    return RankedLists(pad_lists([ranking.rows for ranking in rankings], k), scores_BK)
+    return RankedLists(pad_lists([ranking.rows for ranking in rankings], width), scores_BK)
 
 
 def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
 from trialigngr.sequential.settings import SasRecSettings, SequentialSettings
 from trialigngr.systems.settings import CoOccurrenceSettings
 from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
@@ -83,7 +83,10 @@ SYSTEMS: dict[str, SystemSpec] = {
 def find_system(name: str) -> SystemSpec:
     """Return a system by name; raise `RecipeError` with the nearest known one."""
     if name not in SYSTEMS:
-        raise RecipeError(f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.{did_you_mean(name, SYSTEMS)}")
+        raise RecipeError(
+            f"There is no system {name!r}; there are {', '.join(SYSTEMS)}.{did_you_mean(name, SYSTEMS)}",
+            ErrorKind.UNKNOWN_SYSTEM,
+        )
     return SYSTEMS[name]
 
 
