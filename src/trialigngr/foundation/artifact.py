@@ -25,7 +25,7 @@ from trialigngr.foundation.files import refuse_links, remove_halves, remove_path
 from trialigngr.foundation.sealed import SEAL, content_hash, seal_of, write_json
 from trialigngr.foundation.stopwatch import measure_seconds
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RECIPE_FILE = "recipe.toml"
 MANIFEST_FILE = "manifest.json"
 APPENDED = "appended"
