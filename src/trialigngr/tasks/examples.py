@@ -21,7 +21,7 @@ from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.tasks.token_lists import Int64Array, TokenLists, UnsignedArray, expand_ranges, split_list
+from trialigngr.tasks.token_lists import Int64Array, IntArray, TokenLists, UnsignedArray, expand_ranges, split_list
 from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
 from trialigngr.tasks.windows import find_prompt_start
 
@@ -162,7 +162,7 @@ class TaskExamples:
         pairs = zip(rows, groups.first_G.tolist(), strict=True)
         return [self._add_negatives(row, shown_from, negatives_rng) for row, shown_from in pairs]
 
-    def _build_item_rows(self, item_P: Int64Array) -> list[SharedPrefixRow]:
+    def _build_item_rows(self, item_P: IntArray) -> list[SharedPrefixRow]:
         prompts = self._source.take_rows(item_P, self._max_item_tokens, self.prompt_suffix)
         targets = self._target.take_rows(item_P, suffix=self.target_suffix)
         return [

@@ -141,7 +141,8 @@ class _MicroBatchBuilder:
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
         # Doubles hold all places, tokens and branches exactly.
         predicted_4M = np.array(self.predictions, dtype=np.float64).reshape(-1, 4).T
-        predict = (*predicted_4M[:3].astype(np.int64), predicted_4M[3].astype(np.float32))
+        place_M, token_M, branch_M = predicted_4M[:3].astype(np.int64)
+        predict = (place_M, token_M, branch_M, predicted_4M[3].astype(np.float32))
         return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.num_examples)
 
 
