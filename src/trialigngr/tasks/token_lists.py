@@ -19,7 +19,7 @@ UnsignedArray = npt.NDArray[np.unsignedinteger[Any]]
 
 def shrink_unsigned(numbers: IntArray) -> UnsignedArray:
     """Return numbers from 0 on in the smallest unsigned type that holds them all."""
-    shrunk: UnsignedArray = numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
+    shrunk: UnsignedArray = numbers.astype(np.min_scalar_type(numbers.max(initial=0)), copy=False)
     return shrunk
 
 
