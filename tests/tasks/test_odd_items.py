@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from tests.support.world import World
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.items import Catalog
+from trialigngr.tasks import example_groups
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import encode_views
 from trialigngr.tasks.settings import PromptSettings
@@ -35,6 +37,16 @@ def test_a_history_of_one_asks_for_nothing_and_does_no_harm(world: World):
         (1, 1),
         (1, 2),
     }
+
+
+@pytest.mark.parametrize("name", ["sids_to_sid", "titles_to_title"])
+def test_users_in_blocks_are_the_same(world: World, monkeypatch: pytest.MonkeyPatch, name: str):
+    """Windows are found for some users at once; the histories of these eight lie on both sides of a block's end."""
+    whole = world.examples(name)
+    monkeypatch.setattr(example_groups, "USERS_AT_ONCE", 3)
+    blocks = world.examples(name)
+    assert len(blocks) == len(whole)
+    assert blocks.draw_batch(0, 0, 99) == whole.draw_batch(0, 0, 99)
 
 
 def test_a_title_that_is_empty_after_cleaning_is_no_title(world: World):

@@ -92,7 +92,7 @@ def test_batches_are_those_of_plain_lists(world: World, name: str, seed: int):
     lists = draw_views(random)
     histories = draw_histories(random, len(lists[View.SID]))
     known = draw_settings(random)
-    for room in (1, 3, 8, 30, 400):
+    for room in random.choice([1, 3, 8, 30, 400], 2, replace=False).tolist():
         wide = PlainExamples(TASKS[name], lists, SEPARATORS, histories, world.chat, PromptSettings(**known))
         settings = PromptSettings(**known, max_length=wide.settings.max_length - wide.item_budget + room)
         try:

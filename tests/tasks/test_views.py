@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.tasks import item_views
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.tasks.task import TASKS, Scope, View, find_task
@@ -30,6 +32,29 @@ def test_a_title_that_attacks_is_text(world: World):
     assert ids is not None
     assert not any(world.chat.is_special(token) for token in ids)
     assert world.chat.tokenizer.decode(ids) == "<a_5><b_3><|end|>"
+
+
+def test_a_view_is_encoded_when_it_is_asked_for_and_once(world: World, monkeypatch: pytest.MonkeyPatch):
+    """T3 shows and writes SIDs, so no title is read for it."""
+    encoded = list[str]()
+    encode = world.chat.encode
+    monkeypatch.setattr(world.chat, "encode", lambda texts: encoded.extend(texts) or encode(texts))
+    examples = world.examples("sids_to_sid")
+    assert examples.draw_batch(0, 0, 8)
+    assert examples.build_prompt(np.arange(4))
+    assert not any("dress" in text for text in encoded)
+    assert world.examples("titles_to_sid").views.token_ids[View.TITLE][0]
+    assert encoded.count("Red dress number 0") == 1
+    assert not any("picture" in text for text in encoded)
+
+
+def test_titles_in_chunks_are_the_same(world: World, monkeypatch: pytest.MonkeyPatch):
+    limits = {View.TITLE: 20, View.VISUAL: 64}
+    whole = encode_views(world.catalog, world.sids, world.captions, world.chat, limits)
+    monkeypatch.setattr(item_views, "TEXTS_AT_ONCE", 5)
+    chunked = encode_views(world.catalog, world.sids, world.captions, world.chat, limits)
+    for view in View:
+        assert list(chunked.token_ids[view]) == list(whole.token_ids[view])
 
 
 @pytest.mark.parametrize(("text", "line"), [("  a \n\t b ", "a b"), ("\u2003\n", ""), ("plain", "plain")])

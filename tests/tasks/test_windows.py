@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trialigngr.tasks.windows import Window, cut_windows, find_prompt_start
+from trialigngr.tasks.windows import Window, cut_all_windows, cut_windows, find_prompt_start
 
 COSTS = st.lists(st.integers(0, 9), min_size=0, max_size=40)
 CAP = st.integers(1, 8)
@@ -45,6 +45,18 @@ def test_laws(costs: list[int], cap: int, data: st.DataObject, budget: int):
             # What could have been shown besides is at most kept back by the overlap or by the tokens.
             if len(shown) < min(overlap, target):
                 assert sum(costs[window.first - 1 : window.targets_from]) > budget
+
+
+@given(st.lists(COSTS, max_size=8), CAP, st.data(), st.integers(1, 40))
+def test_all_windows_are_those_of_each_sequence(sequences: list[list[int]], cap: int, data: st.DataObject, budget: int):
+    overlap = data.draw(st.integers(0, cap - 1))
+    lengths = np.array([len(costs) for costs in sequences], dtype=np.int64)
+    together = np.array([cost for costs in sequences for cost in costs], dtype=np.int64)
+    assert cut_all_windows(together, lengths, cap, overlap, budget).tolist() == [
+        [sequence, window.first, window.targets_from, window.targets_to]
+        for sequence, costs in enumerate(sequences)
+        for window in cut(costs, cap, overlap, budget)
+    ]
 
 
 @given(COSTS, CAP, st.integers(1, 40))

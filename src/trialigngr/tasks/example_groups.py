@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trialigngr.catalog.histories import Histories
-from trialigngr.tasks.token_lists import Int64Array, TokenLists, UnsignedArray, expand_ranges, shrink_unsigned
+from trialigngr.tasks.token_lists import Int64Array, IntArray, TokenLists, UnsignedArray, expand_ranges, shrink_unsigned
 from trialigngr.tasks.windows import cut_all_windows
 
 BoolArray = npt.NDArray[np.bool_]
@@ -23,11 +23,11 @@ class ExampleGroups:
     the positions ``start_G[g] … stop_G[g] - 1`` whose item has the target: ``size_G[g]`` of them, at least one. Where
     an item itself is asked about, it is the owner, and its one position is 0."""
 
-    owner_G: UnsignedArray
-    first_G: UnsignedArray
-    start_G: UnsignedArray
-    stop_G: UnsignedArray
-    size_G: UnsignedArray
+    owner_G: IntArray
+    first_G: IntArray
+    start_G: IntArray
+    stop_G: IntArray
+    size_G: IntArray
 
     def __len__(self) -> int:
         return len(self.owner_G)

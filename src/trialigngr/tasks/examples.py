@@ -7,8 +7,8 @@ histories.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings
 from trialigngr.tasks.task import Scope, Task, View
-from trialigngr.tasks.token_lists import Int64Array, TokenLists, UnsignedArray, expand_ranges, split_list
+from trialigngr.tasks.token_lists import Int64Array, IntArray, TokenLists, UnsignedArray, expand_ranges, split_list
 from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
 from trialigngr.tasks.windows import find_prompt_start
 
@@ -159,10 +159,9 @@ class TaskExamples:
         rows = self._build_history_rows(groups, skipped, stop - start)
         if negatives_rng is None or self.task.target is not View.SID:
             return rows
-        pairs = zip(rows, groups.first_G.tolist(), strict=True)
-        return [self._add_negatives(row, shown_from, negatives_rng) for row, shown_from in pairs]
+        return self._add_negatives(rows, groups.first_G, negatives_rng)
 
-    def _build_item_rows(self, item_P: Int64Array) -> list[SharedPrefixRow]:
+    def _build_item_rows(self, item_P: IntArray) -> list[SharedPrefixRow]:
         prompts = self._source.take_rows(item_P, self._max_item_tokens, self.prompt_suffix)
         targets = self._target.take_rows(item_P, suffix=self.target_suffix)
         return [
@@ -200,24 +199,19 @@ class TaskExamples:
         has_target_P = self._target.count_tokens(rows_P) > 0
         return position_P[has_target_P], group_P[has_target_P]
 
-    def _add_negatives(self, row: SharedPrefixRow, shown_from: int, rng: Random) -> SharedPrefixRow:
-        """Return the row with what must not be written for its answers: any item that is shown before each."""
-        items = self.histories.train_sequence(row.continuations[0].example_id[0])
-        drawn = [rng.integers(shown_from, one.example_id[1]) for one in row.continuations]
-        return replace(row, continuations=row.continuations + self._build_negatives(row.continuations, items[drawn]))
-
-    def _build_negatives(self, continuations: list[Continuation], rows: Int64Array) -> list[Continuation]:
-        """Return what must not be written: of each item's target the last of the tokens that tell it from all others,
-        where the answer does not begin so itself."""
-        targets = self._target.take_rows(rows, suffix=self.target_suffix)
-        prefixes = [
-            ids[:length] for ids, length in zip(targets, self._unique_prefix_tokens[rows].tolist(), strict=True)
-        ]
-        pairs = zip(continuations, prefixes, strict=True)
+    def _add_negatives(self, rows: list[SharedPrefixRow], first_G: IntArray, rng: Random) -> list[SharedPrefixRow]:
+        """Return the rows with what must not be written for their answers: any item that is shown before each."""
+        shown_from = zip(rows, first_G.tolist(), strict=True)
+        asked = [(first, *one.example_id) for row, first in shown_from for one in row.continuations]
+        drawn = [rng.integers(first, position) for first, _, position in asked]
+        items = self.histories.items[self.histories.offsets[[owner for _, owner, _ in asked]] + drawn]
+        targets = self._target.take_rows(items, suffix=self.target_suffix)
+        lengths = self._unique_prefix_tokens[items].tolist()
+        prefixes = iter([ids[:length] for ids, length in zip(targets, lengths, strict=True)])
+        found = [list(map(_make_negative, row.continuations, islice(prefixes, len(row.continuations)))) for row in rows]
         return [
-            replace(true, target=prefix, weights=(0.0,) * (len(prefix) - 1) + (-1.0,))
-            for true, prefix in pairs
-            if true.target[: len(prefix)] != prefix
+            SharedPrefixRow(row.prefix_tokens, [*row.continuations, *filter(None, own)])
+            for row, own in zip(rows, found, strict=True)
         ]
 
     @cached_property
@@ -235,6 +229,14 @@ class TaskExamples:
         counts = self._count_item_tokens(self._source.count_tokens(rows))
         start = find_prompt_start(counts, self.settings.max_history, self.item_budget)
         return [*self.prompt_header, *self._lay_out_items(rows[start:])[0], *self.prompt_suffix]
+
+
+def _make_negative(answer: Continuation, prefix: list[int]) -> Continuation | None:
+    """Return that the last token of a prefix must not be written in place of an answer; None where it begins so."""
+    if answer.target[: len(prefix)] == prefix:
+        return None
+    weights = (0.0,) * (len(prefix) - 1) + (-1.0,)
+    return Continuation(answer.prefix_length, answer.prompt_suffix, prefix, answer.example_id, weights)
 
 
 def unshare_rows(rows: list[SharedPrefixRow]) -> list[SharedPrefixRow]:

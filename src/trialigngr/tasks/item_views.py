@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LETTERS = 256
 """More than any token has."""
-TEXTS_AT_ONCE = 4096
+TEXTS_AT_ONCE = 1024
 """Texts that are encoded together: what a tokenizer returns of a text takes some twenty times the memory of its ids."""
 
 
@@ -90,6 +90,6 @@ def _encode_texts(texts: Sequence[str | None] | pl.Series, chat_template: ChatTe
             # No token is as long as this: what lies behind as many of them would be encoded only to be cut off.
             chunk = (collapse_whitespace(text or "") for text in texts[start : start + TEXTS_AT_ONCE])
             encoded = chat_template.encode([text[: max_tokens * LETTERS] for text in chunk])
-            yield [ids[:max_tokens] for ids in encoded]
+            yield [ids if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
 
     return TokenLists.from_chunks(encode_chunks())

@@ -100,7 +100,10 @@ class _MicroBatchBuilder:
     prefix_lengths: list[int] = field(default_factory=list)
     own_starts: list[int] = field(default_factory=list)
     row_lengths: list[int] = field(default_factory=list)
-    predictions: list[tuple[int, int, int, float]] = field(default_factory=list)
+    source_places: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     num_examples: int = 0
 
     def __post_init__(self) -> None:
@@ -116,13 +119,11 @@ class _MicroBatchBuilder:
         start = len(self.tokens)
         self._append_tokens(row.prefix_tokens, len(self.header), 0, 0)
         for continuation in row.continuations:
-            read = self._append_continuation(start, row, continuation)
-            weights = continuation.weights or (1.0,) * len(read)
-            self.predictions += [
-                (place, token, continuation.branch, weight)
-                for place, token, weight in zip(read, continuation.target, weights, strict=True)
-                if weight
-            ]
+            length = len(continuation.target)
+            self.source_places += self._append_continuation(start, row, continuation)
+            self.targets += continuation.target
+            self.branches += [continuation.branch] * length
+            self.weights += continuation.weights or [1.0] * length
             self.num_examples += continuation.num_targets > 0
         self.row_lengths.append(len(self.tokens) - start)
 
@@ -139,9 +140,12 @@ class _MicroBatchBuilder:
     def build_micro_batch(self) -> MicroBatch:
         columns = (self.tokens, self.positions, self.prefix_lengths, self.own_starts, self.row_lengths)
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
-        # Doubles hold all places, tokens and branches exactly.
-        predicted_4M = np.array(self.predictions, dtype=np.float64).reshape(-1, 4).T
-        predict = (*predicted_4M[:3].astype(np.int64), predicted_4M[3].astype(np.float32))
+        weights = np.array(self.weights, dtype=np.float32)
+        place_M, token_M, branch_M = (
+            np.array(column, dtype=np.int64)[weights != 0]
+            for column in (self.source_places, self.targets, self.branches)
+        )
+        predict = (place_M, token_M, branch_M, weights[weights != 0])
         return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.num_examples)
 
 

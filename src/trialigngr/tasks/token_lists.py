@@ -13,16 +13,17 @@ import numpy.typing as npt
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 T = TypeVar("T")
+IntArray = npt.NDArray[np.integer[Any]]
 UnsignedArray = npt.NDArray[np.unsignedinteger[Any]]
 
 
-def shrink_unsigned(numbers: npt.NDArray[np.integer[Any]]) -> UnsignedArray:
+def shrink_unsigned(numbers: IntArray) -> UnsignedArray:
     """Return numbers from 0 on in the smallest unsigned type that holds them all."""
-    shrunk: UnsignedArray = numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
+    shrunk: UnsignedArray = numbers.astype(np.min_scalar_type(numbers.max(initial=0)), copy=False)
     return shrunk
 
 
-def expand_ranges(starts: Int64Array, counts: Int64Array) -> Int64Array:
+def expand_ranges(starts: IntArray, counts: IntArray) -> Int64Array:
     """Return the numbers of ranges one behind the other: from each start on, as many as its count."""
     expanded: Int64Array = np.repeat(starts - np.cumsum(counts) + counts, counts)
     expanded += np.arange(len(expanded))
@@ -42,7 +43,7 @@ class TokenLists:
     offsets: UnsignedArray
 
     @classmethod
-    def from_lengths(cls, tokens: npt.NDArray[np.integer[Any]], lengths_N: npt.NDArray[np.integer[Any]]) -> TokenLists:
+    def from_lengths(cls, tokens: IntArray, lengths_N: IntArray) -> TokenLists:
         """Return lists of these lengths, whose tokens stand one behind the other."""
         offsets = np.concatenate([[0], np.cumsum(lengths_N, dtype=np.int64)])
         return cls(shrink_unsigned(tokens), shrink_unsigned(offsets))
@@ -67,7 +68,7 @@ class TokenLists:
         return map(self.__getitem__, range(len(self)))
 
     def join_rows(
-        self, rows: Int64Array, max_length: int | None = None, suffix: Sequence[int] = ()
+        self, rows: IntArray, max_length: int | None = None, suffix: Sequence[int] = ()
     ) -> tuple[list[int], Int64Array]:
         """Return the lists of rows one behind the other, and where each ends. Each is cut at ``max_length`` and, unless
         it is empty, followed by ``suffix``."""
@@ -83,12 +84,12 @@ class TokenLists:
             tokens[ends[is_there] + place] = token
         return tokens.tolist(), ends
 
-    def take_rows(self, rows: Int64Array, max_length: int | None = None, suffix: Sequence[int] = ()) -> list[list[int]]:
+    def take_rows(self, rows: IntArray, max_length: int | None = None, suffix: Sequence[int] = ()) -> list[list[int]]:
         """Return the lists of rows as `join_rows` makes them, one by one."""
         tokens, ends = self.join_rows(rows, max_length, suffix)
         return split_list(tokens, ends)
 
-    def count_tokens(self, rows: Int64Array) -> Int64Array:
+    def count_tokens(self, rows: IntArray) -> Int64Array:
         """Return the lengths of rows; 0 where an item has none."""
         counts: Int64Array = (self.offsets[rows + 1] - self.offsets[rows]).astype(np.int64)
         return counts
