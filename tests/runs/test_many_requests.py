@@ -139,3 +139,12 @@ def test_an_unknown_user_has_a_kind_and_times_fit_the_history(run: Run) -> None:
     assert raised.value.kind is ErrorKind.UNKNOWN_USER
     with pytest.raises(TriAlignError, match="times has 1 numbers for 2 items"):
         RecommendRequest(["a", "b"], times=[3])
+
+
+def test_a_history_is_used_as_far_as_its_tokens_find_room(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    items, examples = run.artifacts.catalog.item_ids, run.current_recommender._sid_examples
+    with monkeypatch.context() as small:
+        small.setattr(examples, "item_budget", 3 * 4 + 1)
+        found = run.recommend(items[:9], 3)
+    assert found.history_used == tuple(items[5:9])
+    assert [one.reason for one in found.dropped] == ["too old"] * 5

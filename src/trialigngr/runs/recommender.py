@@ -23,6 +23,7 @@ from trialigngr.foundation.errors import (
     RecipeError,
     did_you_mean,
 )
+from trialigngr.runs.artifacts import find_recommendation_task
 from trialigngr.runs.request import DroppedItem, Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.systems.registry import GENERATOR
@@ -94,13 +95,25 @@ class Recommender:
         from trialigngr.runs.title_search import build_title_search
 
         self._prepare_model()
-        task = self._find_trained_task(
-            "titles after a history", lambda t: (t.scope, t.target) == (Scope.HISTORY, View.TITLE)
-        )
+        examples = self._title_examples
         search = build_title_search(
             self.snapshot.backbone.model, self.item_views, self.snapshot.chat_template, self.snapshot.recipe.decode
         )
-        return GenerativeRecommender(search, self._task_examples(task).build_prompt, self.snapshot.recipe.decode)
+        return GenerativeRecommender(search, examples.build_prompt, self.snapshot.recipe.decode)
+
+    @cached_property
+    def _sid_examples(self) -> TaskExamples:
+        """The task whose prompts ask for SIDs."""
+        return self._task_examples(find_recommendation_task(self.snapshot.recipe))
+
+    @cached_property
+    def _title_examples(self) -> TaskExamples:
+        """The task whose prompts ask for titles."""
+        return self._task_examples(
+            self._find_trained_task(
+                "titles after a history", lambda t: (t.scope, t.target) == (Scope.HISTORY, View.TITLE)
+            )
+        )
 
     def get_system(self, name: str, by: str = "sid") -> System:
         """Return a system of the registry, or the generator that writes ``by`` title; it is loaded once.
@@ -169,10 +182,7 @@ class Recommender:
 
     def _read_history(self, request: RecommendRequest) -> _ParsedHistory:
         """Return what of a history its system looks at; raise `CatalogError` for an unknown item."""
-        system, catalog = (
-            self.get_system(request.system, request.by) if request.history else None,
-            self.snapshot.catalog,
-        )
+        catalog = self.snapshot.catalog
         known = catalog.row_by_id if request.skip_unknown else None
         num_items = len(catalog) if request.system == GENERATOR else len(self.snapshot.trained_artifacts.catalog)
         rows, kept, dropped = list[int](), list[int](), list[DroppedItem]()
@@ -183,11 +193,20 @@ class Recommender:
                 kept.append(place)
             else:
                 dropped.append(DroppedItem(item_id, "unknown"))
-        if (most := system.max_history if system else None) is not None and len(rows) > most:
-            dropped += [DroppedItem(request.history[place], "too old") for place in kept[:-most]]
-            rows, kept = rows[-most:], kept[-most:]
+        first = len(rows) - self._count_looked_at(request, np.array(rows, dtype=np.int64))
+        dropped += [DroppedItem(request.history[place], "too old") for place in kept[:first]]
+        rows, kept = rows[first:], kept[first:]
         times = None if request.times is None else np.array([request.times[p] for p in kept], dtype=np.int64)
         return _ParsedHistory(np.array(rows, dtype=np.int64), times, tuple(dropped))
+
+    def _count_looked_at(self, request: RecommendRequest, rows: Rows) -> int:
+        """Return how many items of a history, its last ones, the system looks at."""
+        if not len(rows):
+            return 0
+        system = self.get_system(request.system, request.by)
+        if request.system == GENERATOR:  # a prompt has room for so many tokens, too
+            return (self._sid_examples if request.by == "sid" else self._title_examples).count_shown_items(rows)
+        return len(rows) if system.max_history is None else min(len(rows), system.max_history)
 
     def _group_requests(
         self, requests: Sequence[RecommendRequest], histories: Sequence[_ParsedHistory]

@@ -225,10 +225,14 @@ class TaskExamples:
 
     def build_prompt(self, rows: Int64Array) -> list[int]:
         """Return the whole prompt for a history (oldest first), as at test: its last items that fit, and the tail."""
+        shown = rows[len(rows) - self.count_shown_items(rows) :]
+        return [*self.prompt_header, *self._lay_out_items(shown)[0], *self.prompt_suffix]
+
+    def count_shown_items(self, rows: Int64Array) -> int:
+        """Return how many items of a history, its last ones, stand in the prompt."""
         rows = rows[-self.settings.max_history :]
         counts = self._count_item_tokens(self._source.count_tokens(rows))
-        start = find_prompt_start(counts, self.settings.max_history, self.item_budget)
-        return [*self.prompt_header, *self._lay_out_items(rows[start:])[0], *self.prompt_suffix]
+        return len(rows) - find_prompt_start(counts, self.settings.max_history, self.item_budget)
 
 
 def _make_negative(answer: Continuation, prefix: list[int]) -> Continuation | None:
