@@ -13,6 +13,7 @@ from tests.support.commands import Done
 from tests.support.runs import another_fingerprint, tiny
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.runs.run import load
+from trialigngr.studies.tune import TuningSearch
 
 Cli = Callable[..., Done]
 TWO = tiny(phases=["sft", "dpo"], dpo__max_steps=6, dpo__learning_rate=1e-3, dpo__num_negatives=2)
@@ -44,6 +45,18 @@ def test_a_second_phase_keeps_the_first_and_is_what_recommends(copied_run: Path,
         pytest.raises(ArtifactError, match=r"phase dpo .* starts from another"),
     ):
         load(copied_run).check_model()
+
+
+def test_what_a_phase_cannot_do_is_said_before_anything_is_made(tmp_path: Path, cli: Cli) -> None:
+    done = cli("run", "trialigngr-demo", "--out", tmp_path / "run", *TWO, "--set", "train.fsdp=true")
+    assert (done.code, "train.fsdp and phase dpo do not go together" in done.err) == (2, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_last_phase_is_tuned() -> None:
+    search = TuningSearch("trialigngr-demo", ("dpo.beta=[0.1, 1.0]",), ('phases=["sft", "dpo"]',))
+    assert search.tuned_stage == "dpo"
+    assert TuningSearch("trialigngr-demo", ("train.epochs=[1]",)).tuned_stage == "model"
 
 
 def test_a_phase_without_its_start_names_it(tmp_path: Path, cli: Cli) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from tests.support.backbones import SIDS, pretrained
 from tests.support.toy import settings, toy
 from tests.support.world import World
-from trialigngr.foundation.errors import RecipeError, TriAlignError
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.models.backbone import Backbone
 from trialigngr.models.build import build_backbone
 from trialigngr.models.reference import ReferenceModel
@@ -182,14 +182,6 @@ def test_adapters_need_no_copy_of_the_start(tmp_path: Path) -> None:
 def test_phases_that_cannot_follow_each_other(names: list[str], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         find_phases(names)
-
-
-def test_shares_of_weights_are_a_sentence() -> None:
-    objective = toy().objective
-    train = objective.settings.model_copy(update={"fsdp": True})
-    inputs = PhaseInputs(objective.backbone, {}, "", None, train, DpoSettings(), 0, SINGLE_PROCESS)  # type: ignore[arg-type]
-    with pytest.raises(TriAlignError, match="fsdp and phase dpo"):
-        DpoObjective(inputs)
 
 
 def test_one_prompt_is_read_once_for_all_its_answers() -> None:

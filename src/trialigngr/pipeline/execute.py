@@ -23,6 +23,7 @@ from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import find_recommendation_task
 from trialigngr.runs.run import Run
+from trialigngr.train.phases import find_phases
 from trialigngr.train.process_group import join_process_group
 
 
@@ -81,6 +82,8 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
         )
     if recipe.train.torch_compile and recipe.train.fsdp:
         raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
+    if whole := [phase.name for phase in find_phases(recipe.phases) if recipe.train.fsdp and not phase.takes_fsdp]:
+        raise RecipeError(f"train.fsdp and phase {whole[0]} do not go together yet; leave one of them off.")
 
 
 def estimate_run_costs(

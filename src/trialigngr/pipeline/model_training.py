@@ -71,7 +71,7 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
             _build_validator(artifacts, backbone, chat, views),
             seed,
             name="train" if own is None else phase.name,
-            validates_start=phase is not find_phases(recipe.phases)[0],
+            validates_start=not phase.starts_anew,
             process_group=workers,
             trackers=trackers,
         )

@@ -12,11 +12,13 @@ from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.console import stderr_console
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.train.estimate import count_max_examples, count_max_steps, estimate_memory, estimate_tokens
+from trialigngr.train.phases import find_phases
 
 
 def describe_memory(recipe: Recipe, num_devices: int) -> Iterator[str]:
     """Yield what each model holds on each of the devices that train it."""
-    size, shared = estimate_memory(recipe.model, recipe.train, sum(recipe.sids.codebook_sizes)), recipe.train.fsdp
+    shared, phases = recipe.train.fsdp, find_phases(recipe.phases)
+    size = estimate_memory(recipe.model, recipe.train, sum(recipe.sids.codebook_sizes), phases)
     weights, states = (held / (num_devices if shared else 1) for held in (size.weight_bytes, size.optimizer_bytes))
     yield (
         f"training     {size.parameters / 1e6:,.1f}M parameters, {size.trainable_parameters / 1e6:,.1f}M trained; "

@@ -46,9 +46,9 @@ class PhaseStageSettings(ModelStageSettings):
     def from_phase(cls, recipe: Recipe, phase: PhaseSpec, seed: int) -> ModelStageSettings:
         """Return what a recipe says of a phase; of the first that is what it says of the model."""
         common = ModelStageSettings.from_recipe(recipe, seed)
-        if phase.settings is None:
+        if phase.starts_anew:
             return common
-        own = getattr(recipe, phase.name).model_dump(mode="json")
+        own = getattr(recipe, phase.name).model_dump(mode="json") if phase.settings else {}
         return cls(**{name: getattr(common, name) for name in ModelStageSettings.model_fields}, own=own)
 
 

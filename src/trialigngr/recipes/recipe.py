@@ -106,6 +106,12 @@ def register_system(spec: SystemSpec) -> None:
     _add_sections([spec])
 
 
+def register_phase(spec: PhaseSpec) -> None:
+    """Put a phase into the registry, and its settings into every recipe as a section of its name."""
+    PHASES[spec.name] = spec
+    _add_sections([spec])
+
+
 def _add_sections(specs: Iterable[SystemSpec | PhaseSpec]) -> None:
     for spec in specs:
         if (kind := spec.settings) is not None:
@@ -115,8 +121,6 @@ def _add_sections(specs: Iterable[SystemSpec | PhaseSpec]) -> None:
 
 
 _add_sections((*SYSTEMS.values(), *PHASES.values()))
-for _entry in entry_points(group="trialigngr.systems"):
-    register_system(_entry.load())
 
 
 def read_packaged_recipes() -> dict[str, str]:
@@ -201,3 +205,19 @@ def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
         tree = _merge_settings(tree, _parse_assignment(change))
         recipe = parse_settings(Recipe, tree, f"--set {change.partition('=')[0]}")
     return recipe
+
+
+def _register_installed_systems() -> None:
+    """Register what installed packages name as entry points; raise `RecipeError` for one that cannot be loaded."""
+    for entry in entry_points(group="trialigngr.systems"):
+        try:
+            register_system(entry.load())
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's module does when it is imported
+            package = entry.dist.name if entry.dist else entry.value
+            raise RecipeError(
+                f"The system {entry.name!r} of the installed package {package} cannot be loaded ({error}); mend the "
+                "package, or uninstall it."
+            ) from None
+
+
+_register_installed_systems()

@@ -61,16 +61,19 @@ class TuningSearch:
 
     @property
     def tuned_stage(self) -> str:
-        """The stage that is tuned: where only the settings of one system of the registry vary, only that is fitted."""
+        """The stage that is tuned: the model's last phase, or one system of the registry where only its settings
+        vary."""
         sections = {text.strip().partition(".")[0] for text in self.search_space}
-        return sections.pop() if len(sections) == 1 and sections <= SYSTEMS.keys() else "model"
+        if len(sections) == 1 and sections <= SYSTEMS.keys():
+            return sections.pop()
+        return read_recipe(self.recipe_name, self.changes).model_stage
 
     @property
     def protocol_text(self) -> str:
         """What a score means."""
         recipe = read_recipe(self.recipe_name, self.changes)
         whole = "item level, the whole catalogue, seen items not masked"
-        if self.tuned_stage == "model":
+        if self.tuned_stage not in SYSTEMS:
             beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
             return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
         settings = recipe.get_system_settings(self.tuned_stage)

@@ -83,11 +83,11 @@ class SystemSpec:
 
     def check_data(self, inputs: SystemInputs) -> None:
         """Raise `CatalogError` where the data lacks what the system needs."""
-        has = {
-            DataNeed.TIMESTAMPS: inputs.histories.times is not None,
-            DataNeed.ATTRIBUTES: bool(len(inputs.item_attributes)),
+        has: dict[DataNeed, Callable[[], bool]] = {
+            DataNeed.TIMESTAMPS: lambda: inputs.histories.times is not None,
+            DataNeed.ATTRIBUTES: lambda: len(inputs.item_attributes) > 0,
         }
-        if lacking := [need for need in self.data_needs if not has[need]]:
+        if lacking := [need for need in self.data_needs if not has[need]()]:
             raise CatalogError(
                 f"{self.label} needs {' and '.join(lacking)}, and this data has none; leave {self.name} out of "
                 "evaluate.systems, or add them."

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from trialigngr.foundation.device import autocast
-from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.models.reference import ReferenceModel
 from trialigngr.tasks.examples import TaskExamples
@@ -51,8 +50,6 @@ class DpoObjective(PackedRows):
     """
 
     def __init__(self, inputs: PhaseInputs) -> None:
-        if inputs.train.fsdp:
-            raise RecipeError("train.fsdp and phase dpo do not go together yet; leave one of them off.")
         self.examples, self.own, self.seed = inputs.tasks[inputs.prediction], inputs.settings, inputs.seed
         self.num_steps: int = self.own.max_steps
         self.num_items = len(self.examples.views.token_ids[self.examples.task.target])

@@ -15,6 +15,7 @@ from trialigngr.models.settings import BackboneSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.train.limits import MAX_CPU_LOGITS
+from trialigngr.train.phases import PhaseSpec
 from trialigngr.train.settings import TrainSettings
 
 TURN_TOKENS = 6
@@ -106,20 +107,25 @@ def _read_config(name: str) -> Any:
         raise RecipeError(f"model.name_or_path = {name!r} cannot be loaded ({reason_of(error)}).") from None
 
 
-def estimate_memory(model: BackboneSettings, train: TrainSettings, sid_tokens: int) -> MemoryEstimate:
+def estimate_memory(
+    model: BackboneSettings, train: TrainSettings, sid_tokens: int, phases: Sequence[PhaseSpec] = ()
+) -> MemoryEstimate:
     """Return what training a model takes on each device.
 
     States are gradient, two moments of AdamW and the average of the weights, in fp32. Activations follow Korthikanti
-    et al. 2022 (Eq. 2) without the attention's square, which rows keep small.
+    et al. 2022 (Eq. 2) without the attention's square, which rows keep small. One of ``phases`` may keep a second copy
+    of the weights.
     """
     shape = measure_model(model, sid_tokens)
     added, rows = _count_lora_parameters(shape, model.lora.rank, sid_tokens) if model.lora.rank else (0, 0)
     trained = added + rows or shape.parameters
     each = 2 if model.weight_dtype == "bf16" else 4
+    copies = 2 if any(phase.holds_reference for phase in phases) and not model.lora.rank else 1
     return MemoryEstimate(
         parameters=shape.parameters + added,
         trainable_parameters=trained,
-        weight_bytes=shape.parameters * each + (added + rows) * 4,  # peft keeps the trained rows beside the table
+        weight_bytes=copies * shape.parameters * each
+        + (added + rows) * 4,  # peft keeps the trained rows beside the table
         optimizer_bytes=trained * (4 + 8 + 4 * bool(train.ema_decay)),
         activation_bytes=_estimate_activations(shape, model, train),
     )

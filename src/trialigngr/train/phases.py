@@ -46,6 +46,12 @@ class PhaseSpec:
     stage: str
     builder: str
     settings: type[Settings] | None = None
+    starts_anew: bool = False
+    """Whether it trains a new model: the first phase, and no other."""
+    takes_fsdp: bool = False
+    """Whether weights may lie in shares."""
+    holds_reference: bool = False
+    """Whether it keeps the weights of its start, too: a second copy, where no adapters hold what is trained."""
     adapt_train: Callable[[TrainSettings, Any], TrainSettings] = lambda train, own: train
     """Returns the settings of the loop for this phase."""
 
@@ -64,8 +70,15 @@ def _adapt_to_dpo(train: TrainSettings, own: DpoSettings) -> TrainSettings:
 PHASES: dict[str, PhaseSpec] = {
     spec.name: spec
     for spec in (
-        PhaseSpec("sft", "model", "trialigngr.train.sft:build_sft_objective"),
-        PhaseSpec("dpo", "dpo", "trialigngr.train.dpo:build_dpo_objective", DpoSettings, _adapt_to_dpo),
+        PhaseSpec("sft", "model", "trialigngr.train.sft:build_sft_objective", starts_anew=True, takes_fsdp=True),
+        PhaseSpec(
+            "dpo",
+            "dpo",
+            "trialigngr.train.dpo:build_dpo_objective",
+            DpoSettings,
+            holds_reference=True,
+            adapt_train=_adapt_to_dpo,
+        ),
     )
 }
 """Name → spec."""
@@ -77,7 +90,7 @@ def find_phases(names: Sequence[str]) -> list[PhaseSpec]:
     for name in names:
         if name not in PHASES:
             raise RecipeError(f"There is no phase {name!r}; there are {', '.join(PHASES)}.{did_you_mean(name, PHASES)}")
-    if list(names[:1]) != ["sft"]:
+    if not names or not PHASES[names[0]].starts_anew:
         start = f"phase {names[0]} starts from a model that sft has trained" if names else "there is none"
         raise RecipeError(f"phases = {list(names)}: {start}; begin with sft, such as phases = {['sft', *names]}.")
     if twice := [name for name in names if list(names).count(name) > 1]:

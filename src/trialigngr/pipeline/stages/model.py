@@ -24,7 +24,7 @@ def _describe_stage(phase: PhaseSpec) -> StageSpec:
         build=lambda context, out: build_phase(phase, context, out),
         is_wanted=lambda context: phase.name in context.recipe.phases,
         one_per_seed=True,
-        check=check_model if phase.settings is None else None,
+        check=check_model if phase.starts_anew else None,
         cost_line=lambda recipe: describe_cost(recipe, phase),
         fact_lines=lambda recipe, facts: describe_model(recipe, facts, phase),
     )
@@ -52,9 +52,10 @@ def check_model(recipe: Recipe, *, loads_models_here: bool, ask: bool) -> None:
 
 def describe_cost(recipe: Recipe, phase: PhaseSpec) -> str:
     """Return what the plan says."""
-    if phase.settings is not None:
-        train = phase.adapt_train(recipe.train, getattr(recipe, phase.name))
-        return f"phase {phase.name}, at most {train.max_steps:,} steps of {train.batch_size} a batch"
+    if not phase.starts_anew:
+        train = phase.adapt_train(recipe.train, getattr(recipe, phase.name, None))
+        steps = f"at most {train.max_steps:,} steps" if train.max_steps else f"{train.epochs:g} epochs"
+        return f"phase {phase.name}, {steps} of {train.batch_size} a batch"
     return (
         f"{recipe.model.name_or_path}, up to {len(recipe.tasks.list_tasks())} tasks, "
         f"at most {recipe.train.epochs:g} epochs of {recipe.train.batch_size} a batch"
@@ -64,7 +65,7 @@ def describe_cost(recipe: Recipe, phase: PhaseSpec) -> str:
 def describe_model(recipe: Recipe, facts: Facts, phase: PhaseSpec) -> tuple[PipelineStep, ...]:
     """Return the boxes of the picture."""
     summary = f"{facts['parameters'] / 1e6:.1f}M parameters, {facts['step']:,} steps"
-    if phase.settings is not None:
+    if not phase.starts_anew:
         return (PipelineStep(phase.stage, f"Phase {phase.name}", summary, facts["seconds"]),)
     examples = f"{len(facts['examples'])} tasks, {sum(facts['examples'].values()):,} examples"
     return (
