@@ -90,7 +90,7 @@ def test_the_plan_of_a_data_folder_is_that_of_its_finished_catalogue(
     known = told(cli(*words, tiny_run), line)
     before = cli(*words, tmp_path / "new", "--data", tiny_run / "shop")
     assert told(before, line) == known
-    assert before.out.count("to do") == 7
+    assert before.out.count("to do") == 9
     assert not before.err
     assert not (tmp_path / "new").exists()
     # What stands there is of other settings.
