@@ -31,6 +31,10 @@ from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.phases import PHASES, PhaseSpec, find_phases
 from trialigngr.train.settings import TrainSettings
 
+RESERVED_NAMES = frozenset({"evaluation", "seeds", "appended", "images", "withdrawn", "extends"})
+"""What stands in a run's folder, or a recipe, beside sections."""
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
 
 class Recipe(Settings):
     """The settings of every stage."""
@@ -100,16 +104,32 @@ class Recipe(Settings):
 def register_system(spec: SystemSpec) -> None:
     """Put a system into the registry, and its settings into every recipe as a section of its name.
 
-    An installed package does so by an entry point of the group ``trialigngr.systems`` that names its spec.
+    One of the same name is replaced. An installed package does so by an entry point of the group
+    ``trialigngr.systems`` that names its spec. Raises `RecipeError` for a name that is taken otherwise.
     """
+    if spec.name not in SYSTEMS:
+        _check_new_name(spec.name)
     SYSTEMS[spec.name] = spec
     _add_sections([spec])
 
 
 def register_phase(spec: PhaseSpec) -> None:
-    """Put a phase into the registry, and its settings into every recipe as a section of its name."""
+    """Put a phase into the registry, and its settings into every recipe as a section of its name; raise as
+    `register_system` does."""
+    if spec.name not in PHASES:
+        _check_new_name(spec.name)
     PHASES[spec.name] = spec
     _add_sections([spec])
+
+
+def _check_new_name(name: str) -> None:
+    """Raise `RecipeError` for what cannot name a section of a recipe, a stage and its folder, or names one already."""
+    taken = {*Recipe.model_fields, *SYSTEMS, *PHASES, *RESERVED_NAMES}
+    if not _PLAIN_NAME.fullmatch(name) or name in taken:
+        raise RecipeError(
+            f"{name!r} cannot be the name of a system or a phase: it is a word of small letters, digits and _ that "
+            "names no section of a recipe and nothing else in a run's folder."
+        )
 
 
 def _add_sections(specs: Iterable[SystemSpec | PhaseSpec]) -> None:
