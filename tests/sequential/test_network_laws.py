@@ -14,7 +14,7 @@ from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.queries import Queries
 from trialigngr.evaluate.system import compute_ranks
-from trialigngr.foundation.errors import ArtifactError, RecipeError, TriAlignError
+from trialigngr.foundation.errors import ArtifactError, CatalogError, RecipeError, TriAlignError
 from trialigngr.metrics.ranks import hit_rate
 from trialigngr.sequential.batches import HistoryPieces, SequenceBatch
 from trialigngr.sequential.gru4rec import Gru4Rec
@@ -146,6 +146,11 @@ def test_every_step_of_a_long_history_is_a_target_once() -> None:
 def test_a_loss_that_is_no_number_stops_with_a_sentence(name: str, circle: Histories, tmp_path: Path) -> None:
     with pytest.raises(TriAlignError, match=rf"{name}.*is not a number at step .*lower {name}\.learning_rate"):
         train(name, circle, tmp_path, learning_rate=1e30)
+
+
+def test_histories_of_one_item_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no user has two items in the training part"):
+        train("gru4rec", histories([1, 2, 3], [4, 5, 6]), tmp_path)
 
 
 def test_heads_that_do_not_fit_are_a_sentence() -> None:

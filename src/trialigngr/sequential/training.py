@@ -15,6 +15,7 @@ from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.catalog.queries import Rows
 from trialigngr.evaluate.system import compute_ranks
 from trialigngr.foundation.device import autocast
+from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.sequential.batches import HistoryPieces, NextItemBatch
@@ -38,7 +39,12 @@ class NextItemObjective:
         self.model = self.whole_model = scorer.network
         self.name, self.device, self.seed, self.settings = scorer.name, scorer.device, seed, scorer.network.settings
         self.pieces = HistoryPieces.from_histories(histories, self.settings.max_history)
-        self.steps_per_epoch = max(1, math.ceil(len(self.pieces) / self.settings.batch_size))
+        if not len(self.pieces):
+            raise CatalogError(
+                f"{self.name} learns what follows what, and no user has two items in the training part; leave it out of "
+                "evaluate.systems, or give longer histories."
+            )
+        self.steps_per_epoch = math.ceil(len(self.pieces) / self.settings.batch_size)
         self.num_steps = self.steps_per_epoch * self.settings.epochs
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
