@@ -41,8 +41,8 @@ class NextItemObjective:
         self.pieces = HistoryPieces.from_histories(histories, self.settings.max_history)
         if not len(self.pieces):
             raise CatalogError(
-                f"{self.name} learns what follows what, and no user has two items in the training part; leave it out of "
-                "evaluate.systems, or give longer histories."
+                f"{self.name} learns what follows what, and no user has two items in the training part; leave it out "
+                "of evaluate.systems, or give longer histories."
             )
         self.steps_per_epoch = math.ceil(len(self.pieces) / self.settings.batch_size)
         self.num_steps = self.steps_per_epoch * self.settings.epochs
