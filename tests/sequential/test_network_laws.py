@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def train(name: str, log: Histories, out: Path, **changes: Any) -> dict[str, Any
     return train_network(name, network, settings.model_copy(update=changes), log, N, log.list_targets("valid"), 0, out)
 
 
-def load(name: str, folder: Path) -> NetworkScorer:
+def load(name: str, folder: Path, num_items: int = N) -> NetworkScorer:
     network, settings = NETWORKS[name]
-    return NetworkScorer.load(name, network, type(settings), folder, "cpu")
+    return NetworkScorer.load(name, network, type(settings), folder, num_items, "cpu")
 
 
 def build(name: str) -> NetworkScorer:
@@ -161,4 +162,29 @@ def test_heads_that_do_not_fit_are_a_sentence() -> None:
 @every_network
 def test_nothing_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"holds no network\.json"):
+        load(name, tmp_path)
+
+
+DAMAGES = {
+    "no JSON": lambda shape: "{",
+    "no items": lambda shape: json.dumps({"settings": shape["settings"]}),
+    "another catalogue": lambda shape: json.dumps(shape | {"items": N + 1}),
+    "another size": lambda shape: json.dumps(shape | {"settings": shape["settings"] | {"hidden_size": 1 << 40}}),
+    "unknown settings": lambda shape: json.dumps(shape | {"settings": {"height": 3}}),
+    "no table": lambda shape: "[1]",
+}
+
+
+@every_network
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_stranger_s_network_is_refused_with_a_sentence(name: str, how: str, tmp_path: Path) -> None:
+    build(name).save(tmp_path)
+    assert load(name, tmp_path).network.items.num_embeddings == N
+    path = tmp_path / "network.json"
+    path.write_text(DAMAGES[how](json.loads(path.read_text("utf-8"))), "utf-8")
+    with pytest.raises(ArtifactError, match=rf"holds no {name} of {N} items .*run the recipe again"):
+        load(name, tmp_path)
+    build(name).save(tmp_path)
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match=rf"holds no {name}"):
         load(name, tmp_path)

@@ -145,6 +145,25 @@ def test_broken_off_it_goes_on_as_unbroken(tmp_path: Path) -> None:
     assert 0 < len(rest) < 8
 
 
+def test_layers_that_keep_no_activations_go_through_again_without_dropout() -> None:
+    objective = build_objective(DpoSettings(), batch_size=4, checkpointing=True)
+    calls = list[bool]()
+    layer = objective.target_losses.model.model.layers[0]
+    layer.self_attn.register_forward_hook(lambda module, *_: calls.append(module.training))
+    objective.prepare_training()
+    sum(objective.iter_micro_losses(objective.draw_batch(0))).backward()
+    assert calls.count(False) == len(calls) >= 2, "forward, and again on the way back; nothing drops"
+    losses = [float(sum(objective.iter_micro_losses(objective.draw_batch(0))).detach()) for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_a_phase_that_broke_off_behind_its_first_validation_goes_on(tmp_path: Path) -> None:
+    losses = train(tmp_path / "whole", 4)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", 4, breaks_at=0)
+    assert train(tmp_path / "broken", 4) == losses
+
+
 def lora_backbone(folder: Path) -> Backbone:
     pretrained(folder, "qwen", tied=True, spare=3)
     return build_backbone(BackboneSettings(name_or_path=str(folder), lora=LoraSettings(rank=4)), SIDS, [], seed=0)

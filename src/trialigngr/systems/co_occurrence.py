@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
@@ -12,6 +13,8 @@ from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.queries import Queries
 from trialigngr.evaluate.system import FloatArray, ScorerSystem
 from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import whole_file
 from trialigngr.systems.settings import CoOccurrenceSettings
 from trialigngr.systems.spec import Facts, SystemInputs
 
@@ -59,14 +62,21 @@ def fit_co_occurrence(inputs: SystemInputs, settings: CoOccurrenceSettings, out:
     found = CoOccurrence.from_histories(settings, inputs.histories, len(inputs.catalog))
     counts = found.co_counts_NN
     arrays = {"data": counts.data, "indices": counts.indices, "indptr": counts.indptr, "popularity": found.popularity_N}
-    save_file(arrays, out / COUNTS_FILE)
+    with whole_file(out / COUNTS_FILE) as half:
+        save_file(arrays, half)
     return {"pairs": int(counts.nnz)}
 
 
-def load_co_occurrence(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
-    """Read what `fit_co_occurrence` wrote."""
-    arrays = load_file(check_file(folder / COUNTS_FILE))
-    popularity_N = arrays.pop("popularity")
-    n_items = len(popularity_N)
-    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-    return ScorerSystem(CoOccurrence(sparse.csr_array(parts, shape=(n_items, n_items)), popularity_N))
+def load_co_occurrence(inputs: SystemInputs, folder: Path) -> ScorerSystem:
+    """Read what `fit_co_occurrence` wrote; raise `ArtifactError` for counts of no such catalogue."""
+    path, n_items = check_file(folder / COUNTS_FILE), len(inputs.catalog)
+    try:
+        arrays = load_file(path)
+        counts_NN = sparse.csr_array(tuple(arrays[name] for name in ("data", "indices", "indptr")), (n_items, n_items))
+        counts_NN.check_format(full_check=True)
+        popularity_N = arrays["popularity"]
+        if popularity_N.shape != (n_items,):
+            raise ValueError("not one number an item")
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path} holds no counts of {n_items} items ({error}); run the recipe again.") from None
+    return ScorerSystem(CoOccurrence(counts_NN, popularity_N))

@@ -50,9 +50,19 @@ def describe_network(
         from trialigngr.evaluate.system import ScorerSystem
         from trialigngr.sequential.network import NetworkScorer
 
-        return ScorerSystem(NetworkScorer.load(name, _load_attribute(network), settings, folder, inputs.device))
+        return ScorerSystem(
+            NetworkScorer.load(name, _load_attribute(network), settings, folder, len(inputs.catalog), inputs.device)
+        )
 
-    return SystemSpec(name, label, load, settings, fit, data_needs, lambda chosen: f"at most {chosen.epochs} epochs")
+    return SystemSpec(
+        name,
+        label,
+        load,
+        settings,
+        fit,
+        data_needs=data_needs,
+        describe_cost=lambda chosen: f"at most {chosen.epochs} epochs",
+    )
 
 
 def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec:

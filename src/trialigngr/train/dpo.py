@@ -75,6 +75,10 @@ class DpoObjective(PackedRows):
         """Let the model attend to packed rows, without dropout."""
         super().prepare_training()
         self.model.eval()
+        for module in self.model.modules():
+            # A layer that keeps no activations looks at its own flag; its parts, which drop, at theirs.
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
 
     def iter_micro_losses(self, batch: PreferenceBatch) -> Iterator[Tensor]:
         """Yield each micro-batch's share of the mean over the examples; all answers of a prompt stand in one."""
