@@ -13,6 +13,8 @@ from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes, build_item_attributes
 from trialigngr.evaluate.system import System
+from trialigngr.evaluate.target_ranks import ITEM
+from trialigngr.metrics.ranks import Ranks
 from trialigngr.systems.registry import SYSTEMS
 from trialigngr.systems.spec import Facts
 
@@ -74,3 +76,10 @@ def fit_system(name: str, out: Path, inputs: CircleInputs, **changes: Any) -> Fa
 def load_system(name: str, folder: Path, inputs: CircleInputs) -> System:
     """Read what `fit_system` wrote."""
     return SYSTEMS[name].load(inputs, folder)
+
+
+def rank_last_training_items(system: System, log: Histories) -> Ranks:
+    """Return where the last item of each training part stands after those before it, which are masked."""
+    targets = Targets(np.arange(len(log)), log.valid_from - 1)
+    queries = log.build_queries(targets)
+    return system.rank_targets(queries, log.target_items(targets), 0, list(queries.items)).ranks[ITEM]
