@@ -21,7 +21,7 @@ from trialigngr.train.loop import Trainer
 
 FITTED = [spec.name for spec in SYSTEMS.values() if spec.fit is not None]
 NETWORKS = [name for name in FITTED if issubclass(SYSTEMS[name].settings or int, SequentialSettings)]
-ENOUGH = {"popularity": N, "item_knn": 4, "ease": 4}
+ENOUGH = {"popularity": N, "item_knn": 7, "ease": 7}
 """Among how many items an answer must be of those that do not know what follows what: 1 of all others."""
 FEW: dict[str, Any] = {"epochs": 3, "pretrain_epochs": 2, "dropout": 0.3}
 every_system = pytest.mark.parametrize("name", FITTED)
