@@ -28,7 +28,7 @@ def test_shared_negatives_come_by_the_root_of_their_counts() -> None:
     found = torch.bincount(draw.draw_shared(), minlength=len(COUNTS)) / draw.num_negatives
     wanted = torch.tensor([1.0, 1, 2, 3, 10, 5]) / 22
     torch.testing.assert_close(found, wanted, atol=0.005, rtol=0)
-    torch.testing.assert_close(draw.find_log_shares(torch.arange(len(COUNTS))).exp(), wanted, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(draw.log_shares_N.exp(), wanted, atol=1e-6, rtol=1e-4)
 
 
 def test_negatives_of_a_target_are_any_other() -> None:
@@ -45,7 +45,7 @@ def test_many_shared_negatives_are_the_softmax_over_all_items() -> None:
     torch.manual_seed(0)
     found = LOSSES["sampled_softmax"](states, targets, lambda rows: table if rows is None else table[rows], draw)
     # A negative that is the target is left out, so the target counts as one draw among K of the others.
-    scores, logq = states @ table.T, draw.find_log_shares(torch.arange(len(COUNTS)))
+    scores, logq = states @ table.T, draw.log_shares_N
     others = (scores.exp().sum(1) - scores.gather(1, targets[:, None]).exp()[:, 0]) * draw.num_negatives
     own = scores.gather(1, targets[:, None])[:, 0] - logq[targets]
     wanted = (torch.log(own.exp() + others) - own).mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.errors import RecipeError
@@ -110,7 +111,10 @@ def append_one(states: Tensor) -> Tensor:
     return torch.cat([states, torch.ones_like(states[..., :1])], -1)
 
 
-def unfold_windows(vectors_BTD: Tensor, width: int) -> Tensor:
-    """Return the last ``width`` vectors up to each place [B, T, W, D], zeros where there are none."""
-    padded_BTD = nn.functional.pad(vectors_BTD, (0, 0, width - 1, 0))
-    return padded_BTD.unfold(1, width, 1).transpose(2, 3)
+def unfold_windows(vectors_BTD: Tensor, batch: SequenceBatch, width: int) -> tuple[Tensor, Tensor]:
+    """Return the last ``width`` vectors of its own history up to each place [B, T, W, D], zeros where there are none,
+    and where there are some [B, T, W]."""
+    windows_BTWD = pad(vectors_BTD, (0, 0, width - 1, 0)).unfold(1, width, 1).transpose(2, 3)
+    owners_BTW = pad(batch.owners_BT, (width - 1, 0), value=-2).unfold(1, width, 1)
+    real_BTW = owners_BTW == batch.owners_BT[..., None]
+    return windows_BTWD * real_BTW[..., None], real_BTW

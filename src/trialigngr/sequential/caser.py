@@ -36,7 +36,7 @@ class Caser(WindowNetwork[CaserSettings]):
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Return the states [B, T, 2D + 1]."""
-        windows_BTWD = unfold_windows(self.items(batch.items_BT), self.settings.max_history)
+        windows_BTWD, _ = unfold_windows(self.items(batch.items_BT), batch, self.settings.max_history)
         windows_MDW = windows_BTWD.flatten(0, 1).transpose(1, 2)
         pooled = [torch.relu(convolve(windows_MDW)).amax(2) for convolve in self.horizontal]
         seen_MF = torch.cat([*pooled, self.vertical(windows_MDW).flatten(1)], 1)

@@ -32,10 +32,8 @@ class Hgn(WindowNetwork[HgnSettings]):
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Return the states [B, T, D + 1]."""
-        width = self.settings.max_history
-        users_BTD = self.users(batch.users_BT)
-        windows_BTWD = unfold_windows(self.dropout(self.items(batch.items_BT)), width)
-        real_BTW = unfold_windows(torch.ones_like(batch.items_BT, dtype=torch.float32)[..., None], width)[..., 0]
+        users_BTD, vectors_BTD = self.users(batch.users_BT), self.dropout(self.items(batch.items_BT))
+        windows_BTWD, real_BTW = unfold_windows(vectors_BTD, batch, self.settings.max_history)
         features = self.feature_gate(windows_BTWD) + self.user_features(users_BTD)[:, :, None]
         gated_BTWD = windows_BTWD * torch.sigmoid(features)
         weights_BTW = torch.sigmoid(self.instance_gate(gated_BTWD)[..., 0] + self.user_instances(users_BTD)) * real_BTW

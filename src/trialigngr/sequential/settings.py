@@ -78,16 +78,18 @@ class WindowSettings(SequentialSettings):
 class CaserSettings(WindowSettings):
     """Size and training of Caser."""
 
+    # Batches of 512 windows are those of some 64 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        "loss": "bce", "num_negatives": 3, "num_targets": 3, "hidden_size": 50, "batch_size": 512, "epochs": 50
+        "loss": "bce", "num_negatives": 3, "num_targets": 3, "hidden_size": 50, "batch_size": 64, "epochs": 50
     }  # fmt: skip
 
 
 class HgnSettings(WindowSettings):
     """Size and training of HGN."""
 
+    # Batches of 4,096 windows are those of some 512 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        "loss": "bpr", "num_negatives": 1, "num_targets": 3, "hidden_size": 50, "dropout": 0.0, "batch_size": 4096
+        "loss": "bpr", "num_negatives": 1, "num_targets": 3, "hidden_size": 50, "dropout": 0.0, "batch_size": 512
     }  # fmt: skip
 
 

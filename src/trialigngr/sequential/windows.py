@@ -15,7 +15,9 @@ S = TypeVar("S", bound=WindowSettings)
 
 
 class WindowNetwork(NextItemNetwork[S]):
-    """Its state at a place depends on the last ``max_history`` items alone."""
+    """Its state at a place depends on the last ``max_history`` items of its history alone."""
+
+    packs_histories = True
 
     @property
     def piece_length(self) -> int:
@@ -24,4 +26,6 @@ class WindowNetwork(NextItemNetwork[S]):
 
     def build_batch(self, pieces: HistoryPieces, chosen: Rows, number: int) -> TrainingBatch:
         """Return pieces with the next items of every window as its targets."""
-        return pieces.build_next_batch(chosen, number, packs=False, num_targets=self.settings.num_targets)
+        return pieces.build_next_batch(
+            chosen, number, packs=self.packs_histories, num_targets=self.settings.num_targets
+        )
