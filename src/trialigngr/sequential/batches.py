@@ -106,14 +106,14 @@ class HistoryPieces:
         return self._build(inputs, chosen, where, shape, (places, targets), number, is_packed=packs)
 
     def build_whole_batch(self, chosen: Rows, number: int) -> TrainingBatch:
-        """Return some of the pieces, each whole in a row, with every item as the target of its own place."""
+        """Return some of the pieces, whole, behind each other in rows, with every item as the target of its own
+        place."""
         spans = self._list_spans(chosen)
         lengths = [int(span.stop - span.start) for span in spans]
-        width = max(lengths)
-        places = [line * width + np.arange(length) for line, length in enumerate(lengths)]
+        where, num_rows = _pack_rows(lengths, width := self.max_history + 1)
+        places = [row * width + column + np.arange(n) for (row, column), n in zip(where, lengths, strict=True)]
         targets = [self.histories.items[span] for span in spans]
-        where = [(line, 0) for line in range(len(spans))]
-        return self._build(spans, chosen, where, (len(spans), width), (places, targets), number)
+        return self._build(spans, chosen, where, (num_rows, width), (places, targets), number, is_packed=True)
 
     def _list_spans(self, chosen: Rows) -> list[slice]:
         return [slice(start, stop) for start, stop in zip(self.starts_P[chosen], self.stops_P[chosen], strict=True)]

@@ -15,11 +15,23 @@ def draw_hidden_places(batch: TrainingBatch, ratio: float, last_share: float = 0
     """Return which of a whole batch's M places are hidden: each with probability ``ratio``, and the last of each
     history; of a ``last_share`` of the histories that one alone."""
     owners_M = batch.inputs.owners_BT.flatten()[batch.places_M]
-    is_last_M = torch.ones_like(owners_M, dtype=torch.bool)
-    is_last_M[:-1] = owners_M[1:] != owners_M[:-1]
-    is_spared_B = torch.rand(len(batch.inputs.items_BT), device=owners_M.device) < last_share
+    lengths_U = owners_M.bincount()
+    is_spared_U = torch.rand(len(lengths_U), device=owners_M.device) < last_share
     is_drawn_M = torch.rand(len(owners_M), device=owners_M.device) < ratio
-    return is_last_M | (is_drawn_M & ~is_spared_B[owners_M])
+    is_hidden_M = is_drawn_M & ~is_spared_U[owners_M]
+    return is_hidden_M.index_fill(0, lengths_U.cumsum(0) - 1, True)
+
+
+def draw_segments(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    """Return which of a whole batch's M places are within a stretch of each history, at most half of it; and which is
+    the last place of each history."""
+    owners_M, within_M = (rows.flatten()[batch.places_M] for rows in (batch.inputs.owners_BT, batch.inputs.places_BT))
+    lengths_U = owners_M.bincount()
+    dice_2U = torch.rand(2, len(lengths_U), device=lengths_U.device)
+    widths_U = 1 + (dice_2U[0] * (lengths_U // 2)).long()
+    starts_M = (dice_2U[1] * (lengths_U - widths_U + 1)).long()[owners_M]
+    is_inside_M = (within_M >= starts_M) & (within_M < starts_M + widths_U[owners_M])
+    return is_inside_M, batch.places_M[lengths_U.cumsum(0) - 1]
 
 
 def hide_places(batch: SequenceBatch, places: Tensor, mask_row: int) -> SequenceBatch:

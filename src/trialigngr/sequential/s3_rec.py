@@ -14,7 +14,7 @@ from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.sequential.attributes import AttributeVectors
 from trialigngr.sequential.batches import SequenceBatch, TrainingBatch
 from trialigngr.sequential.blocks import Transformer, make_embedding
-from trialigngr.sequential.cloze import draw_hidden_places, hide_places
+from trialigngr.sequential.cloze import draw_hidden_places, draw_segments
 from trialigngr.sequential.network import DataSizes, NextItemNetwork
 from trialigngr.sequential.settings import S3RecSettings
 
@@ -63,8 +63,8 @@ class S3Rec(NextItemNetwork[S3RecSettings]):
     def compute_pretraining_loss(self, batch: TrainingBatch) -> Tensor:
         """Return the four losses, summed over the places of the batch, of a history."""
         hidden_M = draw_hidden_places(batch, MASK_RATIO)
-        inputs = hide_places(batch.inputs, batch.places_M[hidden_M], self.items.num_embeddings - 1)
-        states_MD = self.encode(inputs, causal=False).flatten(0, 1)[batch.places_M]
+        shown_M = batch.targets_M.masked_fill(hidden_M, self.items.num_embeddings - 1)
+        states_MD = self._encode_shown(batch, shown_M)[batch.places_M]
         marks_MA, gaps_GD = self.attributes.mark_attributes(batch.targets_M), states_MD[hidden_M]
         strangers_G = torch.randint(self.items.num_embeddings - 1, (len(gaps_GD),), device=gaps_GD.device)
         own_GD, other_GD = self.items(batch.targets_M[hidden_M]), self.items(strangers_G)
@@ -75,7 +75,7 @@ class S3Rec(NextItemNetwork[S3RecSettings]):
             self._tell_segments(batch),
         )
         weighted = [weight * loss for weight, loss in zip(LOSS_WEIGHTS, losses, strict=True)]
-        return torch.stack(weighted).sum() / len(batch.inputs.items_BT)
+        return torch.stack(weighted).sum() / (batch.inputs.owners_BT.max() + 1)
 
     def _tell_attributes(self, states_MD: Tensor, marks_MA: Tensor) -> Tensor:
         """Return how badly states tell the attributes of their items."""
@@ -84,30 +84,22 @@ class S3Rec(NextItemNetwork[S3RecSettings]):
 
     def _tell_segments(self, batch: TrainingBatch) -> Tensor:
         """Return how badly histories without a stretch tell that stretch from another of the batch."""
-        inputs, mask_row = batch.inputs, self.items.num_embeddings - 1
-        inside_BT, last_B = draw_segments(inputs)
-        lines_B = torch.arange(len(last_B), device=last_B.device)
+        is_inside_M, last_U = draw_segments(batch)
         shift = int(torch.randint(1, max(len(batch.targets_M), 2), ()))
-        others_BT = inputs.items_BT.flatten().index_copy(0, batch.places_M, batch.targets_M.roll(shift))
+        mask_row = self.items.num_embeddings - 1
         shown = (
-            inputs.items_BT.masked_fill(inside_BT, mask_row),
-            inputs.items_BT.masked_fill(~inside_BT, mask_row),
-            others_BT.view_as(inside_BT).masked_fill(~inside_BT, mask_row),
+            batch.targets_M.masked_fill(is_inside_M, mask_row),
+            batch.targets_M.masked_fill(~is_inside_M, mask_row),
+            batch.targets_M.roll(shift).masked_fill(~is_inside_M, mask_row),
         )
-        context_BD, own_BD, other_BD = (
-            self.encode(replace(inputs, items_BT=items_BT), causal=False)[lines_B, last_B] for items_BT in shown
-        )
-        return tell_apart(self.segment(context_BD), own_BD, other_BD)
+        context_UD, own_UD, other_UD = (self._encode_shown(batch, shown_M)[last_U] for shown_M in shown)
+        return tell_apart(self.segment(context_UD), own_UD, other_UD)
 
-
-def draw_segments(batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-    """Return which places [B, T] are within a stretch of at most half of each history, and where that ends [B]."""
-    lengths_B = (batch.owners_BT >= 0).sum(1)
-    dice_2B = torch.rand(2, len(lengths_B), device=lengths_B.device)
-    widths_B = 1 + (dice_2B[0] * (lengths_B // 2)).long()
-    starts_B = (dice_2B[1] * (lengths_B - widths_B + 1)).long()
-    inside_BT = (batch.places_BT >= starts_B[:, None]) & (batch.places_BT < (starts_B + widths_B)[:, None])
-    return inside_BT & (batch.owners_BT >= 0), lengths_B - 1
+    def _encode_shown(self, batch: TrainingBatch, shown_M: Tensor) -> Tensor:
+        """Return the states, row behind row, of a batch that shows other items."""
+        rows_BT = batch.inputs.items_BT
+        items_BT = rows_BT.flatten().index_copy(0, batch.places_M, shown_M).view_as(rows_BT)
+        return self.encode(replace(batch.inputs, items_BT=items_BT), causal=False).flatten(0, 1)
 
 
 def tell_apart(states: Tensor, own: Tensor, other: Tensor) -> Tensor:
