@@ -73,8 +73,8 @@ class NextItemNetwork(nn.Module, Generic[S]):
 
     def scale_states(self, states: Tensor) -> Tensor:
         """Return states as scores take them."""
-        warmth = self.settings.temperature
-        return normalize(states, dim=-1) / warmth if warmth else states
+        temperature = self.settings.temperature
+        return normalize(states, dim=-1) / temperature if temperature else states
 
     @property
     def piece_length(self) -> int:

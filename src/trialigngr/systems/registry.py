@@ -63,7 +63,12 @@ def describe_network(
 
         return ScorerSystem(NetworkScorer.load(name, _load_attribute(network), settings, folder, inputs.device))
 
-    return SystemSpec(name, label, load, settings, fit, data_needs, lambda chosen: f"at most {chosen.epochs} epochs")
+    return SystemSpec(name, label, load, settings, fit, data_needs, _describe_epochs)
+
+
+def _describe_epochs(settings: SequentialSettings) -> str:
+    first = getattr(settings, "pretrain_epochs", 0)
+    return f"{f'{first} epochs before, then ' if first else ''}at most {settings.epochs} epochs"
 
 
 def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec:
