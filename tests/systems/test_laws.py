@@ -116,6 +116,13 @@ def test_what_is_tested_changes_no_byte(name: str, inputs: CircleInputs, tmp_pat
 
 
 @every_network
+def test_it_trains_as_in_its_paper(name: str, inputs: CircleInputs, tmp_path: Path) -> None:
+    facts = fit_system(name, tmp_path, inputs, preset="paper", epochs=1, pretrain_epochs=1)
+    assert np.isfinite(rank_all(load_system(name, tmp_path, inputs), ask([1, 2, 3], [5]))[0]).all()
+    assert facts["epochs"] == 1
+
+
+@every_network
 def test_a_broken_training_goes_on_to_the_same_weights(
     name: str, inputs: CircleInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,8 +20,8 @@ class SequentialSettings(Settings):
     """What ``preset = "paper"`` lays under the settings that are given."""
 
     preset: Preset = "tuned"
-    """``paper``: loss, size and schedule as the paper has them; ``tuned``: as they do best here. Settings that are
-    given beside it win."""
+    """``paper``: loss, size and schedule as the paper has them; ``tuned``: ours. Settings that are given
+    beside it win."""
     loss: LossName = "full_softmax"
     """``full_softmax`` over all items; ``sampled_softmax`` over negatives that a batch shares, drawn by the root of
     their counts, which is corrected for; ``bce`` and ``bpr``: each target against negatives of its own, all equally
