@@ -28,7 +28,7 @@ def fit(name: str, settings: Settings, out: Path, inputs: CircleInputs = INPUTS)
     spec = SYSTEMS[name]
     assert spec.fit is not None
     spec.fit(inputs, settings, out)
-    return spec.load(inputs, out).scorer  # type: ignore[attr-defined, no-any-return]
+    return spec.load(inputs, out).scorer  # type: ignore[attr-defined]
 
 
 def taken() -> np.ndarray:
