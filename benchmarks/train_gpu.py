@@ -110,7 +110,7 @@ def rate(shape: str, way: Way, device: torch.device, tokens: int, steps: int) ->
     return Rate(
         sum(len(part.tokens_T) for part in counted) / seconds,
         sum(flops(model, part) for part in counted) / seconds,
-        sum(part.num_examples for part in counted) / seconds,
+        sum(len(part.target_token_M) / 4 for part in counted) / seconds,
     )
 
 

@@ -13,14 +13,15 @@ from trialigngr.foundation.version import __version__
 
 if TYPE_CHECKING:
     from trialigngr.pipeline.execute import run
-    from trialigngr.recipes.recipe import register_system
+    from trialigngr.recipes.recipe import register_phase, register_system
     from trialigngr.runs.request import RecommendRequest
     from trialigngr.runs.run import load
 
-__all__ = ["RecommendRequest", "__version__", "load", "register_system", "run"]
+__all__ = ["RecommendRequest", "__version__", "load", "register_phase", "register_system", "run"]
 _HOMES = {
     "RecommendRequest": "trialigngr.runs.request",
     "load": "trialigngr.runs.run",
+    "register_phase": "trialigngr.recipes.recipe",
     "register_system": "trialigngr.recipes.recipe",
     "run": "trialigngr.pipeline.execute",
 }

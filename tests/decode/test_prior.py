@@ -271,3 +271,18 @@ def test_recommendations_carry_the_parts(beam: BeamSearch) -> None:
     assert (plain.generator_scores, plain.prior_shares) == (None, None)
     assert own.decode_beams(histories).prior_shares_BW is None
     assert own.decode_beams([], None, []).leaves_BW.shape == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weights": [1.0, 2.0]}, "A prior's weights are list"),
+        ({"weights": np.ones((2, 2))}, "A prior's weights are ndarray"),
+        ({"weights": np.array(["a"])}, "A prior's weights"),
+        ({"rows": np.array([0.0, 1.0])}, "A prior's rows are ndarray"),
+        ({"mixing_weight": "x"}, "mixing_weight = x"),
+    ],
+)
+def test_what_makes_no_prior(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ArgumentError, match=sentence):
+        Prior(**{"weights": np.ones(2), "mixing_weight": 0.3} | change)

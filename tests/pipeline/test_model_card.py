@@ -11,6 +11,7 @@ from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import load
+from trialigngr.train.phases import PHASES
 
 FACTS: dict[str, Any] = {
     "examples": {"sids_to_sid": 1200}, "parameters": 5000, "trained": 5000, "step": 12, "best_step": 8,
@@ -32,7 +33,7 @@ PRIVATE = (
 
 def written(run: Path, *changes: str) -> str:
     recipe = read_recipe(str(run / "recipe.toml"), changes)
-    return format_model_card(RunArtifacts(recipe, run), FACTS)
+    return format_model_card(RunArtifacts(recipe, run), FACTS, PHASES["sft"])
 
 
 def test_what_is_private_is_left_out_and_named(tiny_run: Path) -> None:

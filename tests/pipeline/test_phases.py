@@ -39,6 +39,9 @@ def test_a_second_phase_keeps_the_first_and_is_what_recommends(copied_run: Path,
     for name, value in run.artifacts.backbone.model.state_dict().items():
         assert name not in last or value.equal(last[name]), name
     assert len(run.recommend(run.user_history(run.artifacts.histories.user_ids[0]), k=3)) == 3
+    card = (copied_run / "dpo" / "README.md").read_text("utf-8")
+    assert "trained through sft; this is phase dpo" in card
+    assert facts["examples"] == {"sids_to_sid": sft["examples"]["sids_to_sid"]}
     assert "Phase dpo" in (copied_run / "report.html").read_text("utf-8")
     with (
         another_fingerprint(copied_run / "model"),

@@ -136,7 +136,8 @@ def test_signatures_say_what_may_be_asked() -> None:
     from inspect import signature
 
     asked = signature(Run.recommend).parameters
-    assert list(asked)[1:] == ["history", "k", "unseen", "deny", "only", "category", "by", "skip_unknown", "system"]
+    assert list(asked)[1:] == ["history", "k", "unseen", "deny", "only", "category", "by", "skip_unknown", "system",
+                               "user_id", "times"]  # fmt: skip
     assert all(parameter.annotation != parameter.empty for name, parameter in asked.items() if name != "self")
 
 

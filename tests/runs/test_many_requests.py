@@ -12,11 +12,14 @@ import pytest
 from tests.support.commands import Done
 from tests.support.runs import HISTORY, ids
 from trialigngr import RecommendRequest
+from trialigngr.catalog.queries import Queries
 from trialigngr.decode.beam import BeamSearch
+from trialigngr.decode.prior import Prior
 from trialigngr.foundation.errors import ArtifactError, CatalogError, ErrorKind, RecipeError, TriAlignError
 from trialigngr.runs.request import DroppedItem
 from trialigngr.runs.run import Run
 from trialigngr.sids.semantic_ids import parse_sid
+from trialigngr.systems.generator import GeneratorSystem
 
 Cli = Callable[..., Done]
 
@@ -148,3 +151,36 @@ def test_a_history_is_used_as_far_as_its_tokens_find_room(run: Run, monkeypatch:
         found = run.recommend(items[:9], 3)
     assert found.history_used == tuple(items[5:9])
     assert [one.reason for one in found.dropped] == ["too old"] * 5
+
+
+@pytest.mark.parametrize(
+    ("requests", "sentence"),
+    [
+        ([["p0003"]], r"requests\[0\] is list; give a RecommendRequest"),
+        ("abc", "requests is the text 'abc'"),
+        (None, "requests is None"),
+    ],
+)
+def test_what_is_no_list_of_requests(run: Run, requests: Any, sentence: str) -> None:
+    with pytest.raises(TriAlignError, match=sentence):
+        run.recommend_many(requests)
+
+
+@pytest.mark.parametrize(("times", "sentence"), [(5, "times is 5"), ([1, 10**30], "times holds"), (["x"], "times")])
+def test_times_that_are_none(times: Any, sentence: str) -> None:
+    with pytest.raises(TriAlignError, match=sentence):
+        RecommendRequest(["a", "b"], times=times)
+
+
+def test_a_prior_is_a_part_of_the_score(run: Run) -> None:
+    recommender = run.current_recommender
+    usual = recommender.get_system("generator")
+    counts_N = np.arange(len(run.catalog_snapshot.catalog), dtype=np.float64)
+    mixed = GeneratorSystem(usual.recommender, usual.max_history, lambda queries: [Prior(counts_N, 0.4)] * len(queries))
+    found = mixed.rank(Queries([np.array([3, 4]), np.array([7])]), 5)
+    generator, prior = (found.parts[name] for name in ("generator", "prior"))
+    np.testing.assert_allclose(found.scores_BK, np.log(0.6 * np.exp(generator) + 0.4 * prior), atol=1e-5)
+    np.testing.assert_allclose(prior, counts_N[found.rows_BK] / counts_N.sum(), atol=1e-6)
+    one = found.take_list(1, 2)
+    assert one.rows_BK.tolist() == [found.rows_BK[1, :2].tolist()]
+    assert one.parts["prior"].tolist() == [prior[1, :2].tolist()]

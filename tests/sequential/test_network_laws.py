@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from trialigngr.sequential.fdsa import Fdsa
 from trialigngr.sequential.gru4rec import Gru4Rec
 from trialigngr.sequential.hgn import Hgn
 from trialigngr.sequential.hstu import Hstu
-from trialigngr.sequential.network import NetworkScorer, NextItemNetwork, load_item_vectors
+from trialigngr.sequential.network import WEIGHTS_FILE, NetworkScorer, NextItemNetwork, load_item_vectors
 from trialigngr.sequential.s3_rec import S3Rec
 from trialigngr.sequential.sasrec import SasRec
 from trialigngr.sequential.training import TrainingData
@@ -256,3 +258,29 @@ def test_heads_that_do_not_fit_are_a_sentence(name: str) -> None:
 def test_nothing_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"holds no network\.json"):
         load_system(name, tmp_path, CircleInputs())
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "no JSON": lambda shape: "{",
+    "no sizes": lambda shape: json.dumps({"settings": shape["settings"]}),
+    "another catalogue": lambda shape: json.dumps(shape | {"sizes": shape["sizes"] | {"num_items": N + 1}}),
+    "another size": lambda shape: json.dumps(shape | {"settings": shape["settings"] | {"hidden_size": 1 << 40}}),
+    "unknown settings": lambda shape: json.dumps(shape | {"settings": {"height": 3}}),
+    "no table": lambda shape: "[1]",
+}
+
+
+@every_network
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_stranger_s_network_is_refused_with_a_sentence(name: str, how: str, tmp_path: Path) -> None:
+    inputs = CircleInputs()
+    build(name).save(tmp_path)
+    load_system(name, tmp_path, inputs)
+    path = tmp_path / "network.json"
+    path.write_text(DAMAGES[how](json.loads(path.read_text("utf-8"))), "utf-8")
+    with pytest.raises(ArtifactError, match=rf"holds no {name} of {N} items .*run the recipe again"):
+        load_system(name, tmp_path, inputs)
+    build(name).save(tmp_path)
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match=rf"holds no {name}"):
+        load_system(name, tmp_path, inputs)

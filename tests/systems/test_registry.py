@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.support.commands import Done
 from tests.support.runs import linked, tiny
 from trialigngr.catalog.queries import Queries
 from trialigngr.evaluate.system import FloatArray, ScorerSystem
 from trialigngr.foundation.config import Settings
-from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, TriAlignError
+from trialigngr.pipeline.stage_graph import StageContext, build_graph
+from trialigngr.pipeline.stages import list_stage_specs
 from trialigngr.recipes import recipe as recipes
 from trialigngr.recipes.recipe import Recipe, read_recipe, register_system
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import load
-from trialigngr.systems.registry import SYSTEMS, describe_network, find_system
+from trialigngr.systems.registry import SYSTEMS, find_system
 from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
+from trialigngr.train.phases import PHASES, PhaseSpec
 
 Cli = Callable[..., Done]
 
@@ -78,7 +84,7 @@ def test_one_entry_is_a_stage_a_row_and_an_answer(
     done = cli("run", *words)
     assert (done.code, "even: done in" in done.err, "model: unchanged, kept" in done.err) == (0, True, True), done.err
     opened = load(run)
-    assert opened.read_stage_manifest("even").settings == {"step": 3}
+    assert opened.read_stage_manifest("even").settings["own"] == {"step": 3}
     assert 0 <= opened.read_stage_manifest("even").facts["valid_ndcg_10"] <= 1
     assert list(opened.metrics["baselines"]) == ["popularity", "even"]
     assert "Even rows" in (run / "report.html").read_text("utf-8")
@@ -151,12 +157,94 @@ def test_a_broken_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         recipes._register_installed_systems()
 
 
-def test_a_network_is_one_line() -> None:
-    from trialigngr.sequential.settings import SequentialSettings
+@pytest.mark.parametrize("name", ["to_toml", "model_stage", "model_fields", "copy", "popular", "Sasrec"])
+def test_names_that_a_recipe_has_already(register: Callable[..., None], name: str) -> None:
+    with pytest.raises(RecipeError, match="cannot be the name of a system or a phase"):
+        register(spec(name))
 
-    made = describe_network("gru", "GRU", SequentialSettings, "trialigngr.sequential.gru4rec:Gru4Rec")
-    assert (made.name, made.settings, made.describe_cost(SequentialSettings())) == (
-        "gru",
-        SequentialSettings,
-        "at most 200 epochs",
-    )
+
+def test_what_cannot_be_registered(register: Callable[..., None]) -> None:
+    with pytest.raises(ArgumentError, match="A str is no system"):
+        register("even")
+    with pytest.raises(RecipeError, match="'generator' cannot be registered"):
+        register(replace(SYSTEMS["generator"], fit=fit_even))
+    with pytest.raises(RecipeError, match="'even' cannot be registered"):
+        register(replace(spec(), fit=None))
+
+
+def test_a_phase_is_registered_as_a_section_and_a_stage(register: Callable[..., None]) -> None:
+    phase = PhaseSpec("polish", "polish", "trialigngr.train.sft:build_sft_objective", EvenSettings)
+    recipes.register_phase(phase)
+    try:
+        recipe = read_recipe("trialigngr-demo", ['phases=["sft", "polish"]', "polish.step=3"])
+        assert (recipe.model_stage, recipe.polish.step) == ("polish", 3)  # type: ignore[attr-defined]
+        context = StageContext(recipe, None, RunArtifacts(recipe, Path("none")))
+        stages = {stage.name: stage for stage in build_graph(list_stage_specs(), context)}
+        assert "model" in [parent.name for parent in stages["polish"].parents]
+        assert "polish" in [parent.name for parent in stages["evaluation"].parents]
+        with pytest.raises(RecipeError, match="'catalog' cannot be the name"):
+            recipes.register_phase(replace(phase, name="grpo", stage="catalog"))
+    finally:
+        del PHASES["polish"]
+
+
+def test_systems_of_another_catalogue_are_refused(copied_run: Path, cli: Cli) -> None:
+    words = ("trialigngr-demo", "--out", copied_run, *tiny(), "--set", "catalog.k_core=9", "--until", "catalog")
+    assert cli("run", *words).code == 0
+    for system in ("popularity", "co_occurrence"):
+        done = cli("recommend", copied_run, "--history", "p0003", "--system", system)
+        assert (done.code, "was fitted on another catalog than stands beside it" in done.err) == (2, True), done.err
+        everybody = ("--all-users", "--out", copied_run / "x.parquet")
+        assert "was fitted on another catalog" in cli("recommend", copied_run, *everybody, "--system", system).err
+
+
+def test_another_seed_is_another_system(tiny_run: Path) -> None:
+    def fingerprint(*changes: str) -> str:
+        recipe = read_recipe("trialigngr-demo", ['evaluate.systems=["gru4rec"]', *changes])
+        context = StageContext(recipe, None, RunArtifacts(recipe, tiny_run))
+        return {stage.name: stage.fingerprint for stage in build_graph(list_stage_specs(), context)}["gru4rec"]
+
+    assert len({fingerprint(), fingerprint("seed=7"), fingerprint("gru4rec.dropout=0.1"), fingerprint()}) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"indices": lambda values: values + 2**30},
+        {"indptr": lambda values: values[::-1].copy()},
+        {"popularity": lambda values: values[:-1]},
+        {"data": lambda values: values[:-1]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_stranger_s_counts_are_refused(tiny_run: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    artifacts = load(tiny_run).artifacts
+    arrays = load_file(tiny_run / "co_occurrence" / "weights.safetensors")
+    save_file(arrays | {name: edit(arrays[name]) for name, edit in change.items()}, tmp_path / "weights.safetensors")
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors holds no weights of \d+ items"):
+        SYSTEMS["co_occurrence"].load(artifacts, tmp_path)
+    pl.DataFrame({"count": [1, 2]}).write_parquet(tmp_path / "counts.parquet")
+    with pytest.raises(ArtifactError, match=r"counts\.parquet holds no counts"):
+        SYSTEMS["popularity"].load(artifacts, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "scores", [np.full((2, 4), np.nan), np.zeros((1, 4)), np.zeros(4)], ids=["not a number", "one short", "flat"]
+)
+def test_scores_that_are_none_are_a_sentence(scores: FloatArray) -> None:
+    class Wrong(Even):
+        def score_items(self, queries: Queries) -> FloatArray:
+            return scores
+
+    with pytest.raises(TriAlignError, match="The system even gave no list of numbers for each of 2 histories"):
+        ScorerSystem(Wrong(scores)).rank(Queries([np.array([0]), np.array([1])]), 2)
+
+
+def test_whole_numbers_are_scores_and_no_query_is_no_list() -> None:
+    class Counts(Even):
+        def score_items(self, queries: Queries) -> FloatArray:
+            return np.tile(np.array([0, 9, 8], dtype=np.uint8), (len(queries), 1))
+
+    system = ScorerSystem(Counts(np.zeros(3)))
+    assert system.rank(Queries([np.array([0])]), 3, [np.array([1])]).rows_BK.tolist() == [[2, 0, -1]]
+    assert system.rank(Queries([]), 3).rows_BK.shape == (0, 0)

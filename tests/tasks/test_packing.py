@@ -259,7 +259,7 @@ def test_a_branch_that_repeats_the_trunk_takes_no_tokens():
     assert part.positions_T.tolist() == [0, 1, 2, 3, 4, 3, 5]
     assert part.source_place_M.tolist() == [2, 3, 2, 5, 4, 6]
     assert part.target_token_M.tolist() == [3, 4, 5, 4, 6, 7]
-    assert (part.row_lengths_S.tolist(), len(sheet), part.num_examples) == ([6], 6, 3)
+    assert (part.row_lengths_S.tolist(), len(sheet)) == ([6], 6)
 
 
 def test_a_leak_would_be_seen(world: World, model: Any):
@@ -280,7 +280,7 @@ def test_a_pass_by_hand():
     assert part.positions_T.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 2]
     assert part.source_place_M.tolist() == [5, 6, 7, 8, 9]
     assert part.target_token_M.tolist() == [5, 8, 6, 8, 6]
-    assert (part.num_examples, part.header_length, part.row_lengths_S.tolist(), len(sheet)) == (3, 2, [7, 1], 7)
+    assert (part.header_length, part.row_lengths_S.tolist(), len(sheet)) == (2, [7, 1], 7)
     layout = BlockLayout.from_micro_batch(part, CPU)
     header, long, short = ((block.mask == 0)[0, 0].int().tolist() for block in layout.blocks)
     assert header == [[1, 0], [1, 1]]
@@ -313,7 +313,6 @@ def test_passes_keep_every_sheet_and_pad_nothing():
     random = np.random.default_rng(0)
     sheets = [SharedPrefixRow([3] * int(n), [Continuation(int(n), [9], [5, 6])]) for n in random.integers(1, 40, 60)]
     parts = list(pack_micro_batches([7, 7], sheets, 200))
-    assert sum(part.num_examples for part in parts) == 60
     assert sum(int((part.target_token_M == 5).sum()) for part in parts) == 60
     assert sum(len(part.tokens_T) - 2 for part in parts) == sum(map(len, sheets))
     assert all(len(part.tokens_T) <= 200 for part in parts)

@@ -110,36 +110,58 @@ def test_negatives_have_other_sids_and_their_own_branches() -> None:
         assert all(other.target != taken.target and other.prefix_length == taken.prefix_length for other in others)
 
 
-def test_it_learns_to_prefer_and_goes_on_as_unbroken(tmp_path: Path) -> None:
-    def train(folder: Path, breaks_at: int | None = None) -> list[float]:
-        objective = build_objective(DpoSettings(max_steps=60, learning_rate=1e-2, beta=1.0), batch_size=16)
-        chosen = settings(max_steps=60, validate_every=60, learning_rate=1e-2)
-        trainer = Trainer(
-            chosen, objective, lambda _: {"NDCG@10": 0.0, "HR@10": 0.0}, 0, name="dpo", validates_start=True
-        )
-        losses, take = list[float](), trainer.train_step
+def train(folder: Path, steps: int, breaks_at: int | None = None, **changes: Any) -> list[float]:
+    """Train a phase; return the losses."""
+    folder.mkdir(exist_ok=True)
+    objective = build_objective(DpoSettings(max_steps=steps, learning_rate=1e-2, beta=1.0), batch_size=16)
+    chosen = settings(max_steps=steps, validate_every=steps, learning_rate=1e-2, **changes)
+    figures = {"NDCG@10": 0.0, "HR@10": 0.0}
+    trainer = Trainer(chosen, objective, lambda _: figures, 0, name="dpo", validates_start=True)
+    losses, take = list[float](), trainer.train_step
 
-        def step(number: int, batch: Any) -> float:
-            if number == breaks_at:
-                raise KeyboardInterrupt
-            losses.append(take(number, batch))
-            return losses[-1]
+    def step(number: int, batch: Any) -> float:
+        if number == breaks_at:
+            raise KeyboardInterrupt
+        losses.append(take(number, batch))
+        return losses[-1]
 
-        trainer.train_step = step  # type: ignore[method-assign]
-        trainer.fit(folder)
-        assert (folder / "best.safetensors").exists()
-        return losses
+    trainer.train_step = step  # type: ignore[method-assign]
+    trainer.fit(folder)
+    return losses
 
-    for name in ("whole", "broken"):
-        (tmp_path / name).mkdir()
-    losses = train(tmp_path / "whole")
+
+def test_it_learns_to_prefer(tmp_path: Path) -> None:
+    losses = train(tmp_path / "run", 60, checkpoint_seconds=1000)
     assert losses[0] == pytest.approx(np.log(4), abs=1e-4)
     assert np.mean(losses[-10:]) < 0.85 * losses[0]
+
+
+def test_broken_off_it_goes_on_as_unbroken(tmp_path: Path) -> None:
+    losses = train(tmp_path / "whole", 8)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "broken", breaks_at=50)
-    rest = train(tmp_path / "broken")
+        train(tmp_path / "broken", 8, breaks_at=5)
+    rest = train(tmp_path / "broken", 8)
     assert rest == losses[-len(rest) :]
-    assert 0 < len(rest) < 60
+    assert 0 < len(rest) < 8
+
+
+def test_layers_that_keep_no_activations_go_through_again_without_dropout() -> None:
+    objective = build_objective(DpoSettings(), batch_size=4, checkpointing=True)
+    calls = list[bool]()
+    layer = objective.target_losses.model.model.layers[0]
+    layer.self_attn.register_forward_hook(lambda module, *_: calls.append(module.training))
+    objective.prepare_training()
+    sum(objective.iter_micro_losses(objective.draw_batch(0))).backward()
+    assert calls.count(False) == len(calls) >= 2, "forward, and again on the way back; nothing drops"
+    losses = [float(sum(objective.iter_micro_losses(objective.draw_batch(0))).detach()) for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_a_phase_that_broke_off_behind_its_first_validation_goes_on(tmp_path: Path) -> None:
+    losses = train(tmp_path / "whole", 4)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", 4, breaks_at=0)
+    assert train(tmp_path / "broken", 4) == losses
 
 
 def lora_backbone(folder: Path) -> Backbone:

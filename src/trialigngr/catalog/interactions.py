@@ -44,13 +44,14 @@ class InteractionLog:
     def to_seconds(self) -> npt.NDArray[np.int64] | None:
         """Return when each interaction was, in seconds since 1970; None in a log without timestamps.
 
-        Numbers too large to be seconds of this age are taken for milli- or microseconds (dates come as the latter).
+        Where most numbers are too large to be seconds of this age they are milli-, micro- (as dates come) or
+        nanoseconds.
         """
         if "timestamp" not in self.order_columns:
             return None
         times = self.sort_keys[self.order_columns.index("timestamp")]
-        largest = float(np.abs(times.astype(np.float64)).max(initial=0))
-        unit = next((unit for least, unit in TIME_UNITS if largest >= least), 1)
+        middle = float(np.median(np.abs(times.astype(np.float64)))) if len(times) else 0.0
+        unit = next((unit for least, unit in TIME_UNITS if middle >= least), 1)
         return (times // unit).astype(np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -36,7 +37,11 @@ class Prior:
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mixing_weight < 1:
+        for name, given, kinds in (("weights", self.weights, "biuf"), ("rows", self.rows, "iu")):
+            flat = isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in kinds
+            if not (flat or (name == "rows" and given is None)):
+                raise ArgumentError(f"A prior's {name} are {type(given).__name__}; give a flat array of numbers.")
+        if not (isinstance(self.mixing_weight, Real) and 0 <= self.mixing_weight < 1):
             raise ArgumentError(
                 f"mixing_weight = {self.mixing_weight}: it must be at least 0 and below 1, so that every item stays "
                 "possible."

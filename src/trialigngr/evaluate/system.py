@@ -14,6 +14,7 @@ from trialigngr.catalog.queries import Queries
 from trialigngr.decode.filters import Filter, Filters, Rows, as_filter
 from trialigngr.evaluate.target_ranks import ITEM
 from trialigngr.foundation.console import show_progress
+from trialigngr.foundation.errors import TriAlignError
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
 
 FloatArray = npt.NDArray[np.floating]
@@ -100,12 +101,13 @@ class ScorerSystem:
 
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
         """Return the best k items after each history."""
-        rows, scores = [], []
+        if not len(queries):
+            return RankedLists(np.empty((0, 0), np.int64), np.empty((0, 0)))
+        rows, scores = list[Rows](), list[FloatArray]()
         for start in range(0, len(queries), BATCH_SIZE):
-            part = slice(start, start + BATCH_SIZE)
-            scores_BN = self._score_allowed_items(queries, part, filters)
-            rows.append(select_top_rows(scores_BN, k))
-            scores.append(np.take_along_axis(scores_BN, np.maximum(rows[-1], 0), 1))
+            scores_bN = self._score_allowed_items(queries, slice(start, start + BATCH_SIZE), filters)
+            rows.append(select_top_rows(scores_bN, k))
+            scores.append(np.take_along_axis(scores_bN, np.maximum(rows[-1], 0), 1))
         return RankedLists(np.concatenate(rows), np.concatenate(scores))
 
     def rank_targets(
@@ -131,7 +133,15 @@ class ScorerSystem:
 
     def _score_allowed_items(self, queries: Queries, part: slice, filters: Filters) -> FloatArray:
         """Return the scores [b, N] of a part of the queries, −inf for what a filter does not allow."""
-        scores_bN = np.array(self.scorer.score_items(queries.take(part)))
+        asked = queries.take(part)
+        scores_bN = np.array(self.scorer.score_items(asked))
+        if not np.issubdtype(scores_bN.dtype, np.floating):
+            scores_bN = scores_bN.astype(np.float64)
+        if scores_bN.ndim != 2 or len(scores_bN) != len(asked) or np.isnan(scores_bN).any():
+            raise TriAlignError(
+                f"The system {self.name} gave no list of numbers for each of {len(asked)} histories (shape "
+                f"{scores_bN.shape}); it needs a score for every item."
+            )
         if filters is not None:
             for line, given in enumerate(filters[part]):
                 _mask_scores(scores_bN[line], as_filter(given))

@@ -32,15 +32,17 @@ def read_id(given: Id, what: str) -> str:
 def read_ids(given: Iterable[Id], what: str, *, ordered: bool = False) -> list[str]:
     """Return ids as texts, in their order; raise `ArgumentError` for a text, which would be read letter by letter, for
     what is no list, and for a set where they must be ``ordered``."""
-    return [read_id(one, f"{what}[{place}]") for place, one in enumerate(_check_list(given, what, "ids", ordered))]
+    return [read_id(one, f"{what}[{place}]") for place, one in enumerate(read_list(given, what, "ids", ordered))]
 
 
 def read_texts(given: Iterable[str], what: str, example: str) -> tuple[str, ...]:
     """Return texts in their order; raise `ArgumentError` for a single one, and for what is none."""
-    return tuple(read_text(one, what) for one in _check_list(given, what, f"texts such as {example!r}", True))
+    return tuple(read_text(one, what) for one in read_list(given, what, f"texts such as {example!r}", True))
 
 
-def _check_list(given: Iterable[T], what: str, of: str, ordered: bool) -> list[T]:
+def read_list(given: Iterable[T], what: str, of: str, ordered: bool = True) -> list[T]:
+    """Return a list; raise `ArgumentError` for a text, a mapping, what is no list, and a set where it must be
+    ``ordered``."""
     if isinstance(given, str | bytes | bytearray):
         raise ArgumentError(f"{what} is the text {given!r}; give a list of {of}, such as [{given!r}].")
     if isinstance(given, set | frozenset) and ordered:

@@ -146,10 +146,15 @@ def _make_stages(stages_by_seed: list[list[Stage]], until: str | None) -> None:
                 stage.make_if_stale()
                 made.add(stage.folder)
                 if stage.name == "catalog":
-                    for later in plan:
-                        later.spec.check_data(later.context)
+                    check_data(_select_stages(plan, until))
             if stage.name == until:
                 break
+
+
+def check_data(wanted: Sequence[Stage]) -> None:
+    """Raise a sentence where the catalogue lacks what one of the stages needs."""
+    for stage in wanted:
+        stage.spec.check_data(stage.context)
 
 
 @contextmanager

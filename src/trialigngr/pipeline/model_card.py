@@ -11,6 +11,7 @@ import tomli_w
 from trialigngr.foundation.version import __version__
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.train.phases import PhaseSpec
 
 FRONT_MATTER = """---
 library_name: transformers
@@ -27,7 +28,7 @@ NAMING_SETTINGS = (
 _PUBLIC_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def format_model_card(artifacts: RunArtifacts, facts: dict[str, Any]) -> str:
+def format_model_card(artifacts: RunArtifacts, facts: dict[str, Any], phase: PhaseSpec) -> str:
     """Return the card as Markdown; ``facts`` are those of the training. No text of the catalogue is in it."""
     recipe, counts = artifacts.recipe, artifacts.dataset
     sizes = " × ".join(map(str, artifacts.sids.codebook_sizes))
@@ -48,9 +49,9 @@ SIDs: {sizes} ({recipe.sids.quantizer}).
 {tasks}
 
 ## Model
-{_describe_base_model(recipe)}; {facts["parameters"]:,} parameters, {facts["trained"]:,} of them trained. The best of
-{facts["step"]:,} steps of {recipe.train.batch_size} examples ({facts["tokens"]:,} tokens, shared ones counted once) by
-validation NDCG@10: step {facts["best_step"]:,}.
+{_describe_base_model(recipe)}{_describe_phase(recipe, phase)}; {facts["parameters"]:,} parameters,
+{facts["trained"]:,} of them trained. The best of {facts["step"]:,} steps of {recipe.train.batch_size} examples
+({facts["tokens"]:,} tokens, shared ones counted once) by validation NDCG@10: step {facts["best_step"]:,}.
 
 ## Figures
 Validation NDCG@10 **{facts["valid_ndcg_10"]:.4f}**, used to choose the checkpoint, so not a test figure.
@@ -62,6 +63,14 @@ items not masked, {recipe.decode.num_beams} beams over the trie, {recipe.decode.
 
 ## Recipe
 {_format_public_recipe(recipe)}"""
+
+
+def _describe_phase(recipe: Recipe, phase: PhaseSpec) -> str:
+    """Return what a later phase went on from; nothing for the first."""
+    if phase.starts_anew:
+        return ""
+    before = recipe.phases[: recipe.phases.index(phase.name)]
+    return f", trained through {' and '.join(before)}; this is phase {phase.name}, which goes on from there"
 
 
 def _describe_base_model(recipe: Recipe) -> str:

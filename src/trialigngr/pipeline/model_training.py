@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,13 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
     recipe, seed = artifacts.recipe, artifacts.recipe.seed + artifacts.seed
-    wanted = select_possible_tasks(artifacts)
+    wanted, prediction = select_possible_tasks(artifacts), find_recommendation_task(recipe)
+    if not phase.trains_all_tasks:
+        if prediction not in wanted:
+            raise RecipeError(
+                f"Phase {phase.name} trains on {prediction.name}, which this data cannot have; leave the phase out."
+            )
+        wanted = [prediction]
     _check_has_targets(artifacts)
     if workers.is_main_process:
         workers.broadcast_object((phase.name, artifacts.seed))
@@ -63,8 +69,8 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
             ends.callback(tracker.close)
         level_V = _token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None
         own = None if phase.settings is None else getattr(recipe, phase.name)
-        train, prediction = phase.adapt_train(recipe.train, own), find_recommendation_task(recipe).name
-        inputs = PhaseInputs(backbone, tasks, prediction, recipe.tasks, train, own, seed, workers, level_V)
+        train = phase.adapt_train(recipe.train, own)
+        inputs = PhaseInputs(backbone, tasks, prediction.name, recipe.tasks, train, own, seed, workers, level_V)
         trainer = Trainer(
             train,
             phase.build_objective(inputs),
@@ -77,11 +83,11 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
         )
         facts = trainer.fit(out)
     facts["valid_ndcg_10"] = facts.pop("best")
-    without = {f"items_without_{view}": views.count_missing(kind) for view, kind in REQUIRED_VIEWS.items()}
+    without = {f"items_without_{view}": views.count_missing(kind) for view, kind in _list_used_views(wanted).items()}
     facts |= {**sizes, "examples": counts, "sids": artifacts.sids.content_digest, **without}
     if workers.is_main_process:
         backbone.save(out)
-        write_text_atomically(out / "README.md", format_model_card(artifacts, facts))
+        write_text_atomically(out / "README.md", format_model_card(artifacts, facts, phase))
         remove_checkpoints(out)
     return facts
 
@@ -148,10 +154,17 @@ def _build_examples(
     tasks = {task.name: artifacts.build_examples(task, views, chat) for task in possible}
     if empty := [name for name, examples in tasks.items() if not len(examples)]:
         raise RecipeError(f"Task {empty[0]} has no example on this data; leave it out of tasks.use.")
-    for view, kind in REQUIRED_VIEWS.items():
-        if any(kind in (task.source, task.target) for task in possible) and (without := views.count_missing(kind)):
+    for view, kind in _list_used_views(possible).items():
+        if without := views.count_missing(kind):
             log(f"  {without:,} items without a {view} are left out of the tasks that need one")
     return tasks
+
+
+def _list_used_views(tasks: Sequence[Task]) -> dict[str, View]:
+    """Return the texts that tasks show or ask for, by what they are called: only these are encoded."""
+    return {
+        name: view for name, view in REQUIRED_VIEWS.items() if any(view in (task.source, task.target) for task in tasks)
+    }
 
 
 def select_possible_tasks(artifacts: RunArtifacts) -> list[Task]:

@@ -198,7 +198,11 @@ def build_graph(specs: Iterable[StageSpec], context: StageContext) -> list[Stage
 def sort_wanted_specs(specs: Iterable[StageSpec], context: StageContext) -> list[StageSpec]:
     """Return the stages that a run has, each after those it needs; where that leaves a choice, by name, those that run
     last behind all others."""
-    every = {spec.name: spec for spec in specs}
+    every: dict[str, StageSpec] = {}
+    for spec in specs:
+        if spec.name in every:
+            raise ValueError(f"two stages are called {spec.name}")
+        every[spec.name] = spec
     by_name, open_names = dict[str, StageSpec](), [name for name, spec in every.items() if spec.is_wanted(context)]
     while open_names:  # what is needed is wanted too
         name = open_names.pop()

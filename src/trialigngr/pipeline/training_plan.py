@@ -58,7 +58,7 @@ def describe_training_length(
     )
     yield (
         f"             {total:,} examples or fewer, at most {steps:,} steps of {recipe.train.batch_size}, about "
-        f"{tokens / 1e6:,.1f}M tokens{hours}"
+        f"{tokens / 1e6:,.1f}M tokens{hours}{'' if len(recipe.phases) == 1 else ', in phase sft'}"
     )
 
 

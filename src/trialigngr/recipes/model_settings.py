@@ -52,6 +52,19 @@ class PhaseStageSettings(ModelStageSettings):
         return cls(**{name: getattr(common, name) for name in ModelStageSettings.model_fields}, own=own)
 
 
+class SystemStageSettings(Settings):
+    """Everything that a system depends on beside its parents."""
+
+    seed: int
+    own: dict[str, Any]
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, name: str) -> SystemStageSettings:
+        """Return what a recipe says of a system."""
+        settings = recipe.get_system_settings(name)
+        return cls(seed=recipe.seed, own=settings.model_dump(mode="json") if settings else {})
+
+
 class EvaluationStageSettings(Settings):
     """Everything that the test depends on beside its parents."""
 

@@ -21,17 +21,17 @@ from trialigngr.embed.settings import EmbedSettings
 from trialigngr.enrich.settings import CallSettings, CaptionSettings, InterestSettings
 from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings, parse_settings
-from trialigngr.foundation.errors import RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, RecipeError, did_you_mean
 from trialigngr.foundation.executor import RaySettings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.settings import SidSettings
-from trialigngr.systems.registry import SYSTEMS, check_system_names
+from trialigngr.systems.registry import GENERATOR, SYSTEMS, check_system_names
 from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.phases import PHASES, PhaseSpec, find_phases
 from trialigngr.train.settings import TrainSettings
 
-RESERVED_NAMES = frozenset({"evaluation", "seeds", "appended", "images", "withdrawn", "extends"})
+RESERVED_NAMES = frozenset({"evaluation", "seeds", "appended", "images", "withdrawn", "extends", "popular"})
 """What stands in a run's folder, or a recipe, beside sections."""
 _PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -89,7 +89,9 @@ class Recipe(Settings):
 
     def get_system_settings(self, name: str) -> Any:
         """Return the section of a system of the registry; None where it has no settings."""
-        return getattr(self, name) if SYSTEMS[name].settings else None
+        kind = SYSTEMS[name].settings
+        # A recipe may be older than a system that was registered since.
+        return None if kind is None else getattr(self, name, None) or kind()
 
     @property
     def model_stage(self) -> str:
@@ -107,6 +109,10 @@ def register_system(spec: SystemSpec) -> None:
     One of the same name is replaced. An installed package does so by an entry point of the group
     ``trialigngr.systems`` that names its spec. Raises `RecipeError` for a name that is taken otherwise.
     """
+    if not isinstance(spec, SystemSpec):
+        raise ArgumentError(f"A {type(spec).__name__} is no system; give a SystemSpec.")
+    if spec.name == GENERATOR or spec.fit is None:
+        raise RecipeError(f"The system {spec.name!r} cannot be registered: it is fitted by nothing of its own.")
     if spec.name not in SYSTEMS:
         _check_new_name(spec.name)
     SYSTEMS[spec.name] = spec
@@ -117,7 +123,8 @@ def register_phase(spec: PhaseSpec) -> None:
     """Put a phase into the registry, and its settings into every recipe as a section of its name; raise as
     `register_system` does."""
     if spec.name not in PHASES:
-        _check_new_name(spec.name)
+        for name in {spec.name, spec.stage}:
+            _check_new_name(name)
     PHASES[spec.name] = spec
     _add_sections([spec])
 
@@ -125,7 +132,7 @@ def register_phase(spec: PhaseSpec) -> None:
 def _check_new_name(name: str) -> None:
     """Raise `RecipeError` for what cannot name a section of a recipe, a stage and its folder, or names one already."""
     taken = {*Recipe.model_fields, *SYSTEMS, *PHASES, *RESERVED_NAMES}
-    if not _PLAIN_NAME.fullmatch(name) or name in taken:
+    if not _PLAIN_NAME.fullmatch(name) or name in taken or hasattr(Recipe, name):
         raise RecipeError(
             f"{name!r} cannot be the name of a system or a phase: it is a word of small letters, digits and _ that "
             "names no section of a recipe and nothing else in a run's folder."

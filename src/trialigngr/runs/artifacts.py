@@ -15,12 +15,15 @@ from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
-from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.artifact import read_manifest
+from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import derive_seed
+from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
 from trialigngr.systems.registry import find_system
+from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -116,7 +119,22 @@ class RunArtifacts:
         """Return a system of the registry, made ready; raise `RecipeError` for an unknown name, `ArtifactError` where
         this run has none."""
         spec = find_system(name)
+        if spec.fit is not None:
+            self._check_system(spec)
         return spec.load(self, self.run_folder / name)
+
+    def _check_system(self, spec: SystemSpec) -> None:
+        """Raise `ArtifactError` for a system that was fitted on other stages, or with other settings, than this run
+        has."""
+        folder, again = self.run_folder / spec.name, "run the recipe again."
+        manifest = read_manifest(folder)
+        for name in spec.needs:
+            if not manifest.is_made_from(name, read_manifest(self.run_folder / name)):
+                raise ArtifactError(
+                    f"The system in {folder} was fitted on another {name} than stands beside it; {again}"
+                )
+        if manifest.settings != SystemStageSettings.from_recipe(self.recipe, spec.name).model_dump(mode="json"):
+            raise ArtifactError(f"The system in {folder} was fitted with other settings than recipe.toml has; {again}")
 
     @cached_property
     def trie(self) -> Trie:

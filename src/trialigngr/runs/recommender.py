@@ -68,6 +68,7 @@ class Recommender:
         if parts is self.snapshot:
             return self
         now = Recommender(parts, self._prepare_model)
+        now._systems = self._systems  # they know the trained items alone, whatever is appended
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, SupportsIndex, get_args
 
-from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_text, read_whole
+from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_list, read_text, read_whole
 from trialigngr.foundation.errors import ArgumentError, CatalogError, ErrorKind, did_you_mean
 from trialigngr.systems.registry import GENERATOR, find_system
 
@@ -65,7 +65,7 @@ class RecommendRequest:
             "by": _read_by(by),
             "system": find_system(read_text(system, "system")).name,
             "user_id": None if user_id is None else read_id(user_id, "user_id"),
-            "times": None if times is None else tuple(read_whole(time, "times") for time in times),
+            "times": None if times is None else _read_times(times),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -122,6 +122,16 @@ def _read_by(by: By) -> By:
         hint = did_you_mean(by.lower(), known) if isinstance(by, str) else ""
         raise ArgumentError(f"by = {by!r}: the model writes {' or '.join(map(repr, known))}.{hint}")
     return by
+
+
+def _read_times(times: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """Return seconds since 1970; raise `ArgumentError` for what is no list of whole numbers of 64 bits."""
+    found = tuple(
+        read_whole(time, f"times[{place}]") for place, time in enumerate(read_list(times, "times", "numbers"))
+    )
+    if any(abs(time) >= 2**63 for time in found):
+        raise ArgumentError(f"times holds {max(found, key=abs)}; give seconds since 1970.")
+    return found
 
 
 def _read_k(k: SupportsIndex) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from trialigngr.foundation.arguments import Id, read_id, read_path
+from trialigngr.foundation.arguments import Id, read_id, read_list, read_path
 from trialigngr.foundation.artifact import RECIPE_FILE, Manifest, read_manifest
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.errors import ArgumentError, ArtifactError
 from trialigngr.foundation.sealed import read_json
 from trialigngr.recipes.model_settings import EvaluationStageSettings, PhaseStageSettings
 from trialigngr.recipes.written import is_as_written, read_run_recipe
@@ -26,7 +26,7 @@ from trialigngr.tasks.task import View
 from trialigngr.train.phases import find_phases
 
 if TYPE_CHECKING:
-    from trialigngr.decode.generative_recommender import GenerativeRecommender
+    pass
 
 OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
 """What a model was trained on, when it was not what stands beside it."""
@@ -71,11 +71,6 @@ class Run:
     def catalog_snapshot(self) -> CatalogSnapshot:
         """What is on offer: the run's items, those appended, without those withdrawn."""
         return self.current_recommender.snapshot
-
-    @property
-    def beam_recommender(self) -> GenerativeRecommender:
-        """Beam search with the run's model; raises when model and SIDs are not of one run."""
-        return self.current_recommender.sid_recommender
 
     def refresh_catalog(self) -> bool:
         """Take up what was appended or withdrawn since; return whether anything was.
@@ -146,6 +141,8 @@ class Run:
         by: By = "sid",
         skip_unknown: bool = False,
         system: str = GENERATOR,
+        user_id: Id | None = None,
+        times: Iterable[SupportsIndex] | None = None,
     ) -> Recommendations:
         """Return the best k items after a history of item ids, oldest first; the others are explained in
         `RecommendRequest`.
@@ -167,6 +164,8 @@ class Run:
                     skip_unknown=skip_unknown,
                     by=by,
                     system=system,
+                    user_id=user_id,
+                    times=times,
                 )
             ]
         )[0]
@@ -177,7 +176,11 @@ class Run:
         Every request has its own history, k, filters and system. Raises as `recommend` does; the sentence names the
         request.
         """
-        return self.current_recommender.recommend(list(requests))
+        given = read_list(requests, "requests", "RecommendRequest")
+        for place, request in enumerate(given):
+            if not isinstance(request, RecommendRequest):
+                raise ArgumentError(f"requests[{place}] is {type(request).__name__}; give a RecommendRequest.")
+        return self.current_recommender.recommend(given)
 
     def search_items(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -18,6 +19,7 @@ from trialigngr.catalog.queries import Queries, Rows
 from trialigngr.evaluate.system import FloatArray
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.device import pick_device
+from trialigngr.foundation.errors import ArtifactError, TriAlignError
 from trialigngr.foundation.files import whole_file, write_text_atomically
 from trialigngr.sequential.batches import HistoryPieces, SequenceBatch, TrainingBatch
 from trialigngr.sequential.blocks import make_embedding
@@ -131,10 +133,27 @@ class NetworkScorer:
 
     @classmethod
     def load(
-        cls, name: str, network_type: type[NextItemNetwork[S]], settings_type: type[S], folder: Path, device: str
+        cls,
+        name: str,
+        network_type: type[NextItemNetwork[S]],
+        settings_type: type[S],
+        folder: Path,
+        num_items: int,
+        device: str,
     ) -> NetworkScorer:
-        """Read what `save` wrote; raise `ArtifactError` if it is not there."""
-        shape = json.loads(check_file(folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        network = network_type(settings_type(**shape["settings"]), DataSizes(**shape["sizes"]))
-        network.load_state_dict(load_file(check_file(folder / WEIGHTS_FILE)))
+        """Read what `save` wrote; raise `ArtifactError` if it is not there, or not of so many items."""
+        path, weights = check_file(folder / CONFIG_FILE), check_file(folder / WEIGHTS_FILE)
+        try:
+            shape = json.loads(path.read_text(encoding="utf-8"))
+            sizes = DataSizes(**shape["sizes"])
+            if sizes.num_items != num_items:
+                raise ValueError(f"it knows {sizes.num_items} items")
+            with torch.device("meta"):  # sizes that a file claims take no memory
+                network = network_type(settings_type(**shape["settings"]), sizes)
+            network.load_state_dict(load_file(weights), assign=True)
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, TriAlignError) as error:
+            first = str(error).splitlines()[0]
+            raise ArtifactError(
+                f"{folder} holds no {name} of {num_items} items ({first}); run the recipe again."
+            ) from None
         return cls(name, network, device)  # type: ignore[arg-type]  # whatever its settings are beside those of all

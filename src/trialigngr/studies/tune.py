@@ -18,7 +18,7 @@ from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import SEAL, read_json, write_json
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.llm.costs import CostEstimate
-from trialigngr.pipeline.execute import lock_run_folder
+from trialigngr.pipeline.execute import check_data, lock_run_folder
 from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
 from trialigngr.pipeline.publish import remove_published_files, write_recipe
 from trialigngr.pipeline.stage_graph import Stage, StageContext, build_graph
@@ -236,6 +236,8 @@ def _make_trial(changes: tuple[str, ...], stages: dict[str, Stage], target: Stag
         check_stages(needed, loads_models_here=not target.context.recipe.ray.address)
         for stage in needed:
             stage.make_if_stale()
+            if stage.name == "catalog":
+                check_data([*needed, target])
         facts = target.make_if_stale().facts
     except TriAlignError as error:
         if not changes:

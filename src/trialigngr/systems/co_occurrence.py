@@ -32,6 +32,6 @@ def fit_co_occurrence(inputs: SystemInputs, settings: CoOccurrenceSettings, out:
     return {"pairs": found.num_weights}
 
 
-def load_co_occurrence(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
+def load_co_occurrence(inputs: SystemInputs, folder: Path) -> ScorerSystem:
     """Read what `fit_co_occurrence` wrote."""
-    return load_scorer("co_occurrence", folder)
+    return load_scorer("co_occurrence", inputs, folder)

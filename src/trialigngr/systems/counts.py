@@ -21,6 +21,6 @@ def fit_counts(inputs: SystemInputs, settings: CountsSettings, out: Path) -> Fac
     return {"pairs": found.num_weights}
 
 
-def load_counts(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
+def load_counts(inputs: SystemInputs, folder: Path) -> ScorerSystem:
     """Read what `fit_counts` wrote."""
-    return load_scorer("counts", folder)
+    return load_scorer("counts", inputs, folder)

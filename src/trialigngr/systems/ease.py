@@ -34,6 +34,6 @@ def fit_ease(inputs: SystemInputs, settings: EaseSettings, out: Path) -> Facts:
     return {"items": n_items}
 
 
-def load_ease(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
+def load_ease(inputs: SystemInputs, folder: Path) -> ScorerSystem:
     """Read what `fit_ease` wrote."""
-    return load_scorer("ease", folder)
+    return load_scorer("ease", inputs, folder)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from trialigngr.catalog.queries import Queries
+from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
+from trialigngr.decode.prior import Priors
 from trialigngr.evaluate.system import RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
+
+BuildPriors = Callable[[Queries], Priors]
 
 
 class GeneratorInputs(Protocol):
@@ -35,8 +40,11 @@ class GeneratorSystem:
 
     name = "generator"
 
-    def __init__(self, recommender: GenerativeRecommender, max_history: int) -> None:
-        self.recommender, self.max_history = recommender, max_history
+    def __init__(
+        self, recommender: GenerativeRecommender, max_history: int, build_priors: BuildPriors | None = None
+    ) -> None:
+        """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query."""
+        self.recommender, self.max_history, self.build_priors = recommender, max_history, build_priors
 
     def choose_num_beams(self, k: int) -> int:
         """Return the beams that lists of k items take."""
@@ -45,7 +53,7 @@ class GeneratorSystem:
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
         """Return the best k items after each history; scores are log-probabilities."""
         recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
-        beams = recommender.decode_beams(queries.keep_last(self.max_history).items, filters, description="")
+        beams = self._decode(recommender, queries, filters, "")
         return pad_rankings(recommender.rank_items(beams, k, filters))
 
     def rank_targets(
@@ -53,21 +61,31 @@ class GeneratorSystem:
     ) -> TargetRanking:
         """Return where each target stands among the items of its beams; one that no beam holds is missed."""
         recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
-        shown = queries.keep_last(self.max_history).items
-        beams = recommender.decode_beams(shown, filters, description=description or self.name)
+        beams = self._decode(recommender, queries, filters, description or self.name)
         ranks = {ITEM: recommender.compute_ranks(beams, targets_B, filters)}
         if filters is None:
             ranks[SID] = recommender.compute_sid_ranks(beams, targets_B)
         return TargetRanking(ranks, pad_rankings(recommender.rank_items(beams, k, filters), k))
 
+    def _decode(
+        self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
+    ) -> Beams:
+        priors = None if self.build_priors is None else self.build_priors(queries)
+        return recommender.decode_beams(queries.keep_last(self.max_history).items, filters, priors, description)
+
 
 def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedLists:
     """Return lists as arrays of k columns, or of as many as the longest has."""
     width = max((len(ranking.rows) for ranking in rankings), default=0) if k is None else k
-    scores_BK = np.full((len(rankings), width), -np.inf, dtype=np.float32)
+    names = {"scores": "score"}
+    if rankings and rankings[0].generator_scores is not None:
+        names |= {"generator_scores": "generator", "prior_shares": "prior"}
+    columns = {name: np.full((len(rankings), width), -np.inf, dtype=np.float32) for name in names.values()}
     for line, ranking in enumerate(rankings):
-        scores_BK[line, : len(ranking.scores)] = ranking.scores
-    return RankedLists(pad_lists([ranking.rows for ranking in rankings], width), scores_BK)
+        for source, name in names.items():
+            columns[name][line, : len(ranking.rows)] = getattr(ranking, source)
+    rows_BK = pad_lists([ranking.rows for ranking in rankings], width)
+    return RankedLists(rows_BK, columns.pop("score"), columns)
 
 
 def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:

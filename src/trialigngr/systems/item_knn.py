@@ -37,6 +37,6 @@ def keep_best(weights_NN: sparse.csr_array, k: int) -> sparse.csr_array:
     return sparse.csr_array((weights_NN.data[kept], (rows[kept], weights_NN.indices[kept])), shape=weights_NN.shape)
 
 
-def load_item_knn(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
+def load_item_knn(inputs: SystemInputs, folder: Path) -> ScorerSystem:
     """Read what `fit_item_knn` wrote."""
-    return load_scorer("item_knn", folder)
+    return load_scorer("item_knn", inputs, folder)

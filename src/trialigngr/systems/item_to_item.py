@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
@@ -15,7 +16,9 @@ from trialigngr.catalog.histories import Histories
 from trialigngr.catalog.queries import Queries
 from trialigngr.evaluate.system import FloatArray, ScorerSystem
 from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import whole_file
+from trialigngr.systems.spec import SystemInputs
 
 WEIGHTS_FILE = "weights.safetensors"
 _Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -62,20 +65,32 @@ class ItemToItem:
             save_file(arrays | {"popularity": self.popularity_N, "history": reads}, half)
 
     @classmethod
-    def load(cls, name: str, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        arrays = load_file(check_file(folder / WEIGHTS_FILE))
-        popularity_N, (max_history, decay) = arrays["popularity"], arrays["history"]
-        if "dense" in arrays:
-            return cls(name, arrays["dense"], popularity_N, int(max_history) or None, float(decay))
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-        weights_NN = sparse.csr_array(parts, shape=(len(popularity_N), len(popularity_N)))
+    def load(cls, name: str, folder: Path, n_items: int) -> Self:
+        """Read what `save` wrote; raise `ArtifactError` for weights of no such catalogue."""
+        path = check_file(folder / WEIGHTS_FILE)
+        try:
+            arrays = load_file(path)
+            popularity_N, (max_history, decay) = arrays["popularity"], arrays["history"]
+            weights_NN = arrays["dense"] if "dense" in arrays else _read_sparse(arrays, n_items)
+            if weights_NN.shape != (n_items, n_items) or popularity_N.shape != (n_items,):
+                raise ValueError("not one number an item")
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ArtifactError(
+                f"{path} holds no weights of {n_items} items ({error}); run the recipe again."
+            ) from None
         return cls(name, weights_NN, popularity_N, int(max_history) or None, float(decay))
 
 
-def load_scorer(name: str, folder: Path) -> ScorerSystem:
+def _read_sparse(arrays: dict[str, Any], n_items: int) -> sparse.csr_array:
+    parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
+    weights_NN = sparse.csr_array(parts, shape=(n_items, n_items))
+    weights_NN.check_format(full_check=True)
+    return weights_NN
+
+
+def load_scorer(name: str, inputs: SystemInputs, folder: Path) -> ScorerSystem:
     """Return a system that `ItemToItem.save` wrote."""
-    return ScorerSystem(ItemToItem.load(name, folder))
+    return ScorerSystem(ItemToItem.load(name, folder, len(inputs.catalog)))
 
 
 def count_pairs(histories: Histories, n_items: int, window_size: int) -> sparse.csr_array:

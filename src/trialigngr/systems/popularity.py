@@ -10,6 +10,7 @@ import polars as pl
 from trialigngr.catalog.queries import Queries, Rows
 from trialigngr.evaluate.system import FloatArray, ScorerSystem
 from trialigngr.foundation.artifact import check_file
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.tables import read_table, write_table
 from trialigngr.systems.spec import Facts, SystemInputs
 
@@ -37,6 +38,10 @@ def fit_popularity(inputs: SystemInputs, _settings: None, out: Path) -> Facts:
     return {}
 
 
-def load_popularity(_inputs: SystemInputs, folder: Path) -> ScorerSystem:
-    """Read what `fit_popularity` wrote."""
-    return ScorerSystem(Popularity(read_table(check_file(folder / COUNTS_FILE))["count"].to_numpy()))
+def load_popularity(inputs: SystemInputs, folder: Path) -> ScorerSystem:
+    """Read what `fit_popularity` wrote; raise `ArtifactError` for counts of no such catalogue."""
+    path, n_items = check_file(folder / COUNTS_FILE), len(inputs.catalog)
+    table = read_table(path)
+    if dict(table.schema) != {"count": pl.Int64} or table.height != n_items:
+        raise ArtifactError(f"{path} holds no counts of {n_items} items; run the recipe again.")
+    return ScorerSystem(Popularity(table["count"].to_numpy()))

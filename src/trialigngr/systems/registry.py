@@ -61,9 +61,11 @@ def describe_network(
         from trialigngr.evaluate.system import ScorerSystem
         from trialigngr.sequential.network import NetworkScorer
 
-        return ScorerSystem(NetworkScorer.load(name, _load_attribute(network), settings, folder, inputs.device))
+        return ScorerSystem(
+            NetworkScorer.load(name, _load_attribute(network), settings, folder, len(inputs.catalog), inputs.device)
+        )
 
-    return SystemSpec(name, label, load, settings, fit, data_needs, _describe_epochs)
+    return SystemSpec(name, label, load, settings, fit, data_needs=data_needs, describe_cost=_describe_epochs)
 
 
 def _describe_epochs(settings: SequentialSettings) -> str:

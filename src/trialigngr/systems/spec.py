@@ -74,10 +74,12 @@ class SystemSpec:
     settings: type[Settings] | None = None
     """Its section of a recipe, of its own name."""
     fit: FitSystem | None = None
-    """Takes artifacts, settings and a folder, writes what `load` reads, returns the facts of its stage; None where a
-    stage of another name makes it."""
+    """Takes artifacts, settings and a folder, writes what `load` reads, returns the facts of its stage; None for the
+    generator alone, which the stages of the language model make."""
     data_needs: tuple[DataNeed, ...] = ()
     """What the data must have."""
+    needs: tuple[str, ...] = ("catalog",)
+    """The stages that it is made from."""
     describe_cost: Callable[[Any], str] = lambda settings: ""
     """What `plan` says, from the settings."""
 

@@ -76,7 +76,7 @@ class MicroBatch:
 
     With places counted from where a row begins, the token at place q sees the header and the places k of its own
     row with k < cut or own ≤ k ≤ q. The arrays [M] list the tokens whose next is a target, that target, the
-    branch that it belongs to and its weight. ``num_examples`` counts the continuations with something to be written.
+    branch that it belongs to and its weight.
     """
 
     tokens_T: Int64Array
@@ -89,7 +89,6 @@ class MicroBatch:
     target_token_M: Int64Array
     branch_M: Int64Array
     weight_M: npt.NDArray[np.float32]
-    num_examples: int
 
 
 @dataclass
@@ -104,7 +103,6 @@ class _MicroBatchBuilder:
     targets: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    num_examples: int = 0
 
     def __post_init__(self) -> None:
         self._append_tokens(self.header, 0, 0, 0)
@@ -124,7 +122,6 @@ class _MicroBatchBuilder:
             self.targets += continuation.target
             self.branches += [continuation.branch] * length
             self.weights += continuation.weights or [1.0] * length
-            self.num_examples += continuation.num_targets > 0
         self.row_lengths.append(len(self.tokens) - start)
 
     def _append_continuation(self, start: int, row: SharedPrefixRow, continuation: Continuation) -> list[int]:
@@ -146,7 +143,7 @@ class _MicroBatchBuilder:
             for column in (self.source_places, self.targets, self.branches)
         )
         predict = (place_M, token_M, branch_M, weights[weights != 0])
-        return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict, self.num_examples)
+        return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict)
 
 
 def pack_micro_batches(header: list[int], rows: Sequence[SharedPrefixRow], max_tokens: int) -> Iterator[MicroBatch]:

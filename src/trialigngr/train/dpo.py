@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from trialigngr.foundation.device import autocast
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.models.reference import ReferenceModel
 from trialigngr.tasks.examples import TaskExamples
@@ -53,6 +54,11 @@ class DpoObjective(PackedRows):
         self.examples, self.own, self.seed = inputs.tasks[inputs.prediction], inputs.settings, inputs.seed
         self.num_steps: int = self.own.max_steps
         self.num_items = len(self.examples.views.token_ids[self.examples.task.target])
+        first, *others = self.examples.build_targets(np.arange(self.num_items))
+        if all(other == first for other in others):
+            raise RecipeError(
+                "Phase dpo holds SIDs against each other, and all items share one; leave it out of phases."
+            )
         super().__init__(inputs.train, inputs.backbone, self.examples.settings.max_length, inputs.process_group)
         self.reference = ReferenceModel(inputs.backbone)
         self.level_V = None if inputs.level_V is None else inputs.level_V.to(self.device)
@@ -69,6 +75,10 @@ class DpoObjective(PackedRows):
         """Let the model attend to packed rows, without dropout."""
         super().prepare_training()
         self.model.eval()
+        for module in self.model.modules():
+            # A layer that keeps no activations looks at its own flag; its parts, which drop, at theirs.
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
 
     def iter_micro_losses(self, batch: PreferenceBatch) -> Iterator[Tensor]:
         """Yield each micro-batch's share of the mean over the examples; all answers of a prompt stand in one."""

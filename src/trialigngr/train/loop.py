@@ -214,9 +214,9 @@ class Trainer(Generic[ObjectiveT]):
             return
         speed = state["tokens"] / max(state["seconds"], 1e-9)
         said = sorted((self._labels.get(name, name), loss) for name, loss in losses.items())
+        losses_said = f"; loss {', '.join(f'{label} {loss:.3f}' for label, loss in said)}" if said else ""
         log(
             f"  step {state['step']:,}/{self.steps:,}: validation NDCG@10 {metrics['NDCG@10']:.4f} "
             f"HR@10 {metrics['HR@10']:.4f} (best {state['best']:.4f} at {state['best_step']:,}), "
-            f"{state['seconds']:.0f} s, {speed:,.0f} {self.objective.unit}/s; "
-            f"loss {', '.join(f'{label} {loss:.3f}' for label, loss in said)}"
+            f"{state['seconds']:.0f} s, {speed:,.0f} {self.objective.unit}/s{losses_said}"
         )

@@ -48,6 +48,8 @@ class PhaseSpec:
     settings: type[Settings] | None = None
     starts_anew: bool = False
     """Whether it trains a new model: the first phase, and no other."""
+    trains_all_tasks: bool = False
+    """Whether it takes all tasks of the recipe, or only the one whose prompts ask for recommendations."""
     takes_fsdp: bool = False
     """Whether weights may lie in shares."""
     holds_reference: bool = False
@@ -70,7 +72,14 @@ def _adapt_to_dpo(train: TrainSettings, own: DpoSettings) -> TrainSettings:
 PHASES: dict[str, PhaseSpec] = {
     spec.name: spec
     for spec in (
-        PhaseSpec("sft", "model", "trialigngr.train.sft:build_sft_objective", starts_anew=True, takes_fsdp=True),
+        PhaseSpec(
+            "sft",
+            "model",
+            "trialigngr.train.sft:build_sft_objective",
+            starts_anew=True,
+            trains_all_tasks=True,
+            takes_fsdp=True,
+        ),
         PhaseSpec(
             "dpo",
             "dpo",

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trialigngr.foundation.config import Settings
 from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need
+from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.systems.registry import SYSTEMS
 from trialigngr.systems.spec import FitSystem, SystemSpec
 
 MAX_VALIDATED_USERS = 50_000
 """Users whose validation targets say how good a system is that does not look at them while it is fitted."""
-
-
-class NoSettings(Settings):
-    """Of a system that has none."""
 
 
 def list_specs() -> tuple[StageSpec, ...]:
@@ -25,8 +21,8 @@ def list_specs() -> tuple[StageSpec, ...]:
 def _describe_stage(system: SystemSpec, fit: FitSystem) -> StageSpec:
     return StageSpec(
         name=system.name,
-        settings=lambda context: context.recipe.get_system_settings(system.name) or NoSettings(),
-        needs=need("catalog"),
+        settings=lambda context: SystemStageSettings.from_recipe(context.recipe, system.name),
+        needs=need(*system.needs),
         build=lambda context, out: _fit_and_validate(system, fit, context, out),
         runs_last=True,
         is_wanted=lambda context: system.name in context.recipe.evaluate.list_systems(),
