@@ -219,9 +219,9 @@ def test_another_seed_is_another_system(tiny_run: Path) -> None:
 )
 def test_a_stranger_s_counts_are_refused(tiny_run: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     artifacts = load(tiny_run).artifacts
-    arrays = load_file(tiny_run / "co_occurrence" / "co_counts.safetensors")
-    save_file(arrays | {name: edit(arrays[name]) for name, edit in change.items()}, tmp_path / "co_counts.safetensors")
-    with pytest.raises(ArtifactError, match=r"co_counts\.safetensors holds no counts of \d+ items"):
+    arrays = load_file(tiny_run / "co_occurrence" / "weights.safetensors")
+    save_file(arrays | {name: edit(arrays[name]) for name, edit in change.items()}, tmp_path / "weights.safetensors")
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors holds no weights of \d+ items"):
         SYSTEMS["co_occurrence"].load(artifacts, tmp_path)
     pl.DataFrame({"count": [1, 2]}).write_parquet(tmp_path / "counts.parquet")
     with pytest.raises(ArtifactError, match=r"counts\.parquet holds no counts"):

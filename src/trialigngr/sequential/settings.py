@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
 
 from trialigngr.foundation.config import Settings
+
+LossName = Literal["full_softmax", "sampled_softmax", "bce", "bpr"]
+Preset = Literal["tuned", "paper"]
 
 
 class SequentialSettings(Settings):
     """Size and training of a next-item network."""
 
+    PAPER: ClassVar[Mapping[str, Any]] = {}
+    """What ``preset = "paper"`` lays under the settings that are given."""
+
+    preset: Preset = "tuned"
+    """``paper``: loss, size and schedule as the paper has them; ``tuned``: ours. Settings that are given
+    beside it win."""
+    loss: LossName = "full_softmax"
+    """``full_softmax`` over all items; ``sampled_softmax`` over negatives that a batch shares, drawn by the root of
+    their counts, which is corrected for; ``bce`` and ``bpr``: each target against negatives of its own, all equally
+    likely."""
+    num_negatives: int = Field(512, ge=1)
+    """Of a batch with ``sampled_softmax``, of each target with ``bce`` and ``bpr``."""
+    temperature: float = Field(0.0, ge=0)
+    """Scores are cosines, divided by this; 0: plain products."""
     hidden_size: int = Field(64, ge=2)
     """Dimensions of an item's vector."""
     max_history: int = Field(50, ge=1)
     """Items of history seen at most."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Dropout on item vectors, attention and feed-forward."""
+    """Dropout on item vectors and within the network."""
     batch_size: int = Field(256, ge=1)
     """Users in a batch."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -27,11 +47,108 @@ class SequentialSettings(Settings):
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_preset_under(cls, given: Any) -> Any:
+        is_paper = isinstance(given, Mapping) and given.get("preset") == "paper"
+        return {**cls.PAPER, **given} if is_paper else given
 
-class SasRecSettings(SequentialSettings):
-    """Size and training of SASRec."""
+
+class Gru4RecSettings(SequentialSettings):
+    """Size and training of GRU4Rec."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "loss": "bpr",
+        "num_negatives": 49,
+        "hidden_size": 100,
+        "dropout": 0.2,
+        "batch_size": 50,
+    }
+
+
+class WindowSettings(SequentialSettings):
+    """Size and training of a network that looks at a few last items."""
+
+    max_history: int = Field(5, ge=1)
+    """Items of history seen at most: the window."""
+    num_targets: int = Field(1, ge=1)
+    """Items that follow a window and are its targets."""
+
+
+class CaserSettings(WindowSettings):
+    """Size and training of Caser."""
+
+    # Batches of 512 windows are those of some 64 users.
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "loss": "bce", "num_negatives": 3, "num_targets": 3, "hidden_size": 50, "batch_size": 64, "epochs": 50
+    }  # fmt: skip
+
+
+class HgnSettings(WindowSettings):
+    """Size and training of HGN."""
+
+    # Batches of 4,096 windows are those of some 512 users.
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "loss": "bpr", "num_negatives": 1, "num_targets": 3, "hidden_size": 50, "dropout": 0.0, "batch_size": 512
+    }  # fmt: skip
+
+
+class TransformerSettings(SequentialSettings):
+    """Size and training of a network of attention layers."""
 
     num_layers: int = Field(2, ge=1)
-    """Transformer layers."""
+    """Attention layers."""
     num_heads: int = Field(2, ge=1)
     """Attention heads."""
+
+
+class SasRecSettings(TransformerSettings):
+    """Size and training of SASRec."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "loss": "bce",
+        "num_negatives": 1,
+        "hidden_size": 50,
+        "num_heads": 1,
+        "batch_size": 128,
+        "epochs": 201,
+    }
+
+
+class Bert4RecSettings(TransformerSettings):
+    """Size and training of BERT4Rec."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {"mask_ratio": 0.6, "learning_rate": 1e-4, "epochs": 4500, "patience": 200}
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Dropout on item vectors and within the network."""
+    epochs: int = Field(400, ge=1)
+    """At most so many passes over the users; a pass asks for a part of their items alone."""
+    mask_ratio: float = Field(0.3, gt=0, lt=1)
+    """Share of the items that are hidden and asked for."""
+
+
+class HstuSettings(TransformerSettings):
+    """Size and training of HSTU."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "loss": "sampled_softmax", "num_layers": 4, "num_heads": 4, "batch_size": 128, "epochs": 201
+    }  # fmt: skip
+
+    temperature: float = Field(0.05, ge=0)
+    """Scores are cosines, divided by this; 0: plain products."""
+
+
+class FdsaSettings(TransformerSettings):
+    """Size and training of FDSA."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {"loss": "bce", "num_negatives": 1}
+
+
+class S3RecSettings(TransformerSettings):
+    """Size and training of S3-Rec."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {"loss": "bce", "num_negatives": 1, "pretrain_epochs": 150, "patience": 10}
+
+    pretrain_epochs: int = Field(50, ge=0)
+    """Passes over the users with the four losses of the pre-training, before the training."""

@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
-from trialigngr.sequential.settings import SasRecSettings, SequentialSettings
-from trialigngr.systems.settings import CoOccurrenceSettings
+from trialigngr.sequential.settings import (
+    Bert4RecSettings,
+    CaserSettings,
+    FdsaSettings,
+    Gru4RecSettings,
+    HgnSettings,
+    HstuSettings,
+    S3RecSettings,
+    SasRecSettings,
+    SequentialSettings,
+)
+from trialigngr.systems.settings import CoOccurrenceSettings, CountsSettings, EaseSettings, ItemKnnSettings
 from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
 
 if TYPE_CHECKING:
@@ -40,11 +50,12 @@ def describe_network(
     """Return the spec of a next-item network: ``network`` is the path of its `NextItemNetwork`, ``module:Class``."""
 
     def fit(inputs: SystemInputs, chosen: SequentialSettings, out: Path) -> Facts:
-        from trialigngr.sequential.training import train_network
+        from trialigngr.sequential.training import TrainingData, train_network
 
         valid = inputs.sample_targets("valid", chosen.validate_users)
-        data = (inputs.histories, len(inputs.catalog), valid)
-        return train_network(name, _load_attribute(network), chosen, *data, inputs.root_seed, out, inputs.device)
+        attributes = inputs.item_attributes if DataNeed.ATTRIBUTES in data_needs else None
+        data = TrainingData(inputs.histories, len(inputs.catalog), valid, attributes)
+        return train_network(name, _load_attribute(network), chosen, data, inputs.root_seed, out, inputs.device)
 
     def load(inputs: SystemInputs, folder: Path) -> ScorerSystem:
         from trialigngr.evaluate.system import ScorerSystem
@@ -54,15 +65,12 @@ def describe_network(
             NetworkScorer.load(name, _load_attribute(network), settings, folder, len(inputs.catalog), inputs.device)
         )
 
-    return SystemSpec(
-        name,
-        label,
-        load,
-        settings,
-        fit,
-        data_needs=data_needs,
-        describe_cost=lambda chosen: f"at most {chosen.epochs} epochs",
-    )
+    return SystemSpec(name, label, load, settings, fit, data_needs=data_needs, describe_cost=_describe_epochs)
+
+
+def _describe_epochs(settings: SequentialSettings) -> str:
+    first = getattr(settings, "pretrain_epochs", 0)
+    return f"{f'{first} epochs before, then ' if first else ''}at most {settings.epochs} epochs"
 
 
 def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec:
@@ -77,14 +85,30 @@ def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec
     )
 
 
+def _describe_packaged(
+    name: str, label: str, settings: type[SequentialSettings], network: str, *needs: DataNeed
+) -> SystemSpec:
+    """Return the spec of a network in the module of its own name."""
+    return describe_network(name, label, settings, f"trialigngr.sequential.{name}:{network}", needs)
+
+
 SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
     for spec in (
         SystemSpec(GENERATOR, "TriAlignGR", _defer_call("trialigngr.systems.generator:load_generator")),
         _describe_counter("popularity", "Popularity"),
         _describe_counter("co_occurrence", "Co-occurrence", CoOccurrenceSettings),
-        describe_network("gru4rec", "GRU4Rec", SequentialSettings, "trialigngr.sequential.gru4rec:Gru4Rec"),
-        describe_network("sasrec", "SASRec", SasRecSettings, "trialigngr.sequential.sasrec:SasRec"),
+        _describe_counter("counts", "Counts", CountsSettings),
+        _describe_counter("item_knn", "ItemKNN", ItemKnnSettings),
+        _describe_counter("ease", "EASE^R", EaseSettings),
+        _describe_packaged("gru4rec", "GRU4Rec", Gru4RecSettings, "Gru4Rec"),
+        _describe_packaged("caser", "Caser", CaserSettings, "Caser"),
+        _describe_packaged("hgn", "HGN", HgnSettings, "Hgn"),
+        _describe_packaged("sasrec", "SASRec", SasRecSettings, "SasRec"),
+        _describe_packaged("bert4rec", "BERT4Rec", Bert4RecSettings, "Bert4Rec"),
+        _describe_packaged("s3_rec", "S3-Rec", S3RecSettings, "S3Rec", DataNeed.ATTRIBUTES),
+        _describe_packaged("fdsa", "FDSA", FdsaSettings, "Fdsa", DataNeed.ATTRIBUTES),
+        _describe_packaged("hstu", "HSTU", HstuSettings, "Hstu"),
     )
 }
 """Name → spec, in the order in which they are listed."""
