@@ -8,6 +8,7 @@ import pytest
 from tests.support.histories import histories
 from trialigngr.catalog.queries import Queries
 from trialigngr.decode.filters import Filter
+from trialigngr.evaluate import system as system_module
 from trialigngr.evaluate.system import FloatArray, ScorerSystem
 from trialigngr.evaluate.target_ranks import ITEM
 from trialigngr.metrics.ranks import NOT_LISTED
@@ -62,6 +63,24 @@ def test_filters_hold_and_change_no_order() -> None:
         rows = [row for row in found.rows_BK[line].tolist() if row != -1]
         assert set(rows) <= set(allowed)
         assert [Fixed.table[history[-1], row] for row in rows] == found.scores_BK[line, : len(rows)].tolist() == best
+
+
+def test_few_queries_at_a_time_where_there_are_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    random, sizes = np.random.default_rng(2), list[int]()
+
+    class Counted(Fixed):
+        def score_items(self, queries: Queries) -> FloatArray:
+            sizes.append(len(queries))
+            return super().score_items(queries)
+
+    queries = Queries([np.array([int(row)]) for row in random.integers(0, 12, 40)])
+    whole = ScorerSystem(Counted()).rank(queries, 4)
+    assert sizes == [1, 39]
+    sizes.clear()
+    monkeypatch.setattr(system_module, "MAX_SCORES", 12 * 7)
+    parts = ScorerSystem(Counted()).rank(queries, 4)
+    assert sizes == [1, 7, 7, 7, 7, 7, 4]
+    assert whole.rows_BK.tolist() == parts.rows_BK.tolist()
 
 
 def test_a_target_that_is_not_allowed_is_missed_and_a_batch_is_many_single_calls() -> None:
