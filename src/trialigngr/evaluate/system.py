@@ -18,8 +18,10 @@ from trialigngr.foundation.errors import TriAlignError
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
 
 FloatArray = npt.NDArray[np.floating]
-BATCH_SIZE, MAX_SCORES = 256, 2**25
-"""Queries scored at a time, and scores: of a million items those of 33 queries, an eighth of a gigabyte."""
+BATCH_SIZE = 256
+"""Queries scored at a time, at most."""
+MAX_SCORES = 2**25
+"""Scores that are there at a time: of a million items those of 33 queries, an eighth of a gigabyte."""
 
 
 @dataclass(frozen=True)
