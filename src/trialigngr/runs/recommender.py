@@ -4,7 +4,6 @@ its place."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -24,7 +23,8 @@ from trialigngr.foundation.errors import (
     did_you_mean,
 )
 from trialigngr.runs.artifacts import find_recommendation_task
-from trialigngr.runs.request import DroppedItem, Recommendation, Recommendations, RecommendRequest
+from trialigngr.runs.parsed_history import ParsedHistory, parse_history
+from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.systems.registry import GENERATOR
 from trialigngr.tasks.task import TASKS, Scope, Task, View
@@ -38,15 +38,6 @@ if TYPE_CHECKING:
 POPULAR = "popular"
 """The source of what comes back where there is no history to rank by."""
 _FOUND_BY = {View.TITLE: "SIDs for titles", View.VISUAL: "SIDs for visual descriptions"}
-
-
-@dataclass(frozen=True)
-class _ParsedHistory:
-    """The rows of a history that a system looks at, and what of it was dropped."""
-
-    rows: Rows
-    times: Rows | None
-    dropped: tuple[DroppedItem, ...]
 
 
 class Recommender:
@@ -164,7 +155,7 @@ class Recommender:
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
         it out of the history instead) or an unknown category; of several requests the sentence says which.
         """
-        read: list[tuple[_ParsedHistory, Filter]] = []
+        read: list[tuple[ParsedHistory, Filter]] = []
         for place, request in enumerate(requests):
             try:
                 history = self._read_history(request)
@@ -181,24 +172,11 @@ class Recommender:
                 found[place] = answer
         return [answer for answer in found if answer is not None]
 
-    def _read_history(self, request: RecommendRequest) -> _ParsedHistory:
-        """Return what of a history its system looks at; raise `CatalogError` for an unknown item."""
-        catalog = self.snapshot.catalog
-        known = catalog.row_by_id if request.skip_unknown else None
-        num_items = len(catalog) if request.system == GENERATOR else len(self.snapshot.trained_artifacts.catalog)
-        rows, kept, dropped = list[int](), list[int](), list[DroppedItem]()
-        for place, item_id in enumerate(request.history):
-            row = catalog.find_row(item_id) if known is None or item_id in known else num_items
-            if row < num_items:
-                rows.append(row)
-                kept.append(place)
-            else:
-                dropped.append(DroppedItem(item_id, "unknown"))
-        first = len(rows) - self._count_looked_at(request, np.array(rows, dtype=np.int64))
-        dropped += [DroppedItem(request.history[place], "too old") for place in kept[:first]]
-        rows, kept = rows[first:], kept[first:]
-        times = None if request.times is None else np.array([request.times[p] for p in kept], dtype=np.int64)
-        return _ParsedHistory(np.array(rows, dtype=np.int64), times, tuple(dropped))
+    def _read_history(self, request: RecommendRequest) -> ParsedHistory:
+        """Return what of a history its system looks at; conventional systems know the trained items alone."""
+        known = self.snapshot if request.system == GENERATOR else self.snapshot.trained_artifacts
+        catalog, num_items = self.snapshot.catalog, len(known.catalog)
+        return parse_history(request, catalog, num_items, lambda rows: self._count_looked_at(request, rows))
 
     def _count_looked_at(self, request: RecommendRequest, rows: Rows) -> int:
         """Return how many items of a history, its last ones, the system looks at."""
@@ -210,7 +188,7 @@ class Recommender:
         return len(rows) if system.max_history is None else min(len(rows), system.max_history)
 
     def _group_requests(
-        self, requests: Sequence[RecommendRequest], histories: Sequence[_ParsedHistory]
+        self, requests: Sequence[RecommendRequest], histories: Sequence[ParsedHistory]
     ) -> Iterable[list[int]]:
         """Return places of requests that one call of a system answers: as each would be answered alone."""
         groups: dict[object, list[int]] = {}
@@ -222,7 +200,7 @@ class Recommender:
         return groups.values()
 
     def _answer_group(
-        self, group: Sequence[tuple[RecommendRequest, _ParsedHistory, Filter]]
+        self, group: Sequence[tuple[RecommendRequest, ParsedHistory, Filter]]
     ) -> Iterable[Recommendations]:
         request = group[0][0]
         if not len(group[0][1].rows):
@@ -239,7 +217,7 @@ class Recommender:
             for place, (one, history, _) in enumerate(group)
         ]
 
-    def _list_popular(self, request: RecommendRequest, history: _ParsedHistory, allowed: Filter) -> Recommendations:
+    def _list_popular(self, request: RecommendRequest, history: ParsedHistory, allowed: Filter) -> Recommendations:
         rows = self._rows_by_popularity
         best = rows[allowed.is_allowed(rows)][: request.k].tolist()
         return Recommendations([self._to_recommendation(row, POPULAR, None, {}) for row in best], (), history.dropped)
@@ -267,7 +245,7 @@ class Recommender:
         asked = [*chat.build_header(task.system, task.instruction), *tokens, *chat.assistant_prefix]
         (allowed,) = self.build_filters([np.empty(0, dtype=np.int64)], request)
         ranking = self.sid_recommender.recommend_after_prompt(asked, request.k, allowed)
-        history = _ParsedHistory(np.empty(0, dtype=np.int64), None, ())
+        history = ParsedHistory(np.empty(0, dtype=np.int64), None, ())
         return self._to_recommendations(pad_rankings([ranking]), request, history, self.num_beams_for(request.k))
 
     def build_filters(self, histories: Sequence[Rows], request: RecommendRequest) -> list[Filter]:
@@ -313,7 +291,7 @@ class Recommender:
         return self.snapshot.build_examples(task, self.item_views, self.snapshot.chat_template)
 
     def _to_recommendations(
-        self, lists: RankedLists, request: RecommendRequest, history: _ParsedHistory, num_beams: int | None
+        self, lists: RankedLists, request: RecommendRequest, history: ParsedHistory, num_beams: int | None
     ) -> Recommendations:
         """Return the one list of ``lists`` as items."""
         rows, scores = lists.rows_BK[0].tolist(), lists.scores_BK[0].tolist()
