@@ -24,3 +24,7 @@ class DecodeSettings(Settings):
     """Prompts decoded together."""
     precision: Precision = "auto"
     """``bf16``, ``fp32``, or ``auto``: bf16 where the hardware is fast at it."""
+
+    def choose_num_beams(self, k: int, num_items: int) -> int:
+        """Return the beams that lists of k of so many items take: k where that is more than ``num_beams``."""
+        return max(self.num_beams, min(k, num_items))

@@ -274,7 +274,7 @@ class Recommender:
 
     def num_beams_for(self, k: int) -> int:
         """Return the beams that k items take: k where that is more than ``decode.num_beams``."""
-        return max(self.snapshot.recipe.decode.num_beams, min(k, len(self.snapshot.catalog)))
+        return self.snapshot.recipe.decode.choose_num_beams(k, len(self.snapshot.catalog))
 
     def _find_trained_task(self, description: str, accepts: Callable[[Task], bool]) -> Task:
         trained = read_manifest(self.snapshot.seed_folder / "model").facts["examples"]

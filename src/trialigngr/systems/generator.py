@@ -46,13 +46,9 @@ class GeneratorSystem:
         """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query."""
         self.recommender, self.max_history, self.build_priors = recommender, max_history, build_priors
 
-    def choose_num_beams(self, k: int) -> int:
-        """Return the beams that lists of k items take."""
-        return max(self.recommender.settings.num_beams, min(k, len(self.recommender.search.trie.sorted_rows)))
-
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
         """Return the best k items after each history; scores are log-probabilities."""
-        recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
+        recommender = self._with_enough_beams(k)
         beams = self._decode(recommender, queries, filters, "")
         return pad_rankings(recommender.rank_items(beams, k, filters))
 
@@ -60,12 +56,16 @@ class GeneratorSystem:
         self, queries: Queries, targets_B: Rows, k: int, filters: Filters = None, description: str = ""
     ) -> TargetRanking:
         """Return where each target stands among the items of its beams; one that no beam holds is missed."""
-        recommender = self.recommender.with_num_beams(self.choose_num_beams(k))
+        recommender = self._with_enough_beams(k)
         beams = self._decode(recommender, queries, filters, description or self.name)
         ranks = {ITEM: recommender.compute_ranks(beams, targets_B, filters)}
         if filters is None:
             ranks[SID] = recommender.compute_sid_ranks(beams, targets_B)
         return TargetRanking(ranks, pad_rankings(recommender.rank_items(beams, k, filters), k))
+
+    def _with_enough_beams(self, k: int) -> GenerativeRecommender:
+        num_items = len(self.recommender.search.trie.sorted_rows)
+        return self.recommender.with_num_beams(self.recommender.settings.choose_num_beams(k, num_items))
 
     def _decode(
         self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
