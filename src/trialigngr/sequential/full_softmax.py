@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CPU_CHUNK_SIZE, CHUNK_SIZE = 128, 8192
+CPU_CHUNK_SIZE, CHUNK_SIZE = 64, 8192
 """Targets whose logits are there at a time: so many that they stay in a CPU's cache; elsewhere fewer, larger steps."""
+MAX_UNSHIFTED_SCORE = 60.0
+"""exp of this, summed over 10^9 items, is within fp32."""
 
 
 class _FullSoftmaxLoss(torch.autograd.Function):
@@ -39,24 +41,35 @@ def full_softmax_loss(states_MD: Tensor, items_ND: Tensor, targets_M: Tensor) ->
 def _loss_and_gradients(
     states_MD: Tensor, items_ND: Tensor, targets_M: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean loss and its gradients for states and items."""
+    """Return the mean loss and its gradients for states and items. The softmax's denominators are divided out of the
+    small matrices alone, and the greatest score is looked for only where an exponential could overflow without."""
     vectors_ND, shown_MD = items_ND.detach().to(dtype), states_MD.detach().to(dtype)
+    own_MD = vectors_ND[targets_M].float()
     states_grad = torch.empty_like(shown_MD, dtype=torch.float32)
     items_grad = torch.zeros_like(vectors_ND, dtype=torch.float32)
-    total = torch.zeros((), device=states_MD.device)
+    sums_M1 = torch.empty_like(own_MD[:, :1])
+    shifts_M1 = torch.zeros_like(sums_M1)
+    is_bounded = len(shown_MD) > 0 and dtype == torch.float32 and _bound_scores(shown_MD, vectors_ND) < MAX_UNSHIFTED_SCORE
     chunk = CPU_CHUNK_SIZE if states_MD.device.type == "cpu" else CHUNK_SIZE
     for start in range(0, len(shown_MD), chunk):
-        part_CD, own_C1 = shown_MD[start : start + chunk], targets_M[start : start + chunk, None]
-        scores_CN = (part_CD @ vectors_ND.T).float()
-        scores_CN -= scores_CN.amax(1, keepdim=True)
-        found_C1 = scores_CN.gather(1, own_C1)
-        sums_C1 = scores_CN.exp_().sum(1, keepdim=True)
-        total += (sums_C1.log() - found_C1).sum()
-        # The gradient of a target's scores: softmax − one-hot.
-        scores_CN /= sums_C1
-        scores_CN.scatter_add_(1, own_C1, torch.full_like(sums_C1, -1))
-        slopes_CN = scores_CN.to(dtype)
-        states_grad[start : start + chunk] = slopes_CN @ vectors_ND
-        items_grad += slopes_CN.T @ part_CD
+        lines = slice(start, start + chunk)
+        scores_CN = (shown_MD[lines] @ vectors_ND.T).float()
+        if not is_bounded:
+            torch.amax(scores_CN, 1, keepdim=True, out=shifts_M1[lines])
+            scores_CN -= shifts_M1[lines]
+        weights_CN = scores_CN.exp_()
+        sums_C1 = torch.sum(weights_CN, 1, keepdim=True, out=sums_M1[lines])
+        weights_CN = weights_CN.to(dtype)
+        states_grad[lines] = (weights_CN @ vectors_ND) / sums_C1
+        items_grad += weights_CN.T @ (shown_MD[lines] / sums_C1).to(dtype)
+    total = (sums_M1.log() + shifts_M1).sum() - (shown_MD.float() * own_MD).sum()
+    # The gradient of a target's scores is softmax − one-hot.
+    states_grad -= own_MD
+    items_grad.index_add_(0, targets_M, -shown_MD.float())
     count = max(len(shown_MD), 1)
     return total / count, states_grad.div_(count).to(states_MD.dtype), items_grad.div_(count).to(items_ND.dtype)
+
+
+def _bound_scores(states_MD: Tensor, vectors_ND: Tensor) -> float:
+    """Return what no score is above."""
+    return float(torch.linalg.vector_norm(states_MD, dim=1).max() * torch.linalg.vector_norm(vectors_ND, dim=1).max())

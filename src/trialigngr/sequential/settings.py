@@ -40,6 +40,8 @@ class SequentialSettings(Settings):
     """Users in a batch."""
     learning_rate: float = Field(1e-3, gt=0)
     """Of AdamW, constant; without decay of weights."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay a step of the moving average of the weights that is validated and kept; 0: the weights as they are."""
     epochs: int = Field(200, ge=1)
     """At most so many passes over the users."""
     patience: int = Field(20, ge=1)

@@ -184,7 +184,7 @@ def _build_trainer(
     loop = LoopSettings(
         learning_rate=settings.learning_rate, warmup_ratio=0.0, weight_decay=0.0, max_grad_norm=NO_CLIPPING,
         device=str(scorer.device), validate_every=validate_every or objective.steps_per_epoch,
-        patience=settings.patience,
+        patience=settings.patience, ema_decay=settings.ema_decay,
     )  # fmt: skip
 
     def validate(_network: Any) -> dict[str, float]:
