@@ -26,7 +26,7 @@ STAGES = [
     "embeddings",
     "sids",
     "model",
-    "co_occurrence",
+    "counts",
     "popularity",
     "evaluation",
 ]

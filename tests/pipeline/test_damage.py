@@ -49,7 +49,7 @@ def damage(path: Path, how: str) -> None:
 def uses(run: Path) -> list[list[str | Path]]:
     return [
         ["recommend", run, "--history", "p0003,new_p0001", "-k", "5"],
-        ["recommend", run, "--history", "p0003", "-k", "5", "--system", "co_occurrence"],
+        ["recommend", run, "--history", "p0003", "-k", "5", "--system", "counts"],
         ["recommend", run, "--history", "p0003", "-k", "5", "--system", "popularity"],
         ["evaluate", run, "--metrics", "HR@5,Coverage@7"],
         ["enrich", "show", run, "p0003"],
@@ -76,7 +76,7 @@ def answers(whole: Path) -> list[str]:
 def files() -> Iterator[str]:
     """Yield what stands in a run and is read when it is used, by pattern."""
     yield from ("recipe.toml", "metrics.json", "withdrawn.json", "sids.parquet", "recommendations.parquet")
-    stages = ("catalog", "captions", "interests", "embeddings", "sids", "model", "co_occurrence", "popularity")
+    stages = ("catalog", "captions", "interests", "embeddings", "sids", "model", "counts", "popularity")
     stages = (*stages, "evaluation")
     yield from (f"{stage}/*" for stage in stages)
     yield from (f"appended/*/{stage}/*" for stage in ("catalog", "captions", "sids"))

@@ -159,7 +159,7 @@ def test_other_ways_to_count_are_those_of_the_test(tiny_run: Path, copied_run: P
     done = cli("evaluate", tiny_run, copied_run, "--format", "json")
     assert done.code == 0, done.err
     ways = {line["name"]: line["figures"]["HR@10"] for line in json.loads(done.out)["alternative_rows"]}
-    systems = ("tiny", "run", "popularity", "co_occurrence")
+    systems = ("tiny", "run", "popularity", "counts")
     assert list(ways) == [*(f"{name}, seen masked" for name in systems), "tiny, SID level", "run, SID level"]
     for name, figures in {"tiny": body(tiny_run), "run": body(copied_run)}.items():
         for way, told in {"seen masked": "test_seen_masked", "SID level": "test_sid"}.items():
@@ -178,7 +178,7 @@ def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> 
         TargetLists.load(tiny_run / "evaluation" / "lists.parquet").lists,
         len(load(tiny_run).artifacts.catalog),
     )
-    for line, system in zip(found["rows"], ("generator", "popularity", "co_occurrence"), strict=True):
+    for line, system in zip(found["rows"], ("generator", "popularity", "counts"), strict=True):
         shown = len(np.unique(lists[system][ITEM][:, :3]))
         assert line["list_figures"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
         assert line["list_figures"].items() >= told[system].items()

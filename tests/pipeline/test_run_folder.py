@@ -25,7 +25,7 @@ from trialigngr.runs.run import Run, load
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.tasks.task import TASKS
 
-BESIDE = ["co_occurrence", "popularity"]
+BESIDE = ["counts", "popularity"]
 """Systems that depend on the catalogue alone."""
 STAGES = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model", *BESIDE, "evaluation"]
 METRICS = ["HR@5", "NDCG@5", "MRR@5", "HR@10", "NDCG@10", "MRR@10"]

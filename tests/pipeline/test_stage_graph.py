@@ -68,7 +68,7 @@ def test_stages_stand_after_those_they_need() -> None:
         return [spec.name for spec in sort_wanted_specs(stages.list_stage_specs(), context_of(*changes, data=data))]
 
     usual = ["shop", "catalog", "captions", "interests", "embeddings", "sids", "model"]
-    usual += ["co_occurrence", "popularity", "evaluation"]
+    usual += ["counts", "popularity", "evaluation"]
     assert order() == usual
     assert order(data=Path("mine")) == usual[1:]
     letter = order("sids.quantizer=letter")

@@ -34,7 +34,7 @@ def draw_requests(run: Run, count: int) -> list[dict[str, Any]]:
             "k": int(random.choice([1, 3, 10, 40])),
             "unseen": bool(random.integers(2)),
             "deny": [catalog.item_ids[row] for row in random.integers(0, len(catalog), random.integers(0, 9))],
-            "system": ["generator", "popularity", "co_occurrence"][place % 3],
+            "system": ["generator", "popularity", "counts"][place % 3],
         }
         if place % 5 == 0:
             own["category"] = catalog[int(random.integers(len(catalog)))].categories[0]
@@ -75,7 +75,7 @@ def test_many_histories_are_decoded_together(run: Run, monkeypatch: pytest.Monke
 
 def test_an_item_says_where_it_comes_from(run: Run) -> None:
     sids = run.artifacts.sids
-    for system in ("generator", "popularity", "co_occurrence"):
+    for system in ("generator", "popularity", "counts"):
         for item in run.recommend(HISTORY, 5, system=system):
             row = run.artifacts.catalog.find_row(item.item_id)
             assert (item.source, item.sid) == (system, sids.sid_text(row))
@@ -95,7 +95,7 @@ def test_what_of_a_history_was_dropped(run: Run) -> None:
     assert found.dropped == (
         DroppedItem("nobody", "unknown"), *(DroppedItem(item, "too old") for item in items[: 25 - most])
     )  # fmt: skip
-    last = run.recommend(long, 3, skip_unknown=True, system="co_occurrence")
+    last = run.recommend(long, 3, skip_unknown=True, system="counts")
     assert last.history_used == (items[24],)
     assert found.num_beams == run.recipe.decode.num_beams
     assert run.recommend(HISTORY, 50).num_beams == 50
@@ -103,8 +103,8 @@ def test_what_of_a_history_was_dropped(run: Run) -> None:
 
 
 def test_the_command_line_asks_any_system(cli: Cli, run: Run, tiny_run: Path, tmp_path: Path) -> None:
-    done = cli("recommend", tiny_run, "--history", ",".join(HISTORY), "--system", "co_occurrence", "-k", 3)
-    assert [line.split()[2] for line in done.out.splitlines()] == ids(run.recommend(HISTORY, 3, system="co_occurrence"))
+    done = cli("recommend", tiny_run, "--history", ",".join(HISTORY), "--system", "counts", "-k", 3)
+    assert [line.split()[2] for line in done.out.splitlines()] == ids(run.recommend(HISTORY, 3, system="counts"))
     everybody = cli("recommend", tiny_run, "--all-users", "--out", tmp_path / "x.parquet", "--system", "popularity")
     assert everybody.code == 0, everybody.err
 

@@ -18,7 +18,7 @@ from trialigngr.recipes.recipe import read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.studies import tune as module
 from trialigngr.studies.tune import Trial, TuningSearch, format_trials, sort_trials, tune_recipe
-from trialigngr.systems.co_occurrence import CoOccurrence
+from trialigngr.systems.registry import SYSTEMS
 from trialigngr.train.loop import Trainer
 
 Cli = Callable[..., Done]
@@ -54,21 +54,22 @@ def test_a_score_is_what_the_stage_itself_says(tiny_run: Path, tmp_path: Path) -
     assert facts["valid_ndcg_10"] == next(trial.score for trial in found if trial.changes)
 
 
-def test_co_occurrence_is_searched_too_and_nothing_is_trained(tiny_run: Path, tmp_path: Path) -> None:
+def test_counts_are_searched_too_and_nothing_is_trained(tiny_run: Path, tmp_path: Path) -> None:
     found = tune_recipe(
-        TuningSearch("trialigngr-demo", ("co_occurrence.window_size=[1, 6]",)), tiny_run / "shop", tmp_path / "s"
+        TuningSearch("trialigngr-demo", ("counts.window_size=[1, 6]",)), tiny_run / "shop", tmp_path / "s"
     )
-    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "co_occurrence"}
+    assert names(tmp_path / "s") == {"recipe.toml", "catalog", "counts"}
     assert {trial.changes for trial in found} == {
         (),
-        ("co_occurrence.window_size=1",),
-        ("co_occurrence.window_size=6",),
+        ("counts.window_size=1",),
+        ("counts.window_size=6",),
     }
     assert len({trial.score for trial in found}) == 3
     best = read_recipe(str(tmp_path / "s" / "best.toml"))
     own = RunArtifacts(best, tiny_run)
     targets = own.histories.list_targets("valid")
-    ranker = CoOccurrence.from_histories(best.co_occurrence, own.histories, len(own.catalog))
+    SYSTEMS["counts"].fit(own, best.get_system_settings("counts"), tmp_path)
+    ranker = SYSTEMS["counts"].load(own, tmp_path).scorer
     ahead = compute_ranks(ranker, own.histories, targets, mask_seen=False).ahead_M
     assert found[0].score == pytest.approx(sum(1 / np.log2(ahead[ahead < 10] + 2)) / len(targets), rel=0.05)  # ties
 

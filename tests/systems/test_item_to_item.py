@@ -57,6 +57,11 @@ def test_counts_equal_brute_force(settings: CountsSettings, tmp_path: Path) -> N
     np.testing.assert_allclose(found, np.array(wanted) + POPULARITY, rtol=1e-5)
 
 
+def test_users_do_not_run_into_each_other(tmp_path: Path) -> None:
+    found = fit("counts", CountsSettings(), tmp_path, CircleInputs(histories([0, 9, 9], [1, 9, 9])))
+    assert found.score_items(Queries([np.array([0])]))[0, 1] < 0.1
+
+
 def test_neighbors_are_the_nearest_by_cosine(tmp_path: Path) -> None:
     counts_N = taken().sum(0)
     cosines = taken().T @ taken() / (np.sqrt(np.outer(counts_N, counts_N)) + 2)

@@ -191,7 +191,7 @@ def test_a_phase_is_registered_as_a_section_and_a_stage(register: Callable[..., 
 def test_systems_of_another_catalogue_are_refused(copied_run: Path, cli: Cli) -> None:
     words = ("trialigngr-demo", "--out", copied_run, *tiny(), "--set", "catalog.k_core=9", "--until", "catalog")
     assert cli("run", *words).code == 0
-    for system in ("popularity", "co_occurrence"):
+    for system in ("popularity", "counts"):
         done = cli("recommend", copied_run, "--history", "p0003", "--system", system)
         assert (done.code, "was fitted on another catalog than stands beside it" in done.err) == (2, True), done.err
         everybody = ("--all-users", "--out", copied_run / "x.parquet")
@@ -219,10 +219,10 @@ def test_another_seed_is_another_system(tiny_run: Path) -> None:
 )
 def test_a_stranger_s_counts_are_refused(tiny_run: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     artifacts = load(tiny_run).artifacts
-    arrays = load_file(tiny_run / "co_occurrence" / "weights.safetensors")
+    arrays = load_file(tiny_run / "counts" / "weights.safetensors")
     save_file(arrays | {name: edit(arrays[name]) for name, edit in change.items()}, tmp_path / "weights.safetensors")
     with pytest.raises(ArtifactError, match=r"weights\.safetensors holds no weights of \d+ items"):
-        SYSTEMS["co_occurrence"].load(artifacts, tmp_path)
+        SYSTEMS["counts"].load(artifacts, tmp_path)
     pl.DataFrame({"count": [1, 2]}).write_parquet(tmp_path / "counts.parquet")
     with pytest.raises(ArtifactError, match=r"counts\.parquet holds no counts"):
         SYSTEMS["popularity"].load(artifacts, tmp_path)

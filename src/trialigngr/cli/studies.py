@@ -56,7 +56,7 @@ def tune(
 ) -> None:
     """Search for better settings of RECIPE on validation targets; the best becomes OUT/best.toml.
 
-    Where only settings of a baseline vary (sasrec, co_occurrence), only that is fitted. Test targets are never looked
+    Where only settings of a baseline vary (sasrec, counts), only that is fitted. Test targets are never looked
     at.
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.hidden_size=[64, 128]'

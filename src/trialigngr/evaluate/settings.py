@@ -14,7 +14,7 @@ class EvaluateSettings(Settings):
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
-    systems: tuple[str, ...] = ("popularity", "co_occurrence")
+    systems: tuple[str, ...] = ("popularity", "counts")
     """What stands in the table beside the generator: names of the registry, such as ``sasrec``, which is then trained,
     in minutes."""
     num_recommendations: int = Field(10, ge=1)

@@ -19,7 +19,7 @@ from trialigngr.sequential.settings import (
     SasRecSettings,
     SequentialSettings,
 )
-from trialigngr.systems.settings import CoOccurrenceSettings, CountsSettings, EaseSettings, ItemKnnSettings
+from trialigngr.systems.settings import CountsSettings, EaseSettings, ItemKnnSettings
 from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ SYSTEMS: dict[str, SystemSpec] = {
     for spec in (
         SystemSpec(GENERATOR, "TriAlignGR", _defer_call("trialigngr.systems.generator:load_generator")),
         _describe_counter("popularity", "Popularity"),
-        _describe_counter("co_occurrence", "Co-occurrence", CoOccurrenceSettings),
         _describe_counter("counts", "Counts", CountsSettings),
         _describe_counter("item_knn", "ItemKNN", ItemKnnSettings),
         _describe_counter("ease", "EASE^R", EaseSettings),

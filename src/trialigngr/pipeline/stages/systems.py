@@ -1,4 +1,4 @@
-"""A stage for each system of the registry that is fitted by itself: SASRec, co-occurrence, popularity."""
+"""A stage for each system of the registry that is fitted by itself: SASRec, counts, popularity."""
 
 from __future__ import annotations
 
