@@ -29,7 +29,10 @@ SEEDS = {name: {"mean": 0.24, "spread": 0.011, "values": [0.25, 0.23]} for name 
 
 @pytest.fixture
 def found() -> Comparison:
-    lines = (SystemRow("ours_50%|x", FIGURES, SEEDS, LISTS), SystemRow("popularity", FIGURES, list_figures=LISTS))
+    lines = (
+        SystemRow("ours_50%|x", FIGURES, SEEDS, LISTS, {"seconds": 1234.4, "parameters": 877_760}),
+        SystemRow("popularity", FIGURES, None, LISTS, {"seconds": 0.1}),
+    )
     versus = (PairedComparison("popularity", LESS, dict.fromkeys(DEFAULT_METRICS, 0.0004)),)
     part = SliceRows("cold items", "never in training", 17, {"ours": FIGURES})
     paper = find_paper_rows({"users": 22363, "items": 12101, "interactions": 198502})
@@ -54,12 +57,14 @@ def test_every_form_tells_the_protocol_and_every_system(found: Comparison, form:
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_what_fits_no_column_stands_below(found: Comparison, form: str) -> None:
     text = COMPARISON_FORMATS[form](found).replace(r"\%", "%")
-    heads = ("ours_50%|x minus", "other ways to count", "lists", "slice")
-    assert [text.replace(r"\_", "_").replace("%/x", "%|x").count(f"{head} ") for head in heads] == [1] * 4
+    heads = ("ours_50%|x minus", "other ways to count", "lists", "training", "slice")
+    assert [text.replace(r"\_", "_").replace("%/x", "%|x").count(f"{head} ") for head in heads] == [1] * 5
     assert "-0.0100 [-0.0200, +0.0050]" in text
     assert "0.3100 [0.3000, 0.3200]" in text
     assert "a hit is the right SID, not the right item" in text
     assert "50.00%" in text
+    assert "1,234" in text
+    assert "877,760" in text
     assert "never in training" in text
     assert "invalid" in text
 

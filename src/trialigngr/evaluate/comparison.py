@@ -15,6 +15,7 @@ DEFAULT_METRICS = ("HR@5", "NDCG@5", "HR@10", "NDCG@10")
 SLICE_METRICS = ("HR@10", "NDCG@10")
 LIST_METRICS = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid")
 """What is told of lists beside being right, where nothing else is asked for."""
+TRAINING_COSTS = ("seconds", "parameters")
 COUNTING_NOTE = (
     "seen masked: item level, what the user took before left out. "
     "SID level: a hit is the right SID, not the right item; nothing masked."
@@ -24,12 +25,14 @@ COUNTING_NOTE = (
 @dataclass(frozen=True)
 class SystemRow:
     """A system's figures; ``seed_figures`` has mean and spread where it was trained with several (figures are the
-    first's); ``list_figures`` says what its lists are like (`metrics.lists`)."""
+    first's); ``list_figures`` says what its lists are like (`metrics.lists`), ``training_cost`` what fitting it took:
+    seconds, and parameters."""
 
     name: str
     figures: Mapping[str, Estimate]
     seed_figures: Mapping[str, Mapping[str, Any]] | None = None
     list_figures: Mapping[str, float] = field(default_factory=dict)
+    training_cost: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def build_tables(comparison: Comparison) -> Iterator[Table]:
 
 
 def build_secondary_tables(comparison: Comparison) -> Iterator[Table]:
-    """Yield the tables below the systems: paired differences, other ways to count, lists, slices."""
+    """Yield the tables below the systems: paired differences, other ways to count, lists, training, slices."""
     if comparison.paired_comparisons:
         yield Table((f"{comparison.rows[0].name} minus", *comparison.metrics), tuple(_format_paired_rows(comparison)))
     if comparison.alternative_rows:
@@ -115,6 +118,9 @@ def build_secondary_tables(comparison: Comparison) -> Iterator[Table]:
     if any(line.list_figures for line in comparison.rows):
         rows = ((line.name, *_format_list_cells(line, comparison.list_metrics)) for line in comparison.rows)
         yield Table(("lists", *comparison.list_metrics), tuple(rows))
+    if any(line.training_cost for line in comparison.rows):
+        rows = ((line.name, *_format_training_cells(line.training_cost)) for line in comparison.rows)
+        yield Table(("training", *TRAINING_COSTS), tuple(rows))
     if comparison.slices:
         yield Table(("slice", "targets", "system", *SLICE_METRICS), tuple(_format_slice_rows(comparison.slices)))
 
@@ -165,6 +171,11 @@ def _format_list_cells(row: SystemRow, names: Sequence[str]) -> Iterator[str]:
         else:
             share = name.startswith(("Coverage", "invalid"))
             yield f"{row.list_figures[name]:.2%}" if share else f"{row.list_figures[name]:.2f}"
+
+
+def _format_training_cells(cost: Mapping[str, float]) -> Iterator[str]:
+    for name in TRAINING_COSTS:
+        yield f"{cost[name]:,.0f}" if name in cost else "–"
 
 
 def _format_slice_rows(slices: Sequence[SliceRows]) -> Iterator[tuple[str, ...]]:

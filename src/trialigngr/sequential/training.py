@@ -161,7 +161,6 @@ def train_network(
     return {
         **epochs,
         "steps": state["step"],
-        "valid_ndcg_10": state["best"],
         "parameters": sum(p.numel() for p in scorer.network.parameters()),
     }
 

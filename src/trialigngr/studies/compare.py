@@ -67,11 +67,11 @@ def compare_runs(
     baselines = [system for system in first.ranks if system != GENERATOR]
     lists = [_load_list_figures(run, of_lists) for run in runs]
     lines = [
-        SystemRow(name, test.compute_figures(GENERATOR, ITEM, ks), run.metrics.get("over_seeds"), own[GENERATOR])
+        _describe_run(name, run, test, own[GENERATOR], ks)
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
     lines += [
-        SystemRow(system, first.compute_figures(system, ITEM, ks), list_figures=lists[0][system])
+        SystemRow(system, first.compute_figures(system, ITEM, ks), None, lists[0][system], said["training"][system])
         for system in baselines
     ]
     others = {}
@@ -94,6 +94,14 @@ def compare_runs(
         ("MRR@10", *of_lists, "invalid") if of_lists else LIST_METRICS,
         _build_alternative_rows([*zip(names, tests, strict=True)], baselines, ks),
     )
+
+
+def _describe_run(
+    name: str, run: Run, test: TargetRanks, list_figures: Mapping[str, float], ks: Sequence[int]
+) -> SystemRow:
+    """Return the figures of a run's generator."""
+    figures, metrics = test.compute_figures(GENERATOR, ITEM, ks), run.metrics
+    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, metrics["training"][GENERATOR])
 
 
 def _split_metrics(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

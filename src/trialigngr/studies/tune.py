@@ -76,8 +76,7 @@ class TuningSearch:
         if self.tuned_stage not in SYSTEMS:
             beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
             return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
-        settings = recipe.get_system_settings(self.tuned_stage)
-        return f"{whole}, at most {getattr(settings, 'validate_users', MAX_VALIDATED_USERS):,} users"
+        return f"{whole}, at most {MAX_VALIDATED_USERS:,} users"
 
     def build_trial_recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
         """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
