@@ -110,7 +110,7 @@ def test_latex_has_a_tabular_for_each_table(found: Comparison) -> None:
     systems, *others = COMPARISON_FORMATS["latex"](found).split("\n\n")
     assert systems.startswith("% 1,234 test targets")
     assert others[1].startswith("% seen masked")
-    assert [table.count(r"\begin{tabular}") for table in (systems, *others)] == [1] * 5
+    assert [table.count(r"\begin{tabular}") for table in (systems, *others)] == [1] * 6
     assert r"p & $<$ .001 & $<$ .001" in others[0]
 
 
