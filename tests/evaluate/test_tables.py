@@ -79,6 +79,10 @@ def test_papers_rows_are_for_data_of_that_size_alone() -> None:
     assert find_paper_rows({"users": 22363, "items": 12101, "interactions": 198501}) is None
     sports = find_paper_rows({"users": 35598, "items": 18357, "interactions": 296337})
     assert sports is not None
+    assert list(sports.rows) == ["SASRec", "TIGER", "TriAlignGR"]
+    beside = find_paper_rows({"users": 35598, "items": 18357, "interactions": 296337}, ["HSTU", "Popularity"])
+    assert beside is not None
+    assert list(beside.rows) == ["SASRec", "TIGER", "HSTU", "TriAlignGR"]
     assert (sports.data_name, sports.rows["SASRec"]["HR@5"]) == ("Amazon Sports", 0.0248)
 
 

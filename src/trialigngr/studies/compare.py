@@ -31,7 +31,7 @@ from trialigngr.metrics.intervals import (
 )
 from trialigngr.pipeline.publish import compute_list_figures
 from trialigngr.runs.run import Run, load
-from trialigngr.systems.registry import GENERATOR
+from trialigngr.systems.registry import GENERATOR, SYSTEMS
 
 MetricValues = dict[str, Float64Array]
 
@@ -89,7 +89,7 @@ def compare_runs(
             for name, run in zip(names[1:], runs[1:], strict=True)
             if (own := _protocol_difference(said["protocol"], run))
         },
-        find_paper_rows(said["protocol"]["data"]),
+        find_paper_rows(said["protocol"]["data"], [SYSTEMS[name].label for name in baselines if name in SYSTEMS]),
         _merge_slices(names, runs) if with_slices else (),
         ("MRR@10", *of_lists, "invalid") if of_lists else LIST_METRICS,
         _build_alternative_rows([*zip(names, tests, strict=True)], baselines, ks),

@@ -77,7 +77,7 @@ def _build_slice_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
 
 
 def _build_paper_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
-    found = find_paper_rows(metrics["protocol"]["data"])
+    found = find_paper_rows(metrics["protocol"]["data"], [*map(system_label, metrics["baselines"])])
     if found is None:
         return ()
     columns = ("System", *next(iter(found.rows.values())))
