@@ -111,7 +111,7 @@ class TpeSampler:
         self._failed = optuna.trial.TrialState.FAIL
         self.space, self._by_chance = space, space.shuffle_places(seed)
         # Places stand for values, since 1, 1.0 and true are one choice to optuna, and a list is none.
-        self._choices = {
+        self._choices: dict[str, optuna.distributions.BaseDistribution] = {
             str(number): optuna.distributions.CategoricalDistribution(range(len(values)))
             for number, (_, values) in enumerate(space.settings)
         }
