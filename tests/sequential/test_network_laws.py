@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,8 +40,9 @@ from trialigngr.sequential.hstu import Hstu
 from trialigngr.sequential.network import WEIGHTS_FILE, NetworkScorer, NextItemNetwork, load_item_vectors
 from trialigngr.sequential.s3_rec import S3Rec
 from trialigngr.sequential.sasrec import SasRec
-from trialigngr.sequential.training import TrainingData
+from trialigngr.sequential.training import NextItemObjective, TrainingData
 from trialigngr.systems.registry import SYSTEMS
+from trialigngr.train.loop import Trainer
 
 NETWORKS: dict[str, type[NextItemNetwork[Any]]] = {
     "gru4rec": Gru4Rec, "caser": Caser, "hgn": Hgn, "sasrec": SasRec, "bert4rec": Bert4Rec, "s3_rec": S3Rec,
@@ -241,6 +243,46 @@ def test_what_is_written(name: str, tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_a_sentence(name: str, tmp_path: Path) -> None:
     with pytest.raises(TriAlignError, match=rf"{name}.*is not a number at step .*lower {name}\.learning_rate"):
         fit_system(name, tmp_path, CircleInputs(), learning_rate=1e30)
+
+
+def test_scores_that_are_no_numbers_are_a_sentence(tmp_path: Path) -> None:
+    """The first step is the last before a validation, so no loss tells it."""
+    with pytest.raises(TriAlignError, match=r"sasrec gave a score that is not a number; .*lower sasrec\.learning_rate"):
+        fit_system("sasrec", tmp_path, CircleInputs(), learning_rate=1e30, batch_size=100)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "caser"])
+def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few: dict[str, Any] = {"epochs": 3, "pretrain_epochs": 0}
+    monkeypatch.setattr(Trainer, "_checkpoint_is_due", lambda *_: True)
+    fit_system(name, tmp_path / "whole", CircleInputs(), **few)
+    compute_losses, steps = NextItemObjective.iter_micro_losses, list[int]()
+
+    def poison_a_step(self: Any, batch: TrainingBatch) -> Any:
+        steps.append(batch.number)
+        return (loss * (math.nan if batch.number == 5 else 1) for loss in compute_losses(self, batch))
+
+    with monkeypatch.context() as poisoned:
+        poisoned.setattr(NextItemObjective, "iter_micro_losses", poison_a_step)
+        with pytest.raises(TriAlignError, match=r"not a number at step 5\. The last good checkpoint stays"):
+            fit_system(name, tmp_path / "broken", CircleInputs(), **few)
+        steps.clear()
+        with pytest.raises(TriAlignError, match="not a number at step 5"):
+            fit_system(name, tmp_path / "broken", CircleInputs(), **few)
+        assert steps == [5], "nothing before is learned again"
+    fit_system(name, tmp_path / "broken", CircleInputs(), **few)
+    assert (tmp_path / "broken" / WEIGHTS_FILE).read_bytes() == (tmp_path / "whole" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["caser", "hgn"])
+def test_histories_shorter_than_the_window_are_learned_and_answered(name: str, tmp_path: Path) -> None:
+    inputs = CircleInputs()
+    fit_system(name, tmp_path, inputs, max_history=12)  # the longest training part has 11 items
+    system = load_system(name, tmp_path, inputs)
+    assert hit_rate(rank_last_training_items(system, inputs.histories), 1).mean() > 0.9
+    assert np.isfinite(system.rank(ask([5], [3, 4]), N).scores_BK).all()
 
 
 def test_histories_of_one_item_are_a_sentence(tmp_path: Path) -> None:

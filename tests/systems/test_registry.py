@@ -229,14 +229,20 @@ def test_a_stranger_s_counts_are_refused(tiny_run: Path, tmp_path: Path, change:
 
 
 @pytest.mark.parametrize(
-    "scores", [np.full((1, 4), np.nan), np.zeros((3, 4)), np.zeros(4)], ids=["not a number", "too many", "flat"]
+    ("scores", "said"),
+    [
+        (np.full((1, 4), np.nan), "gave a score that is not a number"),
+        (np.zeros((3, 4)), "gave no list of numbers for each of 1 histories"),
+        (np.zeros(4), "gave no list of numbers for each of 1 histories"),
+    ],
+    ids=["not a number", "too many", "flat"],
 )
-def test_scores_that_are_none_are_a_sentence(scores: FloatArray) -> None:
+def test_scores_that_are_none_are_a_sentence(scores: FloatArray, said: str) -> None:
     class Wrong(Even):
         def score_items(self, queries: Queries) -> FloatArray:
             return scores
 
-    with pytest.raises(TriAlignError, match="The system even gave no list of numbers for each of 1 histories"):
+    with pytest.raises(TriAlignError, match=f"The system even {said}"):
         ScorerSystem(Wrong(scores)).rank(Queries([np.array([0]), np.array([1])]), 2)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trialigngr.cli.cost_confirmation import confirm_costs, key_option, yes_option
+
+if TYPE_CHECKING:
+    from trialigngr.studies.search_space import SamplerName
 
 
 @click.command()
@@ -39,9 +43,16 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the search; one that stands there goes on."
 )
 @click.option("--over", multiple=True, required=True, metavar="A.B=[V,W]", help="A setting and its values; give often.")
-@click.option("--trials", default=20, show_default=True, help="Combinations to try at most, in random order.")
+@click.option("--trials", default=20, show_default=True, help="Combinations to try at most.")
+@click.option(
+    "--sampler",
+    default="random",
+    show_default=True,
+    type=click.Choice(["random", "tpe"]),
+    help="What chooses them: chance, or optuna's TPE by the scores so far (the extra `tune`).",
+)
 @click.option("--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often.")
-@click.option("--seed", default=0, show_default=True, help="Of the order.")
+@click.option("--seed", default=0, show_default=True, help="Of the sampler.")
 @yes_option
 @key_option
 def tune(
@@ -50,21 +61,22 @@ def tune(
     out: Path,
     over: tuple[str, ...],
     trials: int,
+    sampler: SamplerName,
     changes: tuple[str, ...],
     seed: int,
     yes: bool,
 ) -> None:
     """Search for better settings of RECIPE on validation targets; the best becomes OUT/best.toml.
 
-    Where only settings of a baseline vary (sasrec, counts), only that is fitted. Test targets are never looked
-    at.
+    Where only settings of one system vary (sasrec, counts), only that is fitted. Test targets are never looked
+    at. A search that was stopped goes on.
 
     For example: --over 'sasrec.dropout=[0.3, 0.5]' --over 'sasrec.hidden_size=[64, 128]'
     """
     from trialigngr.studies import tune as tuning
 
-    search = tuning.TuningSearch(recipe, over, changes, trials, seed)
+    search = tuning.TuningSearch(recipe, over, changes, trials, seed, sampler)
     if not yes:
         confirm_costs(tuning.estimate_search_costs(search, data, out))
-    click.echo(tuning.format_trials(tuning.tune_recipe(search, data, out), search.protocol_text))
+    click.echo(tuning.format_trials(tuning.tune_recipe(search, data, out), search))
     click.echo(f"Best: {out / tuning.BEST_FILE}")

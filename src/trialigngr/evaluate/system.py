@@ -146,10 +146,15 @@ class ScorerSystem:
         scores_bN = np.array(self.scorer.score_items(asked))
         if not np.issubdtype(scores_bN.dtype, np.floating):
             scores_bN = scores_bN.astype(np.float64)
-        if scores_bN.ndim != 2 or len(scores_bN) != len(asked) or np.isnan(scores_bN).any():
+        if scores_bN.ndim != 2 or len(scores_bN) != len(asked):
             raise TriAlignError(
                 f"The system {self.name} gave no list of numbers for each of {len(asked)} histories (shape "
                 f"{scores_bN.shape}); it needs a score for every item."
+            )
+        if np.isnan(scores_bN).any():
+            raise TriAlignError(
+                f"The system {self.name} gave a score that is not a number; if it learns by steps, lower "
+                f"{self.name}.learning_rate."
             )
         if filters is not None:
             for line, given in enumerate(filters[part]):

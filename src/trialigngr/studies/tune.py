@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import SEAL, read_json, write_json
-from trialigngr.foundation.seeds import derive_seed
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.execute import check_data, lock_run_folder
 from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
@@ -26,11 +21,14 @@ from trialigngr.pipeline.stages import list_stage_specs
 from trialigngr.pipeline.stages.systems import MAX_VALIDATED_USERS
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.studies.search_space import SAMPLERS, Changes, RandomSampler, Sampler, SamplerName, SearchSpace
 from trialigngr.systems.registry import SYSTEMS
 
 TRIALS_FILE, BEST_FILE = "trials.json", "best.toml"
-MAX_COMBINATIONS = 100_000
-"""Combinations of values at most."""
+BUDGET = "budget"
+"""Beside the trials in their file: what the search that is finished was allowed and took."""
+MAX_PRICED_COMBINATIONS = 1000
+"""Combinations whose costs are asked for before a search whose course nobody knows."""
 SCORE_FACT = "valid_ndcg_10"
 """The fact of the tuned stage's manifest that holds the validation NDCG@10."""
 
@@ -39,7 +37,7 @@ SCORE_FACT = "valid_ndcg_10"
 class Trial:
     """Changes to the recipe and what came of them; ``score`` is validation NDCG@10, None where training failed."""
 
-    changes: tuple[str, ...]
+    changes: Changes
     score: float | None
     seconds: float = 0.0
     error: str = ""
@@ -49,15 +47,16 @@ class Trial:
 class TuningSearch:
     """What is searched: a recipe with ``changes``, and ``search_space``, of the form ``a.b=[value, value]``.
 
-    The recipe as it is comes first, then ``num_trials`` of all combinations in random order (all, where there are no
+    The recipe as it is comes first, then ``num_trials`` combinations that a sampler chooses (all, where there are no
     more).
     """
 
     recipe_name: str
     search_space: tuple[str, ...]
-    changes: tuple[str, ...] = ()
+    changes: Changes = ()
     num_trials: int = 20
     seed: int = 0
+    sampler_name: SamplerName = "random"
 
     @property
     def tuned_stage(self) -> str:
@@ -78,43 +77,98 @@ class TuningSearch:
             return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
         return f"{whole}, at most {MAX_VALIDATED_USERS:,} users"
 
-    def build_trial_recipes(self) -> list[tuple[tuple[str, ...], Recipe]]:
-        """Return the changes and the recipe of every trial; raise `RecipeError` for a setting or value that does not
-        fit."""
+    @property
+    def space(self) -> SearchSpace:
+        """The settings and their values; raises `RecipeError` for what cannot be searched."""
+        return SearchSpace.from_texts(self.search_space)
+
+    @property
+    def max_trials(self) -> int:
+        """Trials at most, the recipe as it is among them."""
+        return 1 + min(self.num_trials, self.space.num_combinations)
+
+    def build_sampler(self) -> Sampler:
+        """Return what chooses the combinations; raise `RecipeError` for a setting or value that does not fit."""
         if self.num_trials < 1:
             raise RecipeError(f"trials = {self.num_trials}: try at least one.")
-        tried = [
-            (),
-            *_sample_combinations([_parse_values(text) for text in self.search_space], self.num_trials, self.seed),
-        ]
-        return [(one, _read_trial_recipe(self.recipe_name, (*self.changes, *one), self.tuned_stage)) for one in tried]
+        sampler = SAMPLERS[self.sampler_name](self.space, self.seed)
+        for changes in ((), *self._list_checked_changes()):
+            self.read_trial_recipe(changes)
+        return sampler
+
+    def read_trial_recipe(self, changes: Changes) -> Recipe:
+        """Return the recipe of a trial; raise `RecipeError` for a setting or value that does not fit."""
+        recipe, stage = read_recipe(self.recipe_name, (*self.changes, *changes)), self.tuned_stage
+        beside = recipe.evaluate.systems
+        if stage not in SYSTEMS or stage in beside:
+            return recipe
+        tested = recipe.evaluate.model_copy(update={"systems": (*beside, stage)})
+        return recipe.model_copy(update={"evaluate": tested})
+
+    def list_costly_changes(self) -> list[Changes]:
+        """Return the changes of all trials that there may be, the recipe as it is first; none where nothing of them
+        can cost anything."""
+        self.build_sampler()
+        checked = [(), *self._list_checked_changes()]
+        if not any(may_cost(self.read_trial_recipe(changes)) for changes in checked):
+            return []
+        if self.sampler_name == "random":
+            return checked
+        if self.space.num_combinations > MAX_PRICED_COMBINATIONS:
+            raise RecipeError(
+                f"What {self.space.num_combinations:,} combinations may cost cannot be told beforehand; give fewer "
+                "values, --sampler random, or --yes."
+            )
+        return [(), *self.space.iter_combinations()]
+
+    def describe_budget(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Return what was spent on the search."""
+        seconds = round(sum(trial.seconds for trial in trials), 1)
+        return {"sampler": self.sampler_name, "seed": self.seed, "trials": len(trials), "seconds": seconds}
+
+    def _list_checked_changes(self) -> list[Changes]:
+        """Return the combinations that are read before anything is trained: all that will be tried, or some with each
+        value where the next one hangs on the scores."""
+        if self.sampler_name == "tpe":
+            return self.space.cover_values()
+        return list(islice(RandomSampler(self.space, self.seed).combinations, self.num_trials))
 
 
 def tune_recipe(search: TuningSearch, data: Path | None, out: Path) -> list[Trial]:
     """Try settings of a recipe on validation targets, write ``trials.json`` and ``best.toml``, return the best first.
 
     Test targets are never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is
-    trained.
+    trained. A search that was killed asks its sampler from the beginning and answers with the scores of
+    ``trials.json``, so it goes on as it would have.
     """
-    recipes = search.build_trial_recipes()
+    sampler, num_trials = search.build_sampler(), search.max_trials
     found: list[Trial] = []
     with lock_run_folder(out / "run"):
-        for number, (tried, recipe) in enumerate(recipes, 1):
-            description = " ".join(tried) or "the recipe as it is"
-            log(f"trial {number} of {len(recipes)}{_describe_time_left(found, len(recipes))}: {description}")
-            found.append(_run_trial(tried, recipe, data, out, search.tuned_stage))
-            _write_best_recipe(search.recipe_name, out, found, recipes)
+        changes: Changes | None = ()
+        while changes is not None:
+            description = " ".join(changes) or "the recipe as it is"
+            log(f"trial {len(found) + 1} of {num_trials}{_describe_time_left(found, num_trials)}: {description}")
+            found.append(_run_trial(search, changes, data, out))
+            _write_best_recipe(search, out, found)
+            if changes:
+                sampler.record(found[-1].score)
+            changes = sampler.suggest() if len(found) < num_trials else None
+        write_json(out / TRIALS_FILE, _read_trials(out) | {BUDGET: search.describe_budget(found)})
     return sort_trials(found)
 
 
 def estimate_search_costs(search: TuningSearch, data: Path | None, out: Path) -> list[CostEstimate]:
     """Return what language models are still to be asked by a search; catalogues are made for it."""
-    recipes = search.build_trial_recipes()
-    if not any(may_cost(recipe) for _, recipe in recipes):
-        return []
     found, looked = dict[str, CostEstimate](), set[str]()
+    possible = search.list_costly_changes()
+    if not possible:
+        return []
     with lock_run_folder(out / "run"):
-        for tried, recipe in recipes:
+        for tried in possible:
+            try:
+                recipe = search.read_trial_recipe(tried)
+            except RecipeError:
+                continue  # is told when this trial's turn comes
             plan = _build_trial_stages(recipe, data, out / "run")
             last = plan["interests"].fingerprint
             if last in looked or "interests" not in plan[search.tuned_stage].list_ancestors():
@@ -151,56 +205,31 @@ def sort_trials(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(trials, key=lambda trial: -1.0 if trial.score is None else trial.score, reverse=True)
 
 
-def format_trials(trials: Sequence[Trial], protocol: str) -> str:
-    """Return trials as a table for a terminal; ``protocol`` says what the scores mean."""
+def format_budget(budget: Mapping[str, Any]) -> str:
+    """Return what was spent on a search as words."""
+    return "{trials} trials by {sampler} search, seed {seed}, {seconds:,.0f} s".format_map(budget)
+
+
+def format_trials(trials: Sequence[Trial], search: TuningSearch) -> str:
+    """Return trials as a table for a terminal, with what the scores mean and what was spent."""
     lines = ["validation NDCG@10   seconds  settings"]
     for trial in trials:
         score = "failed" if trial.score is None else f"{trial.score:.4f}"
         description = " ".join(trial.changes) or "the recipe as it is"
         lines.append(f"{score:>18s} {trial.seconds:9.0f}  {description}{f': {trial.error}' if trial.error else ''}")
-    return "\n".join([*lines, f"Chosen on validation targets: {protocol}; one seed; test targets were not looked at."])
+    how = f"Chosen on validation targets: {search.protocol_text}; one seed; test targets were not looked at."
+    return "\n".join([*lines, how, f"Budget: {format_budget(search.describe_budget(trials))}."])
 
 
-def _parse_values(text: str) -> tuple[str, list[Any]]:
-    """Return the setting and the values of ``a.b=[value, value]``."""
-    key, _, listed = text.partition("=")
-    try:
-        values = tomllib.loads(f"values = {listed}")["values"]
-    except tomllib.TOMLDecodeError:
-        values = None
-    if not key.strip() or not isinstance(values, list) or not values:
-        raise RecipeError(f"--over {text!r} is not of the form a.b=[value, value]; text values stand in quotes.")
-    return key.strip(), values
-
-
-def _sample_combinations(space: Sequence[tuple[str, list[Any]]], num_trials: int, seed: int) -> list[tuple[str, ...]]:
-    """Return so many of all combinations in random order: more trials of one seed begin with the same ones."""
-    if not space:
-        raise RecipeError("There is nothing to search: give --over 'a.b=[value, value]'.")
-    every = list(islice(product(*(values for _, values in space)), MAX_COMBINATIONS + 1))
-    if len(every) > MAX_COMBINATIONS:
-        raise RecipeError(f"--over spans more than {MAX_COMBINATIONS:,} combinations; give fewer values.")
-    order = np.random.default_rng(derive_seed(seed, "tune")).permutation(len(every))[:num_trials]
-    return [
-        tuple(f"{key}={json.dumps(value)}" for (key, _), value in zip(space, every[place], strict=True))
-        for place in order
-    ]
-
-
-def _read_trial_recipe(name: str, changes: Sequence[str], stage: str) -> Recipe:
-    recipe = read_recipe(name, changes)
-    beside = recipe.evaluate.systems
-    if stage not in SYSTEMS or stage in beside:
-        return recipe
-    tested = recipe.evaluate.model_copy(update={"systems": (*beside, stage)})
-    return recipe.model_copy(update={"evaluate": tested})
-
-
-def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out: Path, stage: str) -> Trial:
+def _run_trial(search: TuningSearch, changes: Changes, data: Path | None, out: Path) -> Trial:
     """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
     folder, known = out / "run", _read_trials(out)
+    try:
+        recipe = search.read_trial_recipe(changes)
+    except RecipeError as error:
+        return _record_failure(changes, error)
     plan = _build_trial_stages(recipe, data, folder)
-    target = plan[stage]
+    target = plan[search.tuned_stage]
     if target.fingerprint not in known:
         remove_published_files(folder)
         write_recipe(recipe, data, folder, 1)
@@ -225,10 +254,10 @@ def _read_trials(out: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     found = read_json(path, "delete it and search again; what was trained for it is trained again.")
-    return {name: trial for name, trial in found.items() if name != SEAL}
+    return {name: trial for name, trial in found.items() if name not in (SEAL, BUDGET)}
 
 
-def _make_trial(changes: tuple[str, ...], stages: dict[str, Stage], target: Stage) -> Trial:
+def _make_trial(changes: Changes, stages: dict[str, Stage], target: Stage) -> Trial:
     """Build a trial's stages. What fails as the recipe is stops the search; what fails by a change ends its trial."""
     needed = [stage for stage in stages.values() if stage.name in target.list_ancestors()]
     try:
@@ -241,19 +270,24 @@ def _make_trial(changes: tuple[str, ...], stages: dict[str, Stage], target: Stag
     except TriAlignError as error:
         if not changes:
             raise
-        log(f"  failed: {error}")
-        return Trial(changes, None, error=str(error))
+        return _record_failure(changes, error)
     return Trial(changes, float(facts[SCORE_FACT]), facts["seconds"])
 
 
-def _write_best_recipe(
-    name: str, out: Path, trials: Sequence[Trial], recipes: Sequence[tuple[tuple[str, ...], Recipe]]
-) -> None:
+def _record_failure(changes: Changes, error: TriAlignError) -> Trial:
+    """Return what comes of a trial that failed."""
+    log(f"  failed: {error}")
+    return Trial(changes, None, error=str(error))
+
+
+def _write_best_recipe(search: TuningSearch, out: Path, trials: Sequence[Trial]) -> None:
     best = sort_trials(trials)[0]
     if best.score is None:
         return
-    recipe = dict(recipes)[best.changes]
     description = " ".join(best.changes) or "as it is"
-    head = f"# Best of {len(trials)} on validation, NDCG@10 {best.score:.4f}: {name}, {description}"
+    head = (
+        f"# Best of {format_budget(search.describe_budget(trials))}, on validation, NDCG@10 {best.score:.4f}: "
+        f"{search.recipe_name}, {description}"
+    )
     printable = "".join(letter if letter.isprintable() else " " for letter in head)
-    write_text_atomically(out / BEST_FILE, f"{printable}\n{recipe.to_toml()}")
+    write_text_atomically(out / BEST_FILE, f"{printable}\n{search.read_trial_recipe(best.changes).to_toml()}")
