@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ class CircleInputs:
     catalog: Any = field(default_factory=lambda: range(N))
     root_seed: int = 0
     device: str = "cpu"
+
+    def load_system(self, name: str) -> System:
+        """Return another system, fitted now."""
+        with TemporaryDirectory() as folder:
+            fit_system(name, Path(folder), self)
+            return load_system(name, Path(folder), self)
 
     def sample_targets(self, part: Split, num_users: int) -> Targets:
         """Return all targets of a part."""

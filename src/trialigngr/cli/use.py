@@ -105,6 +105,8 @@ def recommend(
         return
     for rank, item in enumerate(found, 1):
         score = item.source if item.score is None else f"{item.score:8.3f}"
+        if "from_prior" in item.score_parts:
+            score += f"  {item.score_parts['from_prior']:4.0%} {opened.recipe.prior.system}"
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)

@@ -81,7 +81,7 @@ def describe_protocol(comparison: Comparison) -> list[str]:
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
         f"history ≤ {said['max_history']}{f' ({beside})' if beside else ''}, which {said['test_history']}; "
         "item level: items that share a SID share its places",
-        f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, "
+        f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, {_format_prior(said)}"
         f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "
         f"selection by {said['selection']} of {said['valid_users']:,} users",
         f"[…]: {said['interval']}; p: paired bootstrap, Holm over this table",
@@ -90,6 +90,12 @@ def describe_protocol(comparison: Comparison) -> list[str]:
             for name, own in comparison.protocol_differences.items()
         ),
     ]
+
+
+def _format_prior(protocol: Mapping[str, Any]) -> str:
+    """Return what is mixed in; a run of an earlier version tells of nothing."""
+    prior = protocol.get("prior", "none")
+    return "" if prior == "none" else f"prior {prior}, "
 
 
 def _format_protocol_difference(difference: Mapping[str, Any]) -> str:

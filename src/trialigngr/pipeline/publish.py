@@ -28,7 +28,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
-from trialigngr.systems.registry import GENERATOR
+from trialigngr.systems.registry import GENERATOR, GENERATORS
 
 PUBLISHED_FILES = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
 """What a finished run has at its top beside recipe.toml and model/."""
@@ -144,7 +144,7 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
         "k_core": catalog.k_core,
         "max_history": recipe.prompt.max_history,
         "max_history_beside": ", ".join(
-            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name != GENERATOR
+            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name not in GENERATORS
         ),
         "test_history": "contains the validation items",
         "seen_items": "not masked (masked beside)",
@@ -153,6 +153,7 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
         "task": find_recommendation_task(recipe).name,
         "num_beams": facts["num_beams"],
         "score_softmax": recipe.decode.score_softmax,
+        "prior": recipe.prior.describe(),
         "precision": recipe.decode.precision,
         "test_users": len(set(test.user_ids)),
         "test_targets": len(test.user_ids),

@@ -8,7 +8,7 @@ from typing import Literal, SupportsIndex, get_args
 
 from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_list, read_text, read_whole
 from trialigngr.foundation.errors import ArgumentError, CatalogError, ErrorKind, did_you_mean
-from trialigngr.systems.registry import GENERATOR, find_system
+from trialigngr.systems.registry import GENERATOR, GENERATORS, find_system
 
 By = Literal["sid", "title"]
 DropReason = Literal["unknown", "too old"]
@@ -71,7 +71,7 @@ class RecommendRequest:
             object.__setattr__(self, name, value)
         if self.times is not None and len(self.times) != len(self.history):
             raise ArgumentError(f"times has {len(self.times)} numbers for {len(self.history)} items of history.")
-        if self.by == "title" and self.system != GENERATOR:
+        if self.by == "title" and self.system not in GENERATORS:
             raise ArgumentError(f"by = 'title' is for the generator; {self.system} writes nothing.")
 
 
@@ -90,7 +90,8 @@ class Recommendation:
 
     ``source`` is the system that ranked it, or ``popular`` where there was no history to rank by. ``score`` is that
     system's: of the generator the log-probability of the item's SID, or title; None where popularity stands in.
-    ``score_parts`` are what the score is made of, by name.
+    ``score_parts`` are what the score is made of, by name; of the generator with a prior as
+    `systems.generator.GeneratorSystem.rank` says.
     """
 
     item_id: str

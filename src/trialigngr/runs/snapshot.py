@@ -28,6 +28,7 @@ from trialigngr.sids.semantic_ids import SemanticIds
 if TYPE_CHECKING:
     from trialigngr.enrich.interests import Interests
     from trialigngr.models.backbone import Backbone
+    from trialigngr.systems.priors import SystemPrior
 
 BATCH = "batch.json"
 """In the folder of a batch whose items were given SIDs."""
@@ -51,6 +52,11 @@ class CatalogSnapshot(RunArtifacts):
     def backbone(self) -> Backbone:
         """The trained model, loaded once."""
         return self.trained_artifacts.backbone
+
+    @property
+    def system_prior(self) -> SystemPrior | None:
+        """What is mixed with the generator's probabilities; it knows the trained items alone."""
+        return self.trained_artifacts.system_prior
 
     @cached_property
     def _batches_and_withdrawals(self) -> tuple[list[Path], dict[str, WithdrawalState]]:

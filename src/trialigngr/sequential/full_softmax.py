@@ -49,7 +49,9 @@ def _loss_and_gradients(
     items_grad = torch.zeros_like(vectors_ND, dtype=torch.float32)
     sums_M1 = torch.empty_like(own_MD[:, :1])
     shifts_M1 = torch.zeros_like(sums_M1)
-    is_bounded = len(shown_MD) > 0 and dtype == torch.float32 and _bound_scores(shown_MD, vectors_ND) < MAX_UNSHIFTED_SCORE
+    is_bounded = (
+        len(shown_MD) > 0 and dtype == torch.float32 and _bound_scores(shown_MD, vectors_ND) < MAX_UNSHIFTED_SCORE
+    )
     chunk = CPU_CHUNK_SIZE if states_MD.device.type == "cpu" else CHUNK_SIZE
     for start in range(0, len(shown_MD), chunk):
         lines = slice(start, start + chunk)

@@ -20,6 +20,8 @@ from trialigngr.foundation.seeds import derive_seed
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.execute import check_data, lock_run_folder
 from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
+from trialigngr.pipeline.prior_validation import PRIOR_STAGE
+from trialigngr.pipeline.prior_validation import SPEC as PRIOR_SPEC
 from trialigngr.pipeline.publish import remove_published_files, write_recipe
 from trialigngr.pipeline.stage_graph import Stage, StageContext, build_graph
 from trialigngr.pipeline.stages import list_stage_specs
@@ -61,9 +63,11 @@ class TuningSearch:
 
     @property
     def tuned_stage(self) -> str:
-        """The stage that is tuned: the model's last phase, or one system of the registry where only its settings
-        vary."""
+        """The stage that is tuned: the generator with its prior where that varies, else one system of the registry
+        where only its settings vary, else the model's last phase."""
         sections = {text.strip().partition(".")[0] for text in self.search_space}
+        if PRIOR_STAGE in sections:
+            return PRIOR_STAGE
         if len(sections) == 1 and sections <= SYSTEMS.keys():
             return sections.pop()
         return read_recipe(self.recipe_name, self.changes).model_stage
@@ -75,7 +79,8 @@ class TuningSearch:
         whole = "item level, the whole catalogue, seen items not masked"
         if self.tuned_stage not in SYSTEMS:
             beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
-            return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
+            users = (recipe.prior if self.tuned_stage == PRIOR_STAGE else recipe.train).validate_users
+            return f"{whole}, at most {users:,} users, {beams}"
         settings = recipe.get_system_settings(self.tuned_stage)
         return f"{whole}, at most {getattr(settings, 'validate_users', MAX_VALIDATED_USERS):,} users"
 
@@ -218,7 +223,7 @@ def _run_trial(changes: tuple[str, ...], recipe: Recipe, data: Path | None, out:
 def _build_trial_stages(recipe: Recipe, data: Path | None, folder: Path) -> dict[str, Stage]:
     """Return the stages of a trial by name."""
     context = StageContext(recipe, data, RunArtifacts(recipe, folder))
-    return {stage.name: stage for stage in build_graph(list_stage_specs(), context)}
+    return {stage.name: stage for stage in build_graph((*list_stage_specs(), PRIOR_SPEC), context)}
 
 
 def _read_trials(out: Path) -> dict[str, Any]:
