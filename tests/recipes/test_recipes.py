@@ -109,6 +109,7 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
         "trialigngr-light",
         "trialigngr-hour",
         "trialigngr-demo",
+        "counts",  # a layer that tests/systems/test_priors.py runs
     }
 
 
