@@ -16,7 +16,7 @@ SLICE_METRICS = ("HR@10", "NDCG@10")
 LIST_METRICS = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "invalid")
 """What is told of lists beside being right, where nothing else is asked for."""
 COUNTING_NOTE = (
-    "seen masked: item level, what the user took before left out. "
+    "seen masked: item level, what the user took before left out; nothing masked: not left out. "
     "SID level: a hit is the right SID, not the right item; nothing masked."
 )
 

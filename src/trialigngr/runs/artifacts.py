@@ -29,6 +29,7 @@ from trialigngr.tasks.task import TASKS, Scope, Task, View
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.enrich.interests import Interests
+    from trialigngr.evaluate.seen_items import SeenItemsRule
     from trialigngr.evaluate.system import System
     from trialigngr.models.backbone import Backbone
     from trialigngr.systems.generator import BuildPriors
@@ -137,6 +138,13 @@ class RunArtifacts:
                 )
         if manifest.settings != SystemStageSettings.from_recipe(self.recipe, spec.name).model_dump(mode="json"):
             raise ArtifactError(f"The system in {folder} was fitted with other settings than recipe.toml has; {again}")
+
+    @cached_property
+    def seen_items(self) -> SeenItemsRule:
+        """Whether seen items may stand in lists."""
+        from trialigngr.evaluate.seen_items import SeenItemsRule
+
+        return SeenItemsRule.from_log(self.recipe.evaluate.seen_items, self.histories)
 
     @cached_property
     def system_prior(self) -> SystemPrior | None:

@@ -38,7 +38,7 @@ def recommend_all(
     out: str | PathLike[str],
     k: SupportsIndex = 10,
     *,
-    unseen: bool = True,
+    unseen: bool | None = None,
     deny: Iterable[Id] = (),
     only: Iterable[Id] | None = None,
     category: str | None = None,
@@ -71,6 +71,7 @@ def recommend_all(
             "decode": settings.model_dump(mode="json"),
             "prior": run.recipe.prior.model_dump(mode="json"),
             **_request_as_json(request),
+            "unseen": recommender_now.leaves_out_seen(request),
         },
         {name: run.read_stage_manifest(name).identity_text for name in stages} | catalog_state,
     )

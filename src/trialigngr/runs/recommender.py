@@ -257,8 +257,12 @@ class Recommender:
         members = None if request.category is None else self._category_rows(request.category)
         named = None if request.only is None else self._find_rows(request.only)
         given = [rows for rows in (titled, members, named) if rows is not None]
-        only = reduce(np.intersect1d, given) if given else None
-        return [Filter(np.concatenate([rows, denied]) if request.unseen else denied, only) for rows in histories]
+        only, unseen = reduce(np.intersect1d, given) if given else None, self.leaves_out_seen(request)
+        return [Filter(np.concatenate([rows, denied]) if unseen else denied, only) for rows in histories]
+
+    def leaves_out_seen(self, request: RecommendRequest) -> bool:
+        """Return whether what the history has is left out: as the request says, or else the run."""
+        return self.snapshot.seen_items.masks_recommendations if request.unseen is None else request.unseen
 
     def _find_rows(self, item_ids: Sequence[str], *, known: bool = False) -> Rows:
         """Return the rows of items, each once; with ``known`` of those that the catalogue has."""

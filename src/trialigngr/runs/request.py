@@ -18,7 +18,8 @@ DropReason = Literal["unknown", "too old"]
 class RecommendRequest:
     """A history of item ids, oldest first, the number of items asked for, and what may come back.
 
-    ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
+    ``unseen`` leaves out what the history has (None: as the run's ``evaluate.seen_items`` has it, which leaves it out
+    unless told otherwise), ``deny`` what is named. With ``only``, unless it is None, nothing else
     than what is named comes back, with a ``category`` nothing that does not bear it. ``skip_unknown`` leaves unknown
     items out of the history instead of refusing it. ``system`` is the system of the registry that is asked; ``by`` says
     whether the generator writes SIDs (T3, T4) or titles (T5, T6). Systems that know users, or times, take them from
@@ -27,7 +28,7 @@ class RecommendRequest:
 
     history: tuple[str, ...]
     k: int
-    unseen: bool
+    unseen: bool | None
     deny: tuple[str, ...]
     only: tuple[str, ...] | None
     category: str | None
@@ -42,7 +43,7 @@ class RecommendRequest:
         history: Iterable[Id],
         k: SupportsIndex = 10,
         *,
-        unseen: bool = True,
+        unseen: bool | None = None,
         deny: Iterable[Id] = (),
         only: Iterable[Id] | None = None,
         category: str | None = None,
@@ -57,7 +58,7 @@ class RecommendRequest:
         values = {
             "history": tuple(read_ids(history, "history", ordered=True)),
             "k": _read_k(k),
-            "unseen": read_flag(unseen, "unseen"),
+            "unseen": None if unseen is None else read_flag(unseen, "unseen"),
             "deny": tuple(read_ids(deny, "deny")),
             "only": None if only is None else tuple(read_ids(only, "only")),
             "category": None if category is None else read_text(category, "category"),

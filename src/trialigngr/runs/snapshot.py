@@ -27,6 +27,7 @@ from trialigngr.sids.semantic_ids import SemanticIds
 
 if TYPE_CHECKING:
     from trialigngr.enrich.interests import Interests
+    from trialigngr.evaluate.seen_items import SeenItemsRule
     from trialigngr.models.backbone import Backbone
     from trialigngr.systems.priors import SystemPrior
 
@@ -52,6 +53,11 @@ class CatalogSnapshot(RunArtifacts):
     def backbone(self) -> Backbone:
         """The trained model, loaded once."""
         return self.trained_artifacts.backbone
+
+    @property
+    def seen_items(self) -> SeenItemsRule:
+        """Whether seen items may stand in lists: as it was when the run was tested."""
+        return self.trained_artifacts.seen_items
 
     @property
     def system_prior(self) -> SystemPrior | None:
