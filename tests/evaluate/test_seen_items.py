@@ -52,7 +52,7 @@ def test_masked_figures_head_the_tables(copied_run: Path, tiny_run: Path, cli: C
     masks = repeats["repeated"] < 0.01 * repeats["train_targets"]
     for chosen, way in (("mask", True), ("keep", False), ("as the log", masks)):
         done = cli("run", "trialigngr-demo", "--out", copied_run, *tiny(evaluate__seen_items=chosen))
-        assert (done.code, "model: unchanged, kept" in done.err) == (0, True), done.err
+        assert (done.code, "evaluation: unchanged, kept" in done.err) == (0, True), done.err
         run, before = load(copied_run), load(tiny_run).metrics
         assert {name: run.metrics[name] for name in ("test", "test_seen_masked", "baselines", "valid")} == {
             name: before[name] for name in ("test", "test_seen_masked", "baselines", "valid")
@@ -88,6 +88,6 @@ def test_masked_figures_head_the_tables(copied_run: Path, tiny_run: Path, cli: C
             assert len(lines) == len(wanted)
 
 
-def test_a_tie_of_no_targets_masks() -> None:
+def test_a_log_without_targets_repeats_nothing() -> None:
     assert SeenItemsRule.from_log("as the log", histories([1, 2, 3])).masks_tables, "nobody was seen to repeat"
     assert histories([1, 2, 3]).count_train_repeats() == (0, 0)

@@ -75,9 +75,10 @@ class EvaluationStageSettings(Settings):
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> EvaluationStageSettings:
-        """Return what a recipe says of the test; how a prior is tuned changes nothing in it."""
+        """Return what a recipe says of the test; how a prior is tuned and which figures head tables changes nothing."""
         prior = recipe.prior.model_copy(update={"validate_users": 1}) if recipe.prior.has_say else PriorSettings()
-        return cls(decode=recipe.decode, prior=prior, evaluate=recipe.evaluate)
+        evaluate = recipe.evaluate.model_copy(update={"seen_items": None})
+        return cls(decode=recipe.decode, prior=prior, evaluate=evaluate)
 
 
 class PriorStageSettings(Settings):
