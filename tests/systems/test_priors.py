@@ -272,6 +272,21 @@ def test_no_say_is_the_search_without_a_prior(tiny_run: Path, change: str) -> No
     assert found.parts == {}
 
 
+@pytest.mark.parametrize("form", ["linear", "geometric"])
+def test_a_network_is_a_prior_over_all_items(mixed_run: Path, form: str) -> None:
+    recipe = read_recipe(str(mixed_run / "recipe.toml"), ["prior.system=sasrec", f"prior.form={form}"])
+    artifacts, queries = RunArtifacts(recipe, mixed_run), ask([3, 17], [5], [9, 8, 7, 6])
+    assert recipe.list_system_stages("generator") == ("model", "sasrec")
+    sasrec = artifacts.load_system("sasrec")
+    assert isinstance(sasrec, ScorerSystem)
+    leaf_N = artifacts.trie.node_of_item[-1]
+    found = artifacts.load_system("generator").rank(queries, 9)
+    for line, shares_N in enumerate(compute_softmax(sasrec.scorer.score_items(queries))):
+        q_N = np.bincount(leaf_N, shares_N)[leaf_N]
+        np.testing.assert_allclose(found.parts["prior"][line], q_N[found.rows_BK[line]], rtol=1e-4)
+    assert ("from_prior" in found.parts) == (form == "linear"), "logarithms have no shares of a sum"
+
+
 def read(run: Path) -> Recipe:
     return read_recipe(str(run / "recipe.toml"))
 

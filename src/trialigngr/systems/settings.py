@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from trialigngr.decode.prior import PriorForm
 from trialigngr.foundation.config import Settings
 
 
@@ -37,7 +38,7 @@ class PriorSettings(Settings):
     """The system's share at most, λ."""
     confidence: float = Field(8.0, ge=0)
     """Of counts: at a sum n of what was counted near the shown items, their share is λ n / (n + ``confidence``)."""
-    form: PriorForm = "linear"
+    form: Literal["linear", "geometric"] = "linear"
     """``linear``: a mixture of both distributions. ``geometric``: their logarithms are mixed."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets `tune` looks at when it searches these settings."""
