@@ -76,7 +76,7 @@ def _test_system(name: str, recipe: Recipe, folder: Path) -> dict[str, float]:
     system, histories = artifacts.load_system(name), artifacts.histories
     targets = histories.list_targets("test")
     queries, rows = histories.build_queries(targets), histories.target_items(targets)
-    found = {}
+    found: dict[str, float] = {}
     for part, filters in (("", None), ("masked ", list(queries.items))):
         metrics = compute_target_metrics(system.rank_targets(queries, rows, 10, filters).ranks[ITEM], (10,))
         found |= {f"{part}{figure}": float(metrics[figure].mean()) for figure in FIGURES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,15 @@ class CircleInputs:
     catalog: Any = field(default_factory=lambda: range(N))
     root_seed: int = 0
     device: str = "cpu"
+    loaded: dict[str, System] = field(default_factory=dict, init=False)
+
+    def load_system(self, name: str) -> System:
+        """Return another system, fitted when it is first asked for."""
+        if name not in self.loaded:
+            with TemporaryDirectory() as folder:
+                fit_system(name, Path(folder), self)
+                self.loaded[name] = load_system(name, Path(folder), self)
+        return self.loaded[name]
 
     def sample_targets(self, part: Split, num_users: int) -> Targets:
         """Return all targets of a part."""

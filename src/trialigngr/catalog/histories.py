@@ -113,6 +113,12 @@ class Histories:
         rows: Rows = self.items[positions < np.repeat(self.valid_from, self.sequence_lengths)]
         return rows
 
+    def count_train_repeats(self) -> tuple[int, int]:
+        """Return how many targets the training parts have, and how many of them their user had taken before."""
+        rows, users = self.train_rows, np.repeat(np.arange(len(self)), self.valid_from)
+        once = np.unique(users * (int(rows.max(initial=0)) + 1) + rows)
+        return int(np.maximum(self.valid_from - 1, 0).sum()), len(rows) - len(once)
+
     @cached_property
     def user_numbers(self) -> dict[str, int]:
         """User id → number."""

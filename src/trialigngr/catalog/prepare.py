@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.data_folder import DataFolder, open_data_folder, read_items, tell_unread
-from trialigngr.catalog.dataset import load_catalog
+from trialigngr.catalog.dataset import load_dataset
 from trialigngr.catalog.interactions import (
     InteractionLog,
     LoadedInteractions,
@@ -80,7 +80,9 @@ def prepare_catalog(
     facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"]
     facts["missing_images"] = item_facts["missing_images"]
     facts["images"] = _ingest_and_record_images(settings, download, data, out)
-    facts["without"]["image_path"] = load_catalog(out).table["image_path"].null_count()
+    written = load_dataset(out)
+    facts["without"]["image_path"] = written.catalog.table["image_path"].null_count()
+    facts["repeats"] = dict(zip(("train_targets", "repeated"), written.histories.count_train_repeats(), strict=True))
     _log_facts(facts)
     return facts
 
@@ -239,6 +241,8 @@ def _log_facts(facts: dict[str, Any]) -> None:
     if any(without.values()):
         counts = ", ".join(f"{name.replace('image_path', 'picture')} {n:,}" for name, n in without.items() if n)
         say(f"catalog: items without {counts}")
+    repeats = facts["repeats"]
+    say(f"catalog: {repeats['repeated']:,} of {repeats['train_targets']:,} training targets repeat an earlier item")
     if n := facts["split"]["users_not_tested"]:
         say(f"catalog: {n:,} users are not tested: too short a history, or nothing after the cut")
 

@@ -31,6 +31,25 @@ class Queries:
             None if self.times is None else self.times[part],
         )
 
+    def pick(self, places: Rows) -> Queries:
+        """Return the queries that stand at some places."""
+        return Queries(
+            [self.items[place] for place in places],
+            None if self.users is None else self.users[places],
+            None if self.times is None else [self.times[place] for place in places],
+        )
+
+    def keep_known(self, num_items: int) -> Queries:
+        """Return the same queries with the items of the first ``num_items`` rows alone; a history may be empty then."""
+        known = [rows < num_items for rows in self.items]
+        if all(own.all() for own in known):
+            return self
+        return Queries(
+            [rows[own] for rows, own in zip(self.items, known, strict=True)],
+            self.users,
+            None if self.times is None else [times[own] for times, own in zip(self.times, known, strict=True)],
+        )
+
     def keep_last(self, max_history: int) -> Queries:
         """Return the same queries with the last ``max_history`` items of each history."""
         return Queries(

@@ -39,7 +39,12 @@ _run_argument = click.argument("run", type=click.Path(path_type=Path))
 )
 @click.option("--system", default="generator", show_default=True, help="The system of the run that is asked.")
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
-@click.option("--seen", is_flag=True, help="Let items come back that the history already has.")
+@click.option(
+    "--seen/--unseen",
+    default=None,
+    help="Let items come back that the history already has, or leave them out; the run's evaluate.seen_items says "
+    "what is done otherwise.",
+)
 @click.option("--deny", multiple=True, metavar="ID,ID,…", help="Items that must not come back (out of stock, say).")
 @click.option("--only", multiple=True, metavar="ID,ID,…", help="Items of which alone some may come back.")
 @click.option("--category", help="Recommend items of this category alone.")
@@ -56,7 +61,7 @@ def recommend(
     by: Literal["sid", "title"],
     system: str,
     k: int,
-    seen: bool,
+    seen: bool | None,
     deny: tuple[str, ...],
     only: tuple[str, ...],
     category: str | None,
@@ -79,12 +84,13 @@ def recommend(
         "only": read_item_ids(only, known) if only else None,
         "category": category,
     }
+    unseen = None if seen is None else not seen
     if out is not None:
         if skip_unknown or by != "sid":
             raise click.UsageError("--skip-unknown and --by title are for one user or history.")
         from trialigngr.runs.batch_inference import recommend_all
 
-        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=not seen, system=system, **allowed):,} users")
+        click.echo(f"{out}: {recommend_all(opened, out, k, unseen=unseen, system=system, **allowed):,} users")
         return
     if words is not None:
         if by != "sid" or system != "generator":
@@ -94,7 +100,7 @@ def recommend(
         view = View.TITLE if text is not None else View.VISUAL
         found = opened.search_items(words, k, view, **allowed)
     else:
-        allowed |= {"unseen": not seen, "by": by, "system": system}
+        allowed |= {"unseen": unseen, "by": by, "system": system}
         if user is not None:
             found = opened.recommend_user(user, k, **allowed)
         else:
@@ -105,6 +111,8 @@ def recommend(
         return
     for rank, item in enumerate(found, 1):
         score = item.source if item.score is None else f"{item.score:8.3f}"
+        if "from_prior" in item.score_parts:
+            score += f"  {item.score_parts['from_prior']:4.0%} {opened.recipe.prior.system}"
         click.echo(f"{rank:3d}  {score}  {item.item_id:>14s}  {item.title}")
     if len(found) < k:
         click.echo(f"Only {len(found)} items are allowed and reachable; {k} were asked for.", err=True)

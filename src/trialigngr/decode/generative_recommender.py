@@ -17,6 +17,8 @@ from trialigngr.foundation.console import show_progress
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
 
 BuildPrompt = Callable[[Rows], list[int]]
+PriorSource = Priors | Callable[[Rows], Priors]
+"""A prior a history, or what makes those of some histories, by their places, when they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ class GenerativeRecommender:
         return self.rank_items(found, k, [item_filter])[0]
 
     def iter_beam_batches(
-        self, histories: Sequence[Rows], filters: Filters = None, priors: Priors = None, description: str = "decode"
+        self,
+        histories: Sequence[Rows],
+        filters: Filters = None,
+        priors: PriorSource = None,
+        description: str = "decode",
     ) -> Iterator[tuple[Rows, Beams]]:
         """Yield (places in ``histories``, their beams), prompts of like length together, longest first."""
         prompts = [self.build_prompt(history) for history in histories]
@@ -68,12 +74,19 @@ class GenerativeRecommender:
             for start in range(0, len(order), self.settings.batch_size):
                 here = order[start : start + self.settings.batch_size]
                 own = None if filters is None else [filters[place] for place in here]
-                mixed = None if priors is None else [priors[place] for place in here]
+                if callable(priors):
+                    mixed = priors(here)
+                else:
+                    mixed = None if priors is None else [priors[place] for place in here]
                 yield here, self.search([prompts[place] for place in here], self.settings.num_beams, own, mixed)
                 advance(len(here))
 
     def decode_beams(
-        self, histories: Sequence[Rows], filters: Filters = None, priors: Priors = None, description: str = "decode"
+        self,
+        histories: Sequence[Rows],
+        filters: Filters = None,
+        priors: PriorSource = None,
+        description: str = "decode",
     ) -> Beams:
         """Return the beams of many histories, in their order."""
         shape = (len(histories), self.settings.num_beams)

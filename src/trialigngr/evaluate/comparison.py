@@ -17,7 +17,7 @@ LIST_METRICS = ("MRR@10", "Coverage@10", "Novelty@10", "PopularityBias@10", "inv
 """What is told of lists beside being right, where nothing else is asked for."""
 TRAINING_COSTS = ("seconds", "parameters")
 COUNTING_NOTE = (
-    "seen masked: item level, what the user took before left out. "
+    "seen masked: item level, what the user took before left out; nothing masked: not left out. "
     "SID level: a hit is the right SID, not the right item; nothing masked."
 )
 
@@ -84,7 +84,7 @@ def describe_protocol(comparison: Comparison) -> list[str]:
         f"{said['k_core']}-core; candidates: {said['candidates']}; seen items {said['seen_items'].split(' (')[0]}",
         f"history ≤ {said['max_history']}{f' ({beside})' if beside else ''}, which {said['test_history']}; "
         "item level: items that share a SID share its places",
-        f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, "
+        f"task {said['task']}, {said['num_beams']} beams, {said['score_softmax']} softmax, {_format_prior(said)}"
         f"invalid {said['invalid_rate']:.2%}; seed {seeds}; "
         f"selection by {said['selection']} of {said['valid_users']:,} users",
         f"[…]: {said['interval']}; p: paired bootstrap, Holm over this table",
@@ -93,6 +93,12 @@ def describe_protocol(comparison: Comparison) -> list[str]:
             for name, own in comparison.protocol_differences.items()
         ),
     ]
+
+
+def _format_prior(protocol: Mapping[str, Any]) -> str:
+    """Return what is mixed in; a run of an earlier version tells of nothing."""
+    prior = protocol.get("prior", "none")
+    return "" if prior == "none" else f"prior {prior}, "
 
 
 def _format_protocol_difference(difference: Mapping[str, Any]) -> str:

@@ -16,9 +16,9 @@ def round_figures(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]
     return {name: {key: round(number, 6) for key, number in asdict(figure).items()} for name, figure in figures.items()}
 
 
-def build_test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
+def build_test_figures(test: TargetRanks, ks: Sequence[int], head_counting: str = ITEM) -> dict[str, Any]:
     """Return the test part of ``metrics.json``: the first system and those beside it in every way of counting, paired
-    differences."""
+    differences in the one that heads tables."""
     head, *baselines = test.ranks
     return {
         "test": round_figures(test.compute_figures(head, ITEM, ks)),
@@ -28,7 +28,9 @@ def build_test_figures(test: TargetRanks, ks: Sequence[int]) -> dict[str, Any]:
         "baselines_seen_masked": {
             name: round_figures(test.compute_figures(name, SEEN_MASKED, ks)) for name in baselines
         },
-        "differences": {name: round_figures(test.compute_difference(head, name, ITEM, ks)) for name in baselines},
+        "differences": {
+            name: round_figures(test.compute_difference(head, name, head_counting, ks)) for name in baselines
+        },
     }
 
 

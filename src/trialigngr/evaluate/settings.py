@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trialigngr.foundation.config import Settings
+
+SeenItems = Literal["keep", "mask", "as the log"]
 
 
 class EvaluateSettings(Settings):
@@ -17,6 +19,10 @@ class EvaluateSettings(Settings):
     systems: tuple[str, ...] = ("popularity", "counts")
     """What stands in the table beside the generator: names of the registry, such as ``sasrec``, which is then trained,
     in minutes."""
+    seen_items: SeenItems | None = None
+    """Whether tables are headed by the figures with seen items left out (``mask``) or not (``keep``), of every system
+    alike, and `recommend` does the same; ``as the log``: left out where fewer than 1 % of training targets repeat an
+    earlier item. Both stand in every table. Unset: tables keep them, and `recommend` leaves them out."""
     num_recommendations: int = Field(10, ge=1)
     """Items a target kept in ``recommendations.parquet``."""
 

@@ -57,12 +57,14 @@ def _popularity_thresholds(counts_N: Int64Array) -> tuple[int, int]:
     return head, middle
 
 
-def compute_slice_figures(test: TargetRanks, slices: Sequence[TargetSlice], ks: Sequence[int]) -> list[dict[str, Any]]:
-    """Return name, rule, number of targets and the figures of every system, slice by slice."""
+def compute_slice_figures(
+    test: TargetRanks, slices: Sequence[TargetSlice], ks: Sequence[int], counting: str = ITEM
+) -> list[dict[str, Any]]:
+    """Return name, rule, number of targets and the figures of every system in a way of counting, slice by slice."""
     values = {
         (system, metric): values_M
         for system in test.ranks
-        for metric, values_M in test.compute_values(system, ITEM, ks).items()
+        for metric, values_M in test.compute_values(system, counting, ks).items()
     }
     found = []
     for part in slices:

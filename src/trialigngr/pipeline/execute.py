@@ -80,6 +80,8 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
             "train.loss_softmax = level trains a SID's token against its level alone, and decode.score_softmax = full "
             "compares it with every other token; set decode.score_softmax = constrained."
         )
+    if recipe.prior.has_say and recipe.decode.score_softmax == "full":
+        raise RecipeError("prior.system needs decode.score_softmax = constrained: only then are they both shares.")
     if recipe.train.torch_compile and recipe.train.fsdp:
         raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
     if whole := [phase.name for phase in find_phases(recipe.phases) if recipe.train.fsdp and not phase.takes_fsdp]:

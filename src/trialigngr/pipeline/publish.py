@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trialigngr.evaluate.metrics_json import build_test_figures, find_broken_law, round_figures
+from trialigngr.evaluate.seen_items import find_head_counting
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, TargetRanks
 from trialigngr.evaluate.target_slices import TargetSlice, build_slices, compute_slice_figures
@@ -28,7 +29,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
-from trialigngr.systems.registry import GENERATOR, find_system
+from trialigngr.systems.registry import GENERATOR, GENERATORS, find_system
 
 PUBLISHED_FILES = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
 """What a finished run has at its top beside recipe.toml and model/."""
@@ -69,9 +70,11 @@ def publish_run(recipe: Recipe, out: Path, seeds: int) -> None:
     publish_file("evaluation", "recommendations.parquet", out)
     write_json(out / "metrics.json", body)
     write_run_report(Run(out))
-    headline = body["test"]["HR@10"]
+    masked = find_head_counting(body["protocol"]["seen_items"]) == SEEN_MASKED
+    headline = body["test_seen_masked" if masked else "test"]["HR@10"]
     log(
-        f"test HR@10 {headline['value']:.4f} [{headline['low']:.4f}, {headline['high']:.4f}]; look at {out}/report.html"
+        f"test HR@10{', seen items masked,' if masked else ''} {headline['value']:.4f} "
+        f"[{headline['low']:.4f}, {headline['high']:.4f}]; look at {out}/report.html"
     )
 
 
@@ -105,17 +108,18 @@ def build_metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
     tests = [TargetRanks.load(parts.seed_folder / "evaluation" / "test.parquet") for parts in every]
     valid = TargetRanks.load(out / "evaluation" / "valid.parquet")
     listed = compute_list_figures(every[0], ks)
+    counting = find_head_counting(every[0].seen_items.description)
     body = {
         "protocol": build_protocol(every[0], tests[0], valid, seeds)
         | {"invalid_rate": listed["lists"][GENERATOR]["invalid"]},
-        **build_test_figures(tests[0], ks),
+        **build_test_figures(tests[0], ks, counting),
         **listed,
         "training": {name: _read_training_cost(name, recipe, every[0].seed_folder) for name in tests[0].ranks},
-        "slices": compute_slice_figures(tests[0], _build_test_slices(every[0], tests[0]), ks),
+        "slices": compute_slice_figures(tests[0], _build_test_slices(every[0], tests[0]), ks, counting),
         "valid": round_figures(valid.compute_figures(GENERATOR, ITEM, ks)),
         "sids": _summarize_sids(every[0]),
     }
-    return body if seeds == 1 else body | {"over_seeds": summarize_seeds(tests, ks)}
+    return body if seeds == 1 else body | {"over_seeds": summarize_seeds(tests, ks, counting)}
 
 
 def _read_training_cost(system: str, recipe: Recipe, folder: Path) -> dict[str, float]:
@@ -152,15 +156,16 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
         "k_core": catalog.k_core,
         "max_history": recipe.prompt.max_history,
         "max_history_beside": ", ".join(
-            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name != GENERATOR
+            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name not in GENERATORS
         ),
         "test_history": "contains the validation items",
-        "seen_items": "not masked (masked beside)",
+        "seen_items": artifacts.seen_items.description,
         "level": "item; items that share a SID take its places in random order (SID level beside)",
         "candidates": f"the whole catalogue, {len(artifacts.catalog):,} items",
         "task": find_recommendation_task(recipe).name,
         "num_beams": facts["num_beams"],
         "score_softmax": recipe.decode.score_softmax,
+        "prior": recipe.prior.describe(),
         "precision": recipe.decode.precision,
         "test_users": len(set(test.user_ids)),
         "test_targets": len(test.user_ids),
@@ -180,10 +185,10 @@ def _summarize_sids(artifacts: RunArtifacts) -> dict[str, Any]:
     return kept_facts | {"collisions": {**facts["collisions"], "test_targets": shared}}
 
 
-def summarize_seeds(tests: list[TargetRanks], ks: tuple[int, ...]) -> dict[str, Any]:
+def summarize_seeds(tests: list[TargetRanks], ks: tuple[int, ...], counting: str) -> dict[str, Any]:
     """Return each metric's mean, spread (standard deviation, n − 1) and values over models of different seeds."""
     by_seed = [
-        {name: figure.value for name, figure in test.compute_figures(GENERATOR, ITEM, ks).items()} for test in tests
+        {name: figure.value for name, figure in test.compute_figures(GENERATOR, counting, ks).items()} for test in tests
     ]
     return {
         name: {

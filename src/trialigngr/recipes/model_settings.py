@@ -9,6 +9,7 @@ from trialigngr.evaluate.settings import EvaluateSettings
 from trialigngr.foundation.config import Settings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.recipes.recipe import Recipe
+from trialigngr.systems.settings import PriorSettings
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.phases import PhaseSpec
 from trialigngr.train.settings import TrainSettings
@@ -69,9 +70,19 @@ class EvaluationStageSettings(Settings):
     """Everything that the test depends on beside its parents."""
 
     decode: DecodeSettings
+    prior: PriorSettings
     evaluate: EvaluateSettings
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> EvaluationStageSettings:
-        """Return what a recipe says of the test."""
-        return cls(decode=recipe.decode, evaluate=recipe.evaluate)
+        """Return what a recipe says of the test; how a prior is tuned and which figures head tables changes nothing."""
+        prior = recipe.prior.model_copy(update={"validate_users": 1}) if recipe.prior.has_say else PriorSettings()
+        evaluate = recipe.evaluate.model_copy(update={"seen_items": None})
+        return cls(decode=recipe.decode, prior=prior, evaluate=evaluate)
+
+
+class PriorStageSettings(Settings):
+    """Everything that the validation of the generator with its prior depends on beside its parents."""
+
+    decode: DecodeSettings
+    prior: PriorSettings

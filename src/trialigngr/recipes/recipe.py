@@ -25,7 +25,8 @@ from trialigngr.foundation.errors import ArgumentError, RecipeError, did_you_mea
 from trialigngr.foundation.executor import RaySettings
 from trialigngr.models.settings import BackboneSettings
 from trialigngr.sids.settings import SidSettings
-from trialigngr.systems.registry import GENERATOR, SYSTEMS, check_system_names
+from trialigngr.systems.registry import GENERATOR, GENERATORS, SYSTEMS, check_system_names
+from trialigngr.systems.settings import PriorSettings
 from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.phases import PHASES, PhaseSpec, find_phases
@@ -72,6 +73,8 @@ class Recipe(Settings):
     there with preferences. Each is a stage of its own; what is tested and recommends is the model of the last."""
     decode: DecodeSettings = Field(default_factory=DecodeSettings)
     """Beam search."""
+    prior: PriorSettings = Field(default_factory=PriorSettings)
+    """What else is known of the items, mixed in at beam search. No model is trained anew for it."""
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     """The test."""
 
@@ -80,6 +83,14 @@ class Recipe(Settings):
     def _check_systems(cls, evaluate: EvaluateSettings) -> EvaluateSettings:
         check_system_names(evaluate.systems)
         return evaluate
+
+    @field_validator("prior")
+    @classmethod
+    def _check_prior(cls, prior: PriorSettings) -> PriorSettings:
+        if prior.system in GENERATORS:
+            raise RecipeError(f"prior.system = {prior.system}: the generator cannot be its own prior.")
+        check_system_names([prior.system] if prior.system else [])
+        return prior
 
     @field_validator("phases")
     @classmethod
@@ -98,6 +109,13 @@ class Recipe(Settings):
         """The stage of the last phase: its model is tested and recommends."""
         return find_phases(self.phases)[-1].stage
 
+    def list_system_stages(self, name: str) -> tuple[str, ...]:
+        """Return the stages that a system is loaded from: its own, or that of the model and of its prior."""
+        if name not in GENERATORS:
+            return (name,)
+        has_prior = name == GENERATOR and self.prior.has_say
+        return (self.model_stage, self.prior.system) if has_prior else (self.model_stage,)
+
     def to_toml(self) -> str:
         """Return the whole recipe as TOML that `read_recipe` reads back to an equal one."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -111,7 +129,7 @@ def register_system(spec: SystemSpec) -> None:
     """
     if not isinstance(spec, SystemSpec):
         raise ArgumentError(f"A {type(spec).__name__} is no system; give a SystemSpec.")
-    if spec.name == GENERATOR or spec.fit is None:
+    if spec.name in GENERATORS or spec.fit is None:
         raise RecipeError(f"The system {spec.name!r} cannot be registered: it is fitted by nothing of its own.")
     if spec.name not in SYSTEMS:
         _check_new_name(spec.name)

@@ -35,6 +35,7 @@ _PROTOCOL_ENTRIES: dict[str, tuple[str, str]] = {
     "task": ("task", "Which task's prompt asked for the recommendations."),
     "num_beams": ("beams", "How many unfinished SIDs the search keeps at each step."),
     "score_softmax": ("softmax", "Over which tokens the model's scores are made into probabilities."),
+    "prior": ("prior", "What is mixed with the model's probabilities inside the search."),
     "precision": ("precision", "Of the model's numbers at the test; auto takes bf16 where the hardware is fast at it."),
     "test_users": ("test users", "Shoppers that are tested."),
     "test_targets": ("test targets", "Single predictions that are tested."),

@@ -15,7 +15,7 @@ from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
-from trialigngr.foundation.artifact import read_manifest
+from trialigngr.foundation.artifact import is_finished, read_manifest
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.recipes.model_settings import SystemStageSettings
@@ -29,8 +29,11 @@ from trialigngr.tasks.task import TASKS, Scope, Task, View
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.enrich.interests import Interests
+    from trialigngr.evaluate.seen_items import SeenItemsRule
     from trialigngr.evaluate.system import System
     from trialigngr.models.backbone import Backbone
+    from trialigngr.systems.generator import BuildPriors
+    from trialigngr.systems.priors import SystemPrior
     from trialigngr.tasks.chat_template import ChatTemplate
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.item_views import ItemViews
@@ -135,6 +138,37 @@ class RunArtifacts:
                 )
         if manifest.settings != SystemStageSettings.from_recipe(self.recipe, spec.name).model_dump(mode="json"):
             raise ArtifactError(f"The system in {folder} was fitted with other settings than recipe.toml has; {again}")
+
+    @cached_property
+    def seen_items(self) -> SeenItemsRule:
+        """Whether seen items may stand in lists."""
+        from trialigngr.evaluate.seen_items import SeenItemsRule
+
+        return SeenItemsRule.from_log(self.recipe.evaluate.seen_items, self.histories)
+
+    @cached_property
+    def system_prior(self) -> SystemPrior | None:
+        """What the recipe mixes with the generator's probabilities; None for nothing.
+
+        Raises `ArtifactError` where this run has no such system, and as `load_system` does.
+        """
+        from trialigngr.systems.priors import make_prior
+
+        chosen = self.recipe.prior
+        if not chosen.has_say:
+            return None
+        if not is_finished(self.run_folder / chosen.system):
+            raise ArtifactError(
+                f"{self.run_folder} has no system {chosen.system!r}, which prior.system mixes in; run the recipe again."
+            )
+        system = self.load_system(chosen.system)
+        return make_prior(system, len(self.catalog), chosen.mixing_weight, chosen.confidence, chosen.form)
+
+    @property
+    def build_priors(self) -> BuildPriors | None:
+        """Return what makes the priors of queries over this catalogue; None where nothing is mixed in."""
+        prior, num_items = self.system_prior, len(self.catalog)
+        return None if prior is None else lambda queries: prior.build(queries, num_items)
 
     @cached_property
     def trie(self) -> Trie:

@@ -25,7 +25,7 @@ from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.systems.registry import GENERATOR
+from trialigngr.systems.registry import GENERATOR, GENERATORS
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -38,7 +38,7 @@ def recommend_all(
     out: str | PathLike[str],
     k: SupportsIndex = 10,
     *,
-    unseen: bool = True,
+    unseen: bool | None = None,
     deny: Iterable[Id] = (),
     only: Iterable[Id] | None = None,
     category: str | None = None,
@@ -64,11 +64,16 @@ def recommend_all(
     catalog_state = {batch.name: "" for batch in recommender_now.snapshot.batch_folders} | {
         f"-{item}": "" for item in recommender_now.snapshot.withdrawn_items
     }
-    stage = run.recipe.model_stage if request.system == GENERATOR else request.system
+    stages = (*run.recipe.list_system_stages(request.system), "catalog")
     wanted = compute_fingerprint(
         "everyone of k",
-        {"decode": settings.model_dump(mode="json"), **_request_as_json(request)},
-        {name: run.read_stage_manifest(name).identity_text for name in (stage, "catalog")} | catalog_state,
+        {
+            "decode": settings.model_dump(mode="json"),
+            "prior": run.recipe.prior.model_dump(mode="json"),
+            **_request_as_json(request),
+            "unseen": recommender_now.leaves_out_seen(request),
+        },
+        {name: run.read_stage_manifest(name).identity_text for name in stages} | catalog_state,
     )
     chunks = out.parent / f".{out.name}.{wanted}"
     refuse_links(chunks)
@@ -84,7 +89,7 @@ def recommend_all(
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
     metadata = {"system": request.system}
-    if request.system == GENERATOR:
+    if request.system in GENERATORS:
         metadata |= {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
     write_table(ordered, out, metadata=metadata)
     shutil.rmtree(chunks)

@@ -26,7 +26,7 @@ from trialigngr.runs.artifacts import find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR
+from trialigngr.systems.registry import GENERATOR, GENERATORS
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -110,13 +110,15 @@ class Recommender:
     def get_system(self, name: str, by: str = "sid") -> System:
         """Return a system of the registry, or the generator that writes ``by`` title; it is loaded once.
 
-        Raises `ArtifactError` where the run has none of that name.
+        A prior is of the items' SIDs: titles are written without. Raises `ArtifactError` where the run has none of that
+        name.
         """
-        if name == GENERATOR:
+        if name in GENERATORS:
             from trialigngr.systems.generator import GeneratorSystem
 
+            priors = self.snapshot.build_priors if (name, by) == (GENERATOR, "sid") else None
             recommender = self.sid_recommender if by == "sid" else self.title_recommender
-            return GeneratorSystem(recommender, self.snapshot.max_prompt_history)
+            return GeneratorSystem(recommender, self.snapshot.max_prompt_history, priors, name)
         with self._load_lock:
             if name not in self._systems:
                 if not is_finished(self.snapshot.run_folder / name):
@@ -174,7 +176,7 @@ class Recommender:
 
     def _read_history(self, request: RecommendRequest) -> ParsedHistory:
         """Return what of a history its system looks at; conventional systems know the trained items alone."""
-        known = self.snapshot if request.system == GENERATOR else self.snapshot.trained_artifacts
+        known = self.snapshot if request.system in GENERATORS else self.snapshot.trained_artifacts
         catalog, num_items = self.snapshot.catalog, len(known.catalog)
         return parse_history(request, catalog, num_items, lambda rows: self._count_looked_at(request, rows))
 
@@ -183,7 +185,7 @@ class Recommender:
         if not len(rows):
             return 0
         system = self.get_system(request.system, request.by)
-        if request.system == GENERATOR:  # a prompt has room for so many tokens, too
+        if request.system in GENERATORS:  # a prompt has room for so many tokens, too
             return (self._sid_examples if request.by == "sid" else self._title_examples).count_shown_items(rows)
         return len(rows) if system.max_history is None else min(len(rows), system.max_history)
 
@@ -194,7 +196,7 @@ class Recommender:
         groups: dict[object, list[int]] = {}
         for place, (request, history) in enumerate(zip(requests, histories, strict=True)):
             asks = len(history.rows) > 0
-            width = self.num_beams_for(request.k) if asks and request.system == GENERATOR else 0
+            width = self.num_beams_for(request.k) if asks and request.system in GENERATORS else 0
             with_times = history.times is not None
             groups.setdefault((asks, request.system, request.by, width, with_times), []).append(place)
         return groups.values()
@@ -211,7 +213,7 @@ class Recommender:
         times = [history.times for _, history, _ in group if history.times is not None]
         queries = Queries([history.rows for _, history, _ in group], users, times or None)
         lists = system.rank(queries, max(one.k for one, _, _ in group), [allowed for _, _, allowed in group])
-        num_beams = self.num_beams_for(request.k) if request.system == GENERATOR else None
+        num_beams = self.num_beams_for(request.k) if request.system in GENERATORS else None
         return [
             self._to_recommendations(lists.take_list(place, one.k), one, history, num_beams)
             for place, (one, history, _) in enumerate(group)
@@ -255,8 +257,12 @@ class Recommender:
         members = None if request.category is None else self._category_rows(request.category)
         named = None if request.only is None else self._find_rows(request.only)
         given = [rows for rows in (titled, members, named) if rows is not None]
-        only = reduce(np.intersect1d, given) if given else None
-        return [Filter(np.concatenate([rows, denied]) if request.unseen else denied, only) for rows in histories]
+        only, unseen = reduce(np.intersect1d, given) if given else None, self.leaves_out_seen(request)
+        return [Filter(np.concatenate([rows, denied]) if unseen else denied, only) for rows in histories]
+
+    def leaves_out_seen(self, request: RecommendRequest) -> bool:
+        """Return whether what the history has is left out: as the request says, or else the run."""
+        return self.snapshot.seen_items.masks_recommendations if request.unseen is None else request.unseen
 
     def _find_rows(self, item_ids: Sequence[str], *, known: bool = False) -> Rows:
         """Return the rows of items, each once; with ``known`` of those that the catalogue has."""

@@ -8,7 +8,7 @@ from typing import Literal, SupportsIndex, get_args
 
 from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_list, read_text, read_whole
 from trialigngr.foundation.errors import ArgumentError, CatalogError, ErrorKind, did_you_mean
-from trialigngr.systems.registry import GENERATOR, find_system
+from trialigngr.systems.registry import GENERATOR, GENERATORS, find_system
 
 By = Literal["sid", "title"]
 DropReason = Literal["unknown", "too old"]
@@ -18,7 +18,8 @@ DropReason = Literal["unknown", "too old"]
 class RecommendRequest:
     """A history of item ids, oldest first, the number of items asked for, and what may come back.
 
-    ``unseen`` leaves out what the history has, ``deny`` what is named. With ``only``, unless it is None, nothing else
+    ``unseen`` leaves out what the history has (None: as the run's ``evaluate.seen_items`` has it, which leaves it out
+    unless told otherwise), ``deny`` what is named. With ``only``, unless it is None, nothing else
     than what is named comes back, with a ``category`` nothing that does not bear it. ``skip_unknown`` leaves unknown
     items out of the history instead of refusing it. ``system`` is the system of the registry that is asked; ``by`` says
     whether the generator writes SIDs (T3, T4) or titles (T5, T6). Systems that know users, or times, take them from
@@ -27,7 +28,7 @@ class RecommendRequest:
 
     history: tuple[str, ...]
     k: int
-    unseen: bool
+    unseen: bool | None
     deny: tuple[str, ...]
     only: tuple[str, ...] | None
     category: str | None
@@ -42,7 +43,7 @@ class RecommendRequest:
         history: Iterable[Id],
         k: SupportsIndex = 10,
         *,
-        unseen: bool = True,
+        unseen: bool | None = None,
         deny: Iterable[Id] = (),
         only: Iterable[Id] | None = None,
         category: str | None = None,
@@ -57,7 +58,7 @@ class RecommendRequest:
         values = {
             "history": tuple(read_ids(history, "history", ordered=True)),
             "k": _read_k(k),
-            "unseen": read_flag(unseen, "unseen"),
+            "unseen": None if unseen is None else read_flag(unseen, "unseen"),
             "deny": tuple(read_ids(deny, "deny")),
             "only": None if only is None else tuple(read_ids(only, "only")),
             "category": None if category is None else read_text(category, "category"),
@@ -71,7 +72,7 @@ class RecommendRequest:
             object.__setattr__(self, name, value)
         if self.times is not None and len(self.times) != len(self.history):
             raise ArgumentError(f"times has {len(self.times)} numbers for {len(self.history)} items of history.")
-        if self.by == "title" and self.system != GENERATOR:
+        if self.by == "title" and self.system not in GENERATORS:
             raise ArgumentError(f"by = 'title' is for the generator; {self.system} writes nothing.")
 
 
@@ -90,7 +91,8 @@ class Recommendation:
 
     ``source`` is the system that ranked it, or ``popular`` where there was no history to rank by. ``score`` is that
     system's: of the generator the log-probability of the item's SID, or title; None where popularity stands in.
-    ``score_parts`` are what the score is made of, by name.
+    ``score_parts`` are what the score is made of, by name; of the generator with a prior as
+    `systems.generator.GeneratorSystem.rank` says.
     """
 
     item_id: str

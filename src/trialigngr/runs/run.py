@@ -96,11 +96,13 @@ class Run:
     def check_metrics(self) -> None:
         """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
         self._check_parents()
-        evaluation, stage = self.read_stage_manifest("evaluation"), self.recipe.model_stage
-        if not evaluation.is_made_from(stage, self.read_stage_manifest(stage)):
-            raise ArtifactError(
-                f"The figures in {self.folder} are of another model than stands beside them; run the recipe again."
-            )
+        evaluation = self.read_stage_manifest("evaluation")
+        for stage in self.recipe.list_system_stages(GENERATOR):
+            if not evaluation.is_made_from(stage, self.read_stage_manifest(stage)):
+                what = "model" if stage == self.recipe.model_stage else stage
+                raise ArtifactError(
+                    f"The figures in {self.folder} are of another {what} than stands beside them; run the recipe again."
+                )
         if evaluation.settings != EvaluationStageSettings.from_recipe(self.recipe).model_dump(mode="json"):
             raise ArtifactError(
                 f"The figures in {self.folder} were made by other settings than its recipe.toml has; run it again."
@@ -134,7 +136,7 @@ class Run:
         history: Iterable[Id],
         k: SupportsIndex = 10,
         *,
-        unseen: bool = True,
+        unseen: bool | None = None,
         deny: Iterable[Id] = (),
         only: Iterable[Id] | None = None,
         category: str | None = None,
@@ -205,7 +207,7 @@ class Run:
         user_id: Id,
         k: SupportsIndex = 10,
         *,
-        unseen: bool = True,
+        unseen: bool | None = None,
         deny: Iterable[Id] = (),
         only: Iterable[Id] | None = None,
         category: str | None = None,

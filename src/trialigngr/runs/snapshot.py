@@ -27,7 +27,9 @@ from trialigngr.sids.semantic_ids import SemanticIds
 
 if TYPE_CHECKING:
     from trialigngr.enrich.interests import Interests
+    from trialigngr.evaluate.seen_items import SeenItemsRule
     from trialigngr.models.backbone import Backbone
+    from trialigngr.systems.priors import SystemPrior
 
 BATCH = "batch.json"
 """In the folder of a batch whose items were given SIDs."""
@@ -51,6 +53,16 @@ class CatalogSnapshot(RunArtifacts):
     def backbone(self) -> Backbone:
         """The trained model, loaded once."""
         return self.trained_artifacts.backbone
+
+    @property
+    def seen_items(self) -> SeenItemsRule:
+        """Whether seen items may stand in lists: as it was when the run was tested."""
+        return self.trained_artifacts.seen_items
+
+    @property
+    def system_prior(self) -> SystemPrior | None:
+        """What is mixed with the generator's probabilities; it knows the trained items alone."""
+        return self.trained_artifacts.system_prior
 
     @cached_property
     def _batches_and_withdrawals(self) -> tuple[list[Path], dict[str, WithdrawalState]]:

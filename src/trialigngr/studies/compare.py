@@ -19,6 +19,7 @@ from trialigngr.evaluate.comparison import (
     SystemRow,
 )
 from trialigngr.evaluate.paper_results import find_paper_rows
+from trialigngr.evaluate.seen_items import find_head_counting
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, SID, TargetRanks
 from trialigngr.foundation.errors import ArtifactError, RecipeError
@@ -37,8 +38,8 @@ MetricValues = dict[str, Float64Array]
 
 RANKING_METRICS, LIST_METRIC_NAMES = ("HR", "NDCG", "MRR"), ("Coverage", "Novelty", "PopularityBias")
 """Metrics with a value a target, which have intervals and are compared; and those of all lists together."""
-COUNTING_LABELS = {SEEN_MASKED: "seen masked", SID: "SID level"}
-"""Ways of counting beside the headline's, and what they are called."""
+COUNTING_LABELS = {ITEM: "nothing masked", SEEN_MASKED: "seen masked", SID: "SID level"}
+"""Ways of counting, and what they are called beside the one that heads a table."""
 
 _METRIC = re.compile(rf"({'|'.join((*RANKING_METRICS, *LIST_METRIC_NAMES))})@[1-9]\d{{0,4}}")
 
@@ -64,25 +65,26 @@ def compare_runs(
         _check_list_length(run, max(ks))
         run.check_metrics()
     first, said = tests[0], runs[0].metrics
+    counting = find_head_counting(said["protocol"]["seen_items"])
     baselines = [system for system in first.ranks if system != GENERATOR]
     lists = [_load_list_figures(run, of_lists) for run in runs]
     lines = [
-        _describe_run(name, run, test, own[GENERATOR], ks)
+        _describe_run(name, run, test, own[GENERATOR], ks, counting)
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
     lines += [
-        SystemRow(system, first.compute_figures(system, ITEM, ks), None, lists[0][system], said["training"][system])
+        SystemRow(system, first.compute_figures(system, counting, ks), None, lists[0][system], said["training"][system])
         for system in baselines
     ]
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.check_same_targets(test)
-        others[name] = test.compute_values(GENERATOR, ITEM, ks)
-    others |= {system: first.compute_values(system, ITEM, ks) for system in baselines}
+        others[name] = test.compute_values(GENERATOR, counting, ks)
+    others |= {system: first.compute_values(system, counting, ks) for system in baselines}
     return Comparison(
         said["protocol"],
         tuple(lines),
-        _compare_with_first(first.compute_values(GENERATOR, ITEM, ks), others, ranked, first.users_M),
+        _compare_with_first(first.compute_values(GENERATOR, counting, ks), others, ranked, first.users_M),
         ranked,
         {
             name: own
@@ -92,15 +94,15 @@ def compare_runs(
         find_paper_rows(said["protocol"]["data"], [SYSTEMS[name].label for name in baselines if name in SYSTEMS]),
         _merge_slices(names, runs) if with_slices else (),
         ("MRR@10", *of_lists, "invalid") if of_lists else LIST_METRICS,
-        _build_alternative_rows([*zip(names, tests, strict=True)], baselines, ks),
+        _build_alternative_rows([*zip(names, tests, strict=True)], baselines, ks, counting),
     )
 
 
 def _describe_run(
-    name: str, run: Run, test: TargetRanks, list_figures: Mapping[str, float], ks: Sequence[int]
+    name: str, run: Run, test: TargetRanks, list_figures: Mapping[str, float], ks: Sequence[int], counting: str
 ) -> SystemRow:
     """Return the figures of a run's generator."""
-    figures, metrics = test.compute_figures(GENERATOR, ITEM, ks), run.metrics
+    figures, metrics = test.compute_figures(GENERATOR, counting, ks), run.metrics
     return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, metrics["training"][GENERATOR])
 
 
@@ -142,7 +144,7 @@ def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, 
 
 
 def _build_alternative_rows(
-    tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int]
+    tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int], head_counting: str
 ) -> tuple[SystemRow, ...]:
     """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
     systems = [*((name, GENERATOR, test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
@@ -150,7 +152,7 @@ def _build_alternative_rows(
         SystemRow(f"{name}, {words}", test.compute_figures(system, way, ks))
         for way, words in COUNTING_LABELS.items()
         for name, system, test in systems
-        if way in test.ranks[system]
+        if way != head_counting and way in test.ranks[system]
     )
 
 

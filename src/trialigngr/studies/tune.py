@@ -15,6 +15,8 @@ from trialigngr.foundation.sealed import SEAL, read_json, write_json
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.execute import check_data, lock_run_folder
 from trialigngr.pipeline.llm_costs import check_stages, estimate_costs, may_cost
+from trialigngr.pipeline.prior_validation import PRIOR_STAGE
+from trialigngr.pipeline.prior_validation import SPEC as PRIOR_SPEC
 from trialigngr.pipeline.publish import remove_published_files, write_recipe
 from trialigngr.pipeline.stage_graph import Stage, StageContext, build_graph
 from trialigngr.pipeline.stages import list_stage_specs
@@ -60,9 +62,11 @@ class TuningSearch:
 
     @property
     def tuned_stage(self) -> str:
-        """The stage that is tuned: the model's last phase, or one system of the registry where only its settings
-        vary."""
+        """The stage that is tuned: the generator with its prior where that varies, else one system of the registry
+        where only its settings vary, else the model's last phase."""
         sections = {text.strip().partition(".")[0] for text in self.search_space}
+        if PRIOR_STAGE in sections:
+            return PRIOR_STAGE
         if len(sections) == 1 and sections <= SYSTEMS.keys():
             return sections.pop()
         return read_recipe(self.recipe_name, self.changes).model_stage
@@ -74,7 +78,8 @@ class TuningSearch:
         whole = "item level, the whole catalogue, seen items not masked"
         if self.tuned_stage not in SYSTEMS:
             beams = f"{recipe.decode.num_beams} beams, {recipe.decode.score_softmax} softmax"
-            return f"{whole}, at most {recipe.train.validate_users:,} users, {beams}"
+            users = (recipe.prior if self.tuned_stage == PRIOR_STAGE else recipe.train).validate_users
+            return f"{whole}, at most {users:,} users, {beams}"
         return f"{whole}, at most {MAX_VALIDATED_USERS:,} users"
 
     @property
@@ -246,7 +251,7 @@ def _run_trial(search: TuningSearch, changes: Changes, data: Path | None, out: P
 def _build_trial_stages(recipe: Recipe, data: Path | None, folder: Path) -> dict[str, Stage]:
     """Return the stages of a trial by name."""
     context = StageContext(recipe, data, RunArtifacts(recipe, folder))
-    return {stage.name: stage for stage in build_graph(list_stage_specs(), context)}
+    return {stage.name: stage for stage in build_graph((*list_stage_specs(), PRIOR_SPEC), context)}
 
 
 def _read_trials(out: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trialigngr.evaluate.system import ScorerSystem
+from trialigngr.foundation.console import log
 from trialigngr.systems.item_to_item import ItemToItem, count_pairs, load_scorer, measure_popularity
 from trialigngr.systems.settings import CountsSettings
 from trialigngr.systems.spec import Facts, SystemInputs
@@ -18,6 +19,8 @@ def fit_counts(inputs: SystemInputs, settings: CountsSettings, out: Path) -> Fac
     popularity_N = measure_popularity(inputs.histories, n_items)
     found = ItemToItem("counts", counts_NN.tocsr(), popularity_N, settings.max_history, settings.decay)
     found.save(out)
+    if not found.num_weights:
+        log("  counts: nobody took two items in the training part, so there is nothing that counts could say")
     return {"pairs": found.num_weights}
 
 

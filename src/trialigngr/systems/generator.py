@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +13,8 @@ from trialigngr.catalog.queries import Queries
 from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
-from trialigngr.decode.prior import Priors
-from trialigngr.evaluate.system import RankedLists, TargetRanking
+from trialigngr.decode.prior import Prior, Priors
+from trialigngr.evaluate.system import FloatArray, RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
 
@@ -33,31 +34,42 @@ class GeneratorInputs(Protocol):
         """Items of a history that a prompt shows at most."""
         ...
 
+    @property
+    def build_priors(self) -> BuildPriors | None:
+        """What the recipe mixes with the generator's probabilities; None for nothing."""
+        ...
+
 
 class GeneratorSystem:
     """Beam search over SIDs, or titles; items that share a SID share its places. Lists of k items take k beams, where
     that is more than `decode.num_beams`."""
 
-    name = "generator"
-
     def __init__(
-        self, recommender: GenerativeRecommender, max_history: int, build_priors: BuildPriors | None = None
+        self,
+        recommender: GenerativeRecommender,
+        max_history: int,
+        build_priors: BuildPriors | None = None,
+        name: str = "generator",
     ) -> None:
         """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query."""
-        self.recommender, self.max_history, self.build_priors = recommender, max_history, build_priors
+        self.recommender, self.max_history, self.build_priors, self.name = recommender, max_history, build_priors, name
 
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
-        """Return the best k items after each history; scores are log-probabilities."""
+        """Return the best k items after each history; scores are log-probabilities.
+
+        With priors the parts are ``generator``, the generator's log-probability, ``prior``, the share of the prior's
+        weights, and, where they are mixed linearly, ``from_prior``: how much of the probability comes from the prior.
+        """
         recommender = self._with_enough_beams(k)
-        beams = self._decode(recommender, queries, filters, "")
-        return pad_rankings(recommender.rank_items(beams, k, filters))
+        beams, mixing_B = self._decode(recommender, queries, filters, "")
+        return _divide_scores(pad_rankings(recommender.rank_items(beams, k, filters)), mixing_B)
 
     def rank_targets(
         self, queries: Queries, targets_B: Rows, k: int, filters: Filters = None, description: str = ""
     ) -> TargetRanking:
         """Return where each target stands among the items of its beams; one that no beam holds is missed."""
         recommender = self._with_enough_beams(k)
-        beams = self._decode(recommender, queries, filters, description or self.name)
+        beams, _ = self._decode(recommender, queries, filters, description or self.name)
         ranks = {ITEM: recommender.compute_ranks(beams, targets_B, filters)}
         if filters is None:
             ranks[SID] = recommender.compute_sid_ranks(beams, targets_B)
@@ -69,9 +81,34 @@ class GeneratorSystem:
 
     def _decode(
         self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
-    ) -> Beams:
-        priors = None if self.build_priors is None else self.build_priors(queries)
-        return recommender.decode_beams(queries.keep_last(self.max_history).items, filters, priors, description)
+    ) -> tuple[Beams, FloatArray]:
+        """Return the beams, and λ of each query's prior; NaN where that is no share of a sum."""
+        build_priors, mixing_B = self.build_priors, np.zeros(len(queries))
+        shown = queries.keep_last(self.max_history).items
+        if build_priors is None:
+            return recommender.decode_beams(shown, filters, None, description), mixing_B
+
+        def build(places: Rows) -> Priors:
+            priors = build_priors(queries.pick(places))
+            mixing_B[places] = [_read_mixing_weight(prior) for prior in priors or ()]
+            return priors
+
+        return recommender.decode_beams(shown, filters, build, description), mixing_B
+
+
+def _read_mixing_weight(prior: Prior | None) -> float:
+    if prior is None:
+        return 0.0
+    return prior.mixing_weight if prior.form == "linear" else float("nan")
+
+
+def _divide_scores(lists: RankedLists, mixing_B: FloatArray) -> RankedLists:
+    """Return lists with the part ``from_prior``, where they have parts and every mixture is a sum."""
+    if not lists.parts or np.isnan(mixing_B).any():
+        return lists
+    held_BK, is_item_BK = mixing_B[:, None] * lists.parts["prior"], lists.rows_BK >= 0
+    from_prior_BK = np.divide(held_BK, np.exp(lists.scores_BK), out=np.zeros_like(held_BK), where=is_item_BK)
+    return replace(lists, parts={**lists.parts, "from_prior": from_prior_BK})
 
 
 def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedLists:
@@ -89,5 +126,10 @@ def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedList
 
 
 def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
-    """Return the generator of a run."""
-    return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history)
+    """Return the generator of a run, with what its recipe mixes in."""
+    return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history, inputs.build_priors)
+
+
+def load_generator_alone(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
+    """Return the generator of a run, without a prior."""
+    return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history, name="generator_alone")

@@ -37,14 +37,18 @@ class ItemToItem:
 
     def score_items(self, queries: Queries) -> FloatArray:
         """Return the scores [B, N], float32."""
+        found = self.sum_weights(queries)
+        scores_BN: FloatArray = found if isinstance(found, np.ndarray) else found.toarray()
+        scores_BN += self.popularity_N
+        return scores_BN
+
+    def sum_weights(self, queries: Queries) -> sparse.csr_array | _Float32Array:
+        """Return the scores [B, N] without popularity, sparse where the weights are."""
         shown = [rows if self.max_history is None else rows[-self.max_history :] for rows in queries.items]
         places = np.concatenate([[0], np.cumsum([len(rows) for rows in shown])])
         says = np.concatenate([self.decay ** np.arange(len(rows))[::-1] for rows in shown]).astype(np.float32)
         parts = (says, np.concatenate(shown), places)
-        found = sparse.csr_array(parts, shape=(len(queries), len(self.popularity_N))) @ self.weights_NN
-        scores_BN: FloatArray = found.toarray() if sparse.issparse(found) else found
-        scores_BN += self.popularity_N
-        return scores_BN
+        return sparse.csr_array(parts, shape=(len(queries), len(self.popularity_N))) @ self.weights_NN
 
     @property
     def num_weights(self) -> int:

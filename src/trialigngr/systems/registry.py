@@ -19,7 +19,7 @@ from trialigngr.sequential.settings import (
     SasRecSettings,
     SequentialSettings,
 )
-from trialigngr.systems.settings import CountsSettings, EaseSettings, ItemKnnSettings
+from trialigngr.systems.settings import CountsSettings, EaseSettings, ItemKnnSettings, SasRecCountsSettings
 from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GENERATOR = "generator"
 """The system that heads every table of a run."""
+GENERATORS = (GENERATOR, "generator_alone")
+"""What the stages of the language model make: the generator as the recipe has it, and without its prior."""
 
 
 def _load_attribute(path: str) -> Any:
@@ -73,8 +75,9 @@ def _describe_epochs(settings: SequentialSettings) -> str:
     return f"{f'{first} epochs before, then ' if first else ''}at most {settings.epochs} epochs"
 
 
-def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec:
-    """Return the spec of a system that counts: the functions ``fit_NAME`` and ``load_NAME`` of its own module."""
+def _describe_counter(name: str, label: str, settings: Any = None, needs: tuple[str, ...] = ("catalog",)) -> SystemSpec:
+    """Return the spec of a system that trains nothing: the functions ``fit_NAME`` and ``load_NAME`` of its own
+    module."""
     module = f"trialigngr.systems.{name}"
     return SystemSpec(
         name,
@@ -82,6 +85,7 @@ def _describe_counter(name: str, label: str, settings: Any = None) -> SystemSpec
         load=_defer_call(f"{module}:load_{name}"),
         settings=settings,
         fit=_defer_call(f"{module}:fit_{name}"),
+        needs=needs,
     )
 
 
@@ -96,6 +100,11 @@ SYSTEMS: dict[str, SystemSpec] = {
     spec.name: spec
     for spec in (
         SystemSpec(GENERATOR, "TriAlignGR", _defer_call("trialigngr.systems.generator:load_generator")),
+        SystemSpec(
+            "generator_alone",
+            "TriAlignGR without prior",
+            _defer_call("trialigngr.systems.generator:load_generator_alone"),
+        ),
         _describe_counter("popularity", "Popularity"),
         _describe_counter("counts", "Counts", CountsSettings),
         _describe_counter("item_knn", "ItemKNN", ItemKnnSettings),
@@ -108,6 +117,9 @@ SYSTEMS: dict[str, SystemSpec] = {
         _describe_packaged("s3_rec", "S3-Rec", S3RecSettings, "S3Rec", DataNeed.ATTRIBUTES),
         _describe_packaged("fdsa", "FDSA", FdsaSettings, "Fdsa", DataNeed.ATTRIBUTES),
         _describe_packaged("hstu", "HSTU", HstuSettings, "Hstu"),
+        _describe_counter(
+            "sasrec_counts", "SASRec + counts", SasRecCountsSettings, needs=("catalog", "sasrec", "counts")
+        ),
     )
 }
 """Name → spec, in the order in which they are listed."""

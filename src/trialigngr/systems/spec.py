@@ -49,6 +49,10 @@ class SystemInputs(Protocol):
         """Where networks compute."""
         ...
 
+    def load_system(self, name: str) -> System:
+        """Return another system, whose stage stands in ``needs``."""
+        ...
+
     def sample_targets(self, part: Split, num_users: int) -> Targets:
         """Return the targets of a fixed sample of a part's users."""
         ...
@@ -75,11 +79,11 @@ class SystemSpec:
     """Its section of a recipe, of its own name."""
     fit: FitSystem | None = None
     """Takes artifacts, settings and a folder, writes what `load` reads, returns the facts of its stage; None for the
-    generator alone, which the stages of the language model make."""
+    generator, with a prior or without, which the stages of the language model make."""
     data_needs: tuple[DataNeed, ...] = ()
     """What the data must have."""
     needs: tuple[str, ...] = ("catalog",)
-    """The stages that it is made from."""
+    """The stages that it is made from; those of other systems are made wherever it is."""
     describe_cost: Callable[[Any], str] = lambda settings: ""
     """What `plan` says, from the settings."""
 

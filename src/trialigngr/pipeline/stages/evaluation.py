@@ -8,7 +8,12 @@ from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec
 from trialigngr.recipes.model_settings import EvaluationStageSettings
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.report.page import PipelineStep
-from trialigngr.systems.registry import find_system
+
+
+def list_needs(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages of all systems of the table, each once."""
+    systems = recipe.evaluate.list_systems()
+    return tuple(dict.fromkeys(stage for name in systems for stage in recipe.list_system_stages(name)))
 
 
 def build_evaluation(context: StageContext, out: Path) -> Facts:
@@ -29,10 +34,7 @@ def describe_evaluation(recipe: Recipe, facts: Facts) -> tuple[PipelineStep, ...
 SPEC = StageSpec(
     name="evaluation",
     settings=lambda context: EvaluationStageSettings.from_recipe(context.recipe),
-    needs=lambda context: tuple(
-        context.recipe.model_stage if find_system(name).fit is None else name
-        for name in context.recipe.evaluate.list_systems()
-    ),
+    needs=lambda context: list_needs(context.recipe),
     build=build_evaluation,
     one_per_seed=True,
     runs_last=True,

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from trialigngr.evaluate.comparison import SystemRow
+from trialigngr.evaluate.seen_items import find_head_counting
+from trialigngr.evaluate.target_ranks import ITEM
 from trialigngr.foundation.artifact import check_file
 from trialigngr.foundation.version import __version__
 from trialigngr.metrics.intervals import Estimate
@@ -132,16 +134,18 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
         rows += [SystemRow(system_label(name), _parse_shown_estimates(figures)) for name, figures in beside.items()]
         return MetricChart(name, description, tuple(rows))
 
+    raw = build_chart(
+        "Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"
+    )
+    masked = build_chart(
+        "Items, seen ones masked",
+        "What a user already took is left out, for every system.",
+        "test_seen_masked",
+        "baselines_seen_masked",
+    )
+    is_raw = find_head_counting(metrics["protocol"]["seen_items"]) == ITEM
     return (
-        build_chart(
-            "Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"
-        ),
-        build_chart(
-            "Items, seen ones masked",
-            "What a user already took is left out, for every system.",
-            "test_seen_masked",
-            "baselines_seen_masked",
-        ),
+        *((raw, masked) if is_raw else (masked, raw)),
         build_chart(
             "SIDs",
             "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.",

@@ -69,9 +69,10 @@ def _build_slice_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
         )
         for part in metrics["slices"]
     )
+    seen = metrics["protocol"]["seen_items"].split(" (")[0]
     says = (
-        "HR@10 on some of the targets, nothing masked. Head, middle and tail items have about a third of the training "
-        "interactions each; slices without a target are left out. Intervals stand in metrics.json."
+        f"HR@10 on some of the targets, seen items {seen}. Head, middle and tail items have about a third of the "
+        "training interactions each; slices without a target are left out. Intervals stand in metrics.json."
     )
     return (Table(("Slice", "Targets", *map(system_label, systems)), rows, "Who is served", says),)
 
