@@ -46,9 +46,9 @@ class SequentialSettings(Settings):
     """Of AdamW, constant; without decay of weights."""
     ema_decay: float = Field(0.998, ge=0, lt=1)
     """Decay a step of the moving average of the weights that is validated and kept; 0: the weights as they are."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     """At most so many passes over the users."""
-    patience: int = Field(15, ge=1)
+    patience: int = Field(10, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
@@ -122,7 +122,7 @@ class Bert4RecSettings(TransformerSettings):
 
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout on item vectors and within the network."""
-    epochs: int = Field(400, ge=1)
+    epochs: int = Field(80, ge=1)
     """At most so many passes over the users; a pass asks for a part of their items alone."""
     mask_ratio: float = Field(0.3, gt=0, lt=1)
     """Share of the items that are hidden and asked for."""
@@ -150,5 +150,5 @@ class S3RecSettings(TransformerSettings):
         **PLAIN, "loss": "bce", "num_negatives": 1, "pretrain_epochs": 150, "patience": 10
     }  # fmt: skip
 
-    pretrain_epochs: int = Field(50, ge=0)
+    pretrain_epochs: int = Field(10, ge=0)
     """Passes over the users with the four losses of the pre-training, before the training."""
