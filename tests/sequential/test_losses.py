@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trialigngr.sequential.losses import LOSSES, NegativeDraw
+from trialigngr.sequential.losses import LOSSES
+from trialigngr.train.sampled_softmax import NegativeDraw
 
 COUNTS = np.array([0, 1, 4, 9, 100, 25])
 CPU = torch.device("cpu")

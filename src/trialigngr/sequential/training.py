@@ -24,11 +24,12 @@ from trialigngr.foundation.files import remove_path
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.sequential.batches import HistoryPieces, TrainingBatch
-from trialigngr.sequential.losses import LOSSES, NegativeDraw
+from trialigngr.sequential.losses import LOSSES
 from trialigngr.sequential.network import WEIGHTS_FILE, DataSizes, NetworkScorer, NextItemNetwork
 from trialigngr.sequential.settings import SequentialSettings
 from trialigngr.train.checkpoint import remove_checkpoints
 from trialigngr.train.loop import Trainer
+from trialigngr.train.sampled_softmax import NegativeDraw
 from trialigngr.train.settings import LoopSettings
 
 NO_CLIPPING = 1e9
