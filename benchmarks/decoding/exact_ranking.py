@@ -49,7 +49,7 @@ def compare_beams_with_exact(
     """
     run.check_model()
     parts = run.artifacts
-    parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
+    parts.backbone.prepare_inference(pick_device(run.recipe.train.device))
     own = parts.build_recommender(parts.backbone, parts.chat_template, parts.encode_views(parts.chat_template))
     if score_softmax is not None:
         own = GenerativeRecommender(own.search.with_score_softmax(score_softmax), own.build_prompt, own.settings)

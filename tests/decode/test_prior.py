@@ -176,7 +176,7 @@ def test_sparse_is_dense(beam: BeamSearch, form: Any) -> None:
     parts = [rows.repeat(2), np.tile(dense_N[rows] / 2, (2, 1)).T.ravel()]  # each row twice, with half the weight
     for other in (sparse, beam(ASKED, 8, given, [Prior(parts[1], 0.4, parts[0], form)] * 3)):
         for name, values in vars(dense).items():
-            assert getattr(other, name).tolist() == values.tolist()
+            assert np.array_equal(getattr(other, name), values), name
 
 
 def test_what_is_denied_neither_comes_back_nor_counts(beam: BeamSearch) -> None:

@@ -6,15 +6,18 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from tests.support.world import SIZES, TEXTS, World
 from trialigngr.models.build import build_backbone
-from trialigngr.models.settings import BackboneSettings
+from trialigngr.models.item_layer import ItemLayer
+from trialigngr.models.settings import BackboneSettings, ItemSettings
 from trialigngr.sids.semantic_ids import list_sid_tokens
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train import loop
@@ -68,6 +71,7 @@ def toy(
     dropout: float = 0.1,
     more: Any = None,
     checkpointing: bool = False,
+    items: ItemSettings | None = None,
     **changes: Any,
 ) -> Trainer[SftObjective]:
     """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
@@ -78,7 +82,13 @@ def toy(
     shape = BackboneSettings(**small, gradient_checkpointing=checkpointing)
     backbone = build_backbone(shape, list_sid_tokens(SIZES), TEXTS, seed=0)
     assert backbone.tokenizer.get_vocab() == world.chat.tokenizer.get_vocab()
-    tasks = {name: world.examples(name) for name in USED}
+    if items is not None:
+        torch.manual_seed(1)
+        last = world.examples("title_to_sid").build_targets(np.arange(len(world.catalog)))
+        tokens_N = torch.tensor([[token for token in own if token in backbone.sid_token_ids][-1] for own in last])
+        backbone = replace(backbone, items=ItemLayer(items, 32, len(tokens_N), torch.randn(len(tokens_N), 5), tokens_N))
+    shown = items is not None and items.is_shown
+    tasks = {name: world.examples(name, names_items=shown) for name in USED}
     if changes.get("softmax") == "level":
         level_V = torch.zeros(backbone.model.config.vocab_size, dtype=torch.long)
         level_V[backbone.sid_token_ids] = torch.arange(1, len(SIZES) + 1).repeat_interleave(torch.tensor(SIZES))

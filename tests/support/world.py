@@ -130,13 +130,13 @@ class World:
         add_sid_tokens(tokenizer, list_sid_tokens(SIZES))
         self.chat = ChatTemplate(tokenizer)
 
-    def examples(self, name: str, room: int | None = None, **settings: Any) -> TaskExamples:
+    def examples(self, name: str, room: int | None = None, names_items: bool = False, **settings: Any) -> TaskExamples:
         """Return a task's examples; ``room`` tokens are left for items (a tight maximum length)."""
         known = {"max_history": 6, "window_overlap": 3, "max_title_tokens": 20} | settings
         limits = {View.TITLE: known["max_title_tokens"], View.VISUAL: 64}
         views = encode_views(self.catalog, self.sids, self.captions, self.chat, limits)
         task = TASKS[name]
-        wide = TaskExamples(task, views, self.histories, self.chat, PromptSettings(**known))
+        wide = TaskExamples(task, views, self.histories, self.chat, PromptSettings(**known), names_items=names_items)
         if room is None:
             return wide
         length = wide.settings.max_length - wide.item_budget + room

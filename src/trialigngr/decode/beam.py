@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from trialigngr.decode.filters import Filters, Rows
-from trialigngr.decode.prior import Priors
-from trialigngr.decode.sequence_model import Prompts, SequenceModel
+from trialigngr.decode.prior import Prior, Priors
+from trialigngr.decode.sequence_model import Prompts, SequenceModel, SequenceState
 from trialigngr.decode.trie_masks import TrieMasks
 from trialigngr.decode.trie_priors import TriePriors
 from trialigngr.foundation.device import autocast
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.models.item_layer import ItemHead
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.sids.trie import Trie, TrieLevel
 
@@ -41,14 +42,16 @@ long before."""
 class Beams:
     """The best W leaves of the trie for B prompts, best first. A leaf of −1 (score −inf): fewer than W are allowed.
 
-    Where priors were given, ``scores_BW`` are of the mixture, and its two parts stand beside: the generator's
-    log-probability, and the share of the prior that the leaf holds (0 for a request without a prior).
+    Where priors were given, or an item head has a say, ``scores_BW`` are of the mixture, and its parts stand beside:
+    the generator's log-probability, the share of the prior that the leaf holds (0 for a request without a prior) and
+    the share of the head.
     """
 
     leaves_BW: Rows
     scores_BW: npt.NDArray[np.float32]
     generator_scores_BW: npt.NDArray[np.float32] | None = None
     prior_shares_BW: npt.NDArray[np.float32] | None = None
+    item_shares_BW: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class BeamSearch:
             DeviceTrieLevel.from_trie_level(level, tokens[d], end_token, asks[d]) for d, level in enumerate(trie.levels)
         ]
         self._item_counts = [trie.item_counts(depth) for depth in range(len(trie.levels))]
+        self.item_head: ItemHead | None = None
+        self.items_weight = 0.0
 
     @property
     def device_levels(self) -> list[DeviceTrieLevel]:
@@ -129,20 +134,43 @@ class BeamSearch:
         ]
         return other
 
+    def with_item_head(self, head: ItemHead, weight: float) -> BeamSearch:
+        """Return the same search by (1 − weight) · the generator + weight · what a head says of the state at a prompt's
+        end. Priors are mixed with that."""
+        other = copy(self)
+        other.item_head, other.items_weight = head, weight
+        return other
+
     @torch.inference_mode()
     def __call__(self, prompts: Prompts, num_beams: int, filters: Filters = None, priors: Priors = None) -> Beams:
         """Return the ``num_beams`` best leaves of each prompt, of those that its filter lets: by the generator or,
         where there is a prior, by the mixture of both."""
-        device = self.model.device
+        device, depth = self.model.device, len(self._device_levels) - 1
         masks = None if filters is None else TrieMasks(filters, self.trie, self._item_counts, device)
         shares = self._lay_out_priors(priors, filters)
         with autocast(device, self.precision):
             self.model.check(max(map(len, prompts)) + len(self._device_levels))
-            leaves_BW, scores_BW, mixed_BW = _BeamSearchState(self, prompts, num_beams, masks, shares).run()
-        found = [torch.where(mixed_BW > _NEG_INF, leaves_BW, -1), mixed_BW]
+            sequences = self.model.start(prompts, num_beams * min(depth, RESERVED_STEPS))
+            head = self._lay_out_head(sequences.last_BD, filters)
+            mixed_in = [own for own in (head, shares) if own is not None]
+            leaves_BW, scores_BW, mixed_BW = _BeamSearchState(self, sequences, num_beams, masks, mixed_in).run()
+        parts = {"leaves_BW": torch.where(mixed_BW > _NEG_INF, leaves_BW, -1), "scores_BW": mixed_BW}
+        if priors is not None or self.items_weight:
+            parts["generator_scores_BW"] = scores_BW
         if priors is not None:
-            found += [scores_BW, _share_leaves(shares, leaves_BW, mixed_BW, len(self._device_levels) - 1)]
-        return Beams(*(part.cpu().numpy() for part in found))
+            parts["prior_shares_BW"] = _share_leaves(shares, leaves_BW, mixed_BW, depth)
+        if self.items_weight:
+            parts["item_shares_BW"] = _share_leaves(head, leaves_BW, mixed_BW, depth)
+        return Beams(**{name: part.cpu().numpy() for name, part in parts.items()})
+
+    def _lay_out_head(self, last_BD: Tensor, filters: Filters) -> TriePriors | None:
+        """Return what the item head says over the trie; None where it has no say."""
+        if self.item_head is None or not self.items_weight:
+            return None
+        if self.score_softmax != "constrained":
+            raise RecipeError(f"An item head needs decode.score_softmax = constrained, and it is {self.score_softmax}.")
+        shares_BN = self.item_head(last_BD).cpu().numpy()
+        return TriePriors([Prior(own_N, self.items_weight) for own_N in shares_BN], filters, self.trie, last_BD.device)
 
     def _lay_out_priors(self, priors: Priors, filters: Filters) -> TriePriors | None:
         """Return the priors over the trie; None where none of them changes a score."""
@@ -185,16 +213,16 @@ class _BeamSearchState:
     def __init__(
         self,
         search: BeamSearch,
-        prompts: Prompts,
+        sequences: SequenceState,
         num_beams: int,
         masks: TrieMasks | None,
-        priors: TriePriors | None,
+        priors: Sequence[TriePriors],
     ) -> None:
+        """``priors`` are mixed in one after the other, each with what came out of those before."""
         self.model, self.device_levels, self.score_softmax = search.model, search.device_levels, search.score_softmax
-        self.num_beams, self.masks, self.priors = num_beams, masks, priors
-        self.sequences = self.model.start(prompts, num_beams * min(len(self.device_levels) - 1, RESERVED_STEPS))
+        self.num_beams, self.masks, self.priors, self.sequences = num_beams, masks, priors, sequences
         # The slots of each beam's ancestors among the appended tokens.
-        self.path_BWS = torch.empty(len(prompts), num_beams, 0, dtype=torch.long, device=self.model.device)
+        self.path_BWS = torch.empty(len(sequences.last_BD), num_beams, 0, dtype=torch.long, device=self.model.device)
 
     def run(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the leaves, the generator's scores and those that rank (the same where there is no prior)."""
@@ -238,10 +266,13 @@ class _BeamSearchState:
 
     def _select_beams(self, nodes_BX: Tensor, scores_BX: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the places of the best W of X nodes, the generator's scores of them and those that rank them."""
-        if self.priors is None:
+        if not self.priors:
             best_BW, place_BW = _select_top_beams(scores_BX, self.num_beams)
             return place_BW, best_BW, best_BW
-        mixed_BW, place_BW = _select_top_beams(self.priors.mix_scores(scores_BX, nodes_BX, depth), self.num_beams)
+        mixed_BX = scores_BX
+        for prior in self.priors:
+            mixed_BX = prior.mix_scores(mixed_BX, nodes_BX, depth)
+        mixed_BW, place_BW = _select_top_beams(mixed_BX, self.num_beams)
         return place_BW, scores_BX.gather(1, place_BW).masked_fill(mixed_BW == _NEG_INF, _NEG_INF), mixed_BW
 
     def _score_children(

@@ -16,6 +16,7 @@ from trialigngr.models.compatibility import (
     check_attention_is_causal,
     check_context_length,
 )
+from trialigngr.models.item_layer import ItemLayer
 from trialigngr.models.logits import compute_logits
 
 if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/decode_gpu.py)
@@ -25,8 +26,9 @@ if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/decode_gpu.py
 class CausalModel:
     """The prompt is the beginning of the row that the model goes on with; its generation_config is never read."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, items: ItemLayer | None = None) -> None:
+        """``items`` reads what prompts show of items beside their tokens."""
+        self.model, self.items = model, items
         self._is_checked = False
 
     @property
@@ -45,7 +47,7 @@ class CausalModel:
 
     def start(self, prompts: Prompts, reserved_tokens: int) -> PromptCache:
         """Read prompts."""
-        return PromptCache(self.model, prompts, reserved_tokens)
+        return PromptCache(self.model, prompts, reserved_tokens, self.items)
 
     def compute_logits(self, hidden_XD: Tensor, tokens_K: Tensor, score_softmax: ScoreSoftmax) -> Tensor:
         """Return float32 logits [X, K] of some tokens."""

@@ -15,6 +15,7 @@ from trialigngr.decode.prior import Prior, Priors
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.console import show_progress
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
+from trialigngr.models.item_layer import ItemHead
 
 BuildPrompt = Callable[[Rows], list[int]]
 PriorSource = Priors | Callable[[Rows], Priors]
@@ -24,12 +25,13 @@ PriorSource = Priors | Callable[[Rows], Priors]
 @dataclass(frozen=True)
 class RankedList:
     """One ranked list. Items that share a SID stand together, in row order; ``scores`` are SIDs' log-probabilities, or
-    those under the mixture with a prior, with its two parts beside them (see `Beams`)."""
+    those under the mixture with a prior, with its parts beside them (see `Beams`)."""
 
     rows: Rows
     scores: npt.NDArray[np.float32]
     generator_scores: npt.NDArray[np.float32] | None = None
     prior_shares: npt.NDArray[np.float32] | None = None
+    item_shares: npt.NDArray[np.float32] | None = None
 
 
 class GenerativeRecommender:
@@ -45,6 +47,10 @@ class GenerativeRecommender:
             return self
         changed = self.settings.model_copy(update={"num_beams": num_beams})
         return GenerativeRecommender(self.search, self.build_prompt, changed)
+
+    def with_item_head(self, head: ItemHead, weight: float) -> GenerativeRecommender:
+        """Return the same with an item head mixed in (see `BeamSearch.with_item_head`)."""
+        return GenerativeRecommender(self.search.with_item_head(head, weight), self.build_prompt, self.settings)
 
     def recommend(
         self, history: Rows, k: int, item_filter: Filter | Rows | None = None, prior: Prior | None = None
@@ -89,9 +95,11 @@ class GenerativeRecommender:
         description: str = "decode",
     ) -> Beams:
         """Return the beams of many histories, in their order."""
-        shape = (len(histories), self.settings.num_beams)
-        scores = [np.empty(shape, dtype=np.float32) for _ in range(1 if priors is None else 3)]
-        found = Beams(np.empty(shape, dtype=np.int64), *scores)
+        shape, has_head = (len(histories), self.settings.num_beams), self.search.items_weight > 0
+        kept = {"generator_scores_BW": priors is not None or has_head, "prior_shares_BW": priors is not None}
+        kept |= {"scores_BW": True, "item_shares_BW": has_head}
+        scores = {name: np.empty(shape, dtype=np.float32) for name, is_kept in kept.items() if is_kept}
+        found = Beams(np.empty(shape, dtype=np.int64), **scores)
         for places, beams in self.iter_beam_batches(histories, filters, priors, description):
             for name, values in vars(beams).items():
                 if values is not None:
@@ -103,12 +111,13 @@ class GenerativeRecommender:
         given = [None] * len(beams.leaves_BW) if filters is None else filters
         held_BW = self._count_leaf_items(beams.leaves_BW)
         found = self._list_leaf_items(beams.leaves_BW.ravel(), held_BW.ravel())
-        parts = [beams.scores_BW, beams.generator_scores_BW, beams.prior_shares_BW]
-        scores = [np.repeat(part.ravel(), held_BW.ravel()) for part in parts if part is not None]
+        parts = {name.removesuffix("_BW"): part for name, part in vars(beams).items() if part is not None}
+        parts.pop("leaves")
+        scores = {name: np.repeat(part.ravel(), held_BW.ravel()) for name, part in parts.items()}
         rankings = []
         for (start, end), allowed in zip(pairwise([0, *np.cumsum(held_BW.sum(1)).tolist()]), given, strict=True):
             kept = start + np.flatnonzero(as_filter(allowed).is_allowed(found[start:end]))[:k]
-            rankings.append(RankedList(found[kept], *(part[kept] for part in scores)))
+            rankings.append(RankedList(found[kept], **{name: part[kept] for name, part in scores.items()}))
         return rankings
 
     def compute_ranks(self, beams: Beams, targets: Rows, filters: Filters = None) -> Ranks:

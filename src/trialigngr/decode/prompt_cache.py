@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 
 from trialigngr.decode.preallocated_cache import PreallocatedLayer, convert_mask
 from trialigngr.decode.sequence_model import Prompts
+from trialigngr.models.item_layer import ItemLayer, name_inputs
 
 MIN_SHARED_TOKENS = 256
 """Tokens that a shared beginning must save before it is worth a forward pass of its own."""
@@ -25,9 +26,11 @@ _HOOKED_MODELS: WeakSet[Any] = WeakSet()
 class PromptCache:
     """``last_BD`` are the hidden states at the end of each prompt. Grown tokens stand behind the prompts, in slots."""
 
-    def __init__(self, model: Any, prompt_tokens: Prompts, reserved_tokens: int) -> None:
+    def __init__(
+        self, model: Any, prompt_tokens: Prompts, reserved_tokens: int, items: ItemLayer | None = None
+    ) -> None:
         """Encode prompts, padded at the right: a causal model never looks there, and what is grown masks it."""
-        self.model, device = model, model.device
+        self.model, self._items, device = model, items, model.device
         prompts = [list(prompt) for prompt in prompt_tokens]
         width = max(map(len, prompts))
         self.kv_cache = Cache(
@@ -48,7 +51,7 @@ class PromptCache:
         reset_token = _PROMPT_ENDS_B.set(ends_B)
         try:
             hidden_BTD = self.model.base_model(
-                input_ids=tokens_BT, past_key_values=self.kv_cache, use_cache=True
+                **name_inputs(self.model, self._items, tokens_BT), past_key_values=self.kv_cache, use_cache=True
             ).last_hidden_state
         finally:
             _PROMPT_ENDS_B.reset(reset_token)

@@ -11,13 +11,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from trialigngr.foundation.artifact import MANIFEST_FILE, TELLING, check_stage
+from trialigngr.foundation.artifact import MANIFEST_FILE, TELLING, check_file, check_stage
 from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import whole_file
 from trialigngr.foundation.hub import load_tokenizer, reason_of
+from trialigngr.models.item_layer import ItemLayer
+
+ITEMS_FILE = "items.safetensors"
+"""Beside a checkpoint whose model knows items by vectors of their own."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,31 @@ class Backbone:
     sid_token_ids: list[int]
     peft_model: Any = None
     """The `PeftModel` around the model while LoRA is in it."""
+    items: ItemLayer | None = None
+    """Vectors of items beside their tokens."""
+
+    @property
+    def trained_module(self) -> nn.Module:
+        """What holds all that is trained: the model itself, or model and item vectors."""
+        if self.items is None:
+            model: nn.Module = self.model
+            return model
+        return nn.ModuleDict({"model": self.model, "item_layer": self.items})
+
+    def prepare_inference(self, device: torch.device) -> None:
+        """Put everything on a device, without dropout."""
+        self.trained_module.to(device).eval()
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open; LoRA is merged for good."""
+        """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open, and item vectors beside it; LoRA
+        is merged for good."""
         if self.peft_model is not None:
             self.peft_model.merge_and_unload()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.items is not None:
+            with whole_file(folder / ITEMS_FILE) as half:
+                save_file(self.items.state_dict(), half)
 
 
 def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
@@ -59,6 +83,19 @@ def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:
     with _translate_load_errors(folder):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     return Backbone(model, tokenizer, [vocabulary[token] for token in sid_tokens])
+
+
+def load_items(folder: Path, items: ItemLayer) -> ItemLayer:
+    """Return item vectors as they were trained, in the place of those of ``items``; raise `ArtifactError` when there
+    are none of this shape."""
+    path = check_file(folder / ITEMS_FILE)
+    try:
+        items.load_state_dict(load_file(path), assign=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{path} holds no item vectors of this catalogue and model ({reason_of(error)}); run the recipe again."
+        ) from None
+    return items
 
 
 @contextmanager

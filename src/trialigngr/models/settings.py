@@ -20,6 +20,23 @@ class LoraSettings(Settings):
     """Dropout on what goes into them."""
 
 
+class ItemSettings(Settings):
+    """A vector for each item beside the tokens of its SID, which learns what items that share tokens have apart: shown
+    with each item of a history, and a second way to score what comes next (docs/training.md)."""
+
+    hidden_size: int = Field(0, ge=0)
+    """Numbers of a vector; 0 for none."""
+    is_shown: bool = True
+    """Whether the last token of each shown item carries its vector; or it is only scored."""
+    loss_weight: float = Field(1.0, ge=0)
+    """Weight of the cross-entropy over items beside the sum of an item's tokens' losses; 0 trains no scores."""
+    num_negatives: int = Field(1024, ge=1)
+    """Items that a pass is scored against, drawn by the square root of their counts."""
+    row_dropout: float = Field(0.2, ge=0, le=1)
+    """How often an item goes without the row of its own that is learned, as those do that are appended later; with 1
+    none has one, and what is known of items is their embeddings alone."""
+
+
 class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
 
@@ -51,3 +68,5 @@ class BackboneSettings(Settings):
     """Compute each layer again in the backward pass: a third more time for far less memory."""
     lora: LoraSettings = Field(default_factory=LoraSettings)
     """Train small added matrices and the SID rows instead of the whole model."""
+    items: ItemSettings = Field(default_factory=ItemSettings)
+    """Vectors of items beside their tokens."""

@@ -80,12 +80,27 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
             "train.loss_softmax = level trains a SID's token against its level alone, and decode.score_softmax = full "
             "compares it with every other token; set decode.score_softmax = constrained."
         )
-    if recipe.prior.has_say and recipe.decode.score_softmax == "full":
-        raise RecipeError("prior.system needs decode.score_softmax = constrained: only then are they both shares.")
+    if recipe.decode.score_softmax == "full" and (recipe.prior.has_say or recipe.prior.items_weight):
+        name = "prior.system" if recipe.prior.has_say else "prior.items_weight"
+        raise RecipeError(f"{name} needs decode.score_softmax = constrained: only then are they both shares.")
+    if recipe.prior.items_weight and not (recipe.model.items.hidden_size and recipe.model.items.loss_weight):
+        raise RecipeError(
+            "prior.items_weight mixes in what model.items learns to score; set model.items.hidden_size, such as 64, "
+            "and a loss_weight above 0."
+        )
     if recipe.train.torch_compile and recipe.train.fsdp:
         raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
+    if recipe.model.items.hidden_size:
+        _check_items_can_be_trained(recipe)
     if whole := [phase.name for phase in find_phases(recipe.phases) if recipe.train.fsdp and not phase.takes_fsdp]:
         raise RecipeError(f"train.fsdp and phase {whole[0]} do not go together yet; leave one of them off.")
+
+
+def _check_items_can_be_trained(recipe: Recipe) -> None:
+    if recipe.train.fsdp:
+        raise RecipeError("train.fsdp and model.items do not go together yet; leave one of them off.")
+    if others := [phase.name for phase in find_phases(recipe.phases) if not phase.takes_items]:
+        raise RecipeError(f"model.items and phase {others[0]} do not go together yet; leave one of them off.")
 
 
 def estimate_run_costs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.foundation.files import write_text_atomically
+from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
 from trialigngr.models.build import build_backbone, prepare_for_training
@@ -58,7 +60,7 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
     chat = ChatTemplate(backbone.tokenizer)
     views = artifacts.encode_views(chat)
     tasks = _build_examples(artifacts, wanted, views, chat)
-    sizes = count_parameters(backbone.model)
+    sizes = count_parameters(backbone.trained_module)
     counts = {name: len(examples) for name, examples in tasks.items()}
     log(f"  {sizes['parameters']:,} parameters, {sizes['trained']:,} trained; examples by task: {counts}")
     if recipe.model.lora.rank:
@@ -96,7 +98,11 @@ def _build_start(phase: PhaseSpec, artifacts: RunArtifacts, seed: int) -> Backbo
     """Return the model that a phase starts from: a new one, or that of the phase before."""
     model, sid_tokens = artifacts.recipe.model, list_sid_tokens(artifacts.sids.codebook_sizes)
     if (before := find_phase_before(artifacts.recipe, phase)) is None:
-        return build_backbone(model, sid_tokens, artifacts.tokenizer_texts(), seed, _load_codebooks(artifacts))
+        new = build_backbone(model, sid_tokens, artifacts.tokenizer_texts(), seed, _load_codebooks(artifacts))
+        if not model.items.hidden_size:
+            return new
+        torch.manual_seed(derive_seed(seed, "items"))
+        return replace(new, items=artifacts.build_item_layer(new))
     return prepare_for_training(load_backbone(artifacts.seed_folder / before.stage, sid_tokens), model)
 
 

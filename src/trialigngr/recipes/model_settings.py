@@ -76,7 +76,9 @@ class EvaluationStageSettings(Settings):
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> EvaluationStageSettings:
         """Return what a recipe says of the test; how a prior is tuned and which figures head tables changes nothing."""
-        prior = recipe.prior.model_copy(update={"validate_users": 1}) if recipe.prior.has_say else PriorSettings()
+        prior = recipe.prior.model_copy(update={"validate_users": 1})
+        if not prior.has_say:
+            prior = PriorSettings(items_weight=prior.items_weight)
         evaluate = recipe.evaluate.model_copy(update={"seen_items": None})
         return cls(decode=recipe.decode, prior=prior, evaluate=evaluate)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -20,18 +21,21 @@ from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.sids.semantic_ids import SemanticIds, list_sid_tokens
+from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
 from trialigngr.systems.registry import find_system
 from trialigngr.systems.spec import SystemSpec
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.enrich.interests import Interests
     from trialigngr.evaluate.seen_items import SeenItemsRule
     from trialigngr.evaluate.system import System
     from trialigngr.models.backbone import Backbone
+    from trialigngr.models.item_layer import ItemLayer
     from trialigngr.systems.generator import BuildPriors
     from trialigngr.systems.priors import SystemPrior
     from trialigngr.tasks.chat_template import ChatTemplate
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from trialigngr.tasks.item_views import ItemViews
 
 Rows = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
 
 
 def find_recommendation_task(recipe: Recipe) -> Task:
@@ -178,9 +183,40 @@ class RunArtifacts:
     @cached_property
     def backbone(self) -> Backbone:
         """The trained model."""
-        from trialigngr.models.backbone import load_backbone
+        import torch
 
-        return load_backbone(self.seed_folder / self.recipe.model_stage, list_sid_tokens(self.sids.codebook_sizes))
+        from trialigngr.models.backbone import load_backbone, load_items
+
+        folder = self.seed_folder / self.recipe.model_stage
+        backbone = load_backbone(folder, list_sid_tokens(self.sids.codebook_sizes))
+        if not self.recipe.model.items.hidden_size:
+            return backbone
+        with torch.device("meta"):  # what is read takes its place
+            items = self.build_item_layer(backbone)
+        return replace(backbone, items=load_items(folder, items))
+
+    @cached_property
+    def item_features(self) -> Float32Array:
+        """The items' embeddings, which vectors of items are made from."""
+        from trialigngr.embed.embeddings import load_embeddings
+
+        return load_embeddings(self.run_folder / "embeddings")
+
+    def build_item_layer(self, backbone: Backbone) -> ItemLayer:
+        """Return untrained vectors of this catalogue's items, as the recipe has them."""
+        from trialigngr.models.item_layer import ItemLayer
+
+        settings, size = self.recipe.model.items, backbone.model.config.hidden_size
+        return ItemLayer(settings, size, len(self.catalog), *self.list_item_inputs(backbone))
+
+    def list_item_inputs(self, backbone: Backbone) -> tuple[Tensor, Tensor]:
+        """Return what vectors of items are made from: embeddings [N, D], and the last token of each item's SID [N]."""
+        import torch
+
+        codes_NL, first_L = self.sids.codes_NL, np.cumsum([0, *self.sids.codebook_sizes[:-1]])
+        last_N = (codes_NL != END_CODE).sum(1) - 1
+        place_N = first_L[last_N] + codes_NL[np.arange(len(codes_NL)), last_N]
+        return torch.from_numpy(self.item_features), torch.from_numpy(np.array(backbone.sid_token_ids)[place_N])
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -206,19 +242,35 @@ class RunArtifacts:
         limits = {View.TITLE: self.recipe.prompt.max_title_tokens, View.VISUAL: self.recipe.prompt.max_visual_tokens}
         return encode_views(self.catalog, self.sids, self.captions, chat_template, limits)
 
-    def build_examples(self, task: Task, views: ItemViews, chat_template: ChatTemplate) -> TaskExamples:
-        """Return a task's examples on this data."""
+    def build_examples(
+        self, task: Task, views: ItemViews, chat_template: ChatTemplate, *, as_text: bool = False
+    ) -> TaskExamples:
+        """Return a task's examples on this data; ``as_text``: of tokens that a tokenizer knows alone."""
         from trialigngr.tasks.examples import TaskExamples
 
-        return TaskExamples(task, views, self.histories, chat_template, self.recipe.prompt)
+        items = self.recipe.model.items
+        shows_items = items.hidden_size > 0 and items.is_shown and not as_text
+        return TaskExamples(task, views, self.histories, chat_template, self.recipe.prompt, names_items=shows_items)
 
     @cached_property
     def sid_recommender(self) -> GenerativeRecommender:
         """Beam search with the trained model, on its device."""
         from trialigngr.foundation.device import pick_device
 
-        self.backbone.model.to(pick_device(self.device)).eval()
+        self.backbone.prepare_inference(pick_device(self.device))
         return self.build_recommender(self.backbone, self.chat_template, self.encode_views(self.chat_template))
+
+    @cached_property
+    def mixed_recommender(self) -> GenerativeRecommender:
+        """The same with the model's item head, where the recipe mixes it in."""
+        return self.mix_item_head(self.sid_recommender)
+
+    def mix_item_head(self, recommender: GenerativeRecommender) -> GenerativeRecommender:
+        """Return beam search with the model's item head, as it is now, where the recipe mixes it in."""
+        items, weight = self.backbone.items, self.recipe.prior.items_weight
+        if items is None or not weight:
+            return recommender
+        return recommender.with_item_head(items.build_head(), weight)
 
     def build_recommender(
         self, backbone: Backbone, chat_template: ChatTemplate, views: ItemViews
@@ -232,7 +284,7 @@ class RunArtifacts:
         tokens_LK = [backbone.sid_token_ids[first:last] for first, last in pairwise(bounds)]
         settings = self.recipe.decode
         search = BeamSearch(
-            CausalModel(backbone.model),
+            CausalModel(backbone.model, backbone.items),
             self.trie,
             tokens_LK,
             chat_template.assistant_suffix[0],

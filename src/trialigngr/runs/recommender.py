@@ -81,6 +81,11 @@ class Recommender:
         return self.snapshot.build_recommender(self.snapshot.backbone, self.snapshot.chat_template, self.item_views)
 
     @cached_property
+    def mixed_recommender(self) -> GenerativeRecommender:
+        """The same with the model's item head, where the recipe mixes it in."""
+        return self.snapshot.mix_item_head(self.sid_recommender)
+
+    @cached_property
     def title_recommender(self) -> GenerativeRecommender:
         """Beam search that writes titles of items that exist."""
         from trialigngr.decode.generative_recommender import GenerativeRecommender
@@ -89,7 +94,7 @@ class Recommender:
         self._prepare_model()
         examples = self._title_examples
         search = build_title_search(
-            self.snapshot.backbone.model, self.item_views, self.snapshot.chat_template, self.snapshot.recipe.decode
+            self.snapshot.backbone, self.item_views, self.snapshot.chat_template, self.snapshot.recipe.decode
         )
         return GenerativeRecommender(search, examples.build_prompt, self.snapshot.recipe.decode)
 
@@ -116,9 +121,11 @@ class Recommender:
         if name in GENERATORS:
             from trialigngr.systems.generator import GeneratorSystem
 
-            priors = self.snapshot.build_priors if (name, by) == (GENERATOR, "sid") else None
+            most = self.snapshot.max_prompt_history
+            if (name, by) == (GENERATOR, "sid"):
+                return GeneratorSystem(self.mixed_recommender, most, self.snapshot.build_priors, name)
             recommender = self.sid_recommender if by == "sid" else self.title_recommender
-            return GeneratorSystem(recommender, self.snapshot.max_prompt_history, priors, name)
+            return GeneratorSystem(recommender, most, name=name)
         with self._load_lock:
             if name not in self._systems:
                 if not is_finished(self.snapshot.run_folder / name):

@@ -28,7 +28,12 @@ from trialigngr.train.phases import find_phases
 if TYPE_CHECKING:
     pass
 
-OTHERS = {"sids": "other SIDs", "captions": "other captions", "catalog": "another catalogue"}
+OTHERS = {
+    "sids": "other SIDs",
+    "captions": "other captions",
+    "catalog": "another catalogue",
+    "embeddings": "other embeddings",
+}
 """What a model was trained on, when it was not what stands beside it."""
 
 
@@ -129,7 +134,7 @@ class Run:
         from trialigngr.foundation.device import pick_device
 
         self.check_model()
-        self.artifacts.backbone.model.to(pick_device(self.recipe.train.device)).eval()
+        self.artifacts.backbone.prepare_inference(pick_device(self.recipe.train.device))
 
     def recommend(
         self,

@@ -22,7 +22,7 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json, write_json
 from trialigngr.foundation.tables import read_told
-from trialigngr.runs.artifacts import Rows, RunArtifacts
+from trialigngr.runs.artifacts import Float32Array, Rows, RunArtifacts
 from trialigngr.sids.semantic_ids import SemanticIds
 
 if TYPE_CHECKING:
@@ -51,8 +51,19 @@ class CatalogSnapshot(RunArtifacts):
 
     @property
     def backbone(self) -> Backbone:
-        """The trained model, loaded once."""
-        return self.trained_artifacts.backbone
+        """The trained model, loaded once, with vectors of appended items too where it has vectors of items."""
+        own = self.trained_artifacts.backbone
+        if own.items is None or not self.batch_folders:
+            return own
+        return replace(own, items=own.items.with_catalog(*self.list_item_inputs(own)))
+
+    @cached_property
+    def item_features(self) -> Float32Array:
+        """The items' embeddings, appended ones behind."""
+        from trialigngr.embed.embeddings import load_embeddings
+
+        more = [load_embeddings(batch / "embeddings") for batch in self.batch_folders]
+        return np.concatenate([self.trained_artifacts.item_features, *more])
 
     @property
     def seen_items(self) -> SeenItemsRule:

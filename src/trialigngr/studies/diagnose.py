@@ -85,7 +85,7 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     load_bleu()  # a package that is missing is told now, not after minutes of writing
     with lock_run_folder(run.folder):
         parts = run.artifacts
-        parts.backbone.model.to(pick_device(run.recipe.train.device)).eval()
+        parts.backbone.prepare_inference(pick_device(run.recipe.train.device))
         body = {"computed_for": wanted, "probe": _probe_categories(parts), "titles": _diagnose_titles(parts, num_items)}
         body = write_json(run.folder / DIAGNOSTICS_FILE, body, ensure_ascii=False)
         table = build_diagnostics_table({run.folder.name: RunDiagnosis(classify_sid_inputs(run), body)})

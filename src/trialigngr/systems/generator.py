@@ -30,6 +30,11 @@ class GeneratorInputs(Protocol):
         ...
 
     @property
+    def mixed_recommender(self) -> GenerativeRecommender:
+        """The same with the model's item head, where the recipe mixes it in."""
+        ...
+
+    @property
     def max_prompt_history(self) -> int:
         """Items of a history that a prompt shows at most."""
         ...
@@ -59,6 +64,7 @@ class GeneratorSystem:
 
         With priors the parts are ``generator``, the generator's log-probability, ``prior``, the share of the prior's
         weights, and, where they are mixed linearly, ``from_prior``: how much of the probability comes from the prior.
+        With an item head ``items`` is the share that it gives.
         """
         recommender = self._with_enough_beams(k)
         beams, mixing_B = self._decode(recommender, queries, filters, "")
@@ -104,7 +110,7 @@ def _read_mixing_weight(prior: Prior | None) -> float:
 
 def _divide_scores(lists: RankedLists, mixing_B: FloatArray) -> RankedLists:
     """Return lists with the part ``from_prior``, where they have parts and every mixture is a sum."""
-    if not lists.parts or np.isnan(mixing_B).any():
+    if "prior" not in lists.parts or np.isnan(mixing_B).any():
         return lists
     held_BK, is_item_BK = mixing_B[:, None] * lists.parts["prior"], lists.rows_BK >= 0
     from_prior_BK = np.divide(held_BK, np.exp(lists.scores_BK), out=np.zeros_like(held_BK), where=is_item_BK)
@@ -114,9 +120,9 @@ def _divide_scores(lists: RankedLists, mixing_B: FloatArray) -> RankedLists:
 def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedLists:
     """Return lists as arrays of k columns, or of as many as the longest has."""
     width = max((len(ranking.rows) for ranking in rankings), default=0) if k is None else k
-    names = {"scores": "score"}
-    if rankings and rankings[0].generator_scores is not None:
-        names |= {"generator_scores": "generator", "prior_shares": "prior"}
+    names = {"scores": "score", "generator_scores": "generator", "prior_shares": "prior", "item_shares": "items"}
+    names = {source: name for source, name in names.items() if rankings and getattr(rankings[0], source) is not None}
+    names |= {"scores": "score"}
     columns = {name: np.full((len(rankings), width), -np.inf, dtype=np.float32) for name in names.values()}
     for line, ranking in enumerate(rankings):
         for source, name in names.items():
@@ -127,7 +133,7 @@ def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedList
 
 def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
     """Return the generator of a run, with what its recipe mixes in."""
-    return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history, inputs.build_priors)
+    return GeneratorSystem(inputs.mixed_recommender, inputs.max_prompt_history, inputs.build_priors)
 
 
 def load_generator_alone(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:

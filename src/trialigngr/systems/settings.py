@@ -33,19 +33,23 @@ class PriorSettings(Settings):
     """Of counts: at a sum n of what was counted near the shown items, their share is λ n / (n + ``confidence``)."""
     form: Literal["linear", "geometric"] = "linear"
     """``linear``: a mixture of both distributions. ``geometric``: their logarithms are mixed."""
+    items_weight: float = Field(0.0, ge=0, lt=1)
+    """Share of the model's item head in the model's own probabilities, before a system is mixed in; needs
+    ``model.items``."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets `tune` looks at when it searches these settings."""
 
     @property
     def has_say(self) -> bool:
-        """Whether anything is mixed in."""
+        """Whether a system is mixed in."""
         return bool(self.system) and self.mixing_weight > 0
 
     def describe(self) -> str:
         """Return what is mixed in, in words."""
-        if not self.has_say:
-            return "none"
-        return f"{self.system}, {self.form}, λ {self.mixing_weight:g}, confidence {self.confidence:g}"
+        said = [f"items {self.items_weight:g}"] if self.items_weight else []
+        if self.has_say:
+            said.append(f"{self.system}, {self.form}, λ {self.mixing_weight:g}, confidence {self.confidence:g}")
+        return "; ".join(said) or "none"
 
 
 class SasRecCountsSettings(Settings):

@@ -29,10 +29,21 @@ Random = np.random.Generator
 
 
 class TaskExamples:
-    """The examples of one task over a data set; `RecipeError` where a prompt is too short for one item."""
+    """The examples of one task over a data set; `RecipeError` where a prompt is too short for one item.
+
+    With ``names_items`` the last token of a SID that a history shows is ~r, r the row of its item, so that the model
+    can tell it from others of the same SID (`trialigngr.models.item_layer`).
+    """
 
     def __init__(
-        self, task: Task, views: ItemViews, histories: Histories, chat_template: ChatTemplate, settings: PromptSettings
+        self,
+        task: Task,
+        views: ItemViews,
+        histories: Histories,
+        chat_template: ChatTemplate,
+        settings: PromptSettings,
+        *,
+        names_items: bool = False,
     ) -> None:
         self.task, self.views, self.histories, self.chat_template, self.settings = (
             task,
@@ -50,6 +61,7 @@ class TaskExamples:
         )
         header = chat_template.build_header(task.system, task.instruction)
         self.prompt_header = [*header, *chat_template.assistant_prefix] if self.history_in_completion else header
+        self._names_items = names_items and (task.scope, task.source) == (Scope.HISTORY, View.SID)
         self._separator = self._choose_separator()
         self.item_budget = self._compute_item_budget()
         """Tokens left for the items of a prompt when header, tail and the longest target are paid for."""
@@ -95,7 +107,11 @@ class TaskExamples:
 
     def _lay_out_items(self, rows: Int64Array) -> tuple[list[int], Int64Array]:
         """Return items as they stand in a prompt, and where each of them ends there."""
-        return self._source.join_rows(rows, self._max_item_tokens, self._separator)
+        tokens, ends = self._source.join_rows(rows, self._max_item_tokens, self._separator)
+        if self._names_items:
+            for place, row in zip((ends - len(self._separator)).tolist(), rows.tolist(), strict=True):
+                tokens[place - 1] = ~row
+        return tokens, ends
 
     @cached_property
     def _example_groups(self) -> ExampleGroups:
@@ -165,9 +181,15 @@ class TaskExamples:
         prompts = self._source.take_rows(item_P, self._max_item_tokens, self.prompt_suffix)
         targets = self._target.take_rows(item_P, suffix=self.target_suffix)
         return [
-            SharedPrefixRow([], [Continuation(0, prompt, target, (item, 0))])
-            for item, prompt, target in zip(item_P.tolist(), prompts, targets, strict=True)
+            SharedPrefixRow([], [Continuation(0, prompt, target, (item, 0), item=asked)])
+            for item, prompt, target, asked in zip(
+                item_P.tolist(), prompts, targets, self._list_asked_items(item_P), strict=True
+            )
         ]
+
+    def _list_asked_items(self, rows: IntArray) -> list[int]:
+        """Return the items whose SIDs are asked for; −1 where what is asked for is a text."""
+        return rows.tolist() if self.task.target is View.SID else [-1] * len(rows)
 
     def _build_history_rows(self, groups: ExampleGroups, skipped: int, size: int) -> list[SharedPrefixRow]:
         """Return ``size`` examples of the groups behind the ``skipped`` first ones: a row for each group."""
@@ -180,11 +202,12 @@ class TaskExamples:
         shown_stop_G = np.cumsum(shown_G)
         shown_start_G = shown_stop_G - shown_G
         length_P = ends[(shown_start_G - groups.first_G)[group_P] + position_P] - ends[shown_start_G][group_P]
-        targets = self._target.take_rows(items[begin_G[group_P] + position_P], suffix=self.target_suffix)
-        owners, positions = groups.owner_G[group_P].tolist(), position_P.tolist()
+        asked_P = items[begin_G[group_P] + position_P]
+        targets = self._target.take_rows(asked_P, suffix=self.target_suffix)
+        columns = (length_P.tolist(), targets, groups.owner_G[group_P].tolist(), position_P.tolist())
         continuations = [
-            Continuation(length, self.prompt_suffix, target, (owner, position))
-            for length, target, owner, position in zip(length_P.tolist(), targets, owners, positions, strict=True)
+            Continuation(length, self.prompt_suffix, target, (owner, position), item=item)
+            for length, target, owner, position, item in zip(*columns, self._list_asked_items(asked_P), strict=True)
         ]
         prefixes = split_list(tokens, ends[shown_stop_G])
         return list(map(SharedPrefixRow, prefixes, split_list(continuations, stop_G)))

@@ -24,7 +24,8 @@ class Continuation:
 
     ``weights`` has one number a target token (None: all 1). A token of weight 0 is read but not predicted, one of a
     weight below 0 must not be written. ``example_id`` says whose it is in the data; ``branch`` numbers the answers of a
-    batch (0 where nobody asks), so that two answers of one example can be told apart.
+    batch (0 where nobody asks), so that two answers of one example can be told apart. ``item`` is the row of the item
+    whose SID the target begins with; −1 for none.
     """
 
     prefix_length: int
@@ -33,6 +34,7 @@ class Continuation:
     example_id: tuple[int, int] = (0, 0)
     weights: tuple[float, ...] | None = None
     branch: int = 0
+    item: int = -1
 
     @property
     def num_targets(self) -> int:
@@ -76,7 +78,7 @@ class MicroBatch:
 
     With places counted from where a row begins, the token at place q sees the header and the places k of its own
     row with k < cut or own ≤ k ≤ q. The arrays [M] list the tokens whose next is a target, that target, the
-    branch that it belongs to and its weight.
+    branch that it belongs to, its weight, and the item whose SID begins there (−1 for none).
     """
 
     tokens_T: Int64Array
@@ -89,6 +91,7 @@ class MicroBatch:
     target_token_M: Int64Array
     branch_M: Int64Array
     weight_M: npt.NDArray[np.float32]
+    item_M: Int64Array
 
 
 @dataclass
@@ -102,6 +105,7 @@ class _MicroBatchBuilder:
     source_places: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -121,6 +125,7 @@ class _MicroBatchBuilder:
             self.source_places += self._append_continuation(start, row, continuation)
             self.targets += continuation.target
             self.branches += [continuation.branch] * length
+            self.items += [continuation.item, *[-1] * (length - 1)]
             self.weights += continuation.weights or [1.0] * length
         self.row_lengths.append(len(self.tokens) - start)
 
@@ -138,11 +143,11 @@ class _MicroBatchBuilder:
         columns = (self.tokens, self.positions, self.prefix_lengths, self.own_starts, self.row_lengths)
         tokens_T, positions_T, cut_T, own_T, lengths_S = (np.array(column, dtype=np.int64) for column in columns)
         weights = np.array(self.weights, dtype=np.float32)
-        place_M, token_M, branch_M = (
+        place_M, token_M, branch_M, item_M = (
             np.array(column, dtype=np.int64)[weights != 0]
-            for column in (self.source_places, self.targets, self.branches)
+            for column in (self.source_places, self.targets, self.branches, self.items)
         )
-        predict = (place_M, token_M, branch_M, weights[weights != 0])
+        predict = (place_M, token_M, branch_M, weights[weights != 0], item_M)
         return MicroBatch(tokens_T, positions_T, cut_T, own_T, len(self.header), lengths_S, *predict)
 
 

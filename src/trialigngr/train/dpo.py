@@ -119,7 +119,7 @@ def _draw_other_answers(
     while len(found) < count:
         drawn = examples.build_targets(dice.integers(num_items, size=count - len(found)))
         found += [target for target in drawn if target != taken.target]
-    return [replace(taken, target=target) for target in found]
+    return [replace(taken, target=target, item=-1) for target in found]
 
 
 def compute_preference_loss(

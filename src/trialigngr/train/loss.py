@@ -14,10 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from trialigngr.decode.lm_head import compute_level_logits
 from trialigngr.foundation.device import to_device
 from trialigngr.models.compatibility import TRIAL_CONTINUATION, TRIAL_PROMPT
+from trialigngr.models.item_layer import ItemLayer, name_inputs
 from trialigngr.models.logits import compute_logits
 from trialigngr.tasks.packing import Continuation, MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
+from trialigngr.train.item_loss import ItemLoss
 from trialigngr.train.limits import MAX_CPU_LOGITS, MAX_GPU_LOGITS
 
 if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/train_gpu.py)
@@ -37,6 +39,7 @@ class DeviceMicroBatch:
     target_token_M: Tensor
     branch_M: Tensor
     weight_M: Tensor
+    item_M: Tensor
 
     @classmethod
     def from_micro_batch(
@@ -44,7 +47,7 @@ class DeviceMicroBatch:
     ) -> DeviceMicroBatch:
         """Move a pass to the device."""
         predict = (micro_batch.source_place_M, micro_batch.target_token_M, micro_batch.branch_M, micro_batch.weight_M)
-        arrays = (micro_batch.tokens_T[None], micro_batch.positions_T[None], *predict)
+        arrays = (micro_batch.tokens_T[None], micro_batch.positions_T[None], *predict, micro_batch.item_M)
         tokens, positions, *predicted = (to_device(array, device) for array in arrays)
         layout = (FlexLayout if attention == "flex_attention" else BlockLayout).from_micro_batch(micro_batch, device)
         return cls(tokens, positions, layout, *predicted)
@@ -67,7 +70,16 @@ def compute_target_losses(
     level, and that of a word to the words; no other row of the output layer is computed. ``cross_entropy_fn`` may be
     compiled. The model's attention must be `trialigngr.train.attention.NAME`.
     """
-    hidden_MD = _target_hidden_states(model, micro_batch)
+    return _compute_losses(model, _target_hidden_states(model, micro_batch), micro_batch, level_V, cross_entropy_fn)
+
+
+def _compute_losses(
+    model: Any,
+    hidden_MD: Tensor,
+    micro_batch: DeviceMicroBatch,
+    level_V: Tensor | None,
+    cross_entropy_fn: TokenCrossEntropy,
+) -> Tensor:
     most = MAX_GPU_LOGITS if hidden_MD.device.type == "cuda" else MAX_CPU_LOGITS
     at_once = max(1, most // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
@@ -81,10 +93,10 @@ def compute_target_losses(
     )
 
 
-def _target_hidden_states(model: Any, micro_batch: DeviceMicroBatch) -> Tensor:
+def _target_hidden_states(model: Any, micro_batch: DeviceMicroBatch, items: ItemLayer | None = None) -> Tensor:
     """Return the hidden states [M, D] from which the targets are predicted."""
     hidden_1TD = model.base_model(
-        input_ids=micro_batch.tokens_1T,
+        **name_inputs(model, items, micro_batch.tokens_1T),
         position_ids=micro_batch.positions_1T,
         layout=micro_batch.layout,
         use_cache=False,
@@ -120,17 +132,22 @@ def compute_trial_logits(model: Any) -> tuple[Tensor, Tensor]:
 class TargetLosses(nn.Module):
     """`compute_target_losses` of a model as a module: what works on modules (shares of weights) sees all of a pass."""
 
-    def __init__(self, model: Any, compiled: bool = False) -> None:
-        """``compiled``: the cross-entropy over the vocabulary, whose logits are then not copied into fp32."""
+    def __init__(
+        self, model: Any, compiled: bool = False, items: ItemLayer | None = None, item_loss: ItemLoss | None = None
+    ) -> None:
+        """``compiled``: the cross-entropy over the vocabulary, whose logits are then not copied into fp32.
+        ``item_loss`` is added where the SID of an item begins."""
         super().__init__()
-        self.model = model
+        self.model, self.items, self.item_loss = model, items, item_loss
         self._cross_entropy_fn: TokenCrossEntropy = (
             torch.compile(token_cross_entropy, dynamic=True) if compiled else token_cross_entropy
         )
 
     def forward(self, micro_batch: DeviceMicroBatch, level_V: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target token [M]."""
-        return compute_target_losses(self.model, micro_batch, level_V, self._cross_entropy_fn)
+        hidden_MD = _target_hidden_states(self.model, micro_batch, self.items)
+        losses_M = _compute_losses(self.model, hidden_MD, micro_batch, level_V, self._cross_entropy_fn)
+        return losses_M if self.item_loss is None else self.item_loss.add_to(losses_M, hidden_MD, micro_batch.item_M)
 
 
 def weigh_losses(losses_M: Tensor, micro_batch: DeviceMicroBatch, unlikelihood_weight: float) -> Tensor:

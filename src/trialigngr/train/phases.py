@@ -52,6 +52,8 @@ class PhaseSpec:
     """Whether it takes all tasks of the recipe, or only the one whose prompts ask for recommendations."""
     takes_fsdp: bool = False
     """Whether weights may lie in shares."""
+    takes_items: bool = False
+    """Whether it trains vectors of items too."""
     holds_reference: bool = False
     """Whether it keeps the weights of its start, too: a second copy, where no adapters hold what is trained."""
     adapt_train: Callable[[TrainSettings, Any], TrainSettings] = lambda train, own: train
@@ -79,6 +81,7 @@ PHASES: dict[str, PhaseSpec] = {
             starts_anew=True,
             trains_all_tasks=True,
             takes_fsdp=True,
+            takes_items=True,
         ),
         PhaseSpec(
             "dpo",

@@ -19,9 +19,11 @@ from trialigngr.tasks.mixture import Mixture, count_epoch_steps
 from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
+from trialigngr.train.item_loss import ItemLoss
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
 from trialigngr.train.phases import PhaseInputs
 from trialigngr.train.process_group import SINGLE_PROCESS, ProcessGroup
+from trialigngr.train.sampled_softmax import NegativeDraw
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.sharding import shard_losses
 
@@ -64,15 +66,23 @@ class PackedRows:
     unit = "tokens"
 
     def __init__(
-        self, settings: TrainSettings, backbone: Backbone, max_length: int, process_group: ProcessGroup
+        self,
+        settings: TrainSettings,
+        backbone: Backbone,
+        max_length: int,
+        process_group: ProcessGroup,
+        item_loss: ItemLoss | None = None,
     ) -> None:
         self.settings, self.backbone, self.process_group = settings, backbone, process_group
         self.device = pick_device(settings.device)
         if settings.attn_implementation == "flex_attention" and self.device.type != "cuda":
             raise RecipeError("train.attn_implementation = flex_attention trains on CUDA alone; use sdpa here.")
         compiled = settings.torch_compile and self.device.type == "cuda"
-        self.target_losses = self._prepare_losses(TargetLosses(backbone.model, compiled), max_length)
-        self.model, self.whole_model = self.target_losses.model, backbone.model
+        losses = TargetLosses(backbone.model, compiled, backbone.items, item_loss)
+        self.target_losses = self._prepare_losses(losses, max_length)
+        # Shares are of the losses' own copy; items are not trained in shares.
+        self.model = backbone.trained_module if backbone.items else self.target_losses.model
+        self.whole_model = backbone.trained_module
 
     def _prepare_losses(self, losses: TargetLosses, max_length: int) -> TargetLosses:
         check_context_length(losses.model, max_length)
@@ -86,12 +96,13 @@ class PackedRows:
     def prepare_training(self) -> None:
         """Let the model attend to packed rows, with dropout."""
         self.model.train()
-        self.model.set_attn_implementation(SHARED_PREFIX)
+        self.target_losses.model.set_attn_implementation(SHARED_PREFIX)
 
     def prepare_validation(self) -> None:
         """Let the whole model decode, without dropout."""
         self.whole_model.eval()
-        self.whole_model.set_attn_implementation(choose_decoding_attention(self.whole_model))
+        model = self.backbone.model
+        model.set_attn_implementation(choose_decoding_attention(model))
 
     def pack_local_rows(
         self, header: list[int], rows: list[SharedPrefixRow]
@@ -130,7 +141,8 @@ class SftObjective(PackedRows):
         self.num_steps = min(steps, settings.max_steps or steps)
         refuses = settings.unlikelihood_weight > 0
         self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, with_negatives=refuses)
-        super().__init__(settings, backbone, max(one.settings.max_length for one in drawn.values()), process_group)
+        longest = max(one.settings.max_length for one in drawn.values())
+        super().__init__(settings, backbone, longest, process_group, _build_item_loss(settings, backbone, drawn))
         self.level_V = None if level_V is None else level_V.to(self.device)
 
     def draw_batch(self, step: int) -> TaskBatch:
@@ -151,6 +163,16 @@ class SftObjective(PackedRows):
                 )
                 loss: Tensor = losses_M.sum() / num_targets
             yield loss
+
+
+def _build_item_loss(settings: TrainSettings, backbone: Backbone, tasks: Mapping[str, TaskExamples]) -> ItemLoss | None:
+    """Return the loss of items; None where none is wanted."""
+    items = backbone.items
+    if items is None or not items.settings.loss_weight:
+        return None
+    counts_N = next(iter(tasks.values())).histories.count_train_items(len(items.features_NF))
+    draw = NegativeDraw.from_counts(items.settings.num_negatives, counts_N, pick_device(settings.device))
+    return ItemLoss(items, draw, items.settings.loss_weight)
 
 
 def build_sft_objective(inputs: PhaseInputs) -> SftObjective:

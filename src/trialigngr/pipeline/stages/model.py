@@ -20,7 +20,7 @@ def _describe_stage(phase: PhaseSpec) -> StageSpec:
     return StageSpec(
         name=phase.stage,
         settings=lambda context: PhaseStageSettings.from_phase(context.recipe, phase, context.artifacts.seed),
-        needs=lambda context: ("catalog", "captions", "sids", *_list_stages_before(context.recipe, phase)),
+        needs=lambda context: (*_list_parents(context.recipe), *_list_stages_before(context.recipe, phase)),
         build=lambda context, out: build_phase(phase, context, out),
         is_wanted=lambda context: phase.name in context.recipe.phases,
         one_per_seed=True,
@@ -28,6 +28,11 @@ def _describe_stage(phase: PhaseSpec) -> StageSpec:
         cost_line=lambda recipe: describe_cost(recipe, phase),
         fact_lines=lambda recipe, facts: describe_model(recipe, facts, phase),
     )
+
+
+def _list_parents(recipe: Recipe) -> tuple[str, ...]:
+    common = ("catalog", "captions", "sids")
+    return (*common, "embeddings") if recipe.model.items.hidden_size else common
 
 
 def _list_stages_before(recipe: Recipe, phase: PhaseSpec) -> list[str]:

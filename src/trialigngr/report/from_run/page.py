@@ -186,7 +186,7 @@ def _build_task_examples(run: Run) -> Iterable[TaskExample]:
     views = run.artifacts.encode_views(chat)
     for task in TASKS.values():
         if task.name in trained:
-            yield _build_task_example(task, run.artifacts.build_examples(task, views, chat), chat)
+            yield _build_task_example(task, run.artifacts.build_examples(task, views, chat, as_text=True), chat)
         else:
             wanted = task.name in {wanted.name for wanted in run.recipe.tasks.list_tasks()}
             why = "this catalogue does not have what it needs" if wanted else "the recipe leaves it out"
