@@ -160,16 +160,19 @@ class PlainExamples:
     ) -> SharedPrefixRow:
         if self.task.scope is Scope.ITEM:
             prompt = [*self.item_tokens(group.owner), *self.prompt_suffix]
-            return SharedPrefixRow([], [Continuation(0, prompt, self.target_tokens(group.owner), (group.owner, 0))])
+            return SharedPrefixRow([], [self._answer(0, prompt, group.owner, (group.owner, 0))])
         rows = self.histories.train_sequence(group.owner).tolist()
         chunks = [self.item_tokens(row) for row in rows[group.first : positions[-1]]]
         cuts = np.cumsum([len(chunk) for chunk in chunks]).tolist()
         answers = [
-            Continuation(cuts[p - group.first - 1], self.prompt_suffix, self.target_tokens(rows[p]), (group.owner, p))
-            for p in positions
+            self._answer(cuts[p - group.first - 1], self.prompt_suffix, rows[p], (group.owner, p)) for p in positions
         ]
         again = [] if random is None or self.task.target is not View.SID else self._negatives(group, answers, random)
         return SharedPrefixRow([token for chunk in chunks for token in chunk], answers + again)
+
+    def _answer(self, cut: int, suffix: list[int], row: int, example_id: tuple[int, int]) -> Continuation:
+        item = row if self.task.target is View.SID else -1
+        return Continuation(cut, suffix, self.target_tokens(row), example_id, item=item)
 
     def _negatives(
         self, group: PlainGroup, answers: list[Continuation], random: np.random.Generator
@@ -177,7 +180,7 @@ class PlainExamples:
         rows = self.histories.train_sequence(group.owner)
         drawn = [self.unique_prefixes[rows[random.integers(group.first, one.example_id[1])]] for one in answers]
         return [
-            replace(one, target=prefix, weights=(0.0,) * (len(prefix) - 1) + (-1.0,))
+            replace(one, target=prefix, item=-1, weights=(0.0,) * (len(prefix) - 1) + (-1.0,))
             for one, prefix in zip(answers, drawn, strict=True)
             if one.target[: len(prefix)] != prefix
         ]
