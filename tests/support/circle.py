@@ -12,9 +12,11 @@ import polars as pl
 from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes, build_item_attributes
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.evaluate.system import System
 from trialigngr.evaluate.target_ranks import ITEM
 from trialigngr.metrics.ranks import Ranks
+from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.systems.registry import SYSTEMS
 from trialigngr.systems.spec import Facts
 
@@ -22,6 +24,7 @@ N = 24
 SMALL: dict[str, Any] = {
     "hidden_size": 16, "dropout": 0.0, "batch_size": 8, "epochs": 40, "patience": 40, "learning_rate": 1e-2,
     "max_history": 6, "num_negatives": 16, "pretrain_epochs": 4, "num_layers": 1, "mask_ratio": 0.3,
+    "ffn_size": 32, "num_heads": 2,
 }  # fmt: skip
 """Settings of networks, of those that have them."""
 
@@ -41,6 +44,14 @@ def build_attributes() -> ItemAttributes:
     return build_item_attributes(pl.DataFrame({"brand": [*brands, None], "categories": [*categories, []]}))
 
 
+def build_sids() -> SemanticIds:
+    """Return SIDs of three levels that no two items share."""
+    rows = np.arange(N)
+    return SemanticIds(
+        [str(row) for row in rows], np.stack([rows % 4, rows // 4 % 3, rows // 12], 1, dtype=np.int32), (4, 3, 2)
+    )
+
+
 @dataclass(frozen=True)
 class CircleInputs:
     """What a system is fitted and loaded with (`SystemInputs`)."""
@@ -48,6 +59,8 @@ class CircleInputs:
     histories: Histories = field(default_factory=build_circle)
     item_attributes: ItemAttributes = field(default_factory=build_attributes)
     catalog: Any = field(default_factory=lambda: range(N))
+    sids: SemanticIds = field(default_factory=build_sids)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
     root_seed: int = 0
     device: str = "cpu"
 

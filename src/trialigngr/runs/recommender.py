@@ -22,11 +22,11 @@ from trialigngr.foundation.errors import (
     RecipeError,
     did_you_mean,
 )
-from trialigngr.runs.artifacts import find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR
+from trialigngr.systems.registry import GENERATOR, SYSTEMS
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Recommender:
         if parts is self.snapshot:
             return self
         now = Recommender(parts, self._prepare_model)
-        now._systems = self._systems  # they know the trained items alone, whatever is appended
+        # The others know the trained items alone, whatever is appended.
+        now._systems = {name: own for name, own in self._systems.items() if not _writes_sids(name)}
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:
@@ -126,8 +127,12 @@ class Recommender:
                         "evaluate.systems and run the recipe again.",
                         ErrorKind.UNKNOWN_SYSTEM,
                     )
-                self._systems[name] = self.snapshot.trained_artifacts.load_system(name)
+                self._systems[name] = self._find_artifacts(name).load_system(name)
             return self._systems[name]
+
+    def _find_artifacts(self, system: str) -> RunArtifacts:
+        """Return the items that a system knows: those on offer, or the trained ones alone."""
+        return self.snapshot if _writes_sids(system) else self.snapshot.trained_artifacts
 
     @cached_property
     def _titled_rows(self) -> Rows | None:
@@ -174,8 +179,7 @@ class Recommender:
 
     def _read_history(self, request: RecommendRequest) -> ParsedHistory:
         """Return what of a history its system looks at; conventional systems know the trained items alone."""
-        known = self.snapshot if request.system == GENERATOR else self.snapshot.trained_artifacts
-        catalog, num_items = self.snapshot.catalog, len(known.catalog)
+        catalog, num_items = self.snapshot.catalog, len(self._find_artifacts(request.system).catalog)
         return parse_history(request, catalog, num_items, lambda rows: self._count_looked_at(request, rows))
 
     def _count_looked_at(self, request: RecommendRequest, rows: Rows) -> int:
@@ -194,7 +198,7 @@ class Recommender:
         groups: dict[object, list[int]] = {}
         for place, (request, history) in enumerate(zip(requests, histories, strict=True)):
             asks = len(history.rows) > 0
-            width = self.num_beams_for(request.k) if asks and request.system == GENERATOR else 0
+            width = self.num_beams_for(request.k) if asks and _writes_sids(request.system) else 0
             with_times = history.times is not None
             groups.setdefault((asks, request.system, request.by, width, with_times), []).append(place)
         return groups.values()
@@ -211,7 +215,7 @@ class Recommender:
         times = [history.times for _, history, _ in group if history.times is not None]
         queries = Queries([history.rows for _, history, _ in group], users, times or None)
         lists = system.rank(queries, max(one.k for one, _, _ in group), [allowed for _, _, allowed in group])
-        num_beams = self.num_beams_for(request.k) if request.system == GENERATOR else None
+        num_beams = self.num_beams_for(request.k) if _writes_sids(request.system) else None
         return [
             self._to_recommendations(lists.take_list(place, one.k), one, history, num_beams)
             for place, (one, history, _) in enumerate(group)
@@ -311,3 +315,8 @@ class Recommender:
     ) -> Recommendation:
         item = self.snapshot.catalog[row]
         return Recommendation(item.item_id, item.display_name, score, source, self.snapshot.sids.sid_text(row), parts)
+
+
+def _writes_sids(system: str) -> bool:
+    """Return whether a system, if there is one of that name, writes SIDs."""
+    return system in SYSTEMS and SYSTEMS[system].writes_sids

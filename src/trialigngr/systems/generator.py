@@ -1,4 +1,4 @@
-"""The generator, a language model that writes SIDs, as a `System`."""
+"""What writes SIDs, as a `System`: the generator, which is a language model, and those beside it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
 from trialigngr.decode.prior import Priors
+from trialigngr.decode.sequence_model import Prompts
 from trialigngr.evaluate.system import RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
+from trialigngr.seq2seq.settings import Seq2SeqSettings
+from trialigngr.systems.spec import SidInputs
 
 BuildPriors = Callable[[Queries], Priors]
+BuildPrompts = Callable[[Queries], Prompts]
 
 
 class GeneratorInputs(Protocol):
@@ -38,13 +42,19 @@ class GeneratorSystem:
     """Beam search over SIDs, or titles; items that share a SID share its places. Lists of k items take k beams, where
     that is more than `decode.num_beams`."""
 
-    name = "generator"
-
     def __init__(
-        self, recommender: GenerativeRecommender, max_history: int, build_priors: BuildPriors | None = None
+        self,
+        recommender: GenerativeRecommender,
+        max_history: int,
+        build_priors: BuildPriors | None = None,
+        *,
+        name: str = "generator",
+        build_prompts: BuildPrompts | None = None,
     ) -> None:
-        """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query."""
-        self.recommender, self.max_history, self.build_priors = recommender, max_history, build_priors
+        """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query;
+        ``build_prompts`` a prompt a query, for a generator to which more than the items of a history is shown."""
+        self.recommender, self.max_history, self.name = recommender, max_history, name
+        self.build_priors, self.build_prompts = build_priors, build_prompts
 
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
         """Return the best k items after each history; scores are log-probabilities."""
@@ -71,7 +81,10 @@ class GeneratorSystem:
         self, recommender: GenerativeRecommender, queries: Queries, filters: Filters, description: str
     ) -> Beams:
         priors = None if self.build_priors is None else self.build_priors(queries)
-        return recommender.decode_beams(queries.keep_last(self.max_history).items, filters, priors, description)
+        shown = queries.keep_last(self.max_history)
+        if self.build_prompts is None:
+            return recommender.decode_beams(shown.items, filters, priors, description)
+        return recommender.decode_prompts(self.build_prompts(shown), filters, priors, description)
 
 
 def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedLists:
@@ -91,3 +104,13 @@ def pad_rankings(rankings: list[RankedList], k: int | None = None) -> RankedList
 def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
     """Return the generator of a run."""
     return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history)
+
+
+def load_seq2seq(name: str, settings: type[Seq2SeqSettings], inputs: SidInputs, folder: Path) -> GeneratorSystem:
+    """Return an encoder–decoder generator of a run, over the SIDs that there are now."""
+    from trialigngr.seq2seq.model import Seq2SeqGenerator
+
+    sids = inputs.sids
+    own = Seq2SeqGenerator.load(name, settings, folder, sids.codebook_sizes, inputs.device)
+    recommender, sequences = own.build_recommender(sids.codes_NL, inputs.decode), own.build_sequences(sids.codes_NL)
+    return GeneratorSystem(recommender, own.settings.max_history, name=name, build_prompts=sequences.encode_queries)
