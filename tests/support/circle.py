@@ -27,6 +27,9 @@ SMALL: dict[str, Any] = {
     "ffn_size": 32, "num_heads": 2,
 }  # fmt: skip
 """Settings of networks, of those that have them."""
+OWN: dict[str, dict[str, Any]] = {
+    "tiger": {"hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2}
+}  # fmt: skip
 
 
 def build_circle() -> Histories:
@@ -74,7 +77,7 @@ def choose_settings(name: str, **changes: Any) -> Any:
     kind = SYSTEMS[name].settings
     if kind is None:
         return None
-    known = {key: value for key, value in (SMALL | changes).items() if key in kind.model_fields}
+    known = {key: value for key, value in (SMALL | OWN.get(name, {}) | changes).items() if key in kind.model_fields}
     return kind(**known)
 
 
