@@ -1,4 +1,4 @@
-"""A generator against transformers' `generate` and loss, what it refuses, and what it knows of items that came later."""
+"""A generator against transformers' `generate` and loss, what it refuses, and what it knows of later items."""
 
 from __future__ import annotations
 

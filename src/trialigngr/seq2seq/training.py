@@ -22,6 +22,7 @@ from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, TrainingExamples
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import Seq2SeqSettings
+from trialigngr.seq2seq.t5_pass import T5Pass
 from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.train.checkpoint import remove_checkpoints
@@ -52,6 +53,7 @@ class Seq2SeqObjective:
 
     def __init__(self, generator: Seq2SeqGenerator[Any], histories: Histories, sids: SemanticIds, seed: int) -> None:
         self.model = self.whole_model = generator.model
+        self.training_pass = T5Pass(self.model)
         self.name, self.device, self.seed, self.settings = generator.name, generator.device, seed, generator.settings
         sequences = generator.build_sequences(sids.codes_NL)
         micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
@@ -83,17 +85,12 @@ class Seq2SeqObjective:
         """Yield each part's share of the mean loss over the batch's target tokens."""
         for part in batch.micro_batches:
             with autocast(self.device):
-                logits_BLV = self.model(
-                    input_ids=part.sources_BT,
-                    attention_mask=part.sources_BT != PAD_TOKEN,
-                    decoder_input_ids=part.build_decoder_inputs(),
-                    use_cache=False,
-                ).logits
-            yield self._sum_losses(logits_BLV.float(), part.labels_BL) / batch.num_targets
-
-    def _sum_losses(self, logits_BLV: Tensor, labels_BL: Tensor) -> Tensor:
-        scaled = logits_BLV.flatten(0, 1) / self.settings.temperature
-        return cross_entropy(scaled, labels_BL.flatten(), ignore_index=NO_TARGET, reduction="sum")
+                logits_BLV = self.training_pass.compute_logits(
+                    part.sources_BT, part.sources_BT != PAD_TOKEN, part.build_decoder_inputs()
+                )
+            scaled_XV = logits_BLV.flatten(0, 1).float() / self.settings.temperature
+            total = cross_entropy(scaled_XV, part.labels_BL.flatten(), ignore_index=NO_TARGET, reduction="sum")
+            yield total / batch.num_targets
 
     def prepare_training(self) -> None:
         """Turn dropout on."""
