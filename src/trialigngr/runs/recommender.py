@@ -26,7 +26,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR, SYSTEMS
+from trialigngr.systems.registry import GENERATOR, writes_sids
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Recommender:
             return self
         now = Recommender(parts, self._prepare_model)
         # The others know the trained items alone, whatever is appended.
-        now._systems = {name: own for name, own in self._systems.items() if not _writes_sids(name)}
+        now._systems = {name: own for name, own in self._systems.items() if not writes_sids(name)}
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:
@@ -68,6 +68,8 @@ class Recommender:
             now.snapshot = parts
         for name in made.keys() - now.__dict__.keys():
             getattr(now, name)
+        for name in list(self._systems):
+            now.get_system(name)
         return now
 
     @cached_property
@@ -132,7 +134,7 @@ class Recommender:
 
     def _find_artifacts(self, system: str) -> RunArtifacts:
         """Return the items that a system knows: those on offer, or the trained ones alone."""
-        return self.snapshot if _writes_sids(system) else self.snapshot.trained_artifacts
+        return self.snapshot if writes_sids(system) else self.snapshot.trained_artifacts
 
     @cached_property
     def _titled_rows(self) -> Rows | None:
@@ -198,7 +200,7 @@ class Recommender:
         groups: dict[object, list[int]] = {}
         for place, (request, history) in enumerate(zip(requests, histories, strict=True)):
             asks = len(history.rows) > 0
-            width = self.num_beams_for(request.k) if asks and _writes_sids(request.system) else 0
+            width = self.num_beams_for(request.k) if asks and writes_sids(request.system) else 0
             with_times = history.times is not None
             groups.setdefault((asks, request.system, request.by, width, with_times), []).append(place)
         return groups.values()
@@ -215,7 +217,7 @@ class Recommender:
         times = [history.times for _, history, _ in group if history.times is not None]
         queries = Queries([history.rows for _, history, _ in group], users, times or None)
         lists = system.rank(queries, max(one.k for one, _, _ in group), [allowed for _, _, allowed in group])
-        num_beams = self.num_beams_for(request.k) if _writes_sids(request.system) else None
+        num_beams = self.num_beams_for(request.k) if writes_sids(request.system) else None
         return [
             self._to_recommendations(lists.take_list(place, one.k), one, history, num_beams)
             for place, (one, history, _) in enumerate(group)
@@ -315,8 +317,3 @@ class Recommender:
     ) -> Recommendation:
         item = self.snapshot.catalog[row]
         return Recommendation(item.item_id, item.display_name, score, source, self.snapshot.sids.sid_text(row), parts)
-
-
-def _writes_sids(system: str) -> bool:
-    """Return whether a system, if there is one of that name, writes SIDs."""
-    return system in SYSTEMS and SYSTEMS[system].writes_sids

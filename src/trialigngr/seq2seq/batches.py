@@ -21,7 +21,7 @@ NO_TARGET = -100
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class PaddedExamples:
     """Examples of like length: what the encoder reads [B, T], padded at the right, and what the decoder is to write
     [B, L]."""
 
@@ -39,7 +39,7 @@ class MicroBatch:
 class Seq2SeqBatch:
     """One optimizer step's examples."""
 
-    micro_batches: list[MicroBatch]
+    micro_batches: list[PaddedExamples]
     num_targets: int
     """Tokens that the decoder is to write."""
     num_tokens: int
@@ -118,7 +118,7 @@ class TrainingExamples:
             own_b = lengths_B[part]
             sources_BT = np.full((len(own_b), own_b.max()), PAD_TOKEN)
             sources_BT[np.arange(own_b.max()) < own_b[:, None]] = np.concatenate(sources[part])
-            pieces.append(MicroBatch(to_device(sources_BT, device), to_device(labels_BL[part], device)))
+            pieces.append(PaddedExamples(to_device(sources_BT, device), to_device(labels_BL[part], device)))
         num_targets = int((labels_BL != NO_TARGET).sum())
         return Seq2SeqBatch(pieces, num_targets, len(tokens) + num_targets, label, number)
 

@@ -144,6 +144,11 @@ def find_system(name: str) -> SystemSpec:
     return SYSTEMS[name]
 
 
+def writes_sids(name: str) -> bool:
+    """Return whether there is a system of that name that writes SIDs."""
+    return name in SYSTEMS and SYSTEMS[name].writes_sids
+
+
 def check_system_names(names: Iterable[str]) -> None:
     """Raise `RecipeError` for a name that no system has."""
     for name in names:
