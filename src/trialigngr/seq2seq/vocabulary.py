@@ -1,4 +1,4 @@
-"""`SidVocabulary`: the tokens of an encoder–decoder generator. There is none that is no code, but three."""
+"""`SidVocabulary`: the tokens of an encoder–decoder generator: codes, buckets of users, padding and an end."""
 
 from __future__ import annotations
 
