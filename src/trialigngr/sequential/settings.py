@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from trialigngr.foundation.config import Settings
+from trialigngr.foundation.config import PresetSettings
 
 LossName = Literal["full_softmax", "sampled_softmax", "bce", "bpr"]
-Preset = Literal["tuned", "paper"]
 
 
 PLAIN: Mapping[str, Any] = {"temperature": 0.0, "ema_decay": 0.0, "batch_size": 256, "epochs": 200, "patience": 20}
 """What no paper here has otherwise: scores that are products, and the weights as they are."""
 
 
-class SequentialSettings(Settings):
+class SequentialSettings(PresetSettings):
     """Size and training of a next-item network."""
 
-    PAPER: ClassVar[Mapping[str, Any]] = {}
-    """What ``preset = "paper"`` lays under the settings that are given."""
-
-    preset: Preset = "tuned"
-    """``paper``: loss, size and schedule as the paper has them; ``tuned``: ours. Settings that are given
-    beside it win."""
     loss: LossName = "sampled_softmax"
     """``full_softmax`` over all items; ``sampled_softmax`` over negatives that a batch shares, drawn by the root of
     their counts, which is corrected for; ``bce`` and ``bpr``: each target against negatives of its own, all equally
@@ -52,12 +45,6 @@ class SequentialSettings(Settings):
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_preset_under(cls, given: Any) -> Any:
-        is_paper = isinstance(given, Mapping) and given.get("preset") == "paper"
-        return {**cls.PAPER, **given} if is_paper else given
 
 
 class Gru4RecSettings(SequentialSettings):
