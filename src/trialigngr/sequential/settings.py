@@ -41,7 +41,7 @@ class SequentialSettings(PresetSettings):
     """Decay a step of the moving average of the weights that is validated and kept; 0: the weights as they are."""
     epochs: int = Field(40, ge=1)
     """At most so many passes over the users."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(20, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
