@@ -62,6 +62,8 @@ class WindowSettings(SequentialSettings):
     """Items of history seen at most: the window."""
     num_targets: int = Field(1, ge=1)
     """Items that follow a window and are its targets."""
+    user_dropout: float = Field(0.5, ge=0, lt=1)
+    """How often a place is trained without the vector of its user."""
 
 
 class CaserSettings(WindowSettings):
@@ -69,7 +71,8 @@ class CaserSettings(WindowSettings):
 
     # Batches of 512 windows are those of some 64 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        **PLAIN, "loss": "bce", "num_negatives": 3, "num_targets": 3, "hidden_size": 50, "batch_size": 64, "epochs": 50
+        **PLAIN, "loss": "bce", "num_negatives": 3, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50,
+        "batch_size": 64, "epochs": 50,
     }  # fmt: skip
 
 
@@ -78,7 +81,7 @@ class HgnSettings(WindowSettings):
 
     # Batches of 4,096 windows are those of some 512 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "hidden_size": 50, "dropout": 0.0,
+        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50, "dropout": 0.0,
         "batch_size": 512,
     }  # fmt: skip
 
