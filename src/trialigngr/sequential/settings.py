@@ -81,8 +81,8 @@ class HgnSettings(WindowSettings):
 
     # Batches of 4,096 windows are those of some 512 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50, "dropout": 0.0,
-        "batch_size": 512,
+        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50,
+        "dropout": 0.0, "batch_size": 512,
     }  # fmt: skip
 
 
