@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,16 @@ def test_sids_of_another_depth_are_one_sentence(tmp_path: Path) -> None:
         load_system("tiger", tmp_path, replace(inputs, sids=other))
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ArtifactError, match="holds no tiger"):
+        load_system("tiger", tmp_path, inputs)
+
+
+def test_sizes_that_a_file_claims_take_no_memory(tmp_path: Path) -> None:
+    inputs = CircleInputs()
+    fit_system("tiger", tmp_path, inputs, epochs=1)
+    shape = json.loads((tmp_path / "model.json").read_text())
+    shape["settings"]["hidden_size"] = 10**8
+    (tmp_path / "model.json").write_text(json.dumps(shape))
+    with pytest.raises(ArtifactError, match="it has other weights than such a model"):
         load_system("tiger", tmp_path, inputs)
 
 

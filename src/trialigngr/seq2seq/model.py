@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from trialigngr.catalog.queries import Queries
@@ -75,12 +76,11 @@ class Seq2SeqGenerator(Generic[S]):
             shape = json.loads(path.read_text(encoding="utf-8"))
             if (known := tuple(shape["codebook_sizes"])) != tuple(codebook_sizes):
                 raise ValueError(f"it writes SIDs of {' × '.join(map(str, known))} codes")
-            found = cls(name, settings_type(**shape["settings"]), known, device)
-            tensors, own = load_file(weights), trainable_parameters(found.model)
-            if tensors.keys() != own.keys():
-                raise ValueError("it has other weights than such a model")
+            settings, tensors = settings_type(**shape["settings"]), load_file(weights)
+            _check_shapes(tensors, build_config(settings, SidVocabulary(known, settings.num_user_buckets).size))
+            found = cls(name, settings, known, device)
             with torch.no_grad():
-                for key, weight in own.items():
+                for key, weight in trainable_parameters(found.model).items():
                     weight.copy_(tensors[key])
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, TriAlignError) as error:
             first = str(error).splitlines()[0]
@@ -90,6 +90,15 @@ class Seq2SeqGenerator(Generic[S]):
             ) from None
         found.model.eval()
         return found
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], config: T5Config) -> None:
+    """Raise `ValueError` for weights that are not of a model of such a shape, which a file claims: it takes no memory
+    here."""
+    with torch.device("meta"):
+        own = trainable_parameters(T5ForConditionalGeneration(config))
+    if {key: weight.shape for key, weight in own.items()} != {key: value.shape for key, value in tensors.items()}:
+        raise ValueError("it has other weights than such a model")
 
 
 def build_config(settings: Seq2SeqSettings, vocab_size: int) -> T5Config:

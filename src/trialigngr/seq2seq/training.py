@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -16,7 +14,6 @@ from torch.nn.functional import cross_entropy
 from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.device import autocast
-from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, TrainingExamples
@@ -26,6 +23,7 @@ from trialigngr.seq2seq.t5_pass import T5Pass
 from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.train.checkpoint import remove_checkpoints
+from trialigngr.train.epochs import ShuffledEpochs
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import LoopSettings
 
@@ -58,13 +56,8 @@ class Seq2SeqObjective:
         sequences = generator.build_sequences(sids.codes_NL)
         micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
         self.examples = TrainingExamples(histories, sequences, micro_tokens)
-        if not len(self.examples):
-            raise CatalogError(
-                f"{self.name} learns what follows what, and no user has two items in the training part; leave it out "
-                "of evaluate.systems, or give longer histories."
-            )
-        self.steps_per_epoch = math.ceil(len(self.examples) / self.settings.batch_size)
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self.epochs_of_examples = ShuffledEpochs(len(self.examples), self.settings.batch_size, seed, self.name)
+        self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
 
     @property
     def num_steps(self) -> int:
@@ -73,13 +66,7 @@ class Seq2SeqObjective:
 
     def draw_batch(self, step: int) -> Seq2SeqBatch:
         """Return the examples of a step."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng(derive_seed(self.seed, self.name, epoch)).permutation(len(self.examples))
-            self._epoch, self._order = epoch, order
-        start = place * self.settings.batch_size
-        chosen = self._order[start : start + self.settings.batch_size]
-        return self.examples.build_batch(chosen, step, self.name, self.device)
+        return self.examples.build_batch(self.epochs_of_examples.choose_examples(step), step, self.name, self.device)
 
     def iter_micro_losses(self, batch: Seq2SeqBatch) -> Iterator[Tensor]:
         """Yield each part's share of the mean loss over the batch's target tokens."""
@@ -115,7 +102,6 @@ def train_generator(
         "epochs": state["step"] // objective.steps_per_epoch,
         "best_epoch": state["best_step"] // objective.steps_per_epoch,
         "steps": state["step"],
-        "valid_ndcg_10": state["best"],
         "parameters": sum(parameter.numel() for parameter in generator.model.parameters()),
     }
 
