@@ -109,7 +109,8 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
         "trialigngr-light",
         "trialigngr-hour",
         "trialigngr-demo",
-        "counts",  # a layer that tests/systems/test_priors.py runs
+        "counts",  # layers that tests/systems/test_priors.py and tests/pipeline/test_items_run.py run
+        "items",
     }
 
 
@@ -303,6 +304,6 @@ def iter_leaves(settings: type[Settings], prefix: str = "") -> Iterator[str]:
 def test_a_recipe_stays_small_enough_to_read():
     """A knob that nobody turns is a constant with a comment."""
     own = [name for name in iter_leaves(Recipe) if name.partition(".")[0] not in SYSTEMS]
-    assert 200 < len(own) <= 225
+    assert 200 < len(own) <= 240
     for name, spec in SYSTEMS.items():
         assert spec.settings is None or len(list(iter_leaves(spec.settings))) <= 16, name
