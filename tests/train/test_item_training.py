@@ -92,7 +92,7 @@ def test_what_the_scores_cost_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = NegativeDraw.from_counts(4, torch.tensor([9, 4, 1, 0]).numpy(), torch.device("cpu"))
     monkeypatch.setattr(NegativeDraw, "draw_shared", lambda self: torch.tensor([0, 1, 1, 3]))
     hidden_MD, item_M = torch.randn(5, 3), torch.tensor([-1, 1, -1, -1, 3])
-    losses_M = ItemLoss(items, draw, 0.5).add_to(torch.zeros(5), hidden_MD, item_M)
+    losses_M = ItemLoss(items, draw).add_to(torch.zeros(5), hidden_MD, item_M)
     v_NH = items.features_NF @ items.projection.weight.T
     v_NH[:3] += items.rows.weight
     log_share_N = (torch.tensor([3.0, 2.0, 1.0, 1.0]) / 7).log()
@@ -104,7 +104,7 @@ def test_what_the_scores_cost_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     mean = 0.25 * float(torch.stack(costs).detach().sum())
     assert losses_M.tolist() == pytest.approx([0, mean, 0, 0, mean], rel=1e-5)
     nothing = torch.full((5,), -1)
-    assert torch.equal(ItemLoss(items, draw, 0.5).add_to(losses_M, hidden_MD, nothing), losses_M)
+    assert torch.equal(ItemLoss(items, draw).add_to(losses_M, hidden_MD, nothing), losses_M)
 
 
 def test_without_rows_only_embeddings_count() -> None:

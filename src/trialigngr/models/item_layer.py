@@ -42,6 +42,7 @@ class ItemLayer(nn.Module):
         self.projection = nn.Linear(features_NF.shape[1], size, bias=False)
         self.shown = nn.Linear(size, model_size, bias=False)
         self.query = nn.Sequential(nn.LayerNorm(model_size), nn.Dropout(STATE_DROPOUT), nn.Linear(model_size, size))
+        self.align = nn.Linear(model_size, features_NF.shape[1]) if settings.alignment_weight else None
         nn.init.normal_(self.rows.weight, std=ROW_STD)
         nn.init.zeros_(self.shown.weight)
         self.register_buffer("features_NF", features_NF, persistent=False)

@@ -35,6 +35,8 @@ class ItemSettings(Settings):
     row_dropout: float = Field(0.2, ge=0, le=1)
     """How often an item goes without the row of its own that is learned, as those do that are appended later; with 1
     none has one, and what is known of items is their embeddings alone."""
+    alignment_weight: float = Field(0.0, ge=0)
+    """Weight of 1 − cos between what a linear layer makes of the state and the next item's embedding."""
 
 
 class BackboneSettings(Settings):

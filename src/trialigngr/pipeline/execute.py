@@ -75,10 +75,14 @@ def _resolve_recipe(recipe: str | PathLike[str] | Recipe, changes: Iterable[str]
 def _check_recipe_can_recommend(recipe: Recipe) -> None:
     """Raise `RecipeError` for settings that cannot recommend: told before hours of enrichment, not after."""
     find_recommendation_task(recipe)
-    if recipe.train.loss_softmax == "level" and recipe.decode.score_softmax == "full":
+    if (own := recipe.train.loss_softmax) != "full" and recipe.decode.score_softmax == "full":
         raise RecipeError(
-            "train.loss_softmax = level trains a SID's token against its level alone, and decode.score_softmax = full "
+            f"train.loss_softmax = {own} trains a SID's token against its level alone, and decode.score_softmax = full "
             "compares it with every other token; set decode.score_softmax = constrained."
+        )
+    if own == "trie" and recipe.train.unlikelihood_weight:
+        raise RecipeError(
+            "train.loss_softmax = trie and train.unlikelihood_weight do not go together; leave one of them off."
         )
     if recipe.decode.score_softmax == "full" and (recipe.prior.has_say or recipe.prior.items_weight):
         name = "prior.system" if recipe.prior.has_say else "prior.items_weight"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trialigngr.foundation.console import log
+from trialigngr.foundation.device import pick_device
 from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.seeds import derive_seed
@@ -33,7 +36,9 @@ from trialigngr.train.checkpoint import remove_checkpoints
 from trialigngr.train.loop import Trainer
 from trialigngr.train.phases import PHASES, PhaseInputs, PhaseSpec, find_phases
 from trialigngr.train.process_group import ProcessGroup
+from trialigngr.train.settings import TrainSettings
 from trialigngr.train.trackers import Tracker, open_trackers
+from trialigngr.train.trie_softmax import TrieSoftmax
 
 Facts = dict[str, Any]
 REQUIRED_VIEWS = {"title": View.TITLE, "caption": View.VISUAL}
@@ -69,10 +74,10 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
         trackers = _open_trackers(artifacts, out) if workers.is_main_process else []
         for tracker in trackers:
             ends.callback(tracker.close)
-        level_V = _token_levels(artifacts, backbone) if recipe.train.loss_softmax == "level" else None
         own = None if phase.settings is None else getattr(recipe, phase.name)
         train = phase.adapt_train(recipe.train, own)
-        inputs = PhaseInputs(backbone, tasks, prediction.name, recipe.tasks, train, own, seed, workers, level_V)
+        sid_losses = _prepare_sid_losses(train, artifacts, backbone)
+        inputs = PhaseInputs(backbone, tasks, prediction.name, recipe.tasks, train, own, seed, workers, **sid_losses)
         trainer = Trainer(
             train,
             phase.build_objective(inputs),
@@ -129,6 +134,26 @@ def _load_codebooks(artifacts: RunArtifacts) -> list[Float32Array]:
     if tuple(map(len, books)) != tuple(artifacts.sids.codebook_sizes[: len(books)]):
         raise RecipeError("model.sid_embedding_init = codebook needs SIDs of these codebooks' sizes; use mean.")
     return books
+
+
+def _prepare_sid_losses(train: TrainSettings, artifacts: RunArtifacts, backbone: Backbone) -> dict[str, Any]:
+    """Return what the losses of SID tokens are over, and how they weigh, as `PhaseInputs` has them."""
+    level_V, sizes = _token_levels(artifacts, backbone), artifacts.sids.codebook_sizes
+    found: dict[str, Any] = {}
+    if train.loss_softmax != "full":
+        found["level_V"] = level_V
+    if train.loss_softmax == "trie":
+        ends = np.cumsum([0, *sizes]).tolist()
+        tokens_LK = [backbone.sid_token_ids[first:end] for first, end in pairwise(ends)]
+        found["trie_softmax"] = TrieSoftmax.from_trie(artifacts.trie, tokens_LK, pick_device(train.device))
+    if train.level_weights:
+        if len(train.level_weights) != len(sizes):
+            raise RecipeError(
+                f"train.level_weights has {len(train.level_weights)} weights, and SIDs have {len(sizes)} tokens."
+            )
+        weights = torch.tensor([1.0, *np.divide(train.level_weights, np.mean(train.level_weights))])
+        found["token_weights_V"] = weights[level_V].to(pick_device(train.device))
+    return found
 
 
 def _token_levels(artifacts: RunArtifacts, backbone: Backbone) -> Tensor:

@@ -7,10 +7,12 @@ histories.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from trialigngr.catalog.histories import Histories
 from trialigngr.foundation.errors import RecipeError
@@ -26,6 +28,8 @@ from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
 from trialigngr.tasks.windows import find_prompt_start
 
 Random = np.random.Generator
+DrawShown = Callable[[int], npt.NDArray[np.bool_]]
+"""Returns whether each of some items is shown."""
 
 
 class TaskExamples:
@@ -140,29 +144,36 @@ class TaskExamples:
         return self._epoch_order_cache[key]
 
     def draw_batch(
-        self, seed: int, batch_number: int, size: int, *, with_negatives: bool = False
+        self, seed: int, batch_number: int, size: int, *, with_negatives: bool = False, deletion: float = 0.0
     ) -> list[SharedPrefixRow]:
         """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
+        Each shown item is left out with probability ``deletion``.
 
         With ``with_negatives``, rows end with a continuation of negative weight for each example that is asked for a
         SID behind a history: an item of it, any one that is shown, must not be written again.
         """
         rows: list[SharedPrefixRow] = []
-        refused = (
-            np.random.default_rng(derive_seed(seed, self.task.name, "refused", batch_number))
-            if with_negatives
-            else None
+        refused, deleted = (
+            np.random.default_rng(derive_seed(seed, self.task.name, use, batch_number)) if is_wanted else None
+            for use, is_wanted in (("refused", with_negatives), ("deleted", deletion > 0))
         )
+        shown = None if deleted is None else partial(_draw_shown_items, deletion, deleted)
         start, total = batch_number * size, len(self)
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            rows += self._build_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused)
+            rows += self._build_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused, shown)
             start, size = start + here, size - here
         return rows
 
     def _build_rows(
-        self, order: UnsignedArray, ends: UnsignedArray, start: int, stop: int, negatives_rng: Random | None
+        self,
+        order: UnsignedArray,
+        ends: UnsignedArray,
+        start: int,
+        stop: int,
+        negatives_rng: Random | None,
+        draw_shown: DrawShown | None,
     ) -> list[SharedPrefixRow]:
         """Return examples ``start … stop - 1`` of an epoch."""
         # Of the type of ends, or they would be copied into another at every draw.
@@ -172,7 +183,7 @@ class TaskExamples:
         if self.task.scope is Scope.ITEM:
             return self._build_item_rows(groups.owner_G)
         skipped = start - int(ends[first]) + int(groups.size_G[0])
-        rows = self._build_history_rows(groups, skipped, stop - start)
+        rows = self._build_history_rows(groups, skipped, stop - start, draw_shown)
         if negatives_rng is None or self.task.target is not View.SID:
             return rows
         return self._add_negatives(rows, groups.first_G, negatives_rng)
@@ -191,14 +202,18 @@ class TaskExamples:
         """Return the items whose SIDs are asked for; −1 where what is asked for is a text."""
         return rows.tolist() if self.task.target is View.SID else [-1] * len(rows)
 
-    def _build_history_rows(self, groups: ExampleGroups, skipped: int, size: int) -> list[SharedPrefixRow]:
+    def _build_history_rows(
+        self, groups: ExampleGroups, skipped: int, size: int, draw_shown: DrawShown | None
+    ) -> list[SharedPrefixRow]:
         """Return ``size`` examples of the groups behind the ``skipped`` first ones: a row for each group."""
         begin_G, items = self.histories.offsets[groups.owner_G], self.histories.items
         position_P, group_P = (column[skipped : skipped + size] for column in self._list_positions(groups))
         stop_G = np.cumsum(np.bincount(group_P))
         shown_G = position_P[stop_G - 1] - groups.first_G
-        tokens, ends = self._lay_out_items(items[expand_ranges(begin_G + groups.first_G, shown_G)])
-        ends = np.concatenate([[0], ends])
+        rows = items[expand_ranges(begin_G + groups.first_G, shown_G)]
+        is_shown = np.ones(len(rows), dtype=bool) if draw_shown is None else draw_shown(len(rows))
+        tokens, ends = self._lay_out_items(rows[is_shown])
+        ends = np.concatenate([[0], ends])[np.cumsum([0, *is_shown])]
         shown_stop_G = np.cumsum(shown_G)
         shown_start_G = shown_stop_G - shown_G
         length_P = ends[(shown_start_G - groups.first_G)[group_P] + position_P] - ends[shown_start_G][group_P]
@@ -264,6 +279,10 @@ def _make_negative(answer: Continuation, prefix: list[int]) -> Continuation | No
         return None
     weights = (0.0,) * (len(prefix) - 1) + (-1.0,)
     return Continuation(answer.prefix_length, answer.prompt_suffix, prefix, answer.example_id, weights)
+
+
+def _draw_shown_items(deletion: float, rng: Random, count: int) -> npt.NDArray[np.bool_]:
+    return rng.random(count) >= deletion
 
 
 def unshare_rows(rows: list[SharedPrefixRow]) -> list[SharedPrefixRow]:

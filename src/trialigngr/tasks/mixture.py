@@ -29,9 +29,10 @@ class Mixture:
         seed: int,
         *,
         with_negatives: bool = False,
+        deletion: float = 0.0,
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
-        self.with_negatives = with_negatives
+        self.with_negatives, self.deletion = with_negatives, deletion
         self.curriculum = task_settings.build_curriculum({name: len(task) for name, task in tasks.items()}, steps)
 
     @cached_property
@@ -59,9 +60,8 @@ class Mixture:
     def draw_batch(self, step: int) -> tuple[TaskExamples, list[SharedPrefixRow]]:
         """Return the task of a step and its ``batch_size`` examples."""
         task = list(self.tasks.values())[self._task_by_step[step]]
-        return task, task.draw_batch(
-            self.seed, self.batch_number(step), self.batch_size, with_negatives=self.with_negatives
-        )
+        more = {"with_negatives": self.with_negatives, "deletion": self.deletion}
+        return task, task.draw_batch(self.seed, self.batch_number(step), self.batch_size, **more)
 
 
 def count_epoch_steps(tasks: Mapping[str, TaskExamples], batch_size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from trialigngr.train.attention import ATTENTION_NAME, BlockLayout
 from trialigngr.train.flex import FlexLayout
 from trialigngr.train.item_loss import ItemLoss
 from trialigngr.train.limits import MAX_CPU_LOGITS, MAX_GPU_LOGITS
+from trialigngr.train.trie_softmax import TrieSoftmax
 
 if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/train_gpu.py)
     from trialigngr.train.settings import AttentionKind
@@ -70,27 +72,31 @@ def compute_target_losses(
     level, and that of a word to the words; no other row of the output layer is computed. ``cross_entropy_fn`` may be
     compiled. The model's attention must be `trialigngr.train.attention.NAME`.
     """
-    return _compute_losses(model, _target_hidden_states(model, micro_batch), micro_batch, level_V, cross_entropy_fn)
+    score = partial(_compute_token_losses, model, level_V=level_V, cross_entropy_fn=cross_entropy_fn)
+    return _compute_losses(model, _target_hidden_states(model, micro_batch), micro_batch, score)
 
 
 def _compute_losses(
     model: Any,
     hidden_MD: Tensor,
     micro_batch: DeviceMicroBatch,
-    level_V: Tensor | None,
-    cross_entropy_fn: TokenCrossEntropy,
+    score: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
+    """``score`` returns the losses of some targets, from their hidden states, tokens and `_find_sid_items`."""
+    item_M = _find_sid_items(micro_batch.item_M)
     most = MAX_GPU_LOGITS if hidden_MD.device.type == "cuda" else MAX_CPU_LOGITS
     at_once = max(1, most // model.config.vocab_size)
     if len(hidden_MD) <= at_once:
-        return _compute_token_losses(model, hidden_MD, micro_batch.target_token_M, level_V, cross_entropy_fn)
-    pieces = zip(hidden_MD.split(at_once), micro_batch.target_token_M.split(at_once), strict=True)
-    return torch.cat(
-        [
-            checkpoint(_compute_token_losses, model, *piece, level_V, cross_entropy_fn, use_reentrant=False)
-            for piece in pieces
-        ]
-    )
+        return score(hidden_MD, micro_batch.target_token_M, item_M)
+    columns = (hidden_MD, micro_batch.target_token_M, item_M)
+    pieces = zip(*(column.split(at_once) for column in columns), strict=True)
+    return torch.cat([checkpoint(score, *piece, use_reentrant=False) for piece in pieces])
+
+
+def _find_sid_items(item_M: Tensor) -> Tensor:
+    """Return for each target the item whose SID was the last to begin, which is its own where it is a SID's token."""
+    place_M = torch.arange(len(item_M), device=item_M.device)
+    return item_M[torch.where(item_M >= 0, place_M, 0).cummax(0).values]
 
 
 def _target_hidden_states(model: Any, micro_batch: DeviceMicroBatch, items: ItemLayer | None = None) -> Tensor:
@@ -133,12 +139,20 @@ class TargetLosses(nn.Module):
     """`compute_target_losses` of a model as a module: what works on modules (shares of weights) sees all of a pass."""
 
     def __init__(
-        self, model: Any, compiled: bool = False, items: ItemLayer | None = None, item_loss: ItemLoss | None = None
+        self,
+        model: Any,
+        compiled: bool = False,
+        items: ItemLayer | None = None,
+        item_loss: ItemLoss | None = None,
+        token_weights_V: Tensor | None = None,
+        trie_softmax: TrieSoftmax | None = None,
     ) -> None:
         """``compiled``: the cross-entropy over the vocabulary, whose logits are then not copied into fp32.
-        ``item_loss`` is added where the SID of an item begins."""
+        ``token_weights_V`` are those of the losses of tokens; ``item_loss`` is added where the SID of an item begins.
+        ``trie_softmax`` narrows levels further."""
         super().__init__()
         self.model, self.items, self.item_loss = model, items, item_loss
+        self.token_weights_V, self.trie_softmax = token_weights_V, trie_softmax
         self._cross_entropy_fn: TokenCrossEntropy = (
             torch.compile(token_cross_entropy, dynamic=True) if compiled else token_cross_entropy
         )
@@ -146,7 +160,17 @@ class TargetLosses(nn.Module):
     def forward(self, micro_batch: DeviceMicroBatch, level_V: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target token [M]."""
         hidden_MD = _target_hidden_states(self.model, micro_batch, self.items)
-        losses_M = _compute_losses(self.model, hidden_MD, micro_batch, level_V, self._cross_entropy_fn)
+        own: dict[str, Any] = {
+            "level_V": level_V,
+            "cross_entropy_fn": self._cross_entropy_fn,
+            "trie_softmax": self.trie_softmax,
+        }
+        losses_M = _compute_losses(
+            self.model, hidden_MD, micro_batch, partial(_compute_token_losses, self.model, **own)
+        )
+        if self.token_weights_V is not None:
+            weight_M = self.token_weights_V[micro_batch.target_token_M]
+            losses_M = torch.where(micro_batch.weight_M > 0, weight_M, 1) * losses_M
         return losses_M if self.item_loss is None else self.item_loss.add_to(losses_M, hidden_MD, micro_batch.item_M)
 
 
@@ -165,7 +189,14 @@ def sum_branch_log_probs(losses_M: Tensor, micro_batch: DeviceMicroBatch, num_br
 
 
 def _compute_token_losses(
-    model: Any, hidden_MD: Tensor, token_M: Tensor, level_V: Tensor | None, cross_entropy_fn: TokenCrossEntropy
+    model: Any,
+    hidden_MD: Tensor,
+    token_M: Tensor,
+    item_M: Tensor,
+    *,
+    level_V: Tensor | None,
+    cross_entropy_fn: TokenCrossEntropy,
+    trie_softmax: TrieSoftmax | None = None,
 ) -> Tensor:
     if level_V is None:
         return cross_entropy_fn(compute_logits(model, hidden_MD), token_M)
@@ -175,5 +206,8 @@ def _compute_token_losses(
         places, tokens_K = torch.nonzero(level_M == level)[:, 0], torch.nonzero(level_V == level)[:, 0]
         logits = compute_level_logits(model, hidden_MD.index_select(0, places), tokens_K, "constrained")
         wanted = torch.searchsorted(tokens_K, token_M[places])
+        if trie_softmax is not None and level:
+            allowed_PK = trie_softmax.find_allowed(int(level) - 1, item_M[places], tokens_K)
+            logits = logits.masked_fill(~allowed_PK, -torch.inf)
         losses_M = losses_M.index_copy(0, places, cross_entropy(logits, wanted, reduction="none"))
     return losses_M

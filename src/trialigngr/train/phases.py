@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from trialigngr.tasks.settings import TaskSettings
     from trialigngr.train.objective import Objective
     from trialigngr.train.process_group import ProcessGroup
+    from trialigngr.train.trie_softmax import TrieSoftmax
 
 
 @dataclass(frozen=True)
 class PhaseInputs:
     """What a phase's objective is built from. ``train`` are the settings of the loop as the phase has them,
-    ``settings`` its own; ``prediction`` names the task whose prompts ask for recommendations."""
+    ``settings`` its own; ``prediction`` names the task whose prompts ask for recommendations. ``level_V`` narrows the
+    softmax of SID tokens to their level, ``trie_softmax`` further; ``token_weights_V`` are those of tokens' losses."""
 
     backbone: Backbone
     tasks: Mapping[str, TaskExamples]
@@ -35,6 +37,8 @@ class PhaseInputs:
     seed: int
     process_group: ProcessGroup
     level_V: Tensor | None = None
+    token_weights_V: Tensor | None = None
+    trie_softmax: TrieSoftmax | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Precision, Settings
 
-LossSoftmax = Literal["full", "level"]
+LossSoftmax = Literal["full", "level", "trie"]
 LrScheduler = Literal["cosine", "constant"]
 AttentionKind = Literal["sdpa", "flex_attention"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -52,8 +52,14 @@ class TrainSettings(LoopSettings):
     """Stop the schedule after this many batches, whatever the epochs say."""
     loss_softmax: LossSoftmax = "full"
     """The loss of a SID token is over the whole vocabulary, as in the paper, or over the tokens of its ``level`` alone,
-    and that of a word over the words: fewer rows of the output layer are computed. What follows outside the level is
-    not trained, so that ``decode.score_softmax = "full"`` is refused beside it."""
+    and that of a word over the words: fewer rows of the output layer are computed. ``trie``: over the tokens of the
+    level that follow the tokens before it in the SID of some item, as beam search scores them. What follows outside the
+    level is not trained, so that ``decode.score_softmax = "full"`` is refused beside both."""
+    level_weights: tuple[float, ...] = ()
+    """Weights of the losses of a SID's first, second, … token, over their mean; none: all alike. Li et al. 2026 (arXiv
+    2603.02730) give the first tokens more."""
+    item_deletion: float = Field(0.0, ge=0, lt=1)
+    """How often a shown item is left out of a history that is trained on; each is a target all the same."""
     unlikelihood_weight: float = Field(0.0, ge=0)
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
     answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that

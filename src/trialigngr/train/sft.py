@@ -26,6 +26,7 @@ from trialigngr.train.process_group import SINGLE_PROCESS, ProcessGroup
 from trialigngr.train.sampled_softmax import NegativeDraw
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.sharding import shard_losses
+from trialigngr.train.trie_softmax import TrieSoftmax
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,16 @@ class PackedRows:
         backbone: Backbone,
         max_length: int,
         process_group: ProcessGroup,
-        item_loss: ItemLoss | None = None,
+        **losses: Any,
     ) -> None:
+        """``losses`` is what `TargetLosses` takes besides."""
         self.settings, self.backbone, self.process_group = settings, backbone, process_group
         self.device = pick_device(settings.device)
         if settings.attn_implementation == "flex_attention" and self.device.type != "cuda":
             raise RecipeError("train.attn_implementation = flex_attention trains on CUDA alone; use sdpa here.")
         compiled = settings.torch_compile and self.device.type == "cuda"
-        losses = TargetLosses(backbone.model, compiled, backbone.items, item_loss)
-        self.target_losses = self._prepare_losses(losses, max_length)
+        prepared = TargetLosses(backbone.model, compiled, backbone.items, **losses)
+        self.target_losses = self._prepare_losses(prepared, max_length)
         # Shares are of the losses' own copy; items are not trained in shares.
         self.model = backbone.trained_module if backbone.items else self.target_losses.model
         self.whole_model = backbone.trained_module
@@ -135,14 +137,24 @@ class SftObjective(PackedRows):
         *,
         process_group: ProcessGroup = SINGLE_PROCESS,
         level_V: Tensor | None = None,
+        token_weights_V: Tensor | None = None,
+        trie_softmax: TrieSoftmax | None = None,
     ) -> None:
         drawn = {name: task for name, task in tasks.items() if task_settings.is_ever_drawn(name)}
         steps = math.ceil(count_epoch_steps(drawn, settings.batch_size) * settings.epochs)
         self.num_steps = min(steps, settings.max_steps or steps)
-        refuses = settings.unlikelihood_weight > 0
-        self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, with_negatives=refuses)
+        draws: Any = {"with_negatives": settings.unlikelihood_weight > 0, "deletion": settings.item_deletion}
+        self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, **draws)
         longest = max(one.settings.max_length for one in drawn.values())
-        super().__init__(settings, backbone, longest, process_group, _build_item_loss(settings, backbone, drawn))
+        super().__init__(
+            settings,
+            backbone,
+            longest,
+            process_group,
+            item_loss=_build_item_loss(settings, backbone, drawn),
+            token_weights_V=token_weights_V,
+            trie_softmax=trie_softmax,
+        )
         self.level_V = None if level_V is None else level_V.to(self.device)
 
     def draw_batch(self, step: int) -> TaskBatch:
@@ -168,11 +180,11 @@ class SftObjective(PackedRows):
 def _build_item_loss(settings: TrainSettings, backbone: Backbone, tasks: Mapping[str, TaskExamples]) -> ItemLoss | None:
     """Return the loss of items; None where none is wanted."""
     items = backbone.items
-    if items is None or not items.settings.loss_weight:
+    if items is None or not (items.settings.loss_weight or items.settings.alignment_weight):
         return None
     counts_N = next(iter(tasks.values())).histories.count_train_items(len(items.features_NF))
     draw = NegativeDraw.from_counts(items.settings.num_negatives, counts_N, pick_device(settings.device))
-    return ItemLoss(items, draw, items.settings.loss_weight)
+    return ItemLoss(items, draw)
 
 
 def build_sft_objective(inputs: PhaseInputs) -> SftObjective:
@@ -185,4 +197,6 @@ def build_sft_objective(inputs: PhaseInputs) -> SftObjective:
         inputs.seed,
         process_group=inputs.process_group,
         level_V=inputs.level_V,
+        token_weights_V=inputs.token_weights_V,
+        trie_softmax=inputs.trie_softmax,
     )
