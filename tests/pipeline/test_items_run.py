@@ -77,7 +77,6 @@ def test_what_is_recommended_is_the_mixture_of_all_three(items_run: Path) -> Non
     check_recommendations(run, HISTORY)
     alone = run.recommend(HISTORY, 5, system="generator_alone")
     assert all(set(item.score_parts) == {"generator_alone"} for item in alone)
-    assert run.metrics["training"]
     assert ids(load(items_run).recommend(HISTORY, 5)) == ids(run.recommend(HISTORY, 5))
 
 

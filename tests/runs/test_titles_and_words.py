@@ -39,7 +39,7 @@ def test_a_titles_score_is_the_models_own(run: Run) -> None:
     offer = run.current_recommender
     own, model, close = (
         offer.title_recommender,
-        run.artifacts.backbone,
+        run.artifacts.backbone.model,
         offer.snapshot.chat_template.assistant_suffix[0],
     )
     titles = [tuple(title or ()) for title in offer.item_views.token_ids[View.TITLE]]

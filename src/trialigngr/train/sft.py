@@ -84,7 +84,7 @@ class PackedRows:
         self.target_losses = self._prepare_losses(prepared, max_length)
         # Shares are of the losses' own copy; items are not trained in shares.
         self.model = backbone.trained_module if backbone.items else self.target_losses.model
-        self.whole_model = backbone.trained_module
+        self.whole_model = backbone.trained_module if backbone.items else backbone.model
 
     def _prepare_losses(self, losses: TargetLosses, max_length: int) -> TargetLosses:
         check_context_length(losses.model, max_length)
