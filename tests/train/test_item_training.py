@@ -87,7 +87,9 @@ def test_each_shown_item_and_no_target_is_named() -> None:
 
 
 def test_what_the_scores_cost_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    items = ItemLayer(ItemSettings(hidden_size=2, row_dropout=0.5), 3, 3, torch.randn(4, 2), torch.zeros(4).long())
+    items = ItemLayer(
+        ItemSettings(hidden_size=2, row_dropout=0.5, loss_weight=0.5), 3, 3, torch.randn(4, 2), torch.zeros(4).long()
+    )
     items.eval()
     draw = NegativeDraw.from_counts(4, torch.tensor([9, 4, 1, 0]).numpy(), torch.device("cpu"))
     monkeypatch.setattr(NegativeDraw, "draw_shared", lambda self: torch.tensor([0, 1, 1, 3]))
@@ -105,6 +107,18 @@ def test_what_the_scores_cost_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert losses_M.tolist() == pytest.approx([0, mean, 0, 0, mean], rel=1e-5)
     nothing = torch.full((5,), -1)
     assert torch.equal(ItemLoss(items, draw).add_to(losses_M, hidden_MD, nothing), losses_M)
+
+
+def test_how_far_states_point_away_by_hand() -> None:
+    settings = ItemSettings(hidden_size=2, loss_weight=0, alignment_weight=0.5)
+    items = ItemLayer(settings, 3, 3, torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]]), torch.zeros(3).long())
+    items.load_state_dict({"align.weight": torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])}, strict=False)
+    items.align.bias.data.zero_()
+    draw = NegativeDraw.from_counts(2, torch.ones(3).long().numpy(), torch.device("cpu"))
+    hidden_MD, item_M = torch.tensor([[3.0, 4.0, 9.0], [5.0, 5.0, 5.0], [1.0, 0.0, 7.0]]), torch.tensor([2, -1, 1])
+    losses_M = ItemLoss(items, draw).add_to(torch.ones(3), hidden_MD, item_M)
+    # The first points where its item does, the last at a right angle to it: (0 + 1) / 2, by the weight.
+    assert losses_M.tolist() == pytest.approx([1.25, 1, 1.25])
 
 
 def test_without_rows_only_embeddings_count() -> None:
