@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.harness import Check, at_least, below
@@ -21,7 +23,7 @@ from trialigngr.metrics.ranks import compute_target_metrics
 from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
-from trialigngr.systems.registry import GENERATOR, SYSTEMS
+from trialigngr.systems.registry import GENERATORS, SYSTEMS
 
 GOALS = {  # HR@10 on Beauty, raw: the paper's row, or ours where that is higher
     "counts": 0.075, "gru4rec": 0.0518, "caser": 0.0483, "hgn": 0.0549, "sasrec": 0.082, "bert4rec": 0.0682,
@@ -33,13 +35,12 @@ FIGURES = ("HR@10", "NDCG@10")
 
 def measure() -> list[Check]:
     """Return HR@10 and the minutes of each system, the mean of its seeds."""
-    names = _read_list("SYSTEMS", [name for name in SYSTEMS if name != GENERATOR])
-    seeds, data = _read_list("SEEDS", ["0"]), os.environ.get("TRIALIGNGR_BENCH_DATA", "amazon_beauty")
+    names = read_list("SYSTEMS", [name for name in SYSTEMS if name not in GENERATORS])
+    seeds, data = read_list("SEEDS", ["0"]), os.environ.get("TRIALIGNGR_BENCH_DATA", "amazon_beauty")
     print(f"| {data} | seed | HR@10 | NDCG@10 | masked: HR@10 | NDCG@10 | validation NDCG@10 | minutes |")
     print("|" + "---|" * 8)
     checks = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(os.environ.get("TRIALIGNGR_BENCH_FOLDER", scratch)) / data
+    with work_folder(data) as folder:
         for name in names:
             rows = [_measure_system(name, seed, data, folder / f"seed-{seed}") for seed in seeds]
             hits, minutes = (sum(row[column] for row in rows) / len(rows) for column in ("HR@10", "minutes"))
@@ -49,17 +50,29 @@ def measure() -> list[Check]:
     return checks
 
 
-def _read_list(name: str, default: list[str]) -> list[str]:
+def read_list(name: str, default: list[str]) -> list[str]:
+    """Return what ``TRIALIGNGR_BENCH_`` and a name give, separated by commas."""
     given = os.environ.get(f"TRIALIGNGR_BENCH_{name}")
     return given.split(",") if given else default
 
 
+def read_changes() -> list[str]:
+    """Return the changes to a recipe in ``TRIALIGNGR_BENCH_SET``."""
+    return [change for change in os.environ.get("TRIALIGNGR_BENCH_SET", "").split(";") if change]
+
+
+@contextmanager
+def work_folder(name: str) -> Iterator[Path]:
+    """Give the folder of that name in ``TRIALIGNGR_BENCH_FOLDER``, or one that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(os.environ.get("TRIALIGNGR_BENCH_FOLDER", scratch)) / name
+
+
 def _measure_system(name: str, seed: str, data: str, folder: Path) -> dict[str, float]:
     """Fit a system, or take what is there; print and return its figures on test."""
-    changes = [change for change in os.environ.get("TRIALIGNGR_BENCH_SET", "").split(";") if change]
     recipe = read_recipe(
         os.environ.get("TRIALIGNGR_BENCH_RECIPE", "trialigngr-small"),
-        [f"seed={seed}", f"evaluate.systems={json.dumps([name])}", *changes],
+        [f"seed={seed}", f"evaluate.systems={json.dumps([name])}", *read_changes()],
     )
     folder.mkdir(parents=True, exist_ok=True)
     plan = {stage.name: stage for stage in build_stages(recipe, SHARED / data, folder, 0)}

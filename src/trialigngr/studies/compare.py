@@ -80,7 +80,7 @@ def compare_runs(
             first.compute_figures(system, counting, ks),
             None,
             lists[0][system],
-            _read_training_cost(runs[0], system),
+            read_training_cost(runs[0], system),
         )
         for system in baselines
     ]
@@ -111,10 +111,10 @@ def _describe_run(
 ) -> SystemRow:
     """Return the figures of a run's generator."""
     figures, metrics = test.compute_figures(GENERATOR, counting, ks), run.metrics
-    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, _read_training_cost(run, GENERATOR))
+    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, read_training_cost(run, GENERATOR))
 
 
-def _read_training_cost(run: Run, system: str) -> dict[str, float]:
+def read_training_cost(run: Run, system: str) -> dict[str, float]:
     """Return the seconds that fitting a system took, and its parameters where it has some; they are of one machine and
     hour, so they stand in its manifest and not among the figures. Nothing where its stage is gone."""
     stage = run.recipe.model_stage if system in GENERATORS else system
