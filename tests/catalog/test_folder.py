@@ -13,7 +13,8 @@ import pytest
 
 from trialigngr.catalog.data_folder import open_data_folder, read_items, scan_interactions
 from trialigngr.catalog.dataset import load_dataset
-from trialigngr.catalog.prepare import fingerprint_data, prepare_catalog
+from trialigngr.catalog.fingerprint import fingerprint_data
+from trialigngr.catalog.prepare import prepare_catalog
 from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.foundation.errors import CatalogError
 

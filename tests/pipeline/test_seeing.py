@@ -118,7 +118,7 @@ def test_a_run_on_pictures_by_address(cli: Cli, tiny_run: Path, tmp_path: Path) 
         words = ["trialigngr-demo", "--data", data, "--out", tmp_path / "run", "--until", "embeddings", *sets]
         done = cli("run", *words)
         assert done.code == 0, done.err
-        assert "2 pictures could not be had (not found 1, not a picture 1); their items stay, without" in done.err
+        assert "2 pictures could not be had (not found 1, not a picture 1); their items are without one" in done.err
         assert set(server.asked.values()) == {1}
         assert cli("run", *words).code == 0
         assert set(server.asked.values()) == {1}

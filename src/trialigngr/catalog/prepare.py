@@ -1,14 +1,13 @@
 """The catalogue stage: a data folder becomes a catalogue in a fixed row order and histories with two cuts each.
 
-In this order: columns, ids, pictures, unknown items, rating, time order, repeats, k-core, split.
+In this order: columns, ids, pictures, unknown items, rating, time order, repeats, items without a picture, k-core,
+split.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from trialigngr.catalog.data_folder import DataFolder, open_data_folder, read_items, tell_unread
-from trialigngr.catalog.dataset import load_dataset
+from trialigngr.catalog.dataset import load_catalog, load_dataset
 from trialigngr.catalog.interactions import (
     InteractionLog,
     LoadedInteractions,
@@ -28,17 +27,17 @@ from trialigngr.catalog.interactions import (
 )
 from trialigngr.catalog.item_attributes import build_item_attributes
 from trialigngr.catalog.kcore import find_k_core
+from trialigngr.catalog.pictured import find_named_images, find_usable_images
 from trialigngr.catalog.scanning import place_of
 from trialigngr.catalog.settings import CatalogSettings
 from trialigngr.catalog.split import SplitPoints, check_testable, split_global_temporal, split_leave_last
-from trialigngr.foundation.artifact import hash_file
 from trialigngr.foundation.console import log as say
 from trialigngr.foundation.console import show_progress
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.tables import write_table
 from trialigngr.images.ingest import ingest_images
-from trialigngr.images.paths import drop_missing_images, is_url
+from trialigngr.images.paths import drop_missing_images
 from trialigngr.images.settings import DownloadSettings
 
 
@@ -65,6 +64,13 @@ def prepare_catalog(
         tell_unread(folder)
         advance(note="interactions")
         log, dropped = _filter_interactions(loaded, settings, folder)
+        without_image = 0
+        if settings.item_scope == "pictured":
+            pictured = _keep_pictured(settings, download, items, log, data, out)
+            dropped["without_image"] = len(log) - len(pictured)
+            without_image = len(np.setdiff1d(log.items, pictured.items))
+            log = pictured
+        log = _take_core(log, settings, folder, dropped)
         advance(note="k-core")
         facts = _write_tables(settings, items, log, data, out)
         if for_model:
@@ -77,7 +83,8 @@ def prepare_catalog(
     }
     facts["dropped"] = {f"interactions_{reason}": n for reason, n in dropped.items()}
     facts["dropped"]["items_without_id"] = item_facts.pop("without_id")
-    facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"]
+    facts["dropped"]["items_without_image"] = without_image
+    facts["dropped"]["items_not_in_log"] = items.height - facts["kept"]["items"] - without_image
     facts["missing_images"] = item_facts["missing_images"]
     facts["images"] = _ingest_and_record_images(settings, download, data, out)
     written = load_dataset(out)
@@ -159,6 +166,36 @@ def _filter_interactions(
     if settings.duplicates == "keep_first":
         once = drop_repeats(log)
         dropped["repeated"], log = len(log) - len(once), once
+    return log, dropped
+
+
+def _keep_pictured(
+    settings: CatalogSettings,
+    download: DownloadSettings | None,
+    items: pl.DataFrame,
+    log: InteractionLog,
+    data: Path,
+    out: Path,
+) -> InteractionLog:
+    """Return the interactions with items that have a picture; writes into ``out`` what will be written again.
+
+    What the k-core leaves where every named picture counts holds all that it will leave: no other picture is fetched.
+    """
+    log = log.take_rows(find_named_images(items)[log.items])
+    asked = np.unique(log.items[find_k_core(log.users, log.items, settings.k_core)])
+    if not len(asked):
+        return log
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(items[asked], out / "items.parquet")
+    _ingest_and_record_images(settings, download, data, out)
+    unusable = asked[~find_usable_images(load_catalog(out))]
+    return log.take_rows(~np.isin(log.items, unusable))
+
+
+def _take_core(
+    log: InteractionLog, settings: CatalogSettings, folder: DataFolder, dropped: dict[str, int]
+) -> InteractionLog:
+    """Return the k-core; what is outside is counted under ``dropped``. Raises `CatalogError` when nothing is left."""
     if not len(log):
         reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n)
         raise CatalogError(f"No interaction of {folder.interactions_path} is left after the filters ({reasons}).")
@@ -169,7 +206,7 @@ def _filter_interactions(
             f"The {settings.k_core}-core of {folder.interactions_path} leaves none of its {len(log)} interactions; "
             f"try a smaller one, such as --set catalog.k_core={min(2, settings.k_core - 1)}."
         )
-    return core, dropped
+    return core
 
 
 def _write_tables(
@@ -237,7 +274,7 @@ def _log_facts(facts: dict[str, Any]) -> None:
         if n:
             say(f"catalog: dropped {n:,} {what.replace('k_core', 'the_k-core').replace('_', ' ')}")
     if facts["missing_images"]:
-        say(f"catalog: {facts['missing_images']:,} items name a picture file that is not there; they stay, without it")
+        say(f"catalog: {facts['missing_images']:,} items name a picture file that is not there: they have none")
     if any(without.values()):
         counts = ", ".join(f"{name.replace('image_path', 'picture')} {n:,}" for name, n in without.items() if n)
         say(f"catalog: items without {counts}")
@@ -245,31 +282,3 @@ def _log_facts(facts: dict[str, Any]) -> None:
     say(f"catalog: {repeats['repeated']:,} of {repeats['train_targets']:,} training targets repeat an earlier item")
     if n := facts["split"]["users_not_tested"]:
         say(f"catalog: {n:,} users are not tested: too short a history, or nothing after the cut")
-
-
-def fingerprint_data(data: Path, column_map: Mapping[str, str] | None = None) -> str:
-    """Return 16 hex digits that change with the folder's place, its two tables, or any picture that the items name.
-
-    Tables go in with their content. Pictures go in with name, size and time of last change: a million of them are too
-    much to read again before every run, so a copy that keeps the times counts as the same.
-    """
-    folder = open_data_folder(data, column_map)
-    log = hash_file(folder.interactions_path)
-    return sha256(f"{data.resolve()}\n{log}\n{fingerprint_items(folder.items_path, column_map)}".encode()).hexdigest()[
-        :16
-    ]
-
-
-def fingerprint_items(path: Path, column_map: Mapping[str, str] | None = None) -> str:
-    """Return 16 hex digits that change with an items file and with any picture that it names."""
-    digest = sha256(f"{hash_file(path)}\n".encode())
-    for relative in read_items(path, column_map or {})["image_path"].drop_nulls().unique(maintain_order=True):
-        if is_url(relative):
-            continue  # it stands in the items file, and what lies there counts as fetched
-        try:
-            state = (path.parent / relative).stat()
-        except (OSError, ValueError):
-            digest.update(f"{relative}\0missing\n".encode())
-        else:
-            digest.update(f"{relative}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]

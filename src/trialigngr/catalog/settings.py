@@ -25,8 +25,9 @@ class CatalogSettings(Settings):
     """Of a user's interactions with the same item keep all, or the first in time."""
     k_core: int = Field(default=5, ge=0)
     """Every user and item that stays has at least this many interactions; 0 and 1 keep everybody."""
-    item_scope: Literal["interacted", "all"] = "interacted"
-    """Which items the catalogue holds: those that the log still names after the k-core, or all of the items file."""
+    item_scope: Literal["interacted", "pictured", "all"] = "interacted"
+    """Which items the catalogue holds: those that the log still names after the k-core; of these only items with a
+    picture that opens, so that interactions with others leave before the k-core; or all of the items file."""
     split: Literal["leave-last", "global-temporal"] = "leave-last"
     """Test on each user's last interactions, or on everything after one moment (needs timestamps)."""
     leave_last_n: int = Field(default=1, ge=1)

@@ -135,9 +135,9 @@ def _log_failures(failed: dict[str, int], hosts: Counter[str]) -> None:
         named = ", ".join(f"{host} {n:,}" for host, n in hosts.most_common(MAX_LOGGED_HOSTS))
         log(
             f"catalog: {hosts.total():,} pictures lie on hosts that catalog.images.allowed_hosts does not name "
-            f"({named}); they are not fetched, and their items stay without"
+            f"({named}); they are not fetched, and their items are without one"
         )
     others = {reason: n for reason, n in failed.items() if reason != HOST_NOT_ALLOWED}
     if others:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in others.items())
-        log(f"catalog: {sum(others.values()):,} pictures could not be had ({reasons}); their items stay, without")
+        log(f"catalog: {sum(others.values()):,} pictures could not be had ({reasons}); their items are without one")

@@ -10,7 +10,8 @@ import numpy as np
 
 from trialigngr.catalog.data_folder import find_items_file, read_items
 from trialigngr.catalog.dataset import load_catalog
-from trialigngr.catalog.prepare import fingerprint_items, prepare_items
+from trialigngr.catalog.fingerprint import fingerprint_items
+from trialigngr.catalog.prepare import prepare_items
 from trialigngr.embed.embeddings import FUSION_FILE, write_embeddings
 from trialigngr.embed.fusion import Fusion
 from trialigngr.enrich.captions import write_captions

@@ -63,10 +63,14 @@ def describe_training_length(
 
 
 def _prepare_dataset(settings: CatalogSettings, data: Path) -> Dataset:
-    """Return what a data folder's catalogue will be, but for its pictures: none is fetched and hardly one reduced."""
+    """Return what a data folder's catalogue will be, but for its pictures: none is fetched and hardly one reduced.
+
+    Where items without one leave, this is more than will be.
+    """
     pictures = settings.images.model_copy(
         update={"allowed_hosts": (), "allowed_private_hosts": (), "longest_edge": 8192}
     )
+    scope = "interacted" if settings.item_scope == "pictured" else settings.item_scope
     with TemporaryDirectory() as out, stderr_console.capture():
-        prepare_catalog(settings.model_copy(update={"images": pictures}), data, Path(out))
+        prepare_catalog(settings.model_copy(update={"images": pictures, "item_scope": scope}), data, Path(out))
         return load_dataset(Path(out))

@@ -22,7 +22,7 @@ def build_catalog(context: StageContext, out: Path) -> Facts:
 
 def hash_data(context: StageContext) -> Mapping[str, str]:
     """Return the hash of the data folder; that of a drawn shop is its stage's."""
-    from trialigngr.catalog.prepare import fingerprint_data
+    from trialigngr.catalog.fingerprint import fingerprint_data
 
     if context.data is None:
         return NOTHING
