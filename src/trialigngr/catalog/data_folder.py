@@ -4,6 +4,8 @@ items.{parquet,csv,jsonl}          item_id; optional title, description, brand, 
                                    any other column is kept as an attribute
 interactions.{parquet,csv,jsonl}   user_id, item_id, timestamp and/or position; optional rating
 images/                            what image_path points at
+
+A table may be a folder of part files (items.parquet/part-0.parquet …), as Spark and its like write them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import polars as pl
 
 from trialigngr.catalog import columns as column
 from trialigngr.catalog.items import ITEM_COLUMNS
-from trialigngr.catalog.scanning import SUFFIXES, check_utf8, translate_read_errors
+from trialigngr.catalog.scanning import SUFFIXES, check_utf8, is_parts, translate_read_errors
 from trialigngr.catalog.scanning import scan_data_file as scan_data_file
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import CatalogError, did_you_mean
@@ -61,7 +63,7 @@ def open_data_folder(root: Path, column_map: Mapping[str, str] | None = None) ->
 
 
 def _find_only_file(root: Path, name: str) -> Path:
-    found = [path for path in (root / f"{name}.{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    found = [path for path in (root / f"{name}.{suffix}" for suffix in SUFFIXES) if path.is_file() or is_parts(path)]
     if not found:
         names = ", ".join(f"{name}.{suffix}" for suffix in SUFFIXES)
         near = did_you_mean(f"{name}.parquet", (path.name for path in root.iterdir()))
@@ -116,7 +118,9 @@ def _describe_mapping(theirs: str, ours: str) -> str:
 
 
 def find_items_file(path: Path) -> Path:
-    """Return ``path`` itself if it is an items file, or the one in the folder ``path``."""
+    """Return ``path`` itself if it is an items file, in one or in parts, or the one in the folder ``path``."""
+    if is_parts(path):
+        return path
     if path.is_dir():
         return _find_only_file(path, "items")
     if not path.is_file() or path.suffix[1:] not in SUFFIXES:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from trialigngr.catalog.data_folder import open_data_folder, read_items
+from trialigngr.catalog.scanning import list_parts
 from trialigngr.foundation.artifact import hash_file
 from trialigngr.images.paths import is_url
 
@@ -18,7 +19,7 @@ def fingerprint_data(data: Path, column_map: Mapping[str, str] | None = None) ->
     much to read again before every run, so a copy that keeps the times counts as the same.
     """
     folder = open_data_folder(data, column_map)
-    log = hash_file(folder.interactions_path)
+    log = _hash_table(folder.interactions_path)
     return sha256(f"{data.resolve()}\n{log}\n{fingerprint_items(folder.items_path, column_map)}".encode()).hexdigest()[
         :16
     ]
@@ -26,7 +27,7 @@ def fingerprint_data(data: Path, column_map: Mapping[str, str] | None = None) ->
 
 def fingerprint_items(path: Path, column_map: Mapping[str, str] | None = None) -> str:
     """Return 16 hex digits that change with an items file and with any picture that it names."""
-    digest = sha256(f"{hash_file(path)}\n".encode())
+    digest = sha256(f"{_hash_table(path)}\n".encode())
     for relative in read_items(path, column_map or {})["image_path"].drop_nulls().unique(maintain_order=True):
         if is_url(relative):
             continue  # it stands in the items file, and what lies there counts as fetched
@@ -37,3 +38,8 @@ def fingerprint_items(path: Path, column_map: Mapping[str, str] | None = None) -
         else:
             digest.update(f"{relative}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _hash_table(path: Path) -> str:
+    """Return the hash of a file, or of its parts in their order."""
+    return " ".join(map(hash_file, list_parts(path)))

@@ -18,7 +18,7 @@ import polars as pl
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.separated import BOM, BrokenTableError, Form, detect_table_format, find_repeated, read_mixed
 from trialigngr.foundation.strict_json import mend_escapes, parse_json
-from trialigngr.foundation.tables import scan_json_lines, scan_table
+from trialigngr.foundation.tables import count_rows, scan_json_lines, scan_table
 
 SUFFIXES = ("parquet", "csv", "jsonl")
 BATCH = 100_000
@@ -36,15 +36,37 @@ SETTLED = 2_000_000_000
 """Nanoseconds without change after which what was seen of a file is remembered: its time tells of the next change."""
 
 
+def is_parts(path: Path) -> bool:
+    """Return whether a path is that of a table in parts: a folder whose name ends in .parquet."""
+    return path.suffix == ".parquet" and path.is_dir()
+
+
+def list_parts(path: Path) -> list[Path]:
+    """Return the files of a table: itself, or its parts by their names. What begins with _ or a dot is none.
+
+    Raises `CatalogError` for a folder without parts, and for one that holds anything else.
+    """
+    if not is_parts(path):
+        return [path]
+    found = sorted(part for part in path.iterdir() if part.name[0] not in "._")
+    if odd := next((part for part in found if part.suffix != ".parquet" or not part.is_file()), None):
+        raise CatalogError(f"{path} holds {odd.name}, which is no .parquet file; a folder of parts holds nothing else.")
+    if not found:
+        raise CatalogError(f"{path} is a folder without .parquet files; put the parts of the table there.")
+    return found
+
+
 def scan_data_file(path: Path) -> pl.LazyFrame:
-    """Return a table lazily. CSV cells stay text, so that the id 007 does not become 7.
+    """Return a table lazily, its parts one after the other. CSV cells stay text, so that the id 007 does not become 7.
 
     Raises `CatalogError` for a file that is something else than its name says, for a column that is there twice, and,
     with the line, for one that is not of the form.
     """
-    check_kind(path)
+    parts = list_parts(path)
+    for part in parts:
+        check_kind(part)
     if path.suffix == ".parquet":
-        return scan_table(path)
+        return scan_table(*parts)
     return _scan_csv(path) if path.suffix == ".csv" else _scan_jsonl(path)
 
 
@@ -102,6 +124,8 @@ def _file_state(path: Path) -> tuple[int, ...]:
 
 def place_of(path: Path, row: int) -> str:
     """Return where a row of a table stands in its file, in words: its line, or for Parquet its row, from 0."""
+    if is_parts(path):
+        return _place_in_parts(path, row)
     if path.suffix == ".parquet":
         return f"row {row}"
     if path.suffix == ".csv":
@@ -109,6 +133,15 @@ def place_of(path: Path, row: int) -> str:
     with path.open("rb") as file:
         numbers = (number for number, line in enumerate(file, 1) if line.strip())
         return f"line {next(islice(numbers, row, None))}"
+
+
+def _place_in_parts(path: Path, row: int) -> str:
+    for part in list_parts(path):
+        height = count_rows(part)
+        if row < height:
+            return f"row {row} of {part.name}"
+        row -= height
+    raise AssertionError("a row of the table stands in one of its parts")
 
 
 def _csv_line(path: Path, row: int) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trialigngr.cli.cost_confirmation import confirm_costs, key_option, yes_option
+from trialigngr.cli.data_option import data_option
+
+if TYPE_CHECKING:
+    from trialigngr.datasets.remote import DataSource
 
 _recipe_argument = click.argument("recipe")
-_data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn."
-)
 _set_option = click.option(
     "--set", "changes", multiple=True, metavar="A.B=V", help="Change a setting; may be given often."
 )
@@ -21,13 +23,13 @@ _seeds_option = click.option(
 )
 
 
-FREE_STAGES = ("shop", "catalog")
+FREE_STAGES = ("data", "shop", "catalog")
 """Stages before the first that may cost money."""
 
 
 @click.command()
 @_recipe_argument
-@_data_option
+@data_option
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Run folder; a run that stands there goes on."
 )
@@ -48,7 +50,7 @@ FREE_STAGES = ("shop", "catalog")
 )
 def run(
     recipe: str,
-    data: Path | None,
+    data: DataSource | None,
     out: Path,
     changes: tuple[str, ...],
     seeds: int,
@@ -71,7 +73,7 @@ def run(
 
 @click.command()
 @_recipe_argument
-@_data_option
+@data_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/plan"), show_default=True, help="Run folder."
 )
@@ -91,7 +93,7 @@ def run(
 )
 def plan(
     recipe: str,
-    data: Path | None,
+    data: DataSource | None,
     out: Path,
     changes: tuple[str, ...],
     seeds: int,

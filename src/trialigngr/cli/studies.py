@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from trialigngr.cli.cost_confirmation import confirm_costs, key_option, yes_option
+from trialigngr.cli.data_option import data_option
 
 if TYPE_CHECKING:
+    from trialigngr.datasets.remote import DataSource
     from trialigngr.studies.search_space import SamplerName
 
 
@@ -38,7 +40,7 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", type=click.Path(path_type=Path), help="Data folder. Without it the shop is drawn.")
+@data_option
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the search; one that stands there goes on."
 )
@@ -57,7 +59,7 @@ def diagnose(runs: tuple[Path, ...], items: int, form: str) -> None:
 @key_option
 def tune(
     recipe: str,
-    data: Path | None,
+    data: DataSource | None,
     out: Path,
     over: tuple[str, ...],
     trials: int,

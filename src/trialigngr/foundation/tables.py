@@ -13,10 +13,15 @@ from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.files import whole_file
 
 
-def scan_table(path: Path) -> pl.LazyFrame:
-    """Return a Parquet file, lazily."""
+def scan_table(*paths: Path) -> pl.LazyFrame:
+    """Return a Parquet file, or several one after the other, lazily."""
     # Absolute, as polars takes a ~ at the beginning for somebody's home; a folder a=b makes no column.
-    return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+    return pl.scan_parquet([path.absolute() for path in paths], glob=False, hive_partitioning=False)
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a Parquet file has."""
+    return int(scan_table(path).select(pl.len()).collect().item())
 
 
 def scan_json_lines(path: Path) -> pl.LazyFrame:

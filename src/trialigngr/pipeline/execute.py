@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import SupportsIndex
 
+from trialigngr.datasets.remote import DataSource, read_data_source
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
@@ -29,7 +30,7 @@ from trialigngr.train.process_group import join_process_group
 
 def run(
     recipe: str | PathLike[str] | Recipe,
-    data: str | PathLike[str] | None,
+    data: str | PathLike[str] | DataSource | None,
     out: str | PathLike[str],
     *,
     changes: Iterable[str] = (),
@@ -37,7 +38,7 @@ def run(
     until: str | None = None,
     shares_stages: bool = True,
 ) -> Run:
-    """Run a recipe on a data folder (None: the drawn shop) into ``out`` and return the run.
+    """Run a recipe on a data folder or its address (None: the drawn shop) into ``out`` and return the run.
 
     ``changes`` are ``a.b=value`` settings; ``seeds`` trains that many models; ``until`` stops after the stage of that
     name. Stages that are done with the same settings and inputs are kept; those that a run beside ``out`` has done are
@@ -45,7 +46,7 @@ def run(
     mended. Under torchrun, the first process makes the run and the others help to train its models.
     """
     chosen, seeds = _resolve_recipe(recipe, changes), read_whole(seeds, "seeds")
-    folder, source = read_path(out, "out"), None if data is None else read_path(data, "data")
+    folder, source = read_path(out, "out"), None if data is None else read_data_source(data)
     until = None if until is None else read_text(until, "until")
     if seeds < 1:
         raise RecipeError(f"seeds = {seeds}: train at least one model.")
@@ -108,7 +109,7 @@ def _check_items_can_be_trained(recipe: Recipe) -> None:
 
 
 def estimate_run_costs(
-    recipe: Recipe, data: Path | None, out: Path, until: str | None, shares_stages: bool = True
+    recipe: Recipe, data: DataSource | None, out: Path, until: str | None, shares_stages: bool = True
 ) -> list[CostEstimate]:
     """Return what language models are still to be asked by a run; its catalogue is made for it.
 

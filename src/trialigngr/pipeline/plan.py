@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from trialigngr.datasets.remote import DataSource
 from trialigngr.foundation.artifact import StageStatus, read_manifest
 from trialigngr.pipeline.llm_costs import describe_costs
 from trialigngr.pipeline.stage_graph import Stage
@@ -15,7 +16,7 @@ from trialigngr.recipes.recipe import Recipe
 
 def describe_plan(
     recipe: Recipe,
-    data: Path | None,
+    data: DataSource | None,
     out: Path,
     num_seeds: int,
     tokens_per_second: float | None = None,
@@ -38,7 +39,10 @@ def describe_plan(
     yield from describe_costs(recipe, out)
     yield from describe_memory(recipe, num_devices)
     yield from describe_training_length(
-        recipe, data, out / "catalog" if states["catalog"] == "done" else None, tokens_per_second
+        recipe,
+        data if isinstance(data, Path) else None,
+        out / "catalog" if states["catalog"] == "done" else None,
+        tokens_per_second,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trialigngr.datasets.remote import DataSource
 from trialigngr.evaluate.metrics_json import build_test_figures, find_broken_law, round_figures
 from trialigngr.evaluate.seen_items import find_head_counting
 from trialigngr.evaluate.target_lists import TargetLists
@@ -41,7 +42,7 @@ def remove_published_files(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def write_recipe(recipe: Recipe, data: Path | None, out: Path, seeds: int) -> None:
+def write_recipe(recipe: Recipe, data: DataSource | None, out: Path, seeds: int) -> None:
     """Write ``recipe.toml``, whose first line says how to repeat the run."""
     options = ["--data", str(data)] if data is not None else []
     options += ["--seeds", str(seeds)] if seeds > 1 else []

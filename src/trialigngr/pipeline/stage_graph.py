@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trialigngr.datasets.remote import DataSource
 from trialigngr.foundation.artifact import (
     Manifest,
     StageStatus,
@@ -35,10 +36,11 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class StageContext:
-    """What stages are built from: a recipe, a data folder (None: the drawn shop), and what earlier stages made."""
+    """What stages are built from: a recipe, a data folder or its address (None: the drawn shop), and what earlier
+    stages made."""
 
     recipe: Recipe
-    data: Path | None
+    data: DataSource | None
     artifacts: RunArtifacts
     workers: ProcessGroup | None = None
     """Processes that train together; None where this one is alone."""

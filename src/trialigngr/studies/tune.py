@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from trialigngr.datasets.remote import DataSource
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
@@ -139,7 +140,7 @@ class TuningSearch:
         return list(islice(RandomSampler(self.space, self.seed).combinations, self.num_trials))
 
 
-def tune_recipe(search: TuningSearch, data: Path | None, out: Path) -> list[Trial]:
+def tune_recipe(search: TuningSearch, data: DataSource | None, out: Path) -> list[Trial]:
     """Try settings of a recipe on validation targets, write ``trials.json`` and ``best.toml``, return the best first.
 
     Test targets are never looked at. Raises `RecipeError` for a setting or value that does not fit, before anything is
@@ -162,7 +163,7 @@ def tune_recipe(search: TuningSearch, data: Path | None, out: Path) -> list[Tria
     return sort_trials(found)
 
 
-def estimate_search_costs(search: TuningSearch, data: Path | None, out: Path) -> list[CostEstimate]:
+def estimate_search_costs(search: TuningSearch, data: DataSource | None, out: Path) -> list[CostEstimate]:
     """Return what language models are still to be asked by a search; catalogues are made for it."""
     found, looked = dict[str, CostEstimate](), set[str]()
     possible = search.list_costly_changes()
@@ -181,7 +182,7 @@ def estimate_search_costs(search: TuningSearch, data: Path | None, out: Path) ->
             looked.add(last)
             write_recipe(recipe, data, out / "run", 1)
             try:
-                for name in ("shop", "catalog"):
+                for name in ("data", "shop", "catalog"):
                     if name in plan:
                         plan[name].make_if_stale()
             except TriAlignError:
@@ -226,7 +227,7 @@ def format_trials(trials: Sequence[Trial], search: TuningSearch) -> str:
     return "\n".join([*lines, how, f"Budget: {format_budget(search.describe_budget(trials))}."])
 
 
-def _run_trial(search: TuningSearch, changes: Changes, data: Path | None, out: Path) -> Trial:
+def _run_trial(search: TuningSearch, changes: Changes, data: DataSource | None, out: Path) -> Trial:
     """Return a trial's result, from ``trials.json`` where it has been made before on this data."""
     folder, known = out / "run", _read_trials(out)
     try:
@@ -248,7 +249,7 @@ def _run_trial(search: TuningSearch, changes: Changes, data: Path | None, out: P
     return Trial(**known[target.fingerprint] | {"changes": changes})
 
 
-def _build_trial_stages(recipe: Recipe, data: Path | None, folder: Path) -> dict[str, Stage]:
+def _build_trial_stages(recipe: Recipe, data: DataSource | None, folder: Path) -> dict[str, Stage]:
     """Return the stages of a trial by name."""
     context = StageContext(recipe, data, RunArtifacts(recipe, folder))
     return {stage.name: stage for stage in build_graph((*list_stage_specs(), PRIOR_SPEC), context)}

@@ -8,6 +8,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trialigngr.datasets.remote import DataSource
 from trialigngr.pipeline.stage_graph import Stage, StageContext, StageSpec, build_graph
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts
@@ -25,7 +26,7 @@ def list_stage_specs() -> tuple[StageSpec, ...]:
 
 def build_stages(
     recipe: Recipe,
-    data: Path | None,
+    data: DataSource | None,
     out: Path,
     seed: int,
     workers: ProcessGroup | None = None,
