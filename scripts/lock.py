@@ -1,4 +1,5 @@
-"""Write requirements.lock: the exact versions that pip picks for the project and its ``dev`` extra today, with hashes.
+"""Write requirements.lock: the exact versions that pip picks for the project and its extras ``dev`` and
+``weights`` today, with hashes.
 
 Run it with ``make lock`` after a change of the dependencies in pyproject.toml, or to move to newer releases. Nothing is
 installed but uv, in a throw-away environment: its pip resolves and says what it would install, uv says which files the
@@ -23,7 +24,8 @@ LOCK = ROOT / "requirements.lock"
 CUDA = ROOT / "requirements-cuda.lock"
 PINNED = (ROOT / "tests" / "servers" / "requirements.txt", ROOT / "tests" / "pipeline" / "ray.txt")
 HEADER = """\
-# The exact versions that `make` installs into .venv: the project's dependencies and its `dev` extra (pyproject.toml).
+# The exact versions that `make` installs into .venv: the project's dependencies, its extras `dev` and `weights`
+# (pyproject.toml).
 # Written by `make lock` (scripts/lock.py) with Python {python}; do not edit by hand. pip refuses other files.
 # torch has no local tag (+cpu, +cu…): pip takes the build it finds; what a CUDA build needs besides stands in
 # requirements-cuda.lock. Its hashes are those of the index, and of the CPU builds that it was locked with.
@@ -49,7 +51,7 @@ def canonical(name: str) -> str:
 def resolve(python: Path, report: Path) -> tuple[Pins, Hashes]:
     """Return all that a fresh environment would install, and the hashes of the files that it would take."""
     command = [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", report]
-    subprocess.run([*map(str, command), f"{ROOT}[dev]"], check=True)
+    subprocess.run([*map(str, command), f"{ROOT}[dev,weights]"], check=True)
     pins: Pins = {}
     taken: Hashes = {}
     for entry in json.loads(report.read_text(encoding="utf-8"))["install"]:

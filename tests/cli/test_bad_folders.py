@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from tests.support.data_folder import Cli, Shop, the_sentence
 from tests.support.runs import tiny
 from trialigngr.foundation.artifact import FORMAT_VERSION
+from trialigngr.foundation.locks import lock_file
 
 
 def test_no_data_folder(shop: Shop, cli: Cli) -> None:
@@ -53,9 +53,9 @@ def test_a_folder_in_a_run_that_is_no_stage_is_not_replaced(shop: Shop) -> None:
 @contextlib.contextmanager
 def writing(out: Path) -> Iterator[None]:
     out.mkdir(exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    lock = lock_file(out / ".lock")
+    yield
+    lock.release()
 
 
 def test_two_processes_on_one_run(shop: Shop) -> None:

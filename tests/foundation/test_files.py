@@ -10,7 +10,7 @@ import pytest
 
 from trialigngr.foundation import sealed
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.foundation.files import HALF, open_lock, refuse_links, remove_halves, whole_file, write_text_atomically
+from trialigngr.foundation.files import HALF, refuse_links, remove_halves, whole_file, write_text_atomically
 from trialigngr.foundation.sealed import array_hash, content_hash, read_json, write_json
 from trialigngr.foundation.tables import read_table, read_told, write_table
 
@@ -35,27 +35,6 @@ def test_what_a_link_lies_in_wait_for_is_not_emptied(tmp_path: Path):
     write_text_atomically(path, "new")
     assert (mine.read_text(), path.read_text()) == ("ten years", "new")
     assert not (tmp_path / name).exists()
-
-
-@pytest.mark.parametrize("kind", ["link", "dangling", "folder"])
-def test_a_lock_is_a_file(tmp_path: Path, kind: str):
-    path, mine = tmp_path / ".lock", tmp_path / "mine.txt"
-    if kind == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to(mine)
-    if kind == "link":
-        mine.write_text("ten years")
-    with pytest.raises(ArtifactError, match=rf"{path} is .*; remove it"):
-        open_lock(path)
-    assert mine.exists() == (kind == "link")
-    assert kind != "link" or mine.read_text() == "ten years"
-
-
-def test_a_lock_empties_nothing(tmp_path: Path):
-    (tmp_path / ".lock").write_text("what somebody put there")
-    open_lock(tmp_path / ".lock").close()
-    assert (tmp_path / ".lock").read_text() == "what somebody put there"
 
 
 def test_halves_of_a_kill_go_and_nothing_else(tmp_path: Path):

@@ -17,6 +17,12 @@ from trialigngr.cli.main import trialigngr
 
 GENERATED_NOTE = "<!-- Written by `python -m trialigngr.cli.docs`; do not edit by hand. -->"
 TERMINAL_WIDTH = 100
+COMPLETION = """The Tab key completes commands and options once the shell is told so, for example in `~/.bashrc`
+(zsh: `zsh_source`, fish: `fish_source`):
+
+```sh
+eval "$(_TRIALIGNGR_COMPLETE=bash_source trialigngr)"
+```"""
 HELP_OPTIONS = ["-h", "--help"]
 TYPE_NAMES: dict[object, str] = {
     str: "text",
@@ -57,7 +63,10 @@ FIRST_SETTINGS = {
 
 def render_command_page() -> str:
     """Return docs/cli.md: the help of the program and of every command."""
-    return "\n\n".join([GENERATED_NOTE, "# The command line", *_render_help(trialigngr, "trialigngr", None)]) + "\n"
+    return (
+        "\n\n".join([GENERATED_NOTE, "# The command line", COMPLETION, *_render_help(trialigngr, "trialigngr", None)])
+        + "\n"
+    )
 
 
 def _render_help(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:

