@@ -130,12 +130,13 @@ def test_a_failed_picture_leaves_no_vector_of_another_item(
 def test_switches_of_the_ablations(small: EmbedSettings, catalog: Catalog, tmp_path: Path) -> None:
     rest = {"captions": ["caption"] * 6, "tags": [["tag one", "tag two"]] * 6}
 
-    def text(**switches: bool) -> str:
+    def text(**switches: Any) -> str:
         write(small.model_copy(update=switches), catalog, tmp_path / "out", **rest)
         return str(pl.read_parquet(tmp_path / "out" / items.TEXTS_FILE)["text"][0])
 
     assert text() == "tent\ntag one; tag two\ncaption"
     assert text(use_interests=False) == "tent\ncaption"
+    assert text(text_order="interests_last") == "tent\ncaption\ntag one; tag two"
     assert text(use_captions=False, use_images=False) == "tent\ntag one; tag two"
     assert load_embeddings(tmp_path / "out").shape == (6, 26)
     assert not load_file(tmp_path / "out" / items.EMBEDDINGS_FILE)["has_image"].any()

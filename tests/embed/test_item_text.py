@@ -24,6 +24,12 @@ def test_the_order_of_the_parts() -> None:
     ]
 
 
+def test_interests_may_stand_at_the_end() -> None:
+    text = make_enriched_text(ITEM, ["rainy-day camper"], "A green subject.", "interests_last")
+    lines = ["Kestrel 2", "Acme", "Outdoor, Tents", "Pitch it in a downpour.", "A green subject.", "rainy-day camper"]
+    assert text.split("\n") == lines
+
+
 def test_missing_parts_leave_no_gap() -> None:
     assert make_enriched_text(Item("b1", "Kestrel 2")) == "Kestrel 2"
     assert (

@@ -30,6 +30,7 @@ ITEMS_FIRST = CurriculumPartSettings(
 ABLATIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "no-cmsa": (SIX, WITHOUT_PIXELS | {"embeddings.use_images": False, "interests.generator": "lexicon"}),
     "collaborative": (EIGHT, {"embeddings.collaborative_weight": 0.7, "embeddings.use_images": True}),
+    "interests-last": (EIGHT, {"embeddings.text_order": "interests_last"}),
     "items-first": (EIGHT, {"tasks.curriculum": (ITEMS_FIRST,)}),
     "no-mdim": (EIGHT, {"interests.generator": "none", "embeddings.use_interests": False}),
     "no-translation": (EIGHT[2:], {}),
@@ -111,7 +112,14 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
         "trialigngr-demo",
         "counts",  # layers that tests/systems/test_priors.py and tests/pipeline/test_items_run.py run
         "items",
+        "pictured",
     }
+
+
+def test_the_data_of_those_who_need_a_picture_of_each_item() -> None:
+    recipe, whole = read_recipe("trialigngr+pictured+interests-last"), read_recipe("trialigngr")
+    assert recipe.catalog == whole.catalog.model_copy(update={"item_scope": "pictured"})
+    assert recipe.embeddings == whole.embeddings.model_copy(update={"text_order": "interests_last"})
 
 
 def test_the_paper_s_settings() -> None:

@@ -50,7 +50,10 @@ def make_item_texts(
         )
     return [
         make_enriched_text(
-            item, tags[row] if settings.use_interests else (), captions[row] if settings.use_captions else None
+            item,
+            tags[row] if settings.use_interests else (),
+            captions[row] if settings.use_captions else None,
+            settings.text_order,
         )
         for row, item in enumerate(catalog)
     ]

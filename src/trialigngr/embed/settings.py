@@ -8,6 +8,8 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 
+TextOrder = Literal["interests_first", "interests_last"]
+
 
 class GmeSettings(Settings):
     """What gme-Qwen2-VL alone has to be told."""
@@ -40,6 +42,9 @@ class EmbedSettings(Settings):
     max_text_tokens: int = Field(default=512, ge=1)
     """gme and sentence-transformers: the text is cut here, or where the model does; interests stand before the
     description, so the cut never takes them."""
+    text_order: TextOrder = "interests_first"
+    """Where interest tags stand in the text: behind the title, where no cut takes them, or at the end, behind
+    description and caption, as in DeepInterestGR."""
     use_captions: bool = True
     """Put captions into the text (false together with use_images: "without CMSA")."""
     use_interests: bool = True

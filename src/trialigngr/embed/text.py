@@ -1,6 +1,7 @@
 """The enriched item text of Eq. 2: title, interests, brand, categories, description, caption.
 
-Interests stand before the description, so that a cut at the encoder's 512 tokens does not lose them.
+Interests stand before the description, so that a cut at the encoder's 512 tokens does not lose them, unless they are
+asked for at the end.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trialigngr.catalog.items import Item
+from trialigngr.embed.settings import TextOrder
 
 MAX_PART_CHARACTERS = 20_000
 """Characters kept of any one part: far more than 512 tokens hold, and little enough that tokenizing stays quick."""
@@ -16,18 +18,22 @@ MAX_TITLE_CHARACTERS = 200
 takes more, gme and sentence-transformers make room for them (`fitting`)."""
 
 
-def make_enriched_text(item: Item, tags: Sequence[str] = (), caption: str | None = None) -> str:
+def make_enriched_text(
+    item: Item, tags: Sequence[str] = (), caption: str | None = None, text_order: TextOrder = "interests_first"
+) -> str:
     """Return the text that is embedded, one part a line. Attributes never enter it: they carry other systems' work.
 
     An item without a title goes by brand, last category and id.
     """
+    interests = "; ".join(tags)
     parts = (
         item.display_name[:MAX_TITLE_CHARACTERS],
-        "; ".join(tags),
+        interests if text_order == "interests_first" else "",
         (item.brand or "")[:MAX_PART_CHARACTERS],
         ", ".join(item.categories)[:MAX_PART_CHARACTERS],
         (item.description or "")[:MAX_PART_CHARACTERS],
         (caption or "")[:MAX_PART_CHARACTERS],
+        interests if text_order == "interests_last" else "",
     )
     lines = [" ".join(part.split()) for part in parts]
     return "\n".join(line for line in lines if line) or item.item_id
