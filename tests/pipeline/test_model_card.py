@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from trialigngr.pipeline.model_card import format_model_card
+from trialigngr.pipeline.model_card import format_front_matter, format_model_card, make_public_recipe
 from trialigngr.recipes.recipe import read_recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import load
@@ -53,12 +54,36 @@ def test_what_is_private_is_left_out_and_named(tiny_run: Path) -> None:
     assert "[calls" not in text
 
 
+def test_a_published_recipe_tells_nothing_of_where_it_ran(tiny_run: Path, tmp_path: Path) -> None:
+    more = (
+        "ray.address=secret:6379",
+        'catalog.images.allowed_hosts=["cdn.secret.corp"]',
+        "catalog.column_map.secret=title",
+    )
+    public = make_public_recipe(read_recipe(str(tiny_run / "recipe.toml"), (*PRIVATE, *more)))
+    assert "secret" not in public.to_toml().casefold()
+    assert (public.model.name_or_path, public.captions.model) == ("private", "private")
+    (tmp_path / "recipe.toml").write_text(public.to_toml(), encoding="utf-8")
+    assert read_recipe(str(tmp_path / "recipe.toml")) == public
+    assert "secret" not in written(tiny_run, *PRIVATE, *more).casefold()
+
+
+def test_the_front_matter_names_the_base_model_and_the_licence() -> None:
+    recipe = read_recipe("trialigngr")
+    head = yaml.safe_load(format_front_matter(recipe, "apache-2.0").removeprefix("---").removesuffix("---\n"))
+    assert (head["base_model"], head["license"]) == ("Qwen/Qwen2.5-7B-Instruct", "apache-2.0")
+    assert "model-index" not in head
+
+
 def test_what_is_public_stays(tiny_run: Path) -> None:
     text = written(tiny_run, "model.name_or_path=Qwen/Qwen2.5-0.5B-Instruct", "captions.model=gpt-4o")
     assert "From `Qwen/Qwen2.5-0.5B-Instruct`" in text
     assert 'name_or_path = "Qwen/Qwen2.5-0.5B-Instruct"' in text
     assert 'model = "gpt-4o"' in text
-    assert "Left out, as private to the machine where it ran: `calls`." in text
+    assert (
+        "Left out, as private to the machine where it ran: `catalog.column_map`, `catalog.images`, `ray`, `calls`."
+        in text
+    )
     assert f"num_beams = {load(tiny_run).recipe.decode.num_beams}" in text
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "ls": "trialigngr.cli.runs",
     "recommend": "trialigngr.cli.use",
     "evaluate": "trialigngr.cli.use",
+    "push": "trialigngr.cli.use",
     "report": "trialigngr.cli.use",
     "lint-table": "trialigngr.cli.use",
     "diagnose": "trialigngr.cli.studies",

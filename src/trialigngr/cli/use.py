@@ -18,7 +18,7 @@ _run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.command()
-@_run_argument
+@click.argument("run")
 @click.option("--user", help="A user of the log: recommend after everything they took.")
 @click.option(
     "--history",
@@ -51,7 +51,7 @@ _run_argument = click.argument("run", type=click.Path(path_type=Path))
 @click.option("--skip-unknown", is_flag=True, help="Leave items out of the history that the run does not know.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def recommend(
-    run: Path,
+    run: str,
     user: str | None,
     history: tuple[str, ...],
     all_users: bool,
@@ -68,7 +68,10 @@ def recommend(
     skip_unknown: bool,
     as_json: bool,
 ) -> None:
-    """Recommend items with the finished RUN: for a user, after a history, for words, or for all users."""
+    """Recommend items with the finished RUN: for a user, after a history, for words, or for all users.
+
+    RUN is a folder, or the address of a run that was pushed: hf://OWNER/NAME.
+    """
     from trialigngr.runs.run import load
     from trialigngr.tasks.task import View
 
@@ -155,6 +158,28 @@ def evaluate(runs: tuple[Path, ...], form: str, metrics: str | None, slices: boo
 
     wanted = [name.strip() for name in (metrics or "").split(",") if name.strip()]
     click.echo(COMPARISON_FORMATS[form](compare_runs(runs, wanted or DEFAULT_METRICS, with_slices=slices)))
+
+
+@click.command()
+@_run_argument
+@click.argument("name")
+@click.option("--replace", is_flag=True, help="Replace what the hub has under NAME.")
+@click.option("--private", is_flag=True, help="Let nobody else see it.")
+@click.option("--license", "license_name", default="", help="Licence of the model card, such as apache-2.0.")
+@click.option("--with-users", is_flag=True, help="Publish the users' ids and histories too.")
+def push(run: Path, name: str, replace: bool, private: bool, license_name: str, with_users: bool) -> None:
+    """Push the finished RUN to the Hugging Face Hub as NAME (OWNER/NAME), where load("hf://OWNER/NAME") finds it.
+
+    What goes: the model with its card, the SIDs, the items' ids, texts and captions, and how often each item was taken.
+    What stays: users, interactions, pictures, other columns of the items, and names of files, servers and hosts.
+    """
+    from trialigngr.pipeline.push import push_run
+    from trialigngr.runs.run import load
+
+    opened = load(run)
+    click.echo(
+        push_run(opened, name, replace=replace, private=private, license_name=license_name, with_users=with_users)
+    )
 
 
 @click.command()

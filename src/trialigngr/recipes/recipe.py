@@ -32,7 +32,7 @@ from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.train.phases import PHASES, PhaseSpec, find_phases
 from trialigngr.train.settings import TrainSettings
 
-RESERVED_NAMES = frozenset({"evaluation", "seeds", "appended", "images", "withdrawn", "extends", "popular"})
+RESERVED_NAMES = frozenset({"data", "evaluation", "seeds", "appended", "images", "withdrawn", "extends", "popular"})
 """What stands in a run's folder, or a recipe, beside sections."""
 _PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 

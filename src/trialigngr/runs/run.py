@@ -18,6 +18,7 @@ from trialigngr.foundation.sealed import read_json
 from trialigngr.recipes.model_settings import EvaluationStageSettings, PhaseStageSettings
 from trialigngr.recipes.written import is_as_written, read_run_recipe
 from trialigngr.runs.artifacts import RunArtifacts
+from trialigngr.runs.hub_runs import SCHEME, download_run
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import By, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
@@ -245,5 +246,8 @@ class Run:
 
 
 def load(folder: str | PathLike[str]) -> Run:
-    """Open a run folder; ``load("runs/demo").recommend(["p0007", "p0031"], k=5)``."""
+    """Open a run folder, or a run on a hub by its address, ``hf://OWNER/NAME``;
+    ``load("runs/demo").recommend(["p0007", "p0031"], k=5)``."""
+    if isinstance(folder, str) and folder.startswith(SCHEME):
+        return Run(download_run(folder))
     return Run(read_path(folder, "folder"))
