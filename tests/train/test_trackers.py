@@ -65,6 +65,29 @@ def test_runs_that_go_on_by_their_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert finished == ("finish", None)
 
 
+def test_mlflow_goes_on_by_the_id_that_it_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[Any] = []
+
+    def start_run(**given: str) -> SimpleNamespace:
+        calls.append(given)
+        return SimpleNamespace(info=SimpleNamespace(run_id="0123abcd"))
+
+    library = SimpleNamespace(
+        set_experiment=calls.append,
+        start_run=start_run,
+        log_params=calls.append,
+        log_metrics=lambda figures, step: calls.append((step, figures)),
+        end_run=lambda: calls.append("end"),
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    for step in (3, 6):
+        (tracker,) = open_trackers(["mlflow"], tmp_path, "beauty", {"batch_size": 64})
+        tracker.log_metrics(step, {"valid/NDCG@10": 0.5})
+        tracker.close()
+    first = ["trialigngr", {"run_name": "beauty"}, {"batch_size": 64}, (3, {"valid/NDCG_at_10": 0.5}), "end"]
+    assert calls == [*first, "trialigngr", {"run_id": "0123abcd"}, (6, {"valid/NDCG_at_10": 0.5}), "end"]
+
+
 def test_tensorboard_writes_event_files(tmp_path: Path):
     pytest.importorskip("tensorboard")
     (tracker,) = open_trackers(["tensorboard"], tmp_path, "beauty", {"batch_size": 64})
@@ -81,5 +104,5 @@ def test_a_tracker_that_is_not_installed_is_a_sentence(tmp_path: Path, monkeypat
 
 
 def test_a_tracker_nobody_knows():
-    with pytest.raises(RecipeError, match=r"trackers\.0 = 'mlflow' does not fit"):
-        parse_settings(TrainSettings, {"trackers": ["mlflow"]}, "train")
+    with pytest.raises(RecipeError, match=r"trackers\.0 = 'neptune' does not fit"):
+        parse_settings(TrainSettings, {"trackers": ["neptune"]}, "train")

@@ -34,7 +34,7 @@ MARK = ".wanted"
 """In a partial stage: what it will be, and how long it was worked on."""
 TELLING = ("metrics.jsonl", "README.md")
 """Files that say how a stage went: what later stages read is the same whatever they say."""
-TRACKED = ("tensorboard", "wandb")
+TRACKED = ("tensorboard", "wandb", "mlflow")
 """Folders that other programs keep in a stage; nothing reads them."""
 
 

@@ -168,7 +168,7 @@ def _token_levels(artifacts: RunArtifacts, backbone: Backbone) -> Tensor:
 def _open_trackers(artifacts: RunArtifacts, out: Path) -> list[Tracker]:
     run = artifacts.run_folder.resolve().name + (f"-{artifacts.seed}" if artifacts.seed else "")
     settings = artifacts.recipe.train.model_dump(mode="json") | {"recipe": artifacts.recipe.description}
-    return [*open_trackers(artifacts.recipe.train.trackers, out, run, settings)]
+    return open_trackers(artifacts.recipe.train.trackers, out, run, settings)
 
 
 def _check_has_targets(artifacts: RunArtifacts) -> None:

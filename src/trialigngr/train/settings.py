@@ -11,7 +11,7 @@ from trialigngr.foundation.config import Precision, Settings
 LossSoftmax = Literal["full", "level", "trie"]
 LrScheduler = Literal["cosine", "constant"]
 AttentionKind = Literal["sdpa", "flex_attention"]
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 
 
 class LoopSettings(Settings):
@@ -77,7 +77,7 @@ class TrainSettings(LoopSettings):
     validate_users: int = Field(1000, ge=1)
     """Users in that sample."""
     trackers: tuple[TrackerName, ...] = ()
-    """Where losses and validations go beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``."""
+    """Where losses and validations go beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``, ``mlflow``."""
 
 
 class DpoSettings(Settings):

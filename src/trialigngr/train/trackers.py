@@ -1,13 +1,14 @@
-"""`Tracker`: where figures go while training goes on; adapters to TensorBoard, Weights & Biases and trackio."""
+"""`Tracker`: where figures go while training goes on; adapters to TensorBoard, Weights & Biases, trackio and MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from trialigngr.foundation.errors import RecipeError
+from trialigngr.foundation.files import write_text_atomically
 from trialigngr.train.settings import TrackerName
 
 PROJECT_NAME = "trialigngr"
@@ -81,16 +82,40 @@ class TrackioTracker(_LibraryTracker):
     module = "trackio"
 
 
-TRACKERS: dict[TrackerName, type[TensorBoardTracker | _LibraryTracker]] = {
+class MlflowTracker:
+    """A run of the experiment ``trialigngr``, which goes on by the id in ``mlflow/run_id``; its own variables
+    (``MLFLOW_TRACKING_URI``) decide where it goes."""
+
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+        self._library = _import_tracker("mlflow")
+        self._library.set_experiment(PROJECT_NAME)
+        known = folder / "mlflow" / "run_id"
+        if known.is_file():
+            self._library.start_run(run_id=known.read_text(encoding="utf-8"))
+            return
+        begun = self._library.start_run(run_name=name)
+        self._library.log_params(dict(settings))
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(known, begun.info.run_id)
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the figures under the step; MLflow takes no @ in a name."""
+        self._library.log_metrics({name.replace("@", "_at_"): value for name, value in metrics.items()}, step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._library.end_run()
+
+
+TRACKERS: dict[TrackerName, Callable[[Path, str, Mapping[str, Any]], Tracker]] = {
     "tensorboard": TensorBoardTracker,
     "wandb": WandbTracker,
     "trackio": TrackioTracker,
+    "mlflow": MlflowTracker,
 }
 
 
-def open_trackers(
-    names: Sequence[TrackerName], folder: Path, run: str, settings: Mapping[str, Any]
-) -> list[TensorBoardTracker | _LibraryTracker]:
+def open_trackers(names: Sequence[TrackerName], folder: Path, run: str, settings: Mapping[str, Any]) -> list[Tracker]:
     """Return a tracker for each name; raise `RecipeError` where its package is not installed."""
     return [TRACKERS[name](folder, run, settings) for name in names]
 
