@@ -28,9 +28,10 @@ SMALL: dict[str, Any] = {
     "ffn_size": 32, "num_heads": 2,
 }  # fmt: skip
 """Settings of networks, of those that have them."""
-OWN: dict[str, dict[str, Any]] = {
-    "tiger": {"hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2}
+SEQ2SEQ: dict[str, Any] = {
+    "hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2
 }  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {"tiger": SEQ2SEQ, "letter": SEQ2SEQ}
 
 
 def build_circle() -> Histories:
@@ -68,6 +69,10 @@ class CircleInputs:
     root_seed: int = 0
     device: str = "cpu"
     loaded: dict[str, System] = field(default_factory=dict, init=False)
+
+    def load_sids(self, stage: str) -> SemanticIds:
+        """Return the SIDs, whichever stage is asked for."""
+        return self.sids
 
     def load_system(self, name: str) -> System:
         """Return another system, fitted when it is first asked for."""

@@ -26,7 +26,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR, GENERATORS, writes_sids
+from trialigngr.systems.registry import GENERATOR, GENERATORS, knows_appended, writes_sids
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Recommender:
             return self
         now = Recommender(parts, self._prepare_model)
         # The others know the trained items alone, whatever is appended.
-        now._systems = {name: own for name, own in self._systems.items() if not writes_sids(name)}
+        now._systems = {name: own for name, own in self._systems.items() if not knows_appended(name)}
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:
@@ -136,7 +136,7 @@ class Recommender:
 
     def _find_artifacts(self, system: str) -> RunArtifacts:
         """Return the items that a system knows: those on offer, or the trained ones alone."""
-        return self.snapshot if writes_sids(system) else self.snapshot.trained_artifacts
+        return self.snapshot if knows_appended(system) else self.snapshot.trained_artifacts
 
     @cached_property
     def _titled_rows(self) -> Rows | None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from trialigngr.foundation.config import PresetSettings
+from trialigngr.sids.settings import CodebookSize, CollisionPolicy, QuantizerName, SidSettings
 
 
 class Seq2SeqSettings(PresetSettings):
@@ -51,3 +52,32 @@ class TigerSettings(Seq2SeqSettings):
     PAPER: ClassVar[Mapping[str, Any]] = {
         "num_user_buckets": 2000, "learning_rate": 3e-4, "epochs": 390, "patience": 40
     }  # fmt: skip
+
+
+class OwnSidSettings(Seq2SeqSettings):
+    """Size and training of a generator that has SIDs for itself, beside the run's."""
+
+    quantizer: QuantizerName = "rqvae"
+    """What makes its SIDs, with the settings that ``sids`` has for this quantizer."""
+    codebook_sizes: tuple[CodebookSize, ...] = Field((256, 256, 256, 256), min_length=1, max_length=8)
+    """Codebook sizes of its SIDs, coarse to fine."""
+    collision_policy: CollisionPolicy = "nearest_free"
+    """What happens to items that share one of its SIDs."""
+
+    def describe_sids(self, sids: SidSettings) -> SidSettings:
+        """Return how its SIDs are made; ``sids`` is the recipe's section, in which each quantizer has its own."""
+        own = {name: getattr(self, name) for name in ("quantizer", "codebook_sizes", "collision_policy")}
+        return sids.model_copy(update=own | {"held_out_ratio": 0.0})
+
+
+class LetterTigerSettings(OwnSidSettings):
+    """Size and training of LETTER, on TIGER's network."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 5e-4, "batch_size": 512, "epochs": 200, "patience": 20, "collision_policy": "sinkhorn"
+    }  # fmt: skip
+
+    quantizer: QuantizerName = "letter"
+    """What makes its SIDs, with the settings that ``sids`` has for this quantizer."""
+    temperature: float = Field(0.7, gt=0)
+    """Logits are divided by this in the loss alone: below 1, tokens that are likely and wrong count more."""

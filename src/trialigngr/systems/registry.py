@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
-from trialigngr.seq2seq.settings import Seq2SeqSettings, TigerSettings
+from trialigngr.seq2seq.settings import LetterTigerSettings, OwnSidSettings, Seq2SeqSettings, TigerSettings
 from trialigngr.sequential.settings import (
     Bert4RecSettings,
     CaserSettings,
@@ -73,20 +73,26 @@ def describe_network(
 
 
 def describe_seq2seq(name: str, label: str, settings: type[Seq2SeqSettings]) -> SystemSpec:
-    """Return the spec of an encoder–decoder generator over the run's SIDs."""
+    """Return the spec of an encoder–decoder generator over the run's SIDs, or over its own where it is set so."""
+    own = settings.describe_sids if issubclass(settings, OwnSidSettings) else None
+    stage = "sids" if own is None else f"{name}_sids"
 
     def fit(inputs: SidInputs, chosen: Seq2SeqSettings, out: Path) -> Facts:
         from trialigngr.seq2seq.training import Seq2SeqData, train_generator
 
-        data = Seq2SeqData(inputs.histories, inputs.sids, inputs.sample_targets("valid", chosen.validate_users))
+        data = Seq2SeqData(
+            inputs.histories, inputs.load_sids(stage), inputs.sample_targets("valid", chosen.validate_users)
+        )
         return train_generator(name, chosen, data, inputs.root_seed, out, inputs.device)
 
     def load(inputs: SidInputs, folder: Path) -> GeneratorSystem:
         from trialigngr.systems.generator import load_seq2seq
 
-        return load_seq2seq(name, settings, inputs, folder)
+        return load_seq2seq(name, settings, inputs, inputs.load_sids(stage), folder)
 
-    return SystemSpec(name, label, load, settings, fit, needs=("catalog", "sids"), describe_cost=_describe_epochs)
+    return SystemSpec(
+        name, label, load, settings, fit, needs=("catalog", stage), describe_cost=_describe_epochs, describe_sids=own
+    )
 
 
 def _describe_epochs(settings: SequentialSettings | Seq2SeqSettings) -> str:
@@ -140,6 +146,7 @@ SYSTEMS: dict[str, SystemSpec] = {
             "sasrec_counts", "SASRec + counts", SasRecCountsSettings, needs=("catalog", "sasrec", "counts")
         ),
         describe_seq2seq("tiger", "TIGER", TigerSettings),
+        describe_seq2seq("letter", "LETTER", LetterTigerSettings),
     )
 }
 """Name → spec, in the order in which they are listed."""
@@ -158,6 +165,11 @@ def find_system(name: str) -> SystemSpec:
 def writes_sids(name: str) -> bool:
     """Return whether there is a system of that name that writes SIDs."""
     return name in SYSTEMS and SYSTEMS[name].writes_sids
+
+
+def knows_appended(name: str) -> bool:
+    """Return whether there is a system of that name that knows items that were appended."""
+    return name in SYSTEMS and SYSTEMS[name].knows_appended
 
 
 def check_system_names(names: Iterable[str]) -> None:
