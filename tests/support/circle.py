@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 SEQ2SEQ: dict[str, Any] = {
     "hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2
 }  # fmt: skip
-OWN: dict[str, dict[str, Any]] = {"tiger": SEQ2SEQ, "letter": SEQ2SEQ}
+OWN: dict[str, dict[str, Any]] = {"tiger": SEQ2SEQ, "letter": SEQ2SEQ, "macrec": SEQ2SEQ | {"epochs": 8}}
 
 
 def build_circle() -> Histories:

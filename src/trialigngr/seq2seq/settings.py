@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,11 @@ class Seq2SeqSettings(PresetSettings):
     validate_users: int = Field(1000, ge=1)
     """Users whose validation targets choose the epoch."""
 
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens that name tasks, where there are several."""
+        return 0
+
 
 class TigerSettings(Seq2SeqSettings):
     """Size and training of TIGER."""
@@ -81,3 +86,31 @@ class LetterTigerSettings(OwnSidSettings):
     """What makes its SIDs, with the settings that ``sids`` has for this quantizer."""
     temperature: float = Field(0.7, gt=0)
     """Logits are divided by this in the loss alone: below 1, tokens that are likely and wrong count more."""
+
+
+JoinRule = Literal["bonus", "mixture"]
+
+
+class MacRecGeneratorSettings(OwnSidSettings):
+    """Size and training of MACRec's generator, and how its two lists become one."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {"batch_size": 2048, "epochs": 200, "patience": 10}
+    PROMPT_LENGTH: ClassVar[int] = 4
+    """Tokens before what is read, of a task that writes the other modality."""
+
+    quantizer: QuantizerName = "macrec"
+    """What makes its SIDs, with the settings that ``sids`` has for this quantizer; ``published`` reads them."""
+    explicit_alignment: bool = True
+    """Whether it learns to write the SID of the other modality, of the same item and of the next one."""
+    implicit_weight: float = Field(0.01, ge=0)
+    """Weight of the loss that makes the encodings of an item's two SIDs alike."""
+    implicit_temperature: float = Field(0.1, gt=0)
+    """τ of that loss."""
+    join: JoinRule = "bonus"
+    """How the lists of both modalities are joined. ``bonus``, the paper's: the mean of both log-probabilities a token,
+    plus 1, of an item in both lists, else its own. ``mixture``: the mean of both probabilities."""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens that name tasks: those of the four that write the other modality."""
+        return 4 * self.PROMPT_LENGTH

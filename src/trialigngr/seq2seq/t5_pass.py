@@ -23,10 +23,10 @@ class T5Pass:
     def compute_logits(self, tokens_BT: Tensor, real_BT: Tensor, written_BL: Tensor) -> Tensor:
         """Return logits [B, L, V] of the tokens that follow each of ``written_BL``, after histories padded at the
         right."""
-        hidden_BLD = self._decode(written_BL, self._encode(tokens_BT, real_BT), real_BT)
+        hidden_BLD = self._decode(written_BL, self.encode(tokens_BT, real_BT), real_BT)
         return linear(hidden_BLD * self.config.d_model**-0.5, self.model.shared.weight)
 
-    def _encode(self, tokens_BT: Tensor, real_BT: Tensor) -> Tensor:
+    def encode(self, tokens_BT: Tensor, real_BT: Tensor) -> Tensor:
         """Return what the encoder makes of the tokens [B, T, D], 0 where there is none."""
         encoder, shape = self.model.encoder, tokens_BT.shape
         slots_M = real_BT.flatten().nonzero()[:, 0]

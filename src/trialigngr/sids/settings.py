@@ -14,13 +14,16 @@ from trialigngr.sids.quantizers.settings import (
     LetterSettings,
     MacRecSettings,
     OpqSettings,
+    PublishedSettings,
     RqKMeansPlusSettings,
     RqVaeSettings,
 )
 
 CollisionPolicy = Literal["keep", "nearest_free", "sinkhorn", "extra_level"]
 CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
-QuantizerName = Literal["rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec"]
+QuantizerName = Literal[
+    "rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec", "published"
+]
 
 
 class SidSettings(Settings):
@@ -52,6 +55,8 @@ class SidSettings(Settings):
     """Settings of `letter`."""
     macrec: MacRecSettings = MacRecSettings()
     """Settings of `macrec`."""
+    published: PublishedSettings = PublishedSettings()
+    """Settings of `published`, which fits nothing."""
 
     def keep_used(self) -> SidSettings:
         """Return the same without what is set of other quantizers than the one that is used."""

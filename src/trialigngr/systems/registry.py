@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
-from trialigngr.seq2seq.settings import LetterTigerSettings, OwnSidSettings, Seq2SeqSettings, TigerSettings
+from trialigngr.seq2seq.settings import (
+    LetterTigerSettings,
+    MacRecGeneratorSettings,
+    OwnSidSettings,
+    Seq2SeqSettings,
+    TigerSettings,
+)
 from trialigngr.sequential.settings import (
     Bert4RecSettings,
     CaserSettings,
@@ -114,6 +120,14 @@ def _describe_counter(name: str, label: str, settings: Any = None, needs: tuple[
     )
 
 
+def _describe_macrec_variant(name: str, label: str) -> SystemSpec:
+    """Return the spec of another way to rank by what MACRec's stage trained."""
+    load = _defer_call(f"trialigngr.systems.macrec:load_{name}")
+    return SystemSpec(
+        name, label, load, fit=_defer_call("trialigngr.systems.macrec:fit_nothing"), needs=("catalog", "macrec")
+    )
+
+
 def _describe_packaged(
     name: str, label: str, settings: type[SequentialSettings], network: str, *needs: DataNeed
 ) -> SystemSpec:
@@ -147,6 +161,19 @@ SYSTEMS: dict[str, SystemSpec] = {
         ),
         describe_seq2seq("tiger", "TIGER", TigerSettings),
         describe_seq2seq("letter", "LETTER", LetterTigerSettings),
+        SystemSpec(
+            "macrec",
+            "MACRec",
+            _defer_call("trialigngr.systems.macrec:load_macrec"),
+            MacRecGeneratorSettings,
+            _defer_call("trialigngr.systems.macrec:fit_macrec"),
+            needs=("catalog", "macrec_sids"),
+            describe_cost=_describe_epochs,
+            describe_sids=MacRecGeneratorSettings.describe_sids,
+        ),
+        _describe_macrec_variant("macrec_text", "MACRec, text alone"),
+        _describe_macrec_variant("macrec_image", "MACRec, pictures alone"),
+        _describe_macrec_variant("macrec_mixture", "MACRec, mixture"),
     )
 }
 """Name → spec, in the order in which they are listed."""

@@ -165,3 +165,12 @@ class MacRecSettings(Settings):
     """τ of contrast and alignment."""
     alignment_weight: float = Field(0.001, ge=0)
     """Weight of the alignment of an item's summed text codes with its summed picture codes."""
+
+
+class PublishedSettings(Settings):
+    """Where SIDs stand that others made: columns of the items file, as text such as ``<a_195><b_112><c_7>``."""
+
+    column: str = "sid"
+    """The column of the SIDs."""
+    image_column: str = ""
+    """The column of the SIDs of pictures, which MACRec has beside them; an item without a picture has none."""
