@@ -4,6 +4,7 @@ its place."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, reduce
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from trialigngr.tasks.task import TASKS, Scope, Task, View
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.evaluate.system import RankedLists, System
+    from trialigngr.sids.semantic_ids import SemanticIds
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.item_views import ItemViews
 
@@ -139,6 +141,12 @@ class Recommender:
         return self.snapshot if knows_appended(system) else self.snapshot.trained_artifacts
 
     @cached_property
+    def _shown_sids(self) -> SemanticIds | None:
+        """The SIDs that stand beside items; None where the run has none."""
+        stage = self.snapshot.recipe.shown_sids_stage
+        return None if stage is None else self.snapshot.load_sids(stage)
+
+    @cached_property
     def _titled_rows(self) -> Rows | None:
         """The rows of items with a title; None where all have one."""
         if not self.item_views.count_missing(View.TITLE):
@@ -164,6 +172,8 @@ class Recommender:
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
         it out of the history instead) or an unknown category; of several requests the sentence says which.
         """
+        head = self.snapshot.recipe.evaluate.head
+        requests = [request if request.system else replace(request, system=head) for request in requests]
         read: list[tuple[ParsedHistory, Filter]] = []
         for place, request in enumerate(requests):
             try:
@@ -322,4 +332,5 @@ class Recommender:
         self, row: int, source: str, score: float | None, parts: Mapping[str, float]
     ) -> Recommendation:
         item = self.snapshot.catalog[row]
-        return Recommendation(item.item_id, item.display_name, score, source, self.snapshot.sids.sid_text(row), parts)
+        sid = "" if self._shown_sids is None else self._shown_sids.sid_text(row)
+        return Recommendation(item.item_id, item.display_name, score, source, sid, parts)

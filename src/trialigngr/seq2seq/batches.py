@@ -21,11 +21,12 @@ NO_TARGET = -100
 
 @dataclass(frozen=True)
 class PaddedExamples:
-    """Examples of like length: what the encoder reads [B, T], padded at the right, and what the decoder is to write
-    [B, L]."""
+    """Examples of like length: what the encoder reads [B, T], padded at the right, what the decoder is to write [B, L],
+    and the item that this is of [B]."""
 
     sources_BT: Tensor
     labels_BL: Tensor
+    rows_B: Tensor
 
     def build_decoder_inputs(self) -> Tensor:
         """Return what the decoder reads [B, L]: the start token, and what it has written so far."""
@@ -127,12 +128,14 @@ class Examples:
         tokens, lengths_B = self.sequences.encode_histories(
             self.list_items(chosen), self.counts[chosen], self.users[chosen]
         )
-        labels_BL = self.labels_NL[self.rows[chosen]]
+        rows_B = self.rows[chosen]
+        labels_BL = self.labels_NL[rows_B]
         sources = np.split(tokens, np.cumsum(lengths_B)[:-1])
         pieces = []
         for part in cut_by_length(lengths_B, self.micro_tokens):
             sources_BT = pad_sources(sources[part])
-            pieces.append(PaddedExamples(to_device(sources_BT, device), to_device(labels_BL[part], device)))
+            arrays = (sources_BT, labels_BL[part], rows_B[part])
+            pieces.append(PaddedExamples(*(to_device(array, device) for array in arrays)))
         num_targets = int((labels_BL != NO_TARGET).sum())
         return Seq2SeqBatch(pieces, num_targets, len(tokens) + num_targets, label, number)
 

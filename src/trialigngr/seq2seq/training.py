@@ -51,8 +51,9 @@ class SidObjective:
     steps_per_epoch: int
 
     def __init__(self, generator: Seq2SeqGenerator[Any]) -> None:
-        self.model = self.whole_model = generator.model
-        self.training_pass = T5Pass(self.model)
+        self.model: Any = generator.model
+        self.whole_model: Any = generator.model
+        self.training_pass = T5Pass(generator.model)
         self.name, self.device, self.settings = generator.name, generator.device, generator.settings
         self.micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
 
@@ -118,7 +119,12 @@ def train_generator(
 
 
 def fit_generator(
-    generator: Seq2SeqGenerator[Any], objective: SidObjective, rank_valid: Callable[[], Ranks], seed: int, folder: Path
+    generator: Seq2SeqGenerator[Any],
+    objective: SidObjective,
+    rank_valid: Callable[[], Ranks],
+    seed: int,
+    folder: Path,
+    trainer: type[Trainer[Any]] = Trainer,
 ) -> dict[str, Any]:
     """Train a generator by an objective, validating after every pass by where ``rank_valid`` finds the targets; write
     it to ``folder`` and return facts."""
@@ -132,7 +138,7 @@ def fit_generator(
         values = compute_target_metrics(rank_valid(), (10,))
         return {metric: float(found.mean()) for metric, found in values.items()}
 
-    state = Trainer(loop, objective, validate, seed, name=generator.name).fit(folder)
+    state = trainer(loop, objective, validate, seed, name=generator.name).fit(folder)
     generator.save(folder)
     remove_checkpoints(folder)
     return {

@@ -55,7 +55,8 @@ class SidSettings(Settings):
     """Settings of `letter`."""
     macrec: MacRecSettings = MacRecSettings()
     """Settings of `macrec`."""
-    published: PublishedSettings = PublishedSettings()
+    # Left out where it says nothing, so that SIDs that were made before it was there stay what they are.
+    published: PublishedSettings = Field(PublishedSettings(), exclude_if=lambda own: own == PublishedSettings())
     """Settings of `published`, which fits nothing."""
 
     def keep_used(self) -> SidSettings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
 from trialigngr.seq2seq.settings import (
+    EtegRecSettings,
     LetterTigerSettings,
     MacRecGeneratorSettings,
     OwnSidSettings,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from trialigngr.systems.generator import GeneratorSystem
 
 GENERATOR = "generator"
-"""The system that heads every table of a run."""
+"""The language model: it heads the table of a run, unless `evaluate.head` names another."""
 GENERATORS = (GENERATOR, "generator_alone")
 """What the stages of the language model make: the generator as the recipe has it, and without its prior."""
 
@@ -97,7 +98,15 @@ def describe_seq2seq(name: str, label: str, settings: type[Seq2SeqSettings]) -> 
         return load_seq2seq(name, settings, inputs, inputs.load_sids(stage), folder)
 
     return SystemSpec(
-        name, label, load, settings, fit, needs=("catalog", stage), describe_cost=_describe_epochs, describe_sids=own
+        name,
+        label,
+        load,
+        settings,
+        fit,
+        needs=("catalog", stage),
+        describe_cost=_describe_epochs,
+        sids_stage=stage,
+        describe_sids=own,
     )
 
 
@@ -162,6 +171,16 @@ SYSTEMS: dict[str, SystemSpec] = {
         describe_seq2seq("tiger", "TIGER", TigerSettings),
         describe_seq2seq("letter", "LETTER", LetterTigerSettings),
         SystemSpec(
+            "etegrec",
+            "ETEGRec",
+            _defer_call("trialigngr.systems.etegrec:load_etegrec"),
+            EtegRecSettings,
+            _defer_call("trialigngr.systems.etegrec:fit_etegrec"),
+            needs=("catalog", "sasrec"),
+            describe_cost=_describe_epochs,
+            sids_stage="etegrec",
+        ),
+        SystemSpec(
             "macrec",
             "MACRec",
             _defer_call("trialigngr.systems.macrec:load_macrec"),
@@ -169,6 +188,7 @@ SYSTEMS: dict[str, SystemSpec] = {
             _defer_call("trialigngr.systems.macrec:fit_macrec"),
             needs=("catalog", "macrec_sids"),
             describe_cost=_describe_epochs,
+            sids_stage="macrec_sids",
             describe_sids=MacRecGeneratorSettings.describe_sids,
         ),
         _describe_macrec_variant("macrec_text", "MACRec, text alone"),

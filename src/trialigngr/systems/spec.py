@@ -104,19 +104,17 @@ class SystemSpec:
     items that were appended, too."""
     describe_cost: Callable[[Any], str] = lambda settings: ""
     """What `plan` says, from the settings."""
+    sids_stage: str = "sids"
+    """The stage of the SIDs that it writes, if it writes any: the run's, or another that stands in ``needs``, or its
+    own."""
     describe_sids: DescribeSids | None = None
-    """From its settings and the recipe's ``sids``, how the SIDs are made that it has for itself: in the stage
-    ``NAME_sids``, which must stand in ``needs``. None: it has none."""
-
-    @property
-    def sids_stage(self) -> str:
-        """The stage of the SIDs that it writes, if it writes any."""
-        return "sids" if self.describe_sids is None else f"{self.name}_sids"
+    """From its settings and the recipe's ``sids``, how the SIDs of ``sids_stage`` are made, which are its alone; None
+    where another stage makes them."""
 
     @property
     def writes_sids(self) -> bool:
         """Whether its lists are beams."""
-        return self.fit is None or self.sids_stage in self.needs
+        return self.fit is None or self.sids_stage in (*self.needs, self.name)
 
     @property
     def knows_appended(self) -> bool:

@@ -66,6 +66,7 @@ def describe_sid_stage(name: str, choose: Callable[[Recipe], SidSettings]) -> St
         name=name,
         settings=lambda context: choose(context.recipe).keep_used(),
         needs=lambda context: list_sid_needs(choose(context.recipe)),
+        is_wanted=lambda context: context.recipe.has_generator,
         build=lambda context, out: build_sids(choose(context.recipe), context, out),
         check_data=lambda context: check_sid_data(choose(context.recipe), context),
         cost_line=lambda recipe: describe_cost(choose(recipe)),
