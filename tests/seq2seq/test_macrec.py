@@ -172,14 +172,14 @@ def test_published_sids_are_read_from_columns(tmp_path: Path) -> None:
     items = pl.DataFrame(
         {"item_id": ["x", "y", "z"], "sid": ["<a_1><b_0>", "<a_0><b_3>", "<a_1><b_0>"], "eye": ["<A_2>", None, "<A_0>"]}
     )
-    facts = write_published_sids(PublishedSettings(image_column="eye"), items, tmp_path)
+    facts = write_published_sids(PublishedSettings(columns=("sid", "eye")), items, tmp_path)
     assert (facts["codebook_sizes"], facts["images"]["items"]) == ([2, 4], 2)
     assert facts["collisions"]["items"] == pytest.approx(2 / 3)
     assert SemanticIds.load(tmp_path).codes_NL.tolist() == [[1, 0], [0, 3], [1, 0]]
     assert SemanticIds.load(tmp_path / "images").item_ids == ["x", "z"]
     with pytest.raises(SidError, match="1 of 3 items have no SID in 'eye'"):
-        write_published_sids(PublishedSettings(column="eye"), items, tmp_path)
+        write_published_sids(PublishedSettings(columns=("eye",)), items, tmp_path)
     with pytest.raises(SidError, match=r"no column 'sidd'.*Did you mean 'sid'"):
-        write_published_sids(PublishedSettings(column="sidd"), items, tmp_path)
+        write_published_sids(PublishedSettings(columns=("sidd",)), items, tmp_path)
     with pytest.raises(SidError, match="'sid' of item 'x': 'hello' is not a Semantic ID"):
         write_published_sids(PublishedSettings(), items.with_columns(sid=pl.lit("hello")), tmp_path)

@@ -35,7 +35,7 @@ OWN: dict[str, dict[str, Any]] = {
     "tiger": SEQ2SEQ,
     "letter": SEQ2SEQ,
     "macrec": SEQ2SEQ | {"epochs": 8},
-    "etegrec": SEQ2SEQ | {"epochs": 20, "finish_epochs": 16, "finish_learning_rate": 3e-3, "latent_size": 8},
+    "etegrec": SEQ2SEQ | {"epochs": 20, "finish_epochs": 16, "finish_learning_rate": 3e-3},
 }
 
 

@@ -189,7 +189,7 @@ def test_macrec_on_pictures_that_some_items_lack(tiny_run: Path, tmp_path: Path,
         tmp_path / "wrong",
         *words,
         "--set",
-        "sids.published.column=text_sid",
+        """sids.published.columns=["text_sid"]""",
     )
     assert (wrong.code, "no column 'text_sid'" in wrong.err) == (2, True)
     assert list_stages(tmp_path / "wrong") == {"catalog"}

@@ -37,7 +37,9 @@ from trialigngr.sids.semantic_ids import Codes, SemanticIds
 from trialigngr.train.epochs import ShuffledEpochs
 from trialigngr.train.loop import Trainer
 
-COMMITMENT_WEIGHT = 0.25
+COMMITMENT_WEIGHT, PREFERENCE_TEMPERATURE, LATENT_SIZE = 0.25, 0.07, 128
+COLLISION_CODES = 256
+"""Codes of the level that tells items apart that share all others."""
 EtegRecGenerator = Seq2SeqGenerator[EtegRecSettings]
 
 
@@ -110,7 +112,6 @@ class EtegRecModel(nn.Module):
         super().__init__()
         width, size = generator.settings.hidden_size, vectors_NC.shape[1]
         self.recommender, self.tokenizer = generator.model, tokenizer
-        self.collision_codes = generator.settings.collision_codes
         self.state_projection, self.preference_projection = (make_mlp([width, width, size]) for _ in range(2))
         self.register_buffer("vectors_NC", torch.from_numpy(vectors_NC.copy()))
         # No gradient reaches it; as a parameter it is kept with the weights that it belongs to.
@@ -118,7 +119,7 @@ class EtegRecModel(nn.Module):
         self.to(generator.device)
 
     def _number_items(self, vectors_NC: Tensor) -> Codes:
-        return append_collision_codes(self.tokenizer.encode_items(vectors_NC), self.collision_codes)
+        return append_collision_codes(self.tokenizer.encode_items(vectors_NC), COLLISION_CODES)
 
     def renew_codes(self) -> None:
         """Give every item the codes that are its nearest now."""
@@ -139,8 +140,8 @@ def append_collision_codes(codes_NL: Codes, size: int) -> Codes:
     rank_N[order_N] = np.arange(len(order_N)) - starts_G[group_N[order_N]]
     if (most := int(rank_N.max(initial=0)) + 1) > size:
         raise SidError(
-            f"{most} items share all their codes, and the level that tells them apart has {size}; raise "
-            "etegrec.collision_codes, or the codebooks."
+            f"{most} items share all their codes, and the level that tells them apart has {size}; take larger ones by "
+            "etegrec.codebook_sizes."
         )
     return np.column_stack([codes_NL, rank_N])
 
@@ -219,23 +220,19 @@ class EtegRecObjective(SidObjective):
 
     def iter_micro_losses(self, batch: Seq2SeqBatch) -> Iterator[Tensor]:
         """Yield each part's share of the loss of whoever learns."""
-        epoch = batch.number // self.steps_per_epoch
         num_examples = sum(len(part.rows_B) for part in batch.micro_batches)
-        aligned = epoch >= self.settings.unaligned_epochs
         for part in batch.micro_batches:
             share = len(part.rows_B) / num_examples
             with autocast(self.device):
                 if batch.name == Turn.TOKENIZER:
-                    yield share * self._compute_tokenizer_loss(part, aligned)
+                    yield share * self._compute_tokenizer_loss(part)
                 else:
-                    aligned &= batch.name == Turn.RECOMMENDER
+                    aligned = batch.name == Turn.RECOMMENDER
                     yield self._compute_recommender_loss(part, batch.num_targets, share, aligned)
 
-    def _compute_tokenizer_loss(self, part: PaddedExamples, aligned: bool) -> Tensor:
+    def _compute_tokenizer_loss(self, part: PaddedExamples) -> Tensor:
         """Return the loss of the tokenizer, while the recommender stands still."""
         items = self.etegrec.tokenizer(self.etegrec.vectors_NC[part.rows_B])
-        if not aligned:
-            return items.loss
         with torch.no_grad():
             state_BC, preference_BC, _ = self._read_part(part, part.build_decoder_inputs()[:, :1])
         return items.loss + self._align(items, self.etegrec.tokenizer(state_BC), preference_BC, part.rows_B)
@@ -268,7 +265,7 @@ class EtegRecObjective(SidObjective):
         settings = self.settings
         sequence_item = compute_sequence_item_loss(items.log_probs, states.log_probs)
         preference = compute_preference_loss(
-            preference_BC.float(), items.decoded_BC.float(), rows_B, settings.preference_temperature
+            preference_BC.float(), items.decoded_BC.float(), rows_B, PREFERENCE_TEMPERATURE
         )
         return settings.sequence_item_weight * sequence_item + settings.preference_weight * preference
 
@@ -288,7 +285,7 @@ class AlternatingTrainer(Trainer[EtegRecObjective]):
 
 def pretrain_tokenizer(vectors_NC: npt.NDArray[np.float32], settings: EtegRecSettings, seed: int) -> Quantizer:
     """Return an RQ-VAE fitted on the item vectors alone."""
-    own = RqVaeSettings(latent_size=settings.latent_size, epochs=settings.pretrain_epochs)
+    own = RqVaeSettings(latent_size=LATENT_SIZE, epochs=settings.pretrain_epochs)
     sizes = clip_codebook_sizes(settings.codebook_sizes, len(vectors_NC))
     return fit_rqvae(vectors_NC, sizes, own, derive_seed(seed, "etegrec", "tokenizer"))
 
@@ -310,7 +307,7 @@ def train_etegrec(
     """Train both sides, choose the epoch on the validation targets, write the generator and the SIDs that belong to it
     to ``folder``; return facts."""
     torch.manual_seed(derive_seed(seed, name))
-    sizes = (*clip_codebook_sizes(settings.codebook_sizes, len(data.item_ids)), settings.collision_codes)
+    sizes = (*clip_codebook_sizes(settings.codebook_sizes, len(data.item_ids)), COLLISION_CODES)
     generator = EtegRecGenerator(name, settings, sizes, device)
     objective = EtegRecObjective(generator, data.histories, data.vectors_NC, seed)
     queries, wanted = data.histories.build_queries(data.valid), data.histories.target_items(data.valid)

@@ -29,6 +29,7 @@ from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.semantic_ids import END_CODE, Codes, SemanticIds
 from trialigngr.train.epochs import ShuffledEpochs
 
+IMPLICIT_TEMPERATURE = 0.1
 JOINS: dict[JoinRule, JoinScores] = {"bonus": add_bonus, "mixture": mix_probabilities}
 MacRecGenerator = Seq2SeqGenerator[MacRecGeneratorSettings]
 
@@ -156,7 +157,7 @@ class MacRecObjective(SidObjective):
         if batch.sid_pair is not None:
             with autocast(self.device):
                 text_BD, image_BD = map(self._pool, batch.sid_pair)
-            loss = compute_implicit_loss(text_BD.float(), image_BD.float(), self.settings.implicit_temperature)
+            loss = compute_implicit_loss(text_BD.float(), image_BD.float(), IMPLICIT_TEMPERATURE)
             yield self.settings.implicit_weight * loss
 
     def _pool(self, sources_BT: Tensor) -> Tensor:

@@ -104,8 +104,6 @@ class MacRecGeneratorSettings(OwnSidSettings):
     """Whether it learns to write the SID of the other modality, of the same item and of the next one."""
     implicit_weight: float = Field(0.01, ge=0)
     """Weight of the loss that makes the encodings of an item's two SIDs alike."""
-    implicit_temperature: float = Field(0.1, gt=0)
-    """τ of that loss."""
     join: JoinRule = "bonus"
     """How the lists of both modalities are joined. ``bonus``, the paper's: the mean of both log-probabilities a token,
     plus 1, of an item in both lists, else its own. ``mixture``: the mean of both probabilities."""
@@ -121,23 +119,17 @@ class EtegRecSettings(Seq2SeqSettings):
 
     PAPER: ClassVar[Mapping[str, Any]] = {
         "num_layers": 6, "ffn_size": 512, "num_heads": 4, "max_history": 50, "learning_rate": 5e-3, "batch_size": 512,
-        "epochs": 500, "finish_epochs": 100, "patience": 15, "pretrain_epochs": 10_000, "unaligned_epochs": 10,
+        "epochs": 500, "finish_epochs": 100, "patience": 15, "pretrain_epochs": 10_000,
     }  # fmt: skip
 
     codebook_sizes: tuple[CodebookSize, ...] = Field((256, 256, 256), min_length=1, max_length=7)
     """Codebook sizes of its SIDs, coarse to fine."""
-    collision_codes: int = Field(256, ge=1)
-    """Codes of one more level, which tells items apart that share all others."""
-    latent_size: int = Field(128, ge=1)
-    """Width of the space in which the codebooks lie."""
     pretrain_epochs: int = Field(30, ge=1)
     """Epochs of the tokenizer, at most, before anything else is trained."""
     cycle_epochs: int = Field(2, ge=2)
     """Epochs of a cycle: in the first the tokenizer learns, in the others the recommender."""
     finish_epochs: int = Field(10, ge=0)
     """So many of the last ``epochs`` leave the codes as they are and train the recommender alone."""
-    unaligned_epochs: int = Field(0, ge=0)
-    """Epochs at the beginning without the two losses that draw both sides together."""
     tokenizer_learning_rate: float = Field(1e-4, gt=0)
     """Peak of the tokenizer's turns; ``learning_rate`` is that of the recommender's."""
     finish_learning_rate: float = Field(5e-4, gt=0)
@@ -146,5 +138,3 @@ class EtegRecSettings(Seq2SeqSettings):
     """Weight μ of the KL, both ways, between the codes' distributions of a history and of the item after it."""
     preference_weight: float = Field(3e-4, ge=0)
     """Weight λ of the InfoNCE between the decoder's first state and the decoded vector of the item."""
-    preference_temperature: float = Field(0.07, gt=0)
-    """τ of that loss."""

@@ -19,13 +19,14 @@ from trialigngr.sids.semantic_ids import SemanticIds, parse_sid
 def write_published_sids(settings: PublishedSettings, items: pl.DataFrame, folder: Path) -> dict[str, Any]:
     """Write ``sids.parquet`` for all items, and into ``images/`` the SIDs of pictures, where there is such a column;
     return the facts. Raises `SidError` for an item without a SID, and for text that is none."""
-    sids = read_sid_column(items, settings.column)
+    column, *image_columns = settings.columns
+    sids = read_sid_column(items, column)
     if len(sids) < items.height:
-        raise SidError(f"{items.height - len(sids)} of {items.height} items have no SID in {settings.column!r}.")
+        raise SidError(f"{items.height - len(sids)} of {items.height} items have no SID in {column!r}.")
     sids.save(folder)
     facts = _collect_facts(sids)
-    if settings.image_column:
-        images = read_sid_column(items, settings.image_column)
+    for image_column in image_columns:
+        images = read_sid_column(items, image_column)
         (folder / "images").mkdir(exist_ok=True)
         images.save(folder / "images")
         facts["images"] = _collect_facts(images)

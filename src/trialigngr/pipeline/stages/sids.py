@@ -56,7 +56,7 @@ def check_sid_data(settings: SidSettings, context: StageContext) -> None:
     if settings.quantizer == "macrec" and not items["image_path"].count():
         raise RecipeError(NO_PICTURE)
     if settings.quantizer == "published":
-        for column in filter(None, (published.column, published.image_column)):
+        for column in published.columns:
             check_sid_column(items, column)
 
 

@@ -168,9 +168,8 @@ class MacRecSettings(Settings):
 
 
 class PublishedSettings(Settings):
-    """Where SIDs stand that others made: columns of the items file, as text such as ``<a_195><b_112><c_7>``."""
+    """Where SIDs stand that others made, as text such as ``<a_195><b_112><c_7>``."""
 
-    column: str = "sid"
-    """The column of the SIDs."""
-    image_column: str = ""
-    """The column of the SIDs of pictures, which MACRec has beside them; an item without a picture has none."""
+    columns: tuple[str, ...] = Field(("sid",), min_length=1, max_length=2)
+    """The column of the items file with the SIDs; for MACRec a second one with those of pictures, which items without a
+    picture lack."""
