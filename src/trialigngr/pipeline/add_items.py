@@ -139,7 +139,8 @@ def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: 
             hash_inputs=lambda context: {"run": grown_from},
         ),
     )
-    return build_graph(specs, StageContext(recipe, None, RunArtifacts(recipe, batch)))
+    wanted = [replace(spec, is_wanted=lambda context: True) for spec in specs]
+    return build_graph(wanted, StageContext(recipe, None, RunArtifacts(recipe, batch)))
 
 
 def _check_items_are_new(new_ids: Sequence[str], snapshot: CatalogSnapshot, path: Path) -> None:

@@ -223,12 +223,11 @@ class EtegRecObjective(SidObjective):
         num_examples = sum(len(part.rows_B) for part in batch.micro_batches)
         for part in batch.micro_batches:
             share = len(part.rows_B) / num_examples
-            with autocast(self.device):
-                if batch.name == Turn.TOKENIZER:
-                    yield share * self._compute_tokenizer_loss(part)
-                else:
-                    aligned = batch.name == Turn.RECOMMENDER
-                    yield self._compute_recommender_loss(part, batch.num_targets, share, aligned)
+            if batch.name == Turn.TOKENIZER:
+                yield share * self._compute_tokenizer_loss(part)
+            else:
+                aligned = batch.name == Turn.RECOMMENDER
+                yield self._compute_recommender_loss(part, batch.num_targets, share, aligned)
 
     def _compute_tokenizer_loss(self, part: PaddedExamples) -> Tensor:
         """Return the loss of the tokenizer, while the recommender stands still."""
@@ -240,7 +239,9 @@ class EtegRecObjective(SidObjective):
     def _compute_recommender_loss(self, part: PaddedExamples, targets: int, share: float, aligned: bool) -> Tensor:
         """Return the loss of the recommender, while the tokenizer stands still."""
         state_BC, preference_BC, hidden_BLD = self._read_part(part, part.build_decoder_inputs())
-        scaled_XV = self.training_pass.to_logits(hidden_BLD).flatten(0, 1).float() / self.settings.temperature
+        with autocast(self.device):
+            logits_BLV = self.training_pass.to_logits(hidden_BLD)
+        scaled_XV = logits_BLV.flatten(0, 1).float() / self.settings.temperature
         total = cross_entropy(scaled_XV, part.labels_BL.flatten(), ignore_index=NO_TARGET, reduction="sum") / targets
         if not aligned:
             return total
@@ -250,11 +251,13 @@ class EtegRecObjective(SidObjective):
         return total + share * self._align(items, states, preference_BC, part.rows_B)
 
     def _read_part(self, part: PaddedExamples, written_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return histories and preferences among the item vectors [B, C], and the decoder's states [B, L, D]."""
+        """Return histories and preferences among the item vectors [B, C], and the decoder's states [B, L, D]. Codes are
+        chosen in fp32: only the recommender computes in less."""
         real_BT = part.sources_BT != PAD_TOKEN
-        read_BTD = self.training_pass.encode(part.sources_BT, real_BT)
-        hidden_BLD = self.training_pass.decode(written_BL, read_BTD, real_BT)
-        pooled_BD = read_BTD.sum(1) / real_BT.sum(1, keepdim=True)
+        with autocast(self.device):
+            read_BTD = self.training_pass.encode(part.sources_BT, real_BT)
+            hidden_BLD = self.training_pass.decode(written_BL, read_BTD, real_BT).float()
+        pooled_BD = read_BTD.float().sum(1) / real_BT.sum(1, keepdim=True)
         state_BC = self.etegrec.state_projection(pooled_BD)
         return state_BC, self.etegrec.preference_projection(hidden_BLD[:, 0]), hidden_BLD
 
@@ -264,9 +267,7 @@ class EtegRecObjective(SidObjective):
         """Return both losses that draw tokenizer and recommender together."""
         settings = self.settings
         sequence_item = compute_sequence_item_loss(items.log_probs, states.log_probs)
-        preference = compute_preference_loss(
-            preference_BC.float(), items.decoded_BC.float(), rows_B, PREFERENCE_TEMPERATURE
-        )
+        preference = compute_preference_loss(preference_BC, items.decoded_BC, rows_B, PREFERENCE_TEMPERATURE)
         return settings.sequence_item_weight * sequence_item + settings.preference_weight * preference
 
 
