@@ -17,9 +17,8 @@ from trialigngr.foundation.errors import ImageError
 from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.item_cards import describe_item
-from trialigngr.serve.response_models import (
+from trialigngr.serve.item_models import (
     InterestTag,
-    ItemCard,
     ItemDetail,
     ItemPage,
     NeighbourItem,
@@ -27,6 +26,7 @@ from trialigngr.serve.response_models import (
     SidChild,
     SidNode,
 )
+from trialigngr.serve.response_models import ItemCard
 from trialigngr.serve.served_run import ServedRun
 
 TOP_NAMES, EXAMPLES, LOOKED_AT = 5, 4, 1000

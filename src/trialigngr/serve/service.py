@@ -11,8 +11,8 @@ from trialigngr.serve.api_keys import KeyRing
 from trialigngr.serve.engine import BatchEngine
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.events import EventLog
+from trialigngr.serve.info_models import HealthState, ServiceInfo
 from trialigngr.serve.limits import LIMITS, QueueSettings
-from trialigngr.serve.response_models import HealthState, ServiceInfo
 from trialigngr.serve.served_run import ServedRun
 from trialigngr.serve.service_metrics import ServiceMetrics
 

@@ -23,8 +23,8 @@ from trialigngr.serve.admin_models import (
 )
 from trialigngr.serve.catalog_versions import read_versions, remember_version, roll_back
 from trialigngr.serve.errors import ServiceError
+from trialigngr.serve.info_models import HealthState
 from trialigngr.serve.limits import LIMITS
-from trialigngr.serve.response_models import HealthState
 from trialigngr.serve.served_run import ServedRun
 from trialigngr.serve.service import Service
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
+from trialigngr.serve.item_models import ItemDetail, ItemPage, NeighbourList, SidNode
 from trialigngr.serve.item_pages import (
     describe_detail,
     describe_page,
@@ -15,7 +16,6 @@ from trialigngr.serve.item_pages import (
     read_picture,
 )
 from trialigngr.serve.limits import LIMITS
-from trialigngr.serve.response_models import ItemDetail, ItemPage, NeighbourList, SidNode
 from trialigngr.serve.service import Service
 
 JPEG = "image/jpeg"

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from trialigngr.serve.errors import ServiceError
+from trialigngr.serve.info_models import EventReceipt, HealthState, ServiceInfo
 from trialigngr.serve.request_models import EventBatch
-from trialigngr.serve.response_models import EventReceipt, HealthState, ServiceInfo
 from trialigngr.serve.service import Service
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from trialigngr.foundation.artifact import is_finished
+from trialigngr.serve.info_models import MetricFigure, RunComparison, RunFigures, RunList, ServedRunInfo
 from trialigngr.serve.limits import LIMITS
-from trialigngr.serve.response_models import MetricFigure, RunComparison, RunFigures, RunList, ServedRunInfo
 from trialigngr.serve.served_run import ServedRun
 from trialigngr.serve.service import Service
 from trialigngr.systems.registry import SYSTEMS
