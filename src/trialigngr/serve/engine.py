@@ -10,7 +10,6 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Protocol
 
-from trialigngr.foundation.errors import TriAlignError
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import Recommendations, RecommendRequest
 from trialigngr.runs.run import Run
@@ -67,8 +66,6 @@ class BatchEngine:
         self._changed = Condition()
         self._draining = False
         self._last_size = 0
-        self.last_error: str | None = None
-        """The class of what went wrong last, if it was nobody's mistake and nothing has gone well since."""
         self._thread = Thread(target=self._run_batches, name="batches", daemon=True)
 
     def start(self) -> None:
@@ -157,11 +154,8 @@ class BatchEngine:
                 for one in planned:
                     self._answer_plans([one], recommender, begun)
             else:
-                if not isinstance(error, TriAlignError):
-                    self.last_error = type(error).__name__
                 planned[0][0].future.set_exception(error)
             return
-        self.last_error = None
         decoded_s = monotonic() - begun
         for job, plan in planned:
             own = [next(lists) for _ in plan.requests]

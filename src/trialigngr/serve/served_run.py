@@ -10,7 +10,7 @@ from time import monotonic
 from uuid import uuid4
 
 from trialigngr.runs.recommender import POPULAR
-from trialigngr.runs.request import Recommendation
+from trialigngr.runs.request import Recommendation, RecommendRequest
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.catalog_index import CatalogIndex, CatalogIndexes
@@ -43,19 +43,19 @@ class ServedRun:
 
     def warm_up(self) -> None:
         """Load all that a first request would wait for."""
-        recommender = self.run.current_recommender
-        index = self.indexes.find_index(recommender.snapshot)
-        first = index.catalog.item_ids[:1]
-        plan = self.planner.plan_recommendation(RecommendationQuery(history=first, k=1), recommender)
-        found = recommender.recommend([*plan.requests, *self.planner.plan_recommendation(
-            RecommendationQuery(history=[], k=1), recommender
-        ).requests])  # fmt: skip
-        describe_recommendations(found[0], first, index, self.name, ("metadata", "why"))
-        _ = index.rows_by_brand, index.rows_by_category, index.takers
+        first = self.index.catalog.item_ids[:1]
+        self.run.current_recommender.recommend([RecommendRequest(history, 1) for history in (first, [])])
+        self._warm_index()
 
     def take_up_catalog(self) -> bool:
         """Answer from what is on offer now; return whether anything has changed."""
-        return self.run.refresh_catalog()
+        changed = self.run.refresh_catalog()
+        self._warm_index()
+        return changed
+
+    def _warm_index(self) -> None:
+        index = self.index
+        _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors, index.snapshot.interests
 
     @property
     def snapshot(self) -> CatalogSnapshot:

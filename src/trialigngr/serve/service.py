@@ -59,8 +59,6 @@ class Service:
             engine = run.engine
             if self.is_warm and not engine.is_alive:
                 reasons.append(f"{name}: no worker")
-            if engine.last_error is not None:
-                reasons.append(f"{name}: worker_error")
             if engine.num_waiting >= engine.settings.max_waiting:
                 reasons.append(f"{name}: queue_full")
         return HealthState(status="not ready" if reasons else "ok", reasons=reasons)
