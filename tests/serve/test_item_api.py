@@ -89,9 +89,8 @@ def test_pictures_are_small_and_only_of_items(client: TestClient) -> None:
 
 def test_neighbours_in_three_spaces(client: TestClient, run: Run) -> None:
     histories, row = run.artifacts.histories, run.artifacts.catalog.find_row("p0003")
-    places = {space: f"/v1/items/p0003/neighbours?space={space}&k=5" for space in ("embedding", "sid", "together")}
-    for place in places.values():
-        found = get(client, place)["neighbours"]
+    for space in ("embedding", "sid", "together"):
+        found = get(client, "/v1/items/p0003/neighbours", space=space, k=5)["neighbours"]
         assert "p0003" not in [one["item_id"] for one in found]
         assert [one["value"] for one in found] == sorted((one["value"] for one in found), reverse=True)
     together = Counter(
@@ -100,7 +99,7 @@ def test_neighbours_in_three_spaces(client: TestClient, run: Run) -> None:
         if row in histories.user_sequence(user)
         for other in set(histories.user_sequence(user).tolist())
     )
-    first = get(client, places["together"])["neighbours"][0]
+    first = found[0]
     del together[row]
     assert first["value"] == together.most_common(1)[0][1] == together[run.artifacts.catalog.find_row(first["item_id"])]
 

@@ -29,14 +29,23 @@ class EventLog:
         self._path, self._lock = path, Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open_lock(path)
-        os.fchmod(self._file.fileno(), 0o600)  # who took what is nobody else's business
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._size, self._known = self._take_over_file()
+        except ArtifactError:
+            self.close()
+            raise
+
+    def _take_over_file(self) -> tuple[int, set[bytes]]:
+        """Return the size of the file and the ids in it, once it belongs to this process and is whole."""
+        descriptor = self._file.fileno()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ArtifactError(f"Another process writes events to {path}; give each its own file.") from None
-        self._size = _cut_torn_line(self._file.fileno(), path)
-        self._known = _read_known_ids(path)
-        self._file.seek(self._size)
+            raise ArtifactError(f"Another process writes events to {self._path}; give each its own file.") from None
+        os.fchmod(descriptor, 0o600)  # who took what is nobody else's business
+        size = _cut_torn_line(descriptor, self._path)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        return size, _read_known_ids(self._path)
 
     def append_events(self, events: Sequence[Mapping[str, Any]]) -> int:
         """Write events whose ``event_id`` is new, and return how many these were, once they are on the disk.
