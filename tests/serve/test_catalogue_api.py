@@ -40,7 +40,8 @@ def list_offered(client: TestClient) -> set[str]:
     return {item["item_id"] for item in client.post("/v1/recommendations", json=asked).json()["items"]}
 
 
-def test_items_come_go_and_come_back(admin: TestClient, copied_run: Path) -> None:
+@pytest.mark.long
+def test_new_items_come_and_go_again(admin: TestClient) -> None:
     first = list_offered(admin)
     grown = change(admin, "append", items=NEW)
     assert (grown["num_items"], grown["changed"]) == (len(first) + 2, True)
@@ -48,26 +49,34 @@ def test_items_come_go_and_come_back(admin: TestClient, copied_run: Path) -> Non
     assert admin.get("/v1/items/new%2F1").json()["metadata"]["brand"] == "Pellam"
     near = admin.get("/v1/items/new%2F1/neighbours?space=sid").json()["neighbours"]
     assert {one["item_id"] for one in near} <= first | {"=cmd"}
-    check_fault(admin.post("/v1/catalogue/append", json={"items": NEW[:1]}, headers=AS_ADMIN), 409, "invalid_data")
+    check_fault(admin.post("/v1/catalogue/append", json={"items": NEW[:1]}, headers=AS_ADMIN), 409, "conflict")
+    before, after = admin.get("/v1/catalogue/versions", headers=AS_ADMIN).json()["versions"]
+    change(admin, "rollback", version=before)
+    assert list_offered(admin) == first
+    change(admin, "rollback", version=after)
+    assert list_offered(admin) == first | {"new/1", "=cmd"}
 
+
+def test_items_go_and_come_back(admin: TestClient, copied_run: Path) -> None:
+    first = list_offered(admin)
     less = change(admin, "withdraw", item_ids=["p0005"])
     assert less["num_withdrawn"] == 1
-    assert list_offered(admin) == (first | {"new/1", "=cmd"}) - {"p0005"}
+    assert list_offered(admin) == first - {"p0005"}
     only = {"history": HISTORY, "filter": {"allow_items": ["p0005", "p0006"]}}
     answer = admin.post("/v1/recommendations", json=only).json()
     assert answer["missing_items"] == [{"item_id": "p0005", "reason": "withdrawn"}]
     assert [item["item_id"] for item in answer["items"]] == ["p0006"]
+    assert admin.get("/v1/items/p0005").json()["withdrawn"]
 
-    versions = admin.get("/v1/catalogue/versions", headers=AS_ADMIN).json()["versions"]
-    assert versions[1:] == [grown["run"]["catalogue_version"], less["run"]["catalogue_version"]]
-    back = change(admin, "rollback", version=versions[1])
-    assert back["run"]["catalogue_version"] == versions[1]
-    assert list_offered(admin) == first | {"new/1", "=cmd"}
-    change(admin, "rollback", version=versions[0])
+    before, after = admin.get("/v1/catalogue/versions", headers=AS_ADMIN).json()["versions"]
+    assert after == less["run"]["catalogue_version"]
+    assert change(admin, "rollback", version=before)["run"]["catalogue_version"] == before
     assert list_offered(admin) == first
+    change(admin, "rollback", version=after)
+    assert list_offered(admin) == first - {"p0005"}
 
     change(admin, "withdraw", item_ids=["p0006"], free_sids=True)
-    request = {"version": versions[0]}
+    request = {"version": before}
     check_fault(admin.post("/v1/catalogue/rollback", json=request, headers=AS_ADMIN), 409, "conflict")
     request = {"version": "0000-000000000000"}
     check_fault(admin.post("/v1/catalogue/rollback", json=request, headers=AS_ADMIN), 404, "unknown_version")
@@ -77,6 +86,16 @@ def test_items_come_go_and_come_back(admin: TestClient, copied_run: Path) -> Non
     assert change(admin, "reload")["changed"]
     assert "p0007" not in list_offered(admin)
     assert not change(admin, "reload")["changed"]
+
+
+def test_a_damaged_run_is_told_without_its_paths(
+    admin: TestClient, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copied_run / "sids" / "sids.parquet").write_bytes(b"x")
+    response = admin.post("/v1/catalogue/withdraw", json={"item_ids": ["p0005"]}, headers=AS_ADMIN)
+    check_fault(response, 503, "damaged_run")
+    assert str(copied_run) not in response.text
+    assert str(copied_run) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -227,8 +227,12 @@ BAD_QUERIES: list[tuple[dict[str, Any], int, str]] = [
 
 
 @pytest.mark.parametrize(("change", "status", "code"), BAD_QUERIES, ids=lambda given: str(given)[:60])
-def test_bad_queries_have_one_shape(client: TestClient, change: dict[str, Any], status: int, code: str) -> None:
-    check_fault(client.post(RECOMMEND, json={"history": HISTORY} | change), status, code)
+def test_bad_queries_have_one_shape(
+    client: TestClient, run: Run, change: dict[str, Any], status: int, code: str
+) -> None:
+    response = client.post(RECOMMEND, json={"history": HISTORY} | change)
+    check_fault(response, status, code)
+    assert str(run.folder.parent) not in response.text
 
 
 BAD_BODIES: list[tuple[bytes, str, int, str]] = [

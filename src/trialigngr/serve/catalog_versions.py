@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from trialigngr.catalog.dataset import load_catalog
 from trialigngr.foundation.sealed import read_json, write_json
 from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.publish import publish_sids
@@ -83,6 +84,6 @@ def _withdraw_later_items(live: CatalogSnapshot, wanted: dict[str, Any]) -> dict
     later = [batch for batch in live.batch_folders if batch.name not in wanted["batches"]]
     states: dict[str, WithdrawalState] = {}
     for batch in later:
-        for item_id in RunArtifacts(live.recipe, batch).catalog.item_ids:
+        for item_id in load_catalog(batch / "catalog").item_ids:
             states[item_id] = live.withdrawn_items.get(item_id, "reserved")
     return states

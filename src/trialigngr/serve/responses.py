@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import TriAlignError
+from trialigngr.foundation.errors import ErrorKind
 from trialigngr.serve.errors import CODES_BY_STATUS, ERROR_CLASSES, ServiceError, find_error_code
 from trialigngr.serve.response_models import FaultResponse, ServiceFault
 
@@ -18,15 +18,22 @@ RETRY_AFTER = {"Retry-After": "1"}
 STATUSES = sorted({known.status for known in ERROR_CLASSES.values()})
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": FaultResponse} for status in STATUSES}
 """What the description says of each status that is no success."""
-HIDDEN = "This server met an error of its own; its log has it under the request_id."
+HIDDEN: dict[str, str] = {
+    "internal": "This server met an error of its own; its log has it under the request_id.",
+    ErrorKind.DAMAGED_RUN: "Something of this run cannot be used; the server's log says what.",
+    ErrorKind.INVALID_DATA: "This does not fit the run's catalogue; the server's log says why.",
+    ErrorKind.INVALID_RECIPE: "This run was made by a recipe that does not allow that; the server's log says why.",
+    ErrorKind.UNKNOWN_SYSTEM: "This run has no such system; /v1/runs names those that it has.",
+}
+"""What is told instead of sentences that may name paths of the server; those are logged."""
 
 
 def describe_fault(error: Exception, request_id: str) -> ServiceFault:
-    """Return an error as it is told. Of one that nobody foresaw nothing is told but its request id, which is logged."""
+    """Return an error as it is told. What may name paths of the server is logged, and told in general."""
     code = find_error_code(error)
-    known = ERROR_CLASSES[code]
-    message = str(error) if isinstance(error, TriAlignError) and code != "internal" else HIDDEN
-    if message is HIDDEN:
+    known, message = ERROR_CLASSES[code], str(error)
+    if not isinstance(error, ServiceError) and code in HIDDEN:
+        message = HIDDEN[code]
         log(f"request {request_id}: {type(error).__name__}: {error}")
     param = error.param if isinstance(error, ServiceError) else None
     return ServiceFault(

@@ -97,6 +97,9 @@ def _append_new_items(run: ServedRun, query: AppendQuery) -> None:
         raise ServiceError(
             "conflict", "New items of this run cost money, or are sent elsewhere; append them by the command line."
         )
+    known = run.snapshot.catalog.row_by_id
+    if twice := [item.item_id for item in query.items if item.item_id in known]:
+        raise ServiceError("conflict", f"{len(twice)} items are in the run already; first: {twice[:3]}.", "items")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "items.jsonl"
         lines = (json.dumps(item.model_dump(exclude_none=True), ensure_ascii=False) for item in query.items)
