@@ -208,6 +208,14 @@ def test_the_service_says_what_it_allows_and_counts(client: TestClient, run: Run
     assert "secret" not in text
 
 
+def test_the_description_has_the_limits(client: TestClient) -> None:
+    models = get(client, "/openapi.json")["components"]["schemas"]
+    for model, field in (("RecommendationQuery", "k"), ("ChatQuery", "n"), ("DiversityCap", "max_per_group")):
+        found = models[model]["properties"][field]
+        assert (found["type"], found["minimum"], found["maximum"]) == ("integer", 1, LIMITS.k)
+    assert models["RecommendationQuery"]["properties"]["history"]["anyOf"][0]["maxItems"] == LIMITS.history
+
+
 def test_headers_keep_answers_to_one_person(client: TestClient) -> None:
     response = client.get("/v1/info", headers={"X-Request-ID": "mine-1"})
     assert response.headers["x-request-id"] == "mine-1"

@@ -16,7 +16,8 @@ def accept_integral_float(given: Any) -> Any:
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=LIMITS.id_length)]
 """An id or a name."""
-NumItems = Annotated[int, BeforeValidator(accept_integral_float), Field(strict=True, ge=1, le=LIMITS.k)]
+NumItems = Annotated[int, Field(strict=True, ge=1, le=LIMITS.k), BeforeValidator(accept_integral_float)]
+"""The bounds stand first: behind the validator the description would not have them."""
 RequestId = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 Names = Annotated[list[Text], Field(max_length=LIMITS.names)]
 Ids = Annotated[list[Text], Field(max_length=LIMITS.listed_ids)]
