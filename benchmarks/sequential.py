@@ -47,8 +47,8 @@ NETWORKS: dict[str, tuple[type[NextItemNetwork[Any]], type[TransformerSettings]]
     "sasrec": (SasRec, SasRecSettings), "bert4rec": (Bert4Rec, Bert4RecSettings), "hstu": (Hstu, HstuSettings)
 }  # fmt: skip
 CHOSEN = os.environ.get("TRIALIGNGR_BENCH_NETWORKS", " ".join(NETWORKS)).split()
-CHANGES: dict[str, dict[str, Any]] = {"hstu": {"temperature": 0.0}}
-"""What theirs is not asked for: cosines. And times, which theirs would have of the target, too."""
+LIKE_THEIRS: dict[str, Any] = {"loss": "full_softmax", "temperature": 0.0, "ema_decay": 0.0}
+"""Ours without what theirs is not asked for: negatives that are sampled, cosines, an average of the weights."""
 NEAR = 0.95
 """Of their figure: two seeds of one network differ by as much."""
 
@@ -69,7 +69,7 @@ def measure() -> list[Check]:
 
 
 def _read_data(folder: Path) -> TrainingData:
-    """Return the split of a run, without times, and write it for the other side."""
+    """Return the split of a run, without times, which theirs would have of the target, too; write it for their side."""
     recipe = read_recipe("trialigngr-small")
     catalog = next(stage for stage in build_stages(recipe, DATA, folder / "run", 0) if stage.name == "catalog")
     catalog.make_if_stale()
@@ -91,7 +91,7 @@ def _write_log(histories: Any, users: Rows, path: Path) -> None:
 
 def _compare(name: str, data: TrainingData, python: str, folder: Path) -> list[Check]:
     """Return one network's figures of both."""
-    settings = NETWORKS[name][1](epochs=EPOCHS, patience=EPOCHS, **CHANGES.get(name, {}))
+    settings = NETWORKS[name][1](epochs=EPOCHS, patience=EPOCHS, **LIKE_THEIRS)
     (folder / "sizes.json").write_text(settings.model_dump_json(), encoding="utf-8")
     quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
     subprocess.run([python, str(SIDE), str(folder), name], check=True, stdout=subprocess.DEVNULL, env=quiet)

@@ -78,7 +78,18 @@ def test_opening_a_run_loads_no_training_and_no_report():
     assert "trialigngr.runs.run" in own
     assert len(own) <= 80
     settings = {name for name in own if name.endswith(".settings")}
-    rooms = {"train", "report", "pipeline", "studies", "evaluate", "sequential", "datasets", "embed", "enrich"}
+    rooms = {
+        "train",
+        "report",
+        "pipeline",
+        "studies",
+        "evaluate",
+        "sequential",
+        "seq2seq",
+        "datasets",
+        "embed",
+        "enrich",
+    }
     strangers = {name for name in own - settings if set(name.split(".")[1:2]) & rooms and name.count(".") > 1}
     assert strangers - {"trialigngr.datasets.synthetic", "trialigngr.train.phases"} == set(), (
         "but for what recipes name"

@@ -182,6 +182,8 @@ def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> 
         shown = len(np.unique(lists[system][ITEM][:, :3]))
         assert line["list_figures"]["Coverage@3"] == pytest.approx(shown / items, abs=1e-6)
         assert line["list_figures"].items() >= told[system].items()
+        facts = load(tiny_run).read_stage_manifest("model" if system == "generator" else system).facts
+        assert line["training_cost"] == {name: facts[name] for name in ("seconds", "parameters") if name in facts}
     alone = cli("evaluate", tiny_run, "--metrics", "Coverage@3").out
     assert ("NDCG@5" in alone, "Coverage@3" in alone, "Coverage@10" in alone) == (True, True, False)
 

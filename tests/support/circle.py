@@ -13,9 +13,11 @@ import polars as pl
 from tests.support.histories import histories
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes, build_item_attributes
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.evaluate.system import System
 from trialigngr.evaluate.target_ranks import ITEM
 from trialigngr.metrics.ranks import Ranks
+from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.systems.registry import SYSTEMS
 from trialigngr.systems.spec import Facts
 
@@ -23,8 +25,12 @@ N = 24
 SMALL: dict[str, Any] = {
     "hidden_size": 16, "dropout": 0.0, "batch_size": 8, "epochs": 40, "patience": 40, "learning_rate": 1e-2,
     "max_history": 6, "num_negatives": 16, "pretrain_epochs": 4, "num_layers": 1, "mask_ratio": 0.3,
+    "ffn_size": 32, "num_heads": 2,
 }  # fmt: skip
 """Settings of networks, of those that have them."""
+OWN: dict[str, dict[str, Any]] = {
+    "tiger": {"hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2}
+}  # fmt: skip
 
 
 def build_circle() -> Histories:
@@ -42,6 +48,14 @@ def build_attributes() -> ItemAttributes:
     return build_item_attributes(pl.DataFrame({"brand": [*brands, None], "categories": [*categories, []]}))
 
 
+def build_sids() -> SemanticIds:
+    """Return SIDs of three levels that no two items share."""
+    rows = np.arange(N)
+    return SemanticIds(
+        [str(row) for row in rows], np.stack([rows % 4, rows // 4 % 3, rows // 12], 1, dtype=np.int32), (4, 3, 2)
+    )
+
+
 @dataclass(frozen=True)
 class CircleInputs:
     """What a system is fitted and loaded with (`SystemInputs`)."""
@@ -49,6 +63,8 @@ class CircleInputs:
     histories: Histories = field(default_factory=build_circle)
     item_attributes: ItemAttributes = field(default_factory=build_attributes)
     catalog: Any = field(default_factory=lambda: range(N))
+    sids: SemanticIds = field(default_factory=build_sids)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
     root_seed: int = 0
     device: str = "cpu"
     loaded: dict[str, System] = field(default_factory=dict, init=False)
@@ -71,7 +87,7 @@ def choose_settings(name: str, **changes: Any) -> Any:
     kind = SYSTEMS[name].settings
     if kind is None:
         return None
-    known = {key: value for key, value in (SMALL | changes).items() if key in kind.model_fields}
+    known = {key: value for key, value in (SMALL | OWN.get(name, {}) | changes).items() if key in kind.model_fields}
     return kind(**known)
 
 

@@ -14,13 +14,13 @@ from tests.support.circle import CircleInputs, N, fit_system, load_system, rank_
 from trialigngr.catalog.queries import Queries
 from trialigngr.decode.filters import Filter
 from trialigngr.evaluate.system import System
+from trialigngr.foundation.config import PresetSettings
 from trialigngr.metrics.ranks import hit_rate
-from trialigngr.sequential.settings import SequentialSettings
 from trialigngr.systems.registry import SYSTEMS
 from trialigngr.train.loop import Trainer
 
 FITTED = [spec.name for spec in SYSTEMS.values() if spec.fit is not None]
-NETWORKS = [name for name in FITTED if issubclass(SYSTEMS[name].settings or int, SequentialSettings)]
+NETWORKS = [name for name in FITTED if issubclass(SYSTEMS[name].settings or int, PresetSettings)]
 ENOUGH = {"popularity": N, "item_knn": 7, "ease": 7}
 """Among how many items an answer must be of those that do not know what follows what: 1 of all others."""
 FEW: dict[str, Any] = {"epochs": 3, "pretrain_epochs": 2, "dropout": 0.3}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from trialigngr.decode.beam import Beams, BeamSearch
 from trialigngr.decode.filters import Filter, Filters, Rows, as_filter
 from trialigngr.decode.prior import Prior, Priors
+from trialigngr.decode.sequence_model import Prompts
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.console import show_progress
 from trialigngr.metrics.ranks import NOT_LISTED, Ranks
@@ -61,14 +62,9 @@ class GenerativeRecommender:
         return self.rank_items(found, k, [item_filter])[0]
 
     def iter_beam_batches(
-        self,
-        histories: Sequence[Rows],
-        filters: Filters = None,
-        priors: PriorSource = None,
-        description: str = "decode",
+        self, prompts: Prompts, filters: Filters = None, priors: PriorSource = None, description: str = "decode"
     ) -> Iterator[tuple[Rows, Beams]]:
-        """Yield (places in ``histories``, their beams), prompts of like length together, longest first."""
-        prompts = [self.build_prompt(history) for history in histories]
+        """Yield (places in ``prompts``, their beams), prompts of like length together, longest first."""
         order = np.argsort([-len(prompt) for prompt in prompts], kind="stable")
         with show_progress(description, len(prompts)) as advance:
             for start in range(0, len(order), self.settings.batch_size):
@@ -89,10 +85,16 @@ class GenerativeRecommender:
         description: str = "decode",
     ) -> Beams:
         """Return the beams of many histories, in their order."""
-        shape = (len(histories), self.settings.num_beams)
+        return self.decode_prompts([self.build_prompt(rows) for rows in histories], filters, priors, description)
+
+    def decode_prompts(
+        self, prompts: Prompts, filters: Filters = None, priors: PriorSource = None, description: str = "decode"
+    ) -> Beams:
+        """Return the beams of many prompts, in their order."""
+        shape = (len(prompts), self.settings.num_beams)
         scores = [np.empty(shape, dtype=np.float32) for _ in range(1 if priors is None else 3)]
         found = Beams(np.empty(shape, dtype=np.int64), *scores)
-        for places, beams in self.iter_beam_batches(histories, filters, priors, description):
+        for places, beams in self.iter_beam_batches(prompts, filters, priors, description):
             for name, values in vars(beams).items():
                 if values is not None:
                     getattr(found, name)[places] = values

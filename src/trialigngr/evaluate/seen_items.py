@@ -8,7 +8,7 @@ from trialigngr.catalog.histories import Histories
 from trialigngr.evaluate.settings import SeenItems
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED
 
-MAX_REPEATS = 0.01
+MAX_REPEAT_SHARE = 0.01
 """A log in which a smaller share of the training targets repeats is one where nobody takes a thing twice."""
 _MASKED = "masked"
 
@@ -30,7 +30,7 @@ class SeenItemsRule:
         masks, why = chosen == "mask", ""
         if chosen == "as the log":
             targets, repeated = histories.count_train_repeats()
-            masks = repeated < MAX_REPEATS * targets or not targets
+            masks = repeated < MAX_REPEAT_SHARE * targets or not targets
             why = f" as the log: {repeated:,} of {targets:,} training targets repeat"
         says = f"{_MASKED}{why} (not masked beside)" if masks else f"not masked{why} (masked beside)"
         return cls(masks, masks, says)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from trialigngr.foundation.errors import RecipeError, did_you_mean
 
 Precision = Literal["auto", "bf16", "fp32"]
 """What a network computes in."""
+Preset = Literal["tuned", "paper"]
 
 
 class Settings(BaseModel):
@@ -24,6 +25,23 @@ class Settings(BaseModel):
         if unknown := set(update or ()) - set(type(self).model_fields):
             raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         return super().model_copy(update=update, deep=deep)
+
+
+class PresetSettings(Settings):
+    """Settings with two sets of defaults."""
+
+    PAPER: ClassVar[Mapping[str, Any]] = {}
+    """What ``preset = "paper"`` lays under the settings that are given."""
+
+    preset: Preset = "tuned"
+    """``paper``: loss, size and schedule as the paper has them; ``tuned``: ours. Settings that are given
+    beside it win."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_preset_under(cls, given: Any) -> Any:
+        is_paper = isinstance(given, Mapping) and given.get("preset") == "paper"
+        return {**cls.PAPER, **given} if is_paper else given
 
 
 S = TypeVar("S", bound=Settings)

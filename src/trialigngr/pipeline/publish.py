@@ -29,7 +29,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
-from trialigngr.systems.registry import GENERATOR, GENERATORS, find_system
+from trialigngr.systems.registry import GENERATOR, GENERATORS
 
 PUBLISHED_FILES = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
 """What a finished run has at its top beside recipe.toml and model/."""
@@ -102,7 +102,7 @@ def _iterate_figure_rows(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
 
 def build_metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
     """Return ``metrics.json``: protocol, test, valid, baselines, sids; and beside them other ways of counting, what the
-    lists are like, what training took, and the figures of slices."""
+    lists are like, and the figures of slices."""
     ks = recipe.evaluate.list_lengths
     every = [RunArtifacts(recipe, out, seed) for seed in range(seeds)]
     tests = [TargetRanks.load(parts.seed_folder / "evaluation" / "test.parquet") for parts in every]
@@ -114,19 +114,11 @@ def build_metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
         | {"invalid_rate": listed["lists"][GENERATOR]["invalid"]},
         **build_test_figures(tests[0], ks, counting),
         **listed,
-        "training": {name: _read_training_cost(name, recipe, every[0].seed_folder) for name in tests[0].ranks},
         "slices": compute_slice_figures(tests[0], _build_test_slices(every[0], tests[0]), ks, counting),
         "valid": round_figures(valid.compute_figures(GENERATOR, ITEM, ks)),
         "sids": _summarize_sids(every[0]),
     }
     return body if seeds == 1 else body | {"over_seeds": summarize_seeds(tests, ks, counting)}
-
-
-def _read_training_cost(system: str, recipe: Recipe, folder: Path) -> dict[str, float]:
-    """Return the seconds that fitting a system took, and its parameters where it has some."""
-    stage = recipe.model_stage if find_system(system).fit is None else system
-    facts = read_manifest(folder / stage).facts
-    return {name: facts[name] for name in ("seconds", "parameters") if name in facts}
 
 
 def compute_list_figures(artifacts: RunArtifacts, ks: tuple[int, ...]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from trialigngr.catalog.dataset import Dataset, load_dataset
 from trialigngr.catalog.histories import Histories, Split, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
+from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.artifact import is_finished, read_manifest
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.foundation.seeds import derive_seed
@@ -112,6 +113,11 @@ class RunArtifacts:
     def device(self) -> str:
         """Where networks compute."""
         return self.recipe.train.device
+
+    @property
+    def decode(self) -> DecodeSettings:
+        """How lists are decoded."""
+        return self.recipe.decode
 
     @property
     def max_prompt_history(self) -> int:

@@ -25,7 +25,7 @@ from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.systems.registry import GENERATOR, GENERATORS
+from trialigngr.systems.registry import GENERATOR, writes_sids
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -46,10 +46,10 @@ def recommend_all(
 ) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
 
-    The file's metadata name the system, and of the generator beams and normalisation. What may come back is said as in
-    a `RecommendRequest`. If k items are allowed for a user, k come back. Finished chunks survive a kill in a folder
-    beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a
-    name that is not Parquet's, and for an unknown item or category.
+    The file's metadata name the system, and of one that writes SIDs beams and normalisation. What may come back is said
+    as in a `RecommendRequest`. If k items are allowed for a user, k come back. Finished chunks survive a kill in a
+    folder beside ``out`` that the same call takes up. Raises `CatalogError` for k < 1, for a name that is not
+    Parquet's, and for an unknown item or category.
     """
     out = read_path(out, "out")
     request = RecommendRequest((), k, unseen=unseen, deny=deny, only=only, category=category, system=system)
@@ -89,7 +89,7 @@ def recommend_all(
     order = {name: place for place, name in enumerate(histories.user_ids)}
     ordered = table.sort(table["user_id"].replace_strict(order, return_dtype=pl.Int64), table["rank"])
     metadata = {"system": request.system}
-    if request.system in GENERATORS:
+    if writes_sids(request.system):
         metadata |= {"num_beams": str(settings.num_beams), "score_softmax": settings.score_softmax}
     write_table(ordered, out, metadata=metadata)
     shutil.rmtree(chunks)

@@ -22,11 +22,11 @@ from trialigngr.foundation.errors import (
     RecipeError,
     did_you_mean,
 )
-from trialigngr.runs.artifacts import find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR, GENERATORS
+from trialigngr.systems.registry import GENERATOR, GENERATORS, writes_sids
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Recommender:
         if parts is self.snapshot:
             return self
         now = Recommender(parts, self._prepare_model)
-        now._systems = self._systems  # they know the trained items alone, whatever is appended
+        # The others know the trained items alone, whatever is appended.
+        now._systems = {name: own for name, own in self._systems.items() if not writes_sids(name)}
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:
@@ -67,6 +68,8 @@ class Recommender:
             now.snapshot = parts
         for name in made.keys() - now.__dict__.keys():
             getattr(now, name)
+        for name in list(self._systems):
+            now.get_system(name)
         return now
 
     @cached_property
@@ -118,7 +121,7 @@ class Recommender:
 
             priors = self.snapshot.build_priors if (name, by) == (GENERATOR, "sid") else None
             recommender = self.sid_recommender if by == "sid" else self.title_recommender
-            return GeneratorSystem(recommender, self.snapshot.max_prompt_history, priors, name)
+            return GeneratorSystem(recommender, self.snapshot.max_prompt_history, priors, name=name)
         with self._load_lock:
             if name not in self._systems:
                 if not is_finished(self.snapshot.run_folder / name):
@@ -128,8 +131,12 @@ class Recommender:
                         "evaluate.systems and run the recipe again.",
                         ErrorKind.UNKNOWN_SYSTEM,
                     )
-                self._systems[name] = self.snapshot.trained_artifacts.load_system(name)
+                self._systems[name] = self._find_artifacts(name).load_system(name)
             return self._systems[name]
+
+    def _find_artifacts(self, system: str) -> RunArtifacts:
+        """Return the items that a system knows: those on offer, or the trained ones alone."""
+        return self.snapshot if writes_sids(system) else self.snapshot.trained_artifacts
 
     @cached_property
     def _titled_rows(self) -> Rows | None:
@@ -176,8 +183,7 @@ class Recommender:
 
     def _read_history(self, request: RecommendRequest) -> ParsedHistory:
         """Return what of a history its system looks at; conventional systems know the trained items alone."""
-        known = self.snapshot if request.system in GENERATORS else self.snapshot.trained_artifacts
-        catalog, num_items = self.snapshot.catalog, len(known.catalog)
+        catalog, num_items = self.snapshot.catalog, len(self._find_artifacts(request.system).catalog)
         return parse_history(request, catalog, num_items, lambda rows: self._count_looked_at(request, rows))
 
     def _count_looked_at(self, request: RecommendRequest, rows: Rows) -> int:
@@ -196,7 +202,7 @@ class Recommender:
         groups: dict[object, list[int]] = {}
         for place, (request, history) in enumerate(zip(requests, histories, strict=True)):
             asks = len(history.rows) > 0
-            width = self.num_beams_for(request.k) if asks and request.system in GENERATORS else 0
+            width = self.num_beams_for(request.k) if asks and writes_sids(request.system) else 0
             with_times = history.times is not None
             groups.setdefault((asks, request.system, request.by, width, with_times), []).append(place)
         return groups.values()
@@ -213,7 +219,7 @@ class Recommender:
         times = [history.times for _, history, _ in group if history.times is not None]
         queries = Queries([history.rows for _, history, _ in group], users, times or None)
         lists = system.rank(queries, max(one.k for one, _, _ in group), [allowed for _, _, allowed in group])
-        num_beams = self.num_beams_for(request.k) if request.system in GENERATORS else None
+        num_beams = self.num_beams_for(request.k) if writes_sids(request.system) else None
         return [
             self._to_recommendations(lists.take_list(place, one.k), one, history, num_beams)
             for place, (one, history, _) in enumerate(group)

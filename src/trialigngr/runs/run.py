@@ -56,7 +56,7 @@ class Run:
         if not path.is_file():
             raise ArtifactError(f"{self.folder} has no metrics.json; run the recipe to its end first.")
         body = read_json(path, "run the recipe again, and it is written anew.")
-        if "training" not in body:
+        if "lists" not in body:
             raise ArtifactError(
                 f"{path} was written by an earlier version; delete {self.folder}/evaluation and run the recipe again."
             )

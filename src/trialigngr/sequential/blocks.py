@@ -70,11 +70,12 @@ class Transformer(nn.Module):
 
 
 class UserVectors(nn.Module):
-    """A vector of each user who has a training part; the mean of those for everybody else."""
+    """A vector of each user who has a training part; the mean of those for everybody else. In training a place is left
+    without, zeros, with probability ``dropout``, or what a user takes would be learned from nothing else."""
 
-    def __init__(self, num_users: int, size: int) -> None:
+    def __init__(self, num_users: int, size: int, dropout: float) -> None:
         super().__init__()
-        self.vectors = make_embedding(num_users, size, size**-0.5)
+        self.vectors, self.dropout = make_embedding(num_users, size), dropout
         self.known_U: Tensor
         self.register_buffer("known_U", torch.ones(num_users, dtype=torch.bool))
 
@@ -86,7 +87,8 @@ class UserVectors(nn.Module):
         """Return the vectors [B, T, D] of users, −1 for a stranger; training knows none."""
         rows_BT = torch.where((users_BT >= 0) & (users_BT < len(self.known_U)), users_BT, 0)
         if self.training:
-            own_BTD: Tensor = self.vectors(rows_BT)
+            kept_BT = torch.rand(rows_BT.shape, device=rows_BT.device) >= self.dropout
+            own_BTD: Tensor = self.vectors(rows_BT) * kept_BT[..., None]
             return own_BTD
         known_BT = (rows_BT == users_BT) & self.known_U[rows_BT]
         mean_D = self.vectors.weight[self.known_U].mean(0)

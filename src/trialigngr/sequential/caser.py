@@ -28,7 +28,10 @@ class Caser(WindowNetwork[CaserSettings]):
         self.vertical = nn.Linear(width, NUM_VERTICAL)
         self.dropout = nn.Dropout(settings.dropout)
         self.projection = nn.Linear(NUM_HORIZONTAL * width + NUM_VERTICAL * size, size)
-        self.users, self.outputs = UserVectors(sizes.num_users, size), OutputVectors(sizes.num_items, 2 * size)
+        self.users, self.outputs = (
+            UserVectors(sizes.num_users, size, settings.user_dropout),
+            OutputVectors(sizes.num_items, 2 * size),
+        )
 
     def read_data(self, histories: Histories, attributes: ItemAttributes | None) -> None:
         """Note whom the training knows."""

@@ -24,7 +24,10 @@ class Hgn(WindowNetwork[HgnSettings]):
         self.dropout = nn.Dropout(settings.dropout)
         self.feature_gate, self.user_features = nn.Linear(size, size), nn.Linear(size, size, bias=False)
         self.instance_gate, self.user_instances = nn.Linear(size, 1, bias=False), nn.Linear(size, width, bias=False)
-        self.users, self.outputs = UserVectors(sizes.num_users, size), OutputVectors(sizes.num_items, size)
+        self.users, self.outputs = (
+            UserVectors(sizes.num_users, size, settings.user_dropout),
+            OutputVectors(sizes.num_items, size),
+        )
 
     def read_data(self, histories: Histories, attributes: ItemAttributes | None) -> None:
         """Note whom the training knows."""

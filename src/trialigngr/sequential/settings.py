@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from trialigngr.foundation.config import Settings
+from trialigngr.foundation.config import PresetSettings
 
 LossName = Literal["full_softmax", "sampled_softmax", "bce", "bpr"]
-Preset = Literal["tuned", "paper"]
 
 
 PLAIN: Mapping[str, Any] = {"temperature": 0.0, "ema_decay": 0.0, "batch_size": 256, "epochs": 200, "patience": 20}
 """What no paper here has otherwise: scores that are products, and the weights as they are."""
 
 
-class SequentialSettings(Settings):
+class SequentialSettings(PresetSettings):
     """Size and training of a next-item network."""
 
-    PAPER: ClassVar[Mapping[str, Any]] = {}
-    """What ``preset = "paper"`` lays under the settings that are given."""
-
-    preset: Preset = "tuned"
-    """``paper``: loss, size and schedule as the paper has them; ``tuned``: ours. Settings that are given
-    beside it win."""
     loss: LossName = "sampled_softmax"
     """``full_softmax`` over all items; ``sampled_softmax`` over negatives that a batch shares, drawn by the root of
     their counts, which is corrected for; ``bce`` and ``bpr``: each target against negatives of its own, all equally
@@ -48,16 +41,10 @@ class SequentialSettings(Settings):
     """Decay a step of the moving average of the weights that is validated and kept; 0: the weights as they are."""
     epochs: int = Field(40, ge=1)
     """At most so many passes over the users."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(20, ge=1)
     """Stop after this many epochs without a better validation NDCG@10; the best weights are kept."""
     validate_users: int = Field(2000, ge=1)
     """Users whose validation targets choose the epoch."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_preset_under(cls, given: Any) -> Any:
-        is_paper = isinstance(given, Mapping) and given.get("preset") == "paper"
-        return {**cls.PAPER, **given} if is_paper else given
 
 
 class Gru4RecSettings(SequentialSettings):
@@ -75,6 +62,8 @@ class WindowSettings(SequentialSettings):
     """Items of history seen at most: the window."""
     num_targets: int = Field(1, ge=1)
     """Items that follow a window and are its targets."""
+    user_dropout: float = Field(0.5, ge=0, lt=1)
+    """How often a place is trained without the vector of its user."""
 
 
 class CaserSettings(WindowSettings):
@@ -82,7 +71,8 @@ class CaserSettings(WindowSettings):
 
     # Batches of 512 windows are those of some 64 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        **PLAIN, "loss": "bce", "num_negatives": 3, "num_targets": 3, "hidden_size": 50, "batch_size": 64, "epochs": 50
+        **PLAIN, "loss": "bce", "num_negatives": 3, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50,
+        "batch_size": 64, "epochs": 50,
     }  # fmt: skip
 
 
@@ -91,8 +81,8 @@ class HgnSettings(WindowSettings):
 
     # Batches of 4,096 windows are those of some 512 users.
     PAPER: ClassVar[Mapping[str, Any]] = {
-        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "hidden_size": 50, "dropout": 0.0,
-        "batch_size": 512,
+        **PLAIN, "loss": "bpr", "num_negatives": 1, "num_targets": 3, "user_dropout": 0.0, "hidden_size": 50,
+        "dropout": 0.0, "batch_size": 512,
     }  # fmt: skip
 
 

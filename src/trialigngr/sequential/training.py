@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,9 @@ from torch import Tensor
 
 from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.catalog.item_attributes import ItemAttributes
-from trialigngr.catalog.queries import Rows
 from trialigngr.evaluate.system import compute_ranks
 from trialigngr.foundation.console import log
 from trialigngr.foundation.device import autocast
-from trialigngr.foundation.errors import CatalogError
 from trialigngr.foundation.files import remove_path
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import compute_target_metrics
@@ -28,6 +25,7 @@ from trialigngr.sequential.losses import LOSSES, NegativeDraw
 from trialigngr.sequential.network import WEIGHTS_FILE, DataSizes, NetworkScorer, NextItemNetwork
 from trialigngr.sequential.settings import SequentialSettings
 from trialigngr.train.checkpoint import remove_checkpoints
+from trialigngr.train.epochs import ShuffledEpochs
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import LoopSettings
 
@@ -46,15 +44,10 @@ class NextItemObjective:
         self.model = self.whole_model = scorer.network
         self.name, self.device, self.seed, self.settings = scorer.name, scorer.device, seed, scorer.network.settings
         self.pieces = HistoryPieces.from_histories(histories, self.model.piece_length, self.name, self.device)
-        if not len(self.pieces):
-            raise CatalogError(
-                f"{self.name} learns what follows what, and no user has two items in the training part; leave it out "
-                "of evaluate.systems, or give longer histories."
-            )
+        self.epochs_of_pieces = ShuffledEpochs(len(self.pieces), self.settings.batch_size, seed, self.name)
+        self.steps_per_epoch = self.epochs_of_pieces.steps_per_epoch
         counts_N = histories.count_train_items(self.model.sizes.num_items)
         self.draw = NegativeDraw.from_counts(self.settings.num_negatives, counts_N, self.device)
-        self.steps_per_epoch = math.ceil(len(self.pieces) / self.settings.batch_size)
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     @property
     def epochs(self) -> int:
@@ -68,15 +61,7 @@ class NextItemObjective:
 
     def draw_batch(self, step: int) -> TrainingBatch:
         """Return the pieces of a step."""
-        return self.model.build_batch(self.pieces, self._choose_pieces(step), step)
-
-    def _choose_pieces(self, step: int) -> Rows:
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng(derive_seed(self.seed, self.name, epoch)).permutation(len(self.pieces))
-            self._epoch, self._order = epoch, order
-        start = place * self.settings.batch_size
-        return self._order[start : start + self.settings.batch_size]
+        return self.model.build_batch(self.pieces, self.epochs_of_pieces.choose_examples(step), step)
 
     def iter_micro_losses(self, batch: TrainingBatch) -> Iterator[Tensor]:
         """Yield the mean loss over the batch's targets."""
@@ -105,7 +90,7 @@ class PretrainingObjective(NextItemObjective):
 
     def draw_batch(self, step: int) -> TrainingBatch:
         """Return the pieces of a step."""
-        return self.pieces.build_whole_batch(self._choose_pieces(step), step)
+        return self.pieces.build_whole_batch(self.epochs_of_pieces.choose_examples(step), step)
 
     def iter_micro_losses(self, batch: TrainingBatch) -> Iterator[Tensor]:
         """Yield the network's own loss."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from trialigngr.evaluate.comparison import (
     DEFAULT_METRICS,
     LIST_METRICS,
+    TRAINING_COSTS,
     Comparison,
     PairedComparison,
     SliceRows,
@@ -22,6 +23,7 @@ from trialigngr.evaluate.paper_results import find_paper_rows
 from trialigngr.evaluate.seen_items import find_head_counting
 from trialigngr.evaluate.target_lists import TargetLists
 from trialigngr.evaluate.target_ranks import ITEM, SEEN_MASKED, SID, TargetRanks
+from trialigngr.foundation.artifact import is_finished
 from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.metrics.intervals import (
     Estimate,
@@ -32,7 +34,7 @@ from trialigngr.metrics.intervals import (
 )
 from trialigngr.pipeline.publish import compute_list_figures
 from trialigngr.runs.run import Run, load
-from trialigngr.systems.registry import GENERATOR, SYSTEMS
+from trialigngr.systems.registry import GENERATOR, GENERATORS, SYSTEMS
 
 MetricValues = dict[str, Float64Array]
 
@@ -73,7 +75,13 @@ def compare_runs(
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
     lines += [
-        SystemRow(system, first.compute_figures(system, counting, ks), None, lists[0][system], said["training"][system])
+        SystemRow(
+            system,
+            first.compute_figures(system, counting, ks),
+            None,
+            lists[0][system],
+            _read_training_cost(runs[0], system),
+        )
         for system in baselines
     ]
     others = {}
@@ -103,7 +111,17 @@ def _describe_run(
 ) -> SystemRow:
     """Return the figures of a run's generator."""
     figures, metrics = test.compute_figures(GENERATOR, counting, ks), run.metrics
-    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, metrics["training"][GENERATOR])
+    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, _read_training_cost(run, GENERATOR))
+
+
+def _read_training_cost(run: Run, system: str) -> dict[str, float]:
+    """Return the seconds that fitting a system took, and its parameters where it has some; they are of one machine and
+    hour, so they stand in its manifest and not among the figures. Nothing where its stage is gone."""
+    stage = run.recipe.model_stage if system in GENERATORS else system
+    if not is_finished(run.folder / stage):
+        return {}
+    facts = run.read_stage_manifest(stage).facts
+    return {name: facts[name] for name in TRAINING_COSTS if name in facts}
 
 
 def _split_metrics(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

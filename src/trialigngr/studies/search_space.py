@@ -17,7 +17,7 @@ from trialigngr.foundation.seeds import derive_seed
 
 MAX_COMBINATIONS = 100_000
 """Combinations of values at most."""
-MAX_REPEATS = 10
+MAX_KNOWN_IN_A_ROW = 10
 """After so many known combinations in a row chance chooses."""
 Changes = tuple[str, ...]
 """Changes to a recipe, of the form ``a.b=value``."""
@@ -120,7 +120,7 @@ class TpeSampler:
     def suggest(self) -> Changes | None:
         """Return what the estimator asks for; what it repeats is told as a failure, from which it learns nothing."""
         places = self._ask()
-        for _ in range(MAX_REPEATS):
+        for _ in range(MAX_KNOWN_IN_A_ROW):
             if places not in self._suggested:
                 break
             self.record(None)

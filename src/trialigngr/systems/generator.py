@@ -1,4 +1,4 @@
-"""The generator, a language model that writes SIDs, as a `System`."""
+"""What writes SIDs, as a `System`: the generator, which is a language model, and those beside it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from trialigngr.decode.beam import Beams
 from trialigngr.decode.filters import Filters, Rows
 from trialigngr.decode.generative_recommender import GenerativeRecommender, RankedList
 from trialigngr.decode.prior import Prior, Priors
+from trialigngr.decode.sequence_model import Prompts
 from trialigngr.evaluate.system import FloatArray, RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
+from trialigngr.seq2seq.settings import Seq2SeqSettings
+from trialigngr.systems.spec import SidInputs
 
 BuildPriors = Callable[[Queries], Priors]
+BuildPrompts = Callable[[Queries], Prompts]
 
 
 class GeneratorInputs(Protocol):
@@ -49,10 +53,14 @@ class GeneratorSystem:
         recommender: GenerativeRecommender,
         max_history: int,
         build_priors: BuildPriors | None = None,
+        *,
         name: str = "generator",
+        build_prompts: BuildPrompts | None = None,
     ) -> None:
-        """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query."""
-        self.recommender, self.max_history, self.build_priors, self.name = recommender, max_history, build_priors, name
+        """``build_priors`` returns what is mixed with the generator's probabilities, a prior a query;
+        ``build_prompts`` a prompt a query, for a generator to which more than the items of a history is shown."""
+        self.recommender, self.max_history, self.name = recommender, max_history, name
+        self.build_priors, self.build_prompts = build_priors, build_prompts
 
     def rank(self, queries: Queries, k: int, filters: Filters = None) -> RankedLists:
         """Return the best k items after each history; scores are log-probabilities.
@@ -84,16 +92,18 @@ class GeneratorSystem:
     ) -> tuple[Beams, FloatArray]:
         """Return the beams, and λ of each query's prior; NaN where that is no share of a sum."""
         build_priors, mixing_B = self.build_priors, np.zeros(len(queries))
-        shown = queries.keep_last(self.max_history).items
+        shown = queries.keep_last(self.max_history)
+        build_prompt = recommender.build_prompt
+        prompts = [*map(build_prompt, shown.items)] if self.build_prompts is None else self.build_prompts(shown)
         if build_priors is None:
-            return recommender.decode_beams(shown, filters, None, description), mixing_B
+            return recommender.decode_prompts(prompts, filters, None, description), mixing_B
 
         def build(places: Rows) -> Priors:
             priors = build_priors(queries.pick(places))
             mixing_B[places] = [_read_mixing_weight(prior) for prior in priors or ()]
             return priors
 
-        return recommender.decode_beams(shown, filters, build, description), mixing_B
+        return recommender.decode_prompts(prompts, filters, build, description), mixing_B
 
 
 def _read_mixing_weight(prior: Prior | None) -> float:
@@ -133,3 +143,13 @@ def load_generator(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
 def load_generator_alone(inputs: GeneratorInputs, _folder: Path) -> GeneratorSystem:
     """Return the generator of a run, without a prior."""
     return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history, name="generator_alone")
+
+
+def load_seq2seq(name: str, settings: type[Seq2SeqSettings], inputs: SidInputs, folder: Path) -> GeneratorSystem:
+    """Return an encoder–decoder generator of a run, over the SIDs that there are now."""
+    from trialigngr.seq2seq.model import Seq2SeqGenerator
+
+    sids = inputs.sids
+    own = Seq2SeqGenerator.load(name, settings, folder, sids.codebook_sizes, inputs.device)
+    recommender, sequences = own.build_recommender(sids.codes_NL, inputs.decode), own.build_sequences(sids.codes_NL)
+    return GeneratorSystem(recommender, own.settings.max_history, name=name, build_prompts=sequences.encode_queries)

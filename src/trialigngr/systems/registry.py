@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
+from trialigngr.seq2seq.settings import Seq2SeqSettings, TigerSettings
 from trialigngr.sequential.settings import (
     Bert4RecSettings,
     CaserSettings,
@@ -20,10 +21,11 @@ from trialigngr.sequential.settings import (
     SequentialSettings,
 )
 from trialigngr.systems.settings import CountsSettings, EaseSettings, ItemKnnSettings, SasRecCountsSettings
-from trialigngr.systems.spec import DataNeed, Facts, SystemInputs, SystemSpec
+from trialigngr.systems.spec import DataNeed, Facts, SidInputs, SystemInputs, SystemSpec
 
 if TYPE_CHECKING:
     from trialigngr.evaluate.system import ScorerSystem
+    from trialigngr.systems.generator import GeneratorSystem
 
 GENERATOR = "generator"
 """The system that heads every table of a run."""
@@ -70,7 +72,24 @@ def describe_network(
     return SystemSpec(name, label, load, settings, fit, data_needs=data_needs, describe_cost=_describe_epochs)
 
 
-def _describe_epochs(settings: SequentialSettings) -> str:
+def describe_seq2seq(name: str, label: str, settings: type[Seq2SeqSettings]) -> SystemSpec:
+    """Return the spec of an encoder–decoder generator over the run's SIDs."""
+
+    def fit(inputs: SidInputs, chosen: Seq2SeqSettings, out: Path) -> Facts:
+        from trialigngr.seq2seq.training import Seq2SeqData, train_generator
+
+        data = Seq2SeqData(inputs.histories, inputs.sids, inputs.sample_targets("valid", chosen.validate_users))
+        return train_generator(name, chosen, data, inputs.root_seed, out, inputs.device)
+
+    def load(inputs: SidInputs, folder: Path) -> GeneratorSystem:
+        from trialigngr.systems.generator import load_seq2seq
+
+        return load_seq2seq(name, settings, inputs, folder)
+
+    return SystemSpec(name, label, load, settings, fit, needs=("catalog", "sids"), describe_cost=_describe_epochs)
+
+
+def _describe_epochs(settings: SequentialSettings | Seq2SeqSettings) -> str:
     first = getattr(settings, "pretrain_epochs", 0)
     return f"{f'{first} epochs before, then ' if first else ''}at most {settings.epochs} epochs"
 
@@ -120,6 +139,7 @@ SYSTEMS: dict[str, SystemSpec] = {
         _describe_counter(
             "sasrec_counts", "SASRec + counts", SasRecCountsSettings, needs=("catalog", "sasrec", "counts")
         ),
+        describe_seq2seq("tiger", "TIGER", TigerSettings),
     )
 }
 """Name → spec, in the order in which they are listed."""
@@ -133,6 +153,11 @@ def find_system(name: str) -> SystemSpec:
             ErrorKind.UNKNOWN_SYSTEM,
         )
     return SYSTEMS[name]
+
+
+def writes_sids(name: str) -> bool:
+    """Return whether there is a system of that name that writes SIDs."""
+    return name in SYSTEMS and SYSTEMS[name].writes_sids
 
 
 def check_system_names(names: Iterable[str]) -> None:

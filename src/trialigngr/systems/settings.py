@@ -12,13 +12,13 @@ from trialigngr.foundation.config import Settings
 class CountsSettings(Settings):
     """What counts as taken near an item, and which items of a history are asked."""
 
-    max_history: int = Field(5, ge=1, le=1000)
+    max_history: int = Field(8, ge=1, le=1000)
     """So many last items of a history."""
-    decay: float = Field(0.6, gt=0, le=1)
+    decay: float = Field(0.4, gt=0, le=1)
     """What an item says counts so much less than what the next one says."""
-    window_size: int = Field(5, ge=1, le=100)
+    window_size: int = Field(12, ge=1, le=100)
     """Items so far apart at most, the nearer the more."""
-    backward_weight: float = Field(0.5, ge=0)
+    backward_weight: float = Field(0.25, ge=0)
     """How much an item counts that was taken before another, not after it."""
 
 

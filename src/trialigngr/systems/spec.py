@@ -15,7 +15,9 @@ from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import CatalogError
 
 if TYPE_CHECKING:
+    from trialigngr.decode.settings import DecodeSettings
     from trialigngr.evaluate.system import System
+    from trialigngr.sids.semantic_ids import SemanticIds
 
 Facts = dict[str, Any]
 FitSystem = Callable[[Any, Any, Path], Facts]
@@ -58,6 +60,20 @@ class SystemInputs(Protocol):
         ...
 
 
+class SidInputs(SystemInputs, Protocol):
+    """What a system is fitted and loaded with that writes SIDs: the stage ``sids``, too."""
+
+    @property
+    def sids(self) -> SemanticIds:
+        """The items' SIDs."""
+        ...
+
+    @property
+    def decode(self) -> DecodeSettings:
+        """How lists are decoded."""
+        ...
+
+
 class DataNeed(StrEnum):
     """What a system cannot be without, beside items in order."""
 
@@ -83,9 +99,15 @@ class SystemSpec:
     data_needs: tuple[DataNeed, ...] = ()
     """What the data must have."""
     needs: tuple[str, ...] = ("catalog",)
-    """The stages that it is made from; those of other systems are made wherever it is."""
+    """The stages that it is made from; those of other systems are made wherever it is, and one made from ``sids`` knows
+    items that were appended, too."""
     describe_cost: Callable[[Any], str] = lambda settings: ""
     """What `plan` says, from the settings."""
+
+    @property
+    def writes_sids(self) -> bool:
+        """Whether its lists are beams, over the SIDs that there are now."""
+        return self.fit is None or "sids" in self.needs
 
     def check_data(self, inputs: SystemInputs) -> None:
         """Raise `CatalogError` where the data lacks what the system needs."""

@@ -1,0 +1,1 @@
+"""What the benchmark of encoder–decoder generators runs."""

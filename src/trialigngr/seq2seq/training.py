@@ -1,0 +1,127 @@
+"""Training of an encoder–decoder generator by the loop that trains the language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from trialigngr.catalog.histories import Histories, Targets
+from trialigngr.decode.settings import DecodeSettings
+from trialigngr.foundation.device import autocast
+from trialigngr.foundation.seeds import derive_seed
+from trialigngr.metrics.ranks import compute_target_metrics
+from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, TrainingExamples
+from trialigngr.seq2seq.model import Seq2SeqGenerator
+from trialigngr.seq2seq.settings import Seq2SeqSettings
+from trialigngr.seq2seq.t5_pass import T5Pass
+from trialigngr.seq2seq.vocabulary import PAD_TOKEN
+from trialigngr.sids.semantic_ids import SemanticIds
+from trialigngr.train.checkpoint import remove_checkpoints
+from trialigngr.train.epochs import ShuffledEpochs
+from trialigngr.train.loop import Trainer
+from trialigngr.train.settings import LoopSettings
+
+CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 32768
+"""Tokens that the encoder reads at once: so many that what a layer makes stays in a CPU's cache; elsewhere fewer,
+larger passes."""
+VALIDATION = DecodeSettings(num_beams=20)
+"""How the users are decoded that choose the epoch, whatever the run's own beams are."""
+
+
+@dataclass(frozen=True)
+class Seq2SeqData:
+    """What a generator is trained on: the training parts, the items' SIDs, and ``valid`` targets that choose the
+    epoch."""
+
+    histories: Histories
+    sids: SemanticIds
+    valid: Targets
+
+
+class Seq2SeqObjective:
+    """Cross-entropy of the next item's SID, token by token, in ``epochs`` passes over all examples."""
+
+    unit = "tokens"
+
+    def __init__(self, generator: Seq2SeqGenerator[Any], histories: Histories, sids: SemanticIds, seed: int) -> None:
+        self.model = self.whole_model = generator.model
+        self.training_pass = T5Pass(self.model)
+        self.name, self.device, self.seed, self.settings = generator.name, generator.device, seed, generator.settings
+        sequences = generator.build_sequences(sids.codes_NL)
+        micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
+        self.examples = TrainingExamples(histories, sequences, micro_tokens)
+        self.epochs_of_examples = ShuffledEpochs(len(self.examples), self.settings.batch_size, seed, self.name)
+        self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all passes."""
+        return self.steps_per_epoch * self.settings.epochs
+
+    def draw_batch(self, step: int) -> Seq2SeqBatch:
+        """Return the examples of a step."""
+        return self.examples.build_batch(self.epochs_of_examples.choose_examples(step), step, self.name, self.device)
+
+    def iter_micro_losses(self, batch: Seq2SeqBatch) -> Iterator[Tensor]:
+        """Yield each part's share of the mean loss over the batch's target tokens."""
+        for part in batch.micro_batches:
+            with autocast(self.device):
+                logits_BLV = self.training_pass.compute_logits(
+                    part.sources_BT, part.sources_BT != PAD_TOKEN, part.build_decoder_inputs()
+                )
+            scaled_XV = logits_BLV.flatten(0, 1).float() / self.settings.temperature
+            total = cross_entropy(scaled_XV, part.labels_BL.flatten(), ignore_index=NO_TARGET, reduction="sum")
+            yield total / batch.num_targets
+
+    def prepare_training(self) -> None:
+        """Turn dropout on."""
+        self.model.train()
+
+    def prepare_validation(self) -> None:
+        """Turn dropout off."""
+        self.model.eval()
+
+
+def train_generator(
+    name: str, settings: Seq2SeqSettings, data: Seq2SeqData, seed: int, folder: Path, device: str = "auto"
+) -> dict[str, Any]:
+    """Train a generator, choose the epoch on the validation targets, write it to ``folder``; return facts."""
+    torch.manual_seed(derive_seed(seed, name))
+    generator = Seq2SeqGenerator(name, settings, data.sids.codebook_sizes, device)
+    objective = Seq2SeqObjective(generator, data.histories, data.sids, seed)
+    state = _build_trainer(generator, objective, data, seed).fit(folder)
+    generator.save(folder)
+    remove_checkpoints(folder)
+    return {
+        "epochs": state["step"] // objective.steps_per_epoch,
+        "best_epoch": state["best_step"] // objective.steps_per_epoch,
+        "steps": state["step"],
+        "parameters": sum(parameter.numel() for parameter in generator.model.parameters()),
+    }
+
+
+def _build_trainer(
+    generator: Seq2SeqGenerator[Any], objective: Seq2SeqObjective, data: Seq2SeqData, seed: int
+) -> Trainer[Seq2SeqObjective]:
+    """Return the loop; it validates after every pass by constrained decoding."""
+    settings = generator.settings
+    loop = LoopSettings(
+        learning_rate=settings.learning_rate, warmup_ratio=0.01, device=str(generator.device),
+        validate_every=objective.steps_per_epoch, patience=settings.patience, ema_decay=settings.ema_decay,
+    )  # fmt: skip
+    recommender = generator.build_recommender(data.sids.codes_NL, VALIDATION)
+    prompts = objective.examples.sequences.encode_queries(data.histories.build_queries(data.valid))
+    wanted = data.histories.target_items(data.valid)
+
+    def validate(_model: Any) -> dict[str, float]:
+        beams = recommender.decode_prompts(prompts, description=f"{generator.name}, validate")
+        values = compute_target_metrics(recommender.compute_ranks(beams, wanted), (10,))
+        return {metric: float(found.mean()) for metric, found in values.items()}
+
+    return Trainer(loop, objective, validate, seed, name=generator.name)
