@@ -41,7 +41,9 @@ def build_chat_router(service: Service) -> APIRouter:
         """Return the runs as models."""
         return ModelList(data=[ServedModel(id=name) for name in service.runs])
 
-    @router.post("/v1/chat/completions", response_model=ChatResponse)
+    @router.post(
+        "/v1/chat/completions", response_model=ChatResponse, responses={200: {"content": {"text/event-stream": {}}}}
+    )
     async def complete_chat(query: ChatQuery, request: Request) -> ChatResponse | Response:
         """Return n beams as choices, each a SID with its score, and their items; a stream is one chunk."""
         run = service.find_run(query.model)
