@@ -1,4 +1,4 @@
-"""``serve``: finished runs behind HTTP."""
+"""``serve``, ``explore``: finished runs behind HTTP and as pages, and one of them as a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serve(
     window_ms: float,
     deadline: float,
 ) -> None:
-    """Answer HTTP requests with finished RUNS, the first by default: history in, items out (docs/service.md)."""
+    """Answer HTTP requests with finished RUNS, the first by default, and show them as pages (docs/service.md)."""
     from trialigngr.serve.limits import QueueSettings
 
     try:
@@ -44,3 +44,23 @@ def serve(
 
     queue = QueueSettings(max_waiting, max_batch, window_ms, deadline)
     serve_runs(runs, ListenSettings(host, port, api_key_file, admin_key_file, events), queue)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--html", required=True, type=click.Path(path_type=Path), help="The file that is written.")
+@click.option(
+    "--max-mb",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="How large the items in it may be together; where not all fit, a part drawn at random stands in it.",
+)
+def explore(run: Path, html: Path, max_mb: float) -> None:
+    """Write the SID tree and the items of a finished RUN as one HTML file that needs no network."""
+    from trialigngr.runs.run import load
+    from trialigngr.serve.pages.offline import write_explorer
+
+    made = write_explorer(load(run), html, max_mb)
+    size = made.path.stat().st_size / 1e6
+    click.echo(f"{made.path}: {made.num_shown:,} of {made.num_items:,} items, {size:.1f} MB")

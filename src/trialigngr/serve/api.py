@@ -1,4 +1,4 @@
-"""`build_api`: the service as an ASGI application with an OpenAPI description. Pages have their own router beside."""
+"""`build_api`: the service as an ASGI application with an OpenAPI description. The pages for people stand beside."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.foundation.version import __version__
+from trialigngr.serve.pages.router import build_page_router
 from trialigngr.serve.responses import ERROR_RESPONSES, handle_error, handle_http_error, handle_invalid_request
 from trialigngr.serve.routes.admin import build_admin_router
 from trialigngr.serve.routes.chat import build_chat_router
@@ -27,6 +28,7 @@ ROUTERS = (
     build_run_router,
     build_chat_router,
     build_operations_router,
+    build_page_router,
 )
 """What makes the paths, in the order of the description."""
 

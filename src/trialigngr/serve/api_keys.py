@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,12 +31,14 @@ class KeyRing:
         return bool(self._admins)
 
     def is_client(self, authorization: str | None) -> bool:
-        """Return whether a header's key may ask."""
-        return not self._clients or _matches(authorization, [*self._clients, *self._admins])
+        """Return whether a header's key may ask. Browsers show it as the password of any user."""
+        if not self._clients:
+            return True
+        return _matches(_read_bearer(authorization) or _read_password(authorization), [*self._clients, *self._admins])
 
     def is_admin(self, authorization: str | None) -> bool:
         """Return whether a header's key may change."""
-        return _matches(authorization, self._admins)
+        return _matches(_read_bearer(authorization), self._admins)
 
 
 def read_keys(path: Path | None) -> tuple[str, ...]:
@@ -59,8 +62,20 @@ def _digest_key(key: str) -> bytes:
     return sha256(key.encode()).digest()
 
 
-def _matches(authorization: str | None, digests: list[bytes]) -> bool:
+def _read_bearer(authorization: str | None) -> str:
     scheme, _, key = (authorization or "").partition(" ")
-    shown = _digest_key(key.strip())
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _read_password(authorization: str | None) -> str:
+    scheme, _, pair = (authorization or "").partition(" ")
+    try:
+        return b64decode(pair, validate=True).decode().partition(":")[2] if scheme.lower() == "basic" else ""
+    except ValueError:
+        return ""
+
+
+def _matches(key: str, digests: list[bytes]) -> bool:
+    shown = _digest_key(key)
     found = [hmac.compare_digest(shown, digest) for digest in digests]  # all, so that time tells nothing
-    return scheme.lower() == "bearer" and any(found)
+    return any(found)

@@ -17,7 +17,10 @@ from trialigngr.foundation.artifact import is_finished
 from trialigngr.foundation.errors import ErrorKind, did_you_mean
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.errors import ServiceError
+from trialigngr.serve.name_counts import NameCounts
+from trialigngr.sids.quality import pick_categories
 from trialigngr.sids.semantic_ids import END_CODE
+from trialigngr.sids.tsne import CodeMap, compute_code_map
 
 ItemField = Literal["category", "brand"]
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
@@ -41,6 +44,30 @@ class CatalogIndex:
     def rows_by_brand(self) -> dict[str, Rows]:
         """Brand → rows."""
         return _group_rows(self.catalog.table.select(name="brand").with_row_index())
+
+    @cached_property
+    def interest_names(self) -> NameCounts:
+        """The interests of the items."""
+        return NameCounts([interests.tag_names for interests in self.snapshot.interests])
+
+    @cached_property
+    def category_names(self) -> NameCounts:
+        """All categories of the items."""
+        return NameCounts([names or [] for names in self.catalog.table["categories"].to_list()])
+
+    @cached_property
+    def main_categories(self) -> NameCounts:
+        """One category an item, the coarsest in which items differ."""
+        paths = [names or [] for names in self.catalog.table["categories"].to_list()]
+        return NameCounts([[] if name is None else [name] for name in pick_categories(paths)])
+
+    @cached_property
+    def embedding_map(self) -> CodeMap | None:
+        """Where items lie by their embeddings, coloured by category; None for a run without. This takes seconds."""
+        if self.unit_vectors is None:
+            return None
+        paths = [names or [] for names in self.catalog.table["categories"].to_list()]
+        return compute_code_map(self.unit_vectors, pick_categories(paths))
 
     def find_rows(self, field: ItemField, names: Iterable[str]) -> Rows:
         """Return the rows of items that bear one of the names; raise `ServiceError` for a name that none bears."""

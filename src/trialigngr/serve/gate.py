@@ -16,6 +16,9 @@ from trialigngr.serve.service import Service
 
 OPEN_PATHS = {"/health/live", "/health/ready"}
 """Paths for which no key is needed."""
+API_PATHS = re.compile(r"/(v1|health|metrics|openapi\.json)(/|$)")
+BROWSER_LOGIN = {"WWW-Authenticate": 'Basic realm="TriAlignGR", charset="UTF-8"'}
+"""On pages a browser asks its user for the key, as a password."""
 ADMIN_PATHS = re.compile(r"/v1/(catalogue|admin)(/|$)")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -60,7 +63,9 @@ class RequestGate:
             body = await _read_body(scope, headers, receive)
             await self.app(scope, _replay_body(body, receive), send_with_headers)
         except ServiceError as error:
-            await respond_to_error(error, request_id)(scope, receive, send_with_headers)
+            asked = {} if API_PATHS.match(scope["path"]) else BROWSER_LOGIN
+            answer = respond_to_error(error, request_id, asked if error.code == "unauthorized" else None)
+            await answer(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in {"GET", "HEAD", "POST"} else "other"

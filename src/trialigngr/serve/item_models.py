@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from trialigngr.serve.response_models import ItemCard, RunVersion
 
+NeighbourSpace = Literal["embedding", "sid", "together"]
+
 
 class InterestTag(BaseModel):
     """An interest, and how sure its generator is."""
@@ -44,30 +46,55 @@ class NeighbourItem(ItemCard):
 
 
 class NeighbourList(BaseModel):
-    """The nearest items of an item."""
+    """The nearest items of an item. ``value_by_chance`` is the value of an item that is drawn at random."""
 
     run: RunVersion
     item_id: str
-    space: Literal["embedding", "sid", "together"]
+    space: NeighbourSpace
+    value_by_chance: float | None
     neighbours: list[NeighbourItem]
 
 
-class SidChild(BaseModel):
+class NameShare(BaseModel):
+    """The share of a branch's items that bear a name, and of the whole catalogue's, which is what a branch of items
+    drawn at random has on average. Items without any name are not counted."""
+
+    name: str
+    share: float
+    by_chance: float
+
+
+class BranchAgreement(BaseModel):
+    """How alike two items of a branch are on average: how likely they are of one category, and how many interests they
+    have in common; beside each the same where items are shuffled over the branches. Null without two such items."""
+
+    same_category: float | None
+    same_category_by_chance: float | None
+    common_interests: float | None
+    common_interests_by_chance: float | None
+
+
+class BranchSummary(BaseModel):
+    """What the items of a branch have in common. An association: nobody says what a code means."""
+
+    num_items: int
+    top_interests: list[NameShare]
+    top_categories: list[NameShare]
+    agreement: BranchAgreement
+
+
+class SidChild(BranchSummary):
     """The items whose SIDs go on with a code."""
 
     code: int
-    num_items: int
-    top_interests: list[str]
-    top_categories: list[str]
     examples: list[str]
 
 
-class SidNode(BaseModel):
-    """The items whose SIDs begin with a prefix. What they have in common is an association."""
+class SidNode(BranchSummary):
+    """The items whose SIDs begin with a prefix."""
 
     run: RunVersion
     prefix: list[int]
-    num_items: int
     num_sids: int
     collisions: int
     """Items that share their SID with another one."""

@@ -47,7 +47,7 @@ def respond_to_error(error: Exception, request_id: str, headers: dict[str, str] 
     known = ERROR_CLASSES[fault.code]
     more = dict(headers or {}) | (RETRY_AFTER if known.retryable else {})
     if known.status == 401:
-        more["WWW-Authenticate"] = "Bearer"
+        more.setdefault("WWW-Authenticate", "Bearer")
     return JSONResponse(FaultResponse(error=fault).model_dump(), known.status, more)
 
 

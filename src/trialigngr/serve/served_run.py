@@ -55,7 +55,8 @@ class ServedRun:
 
     def _warm_index(self) -> None:
         index = self.index
-        _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors, index.snapshot.interests
+        _ = index.interest_names, index.category_names, index.main_categories
+        _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors
 
     @property
     def snapshot(self) -> CatalogSnapshot:

@@ -67,9 +67,9 @@ def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
         settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
         enrichment=build_enrichment_section(run.artifacts),
-        sid_section=_build_sid_section(run),
-        metric_charts=_build_metric_charts(metrics),
-        differences=_build_differences(metrics),
+        sid_section=build_sid_section(run),
+        metric_charts=build_metric_charts(metrics),
+        differences=build_differences(metrics),
         result_tables=build_result_tables(metrics),
         diagnostics_tables=build_diagnostics_tables(run),
         curves=_read_curves(run),
@@ -105,14 +105,15 @@ def _build_data_counts(run: Run) -> DataCounts:
     )
 
 
-def _build_sid_section(run: Run) -> SidSection:
+def build_sid_section(run: Run, with_map: bool = True) -> SidSection:
+    """Return what is said of a run's SIDs, with or without the picture of code space, which takes seconds."""
     facts, known = _stage_facts(run, "sids"), load_quality_inputs(run.artifacts)
     return SidSection(
         quality=measure_quality(run.artifacts.sids, known),
         collision_rate_before=facts["collisions_raw"]["items"],
         collision_policy=run.recipe.sids.collision_policy,
         num_moved=facts["moved_items"],
-        code_map=_build_code_map(run, known),
+        code_map=_build_code_map(run, known) if with_map else None,
     )
 
 
@@ -127,7 +128,9 @@ def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[s
     return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(TABLE_METRICS)}
 
 
-def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
+def build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
+    """Return the figures of a run and of the systems beside it, the headline first."""
+
     def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
         rows = [SystemRow(system_label(GENERATOR), _parse_shown_estimates(metrics[model_key]))]
@@ -155,7 +158,8 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
     )
 
 
-def _build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+def build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+    """Return the paired differences between a run and the systems beside it."""
     return tuple(
         PairedDifference(metric, system_label(versus), Estimate(**figure))
         for versus, figures in metrics["differences"].items()

@@ -28,12 +28,17 @@ def build_run_router(service: Service) -> APIRouter:
     @router.get("/v1/compare")
     def compare_figures(a: RunName, b: RunName) -> RunComparison:
         """Return the test figures of two runs with their intervals, and what of their protocols differs."""
-        first, second = describe_figures(service.find_run(a)), describe_figures(service.find_run(b))
-        names = dict.fromkeys([*first.protocol, *second.protocol])
-        differing = [name for name in names if first.protocol.get(name) != second.protocol.get(name)]
-        return RunComparison(a=first, b=second, protocol_differences=differing)
+        return compare_runs(service.find_run(a), service.find_run(b))
 
     return router
+
+
+def compare_runs(a: ServedRun, b: ServedRun) -> RunComparison:
+    """Return the test figures of two runs, and what of their protocols differs."""
+    first, second = describe_figures(a), describe_figures(b)
+    names = dict.fromkeys([*first.protocol, *second.protocol])
+    differing = [name for name in names if first.protocol.get(name) != second.protocol.get(name)]
+    return RunComparison(a=first, b=second, protocol_differences=differing)
 
 
 def describe_run(run: ServedRun) -> ServedRunInfo:
