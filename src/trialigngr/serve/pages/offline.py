@@ -1,11 +1,10 @@
-"""`write_explorer`: tree and items of a run in one file that loads nothing and runs nothing, for a paper or an issue."""
+"""`write_explorer`: tree and items of a run in one file that loads and runs nothing, for a paper or an issue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup

@@ -48,7 +48,7 @@ class PageWriter:
     def static_files(self) -> dict[str, bytes]:
         """Stylesheet and scripts by name. The stylesheet is the report's, and then what the pages have besides."""
         folder = files(PACKAGE) / "static"
-        own = {name: (folder / name).read_bytes() for name in ("htmx.min.js", "explorer.js")}
+        own = {name: (folder / name).read_bytes() for name in ("htmx.min.js", "explorer.js", "icon.svg")}
         return own | {"style.css": read_stylesheet(self.environment).encode()}
 
     @cached_property

@@ -23,7 +23,7 @@ from trialigngr.serve.service import Service
 BRANCHES, ITEMS, NEIGHBOURS = 24, 24, 12
 """What one page shows at most."""
 SPACES = {"embedding": "by embedding", "sid": "by SID", "together": "taken together"}
-STATIC_TYPES = {"js": "text/javascript", "css": "text/css"}
+STATIC_TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
 
 def build_page_router(service: Service) -> APIRouter:
