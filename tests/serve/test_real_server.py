@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +14,16 @@ import pytest
 from starlette.testclient import httpx
 
 from tests.support.runs import HISTORY
+from tests.support.server_process import serve_run
 
 pytestmark = pytest.mark.long
 PATIENCE = 120
 
 
-@contextmanager
-def served(run: Path, *options: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server, and give its process and address when it answers."""
-    command = [sys.executable, "-m", "trialigngr", "serve", str(run), "--port", "0", *map(str, options)]
-    environment = os.environ | {"COLUMNS": "200"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        said = ""
-        while not (found := re.search(r"http://\S+:\d+", said)):
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        try:
-            yield process, found[0]
-        finally:
-            process.kill()
-
-
 def test_all_that_the_description_says_holds(tiny_run: Path, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("schemathesis")
     words = [str(command)] if command.exists() else [sys.executable, "-m", "schemathesis.cli"]
-    with served(tiny_run, "--events", tmp_path / "events.jsonl") as (_, address):
+    with serve_run(tiny_run, "--events", tmp_path / "events.jsonl") as (_, address):
         asked = ["--checks", "all", "--max-examples", "30", "--seed", "1", "--no-color"]
         done = subprocess.run(
             [*words, "run", f"{address}/openapi.json", *asked], capture_output=True, text=True, cwd=tmp_path
@@ -63,7 +42,7 @@ def ask(address: str, number: int) -> int | None:
 
 
 def test_a_stop_answers_what_was_taken(tiny_run: Path) -> None:
-    with served(tiny_run) as (process, address), ThreadPoolExecutor(8) as pool:
+    with serve_run(tiny_run) as (process, address), ThreadPoolExecutor(8) as pool:
         first = pool.submit(ask, address, 0)
         waiting = [pool.submit(ask, address, number) for number in range(1, 24)]
         assert first.result(PATIENCE) == 200
@@ -93,10 +72,10 @@ def test_no_acknowledged_event_is_lost_by_a_kill_of_the_server(tiny_run: Path, t
             if len(acknowledged) == 100:
                 process.kill()
 
-    with served(tiny_run, "--events", path) as (process, address), ThreadPoolExecutor(4) as pool:
+    with serve_run(tiny_run, "--events", path) as (process, address), ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda client: send(address, client), range(4)))
     assert len(acknowledged) >= 100
-    with served(tiny_run, "--events", path) as (_, address):
+    with serve_run(tiny_run, "--events", path) as (_, address):
         kept = [json.loads(line)["event_id"] for line in path.read_bytes().splitlines()]
         assert set(acknowledged) <= set(kept)
         assert len(kept) == len(set(kept))
