@@ -66,9 +66,9 @@ def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
         settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
         enrichment=build_enrichment_section(run.artifacts) if has_generator else None,
-        sid_section=_build_sid_section(run) if run.recipe.shown_sids_stage == "sids" else None,
-        metric_charts=_build_metric_charts(metrics, run.recipe.evaluate.head),
-        differences=_build_differences(metrics),
+        sid_section=build_sid_section(run) if run.recipe.shown_sids_stage == "sids" else None,
+        metric_charts=build_metric_charts(metrics, run.recipe.evaluate.head),
+        differences=build_differences(metrics),
         result_tables=build_result_tables(metrics),
         diagnostics_tables=build_diagnostics_tables(run),
         curves=_read_curves(run) if has_generator else None,
@@ -104,14 +104,15 @@ def _build_data_counts(run: Run) -> DataCounts:
     )
 
 
-def _build_sid_section(run: Run) -> SidSection:
+def build_sid_section(run: Run, with_map: bool = True) -> SidSection:
+    """Return what is said of a run's SIDs, with or without the picture of code space, which takes seconds."""
     facts, known = _stage_facts(run, "sids"), load_quality_inputs(run.artifacts)
     return SidSection(
         quality=measure_quality(run.artifacts.sids, known),
         collision_rate_before=facts["collisions_raw"]["items"],
         collision_policy=run.recipe.sids.collision_policy,
         num_moved=facts["moved_items"],
-        code_map=_build_code_map(run, known),
+        code_map=_build_code_map(run, known) if with_map else None,
     )
 
 
@@ -126,7 +127,9 @@ def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[s
     return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(TABLE_METRICS)}
 
 
-def _build_metric_charts(metrics: Mapping[str, Any], head: str) -> tuple[MetricChart, ...]:
+def build_metric_charts(metrics: Mapping[str, Any], head: str) -> tuple[MetricChart, ...]:
+    """Return the figures of the system that heads a run and of those beside it, the headline first."""
+
     def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
         rows = [SystemRow(system_label(head), _parse_shown_estimates(metrics[model_key]))]
@@ -150,7 +153,8 @@ def _build_metric_charts(metrics: Mapping[str, Any], head: str) -> tuple[MetricC
     return (*charts, build_chart("SIDs", says, "test_sid", None))
 
 
-def _build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+def build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+    """Return the paired differences between a run and the systems beside it."""
     return tuple(
         PairedDifference(metric, system_label(versus), Estimate(**figure))
         for versus, figures in metrics["differences"].items()
