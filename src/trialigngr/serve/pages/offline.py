@@ -61,7 +61,7 @@ def write_explorer(run: Run, out: Path, max_megabytes: float) -> ExplorerFile:
 
     def draw(row: int) -> Markup:
         item_id = index.catalog.item_ids[row]
-        space = "sid" if index.unit_vectors is None else "embedding"
+        space: NeighbourSpace = "sid" if index.unit_vectors is None else "embedding"
         html = draw_item(
             item=describe_detail(served, item_id),
             picture=thumbnail(index.catalog.image_file(row)),
