@@ -17,7 +17,7 @@ from trialigngr.report.render import build_environment, describe_content_policy
 from trialigngr.report.thumbnails import Thumbnails
 from trialigngr.runs.run import Run
 from trialigngr.serve.engine import BatchEngine
-from trialigngr.serve.item_models import BranchSummary
+from trialigngr.serve.item_models import BranchSummary, NeighbourSpace
 from trialigngr.serve.item_pages import describe_detail, find_neighbours, summarize_branches
 from trialigngr.serve.limits import QueueSettings
 from trialigngr.serve.pages.run_card import build_run_card
@@ -61,7 +61,7 @@ def write_explorer(run: Run, out: Path, max_megabytes: float) -> ExplorerFile:
 
     def draw(row: int) -> Markup:
         item_id = index.catalog.item_ids[row]
-        space = "sid" if index.unit_vectors is None else "embedding"
+        space: NeighbourSpace = "sid" if index.unit_vectors is None else "embedding"
         html = draw_item(
             item=describe_detail(served, item_id),
             picture=thumbnail(index.catalog.image_file(row)),
