@@ -17,7 +17,7 @@ from trialigngr.report.render import build_environment, describe_content_policy
 from trialigngr.report.thumbnails import Thumbnails
 from trialigngr.runs.run import Run
 from trialigngr.serve.engine import BatchEngine
-from trialigngr.serve.item_models import BranchSummary
+from trialigngr.serve.item_models import BranchSummary, NeighbourSpace
 from trialigngr.serve.item_pages import describe_detail, find_neighbours, summarize_branches
 from trialigngr.serve.limits import QueueSettings
 from trialigngr.serve.pages.run_card import build_run_card
