@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -190,7 +190,7 @@ def test_a_run_is_written_as_one_file(tiny_run: Path, tmp_path: Path, run: Run) 
     items = run.artifacts.catalog
     assert f"{len(items)} of {len(items)} items" in trialigngr("explore", tiny_run, "--html", whole).out
     html = whole.read_text()
-    assert all(f">{item.title}</h4>" in html for item in items)
+    assert all(f">{escape(item.title)}</h4>" in html for item in items)
     assert not re.search(r"https?://|<script|<link", html)
     assert all(link.startswith(("#item-", "data:image/webp;")) for link in links(html))
     assert "drawn at random" not in html

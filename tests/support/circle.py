@@ -34,7 +34,7 @@ SEQ2SEQ: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "tiger": SEQ2SEQ,
     "letter": SEQ2SEQ,
-    "macrec": SEQ2SEQ | {"epochs": 8},
+    "macrec": SEQ2SEQ | {"epochs": 12},
     "etegrec": SEQ2SEQ | {"epochs": 20, "finish_epochs": 16, "finish_learning_rate": 3e-3},
 }
 
