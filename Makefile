@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 SERVERS := .servers
 RAY := .ray
+BROWSER := .browser
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --no-compile --no-deps --require-hashes
 MAKEFLAGS += --no-print-directory
@@ -13,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What is compiled once is kept: compiling torch and transformers anew takes each process twenty seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-servers test-ray check docs-current bench lock clean
+.PHONY: help demo test test-long test-servers test-ray test-browser check docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
@@ -21,6 +22,7 @@ help:
 	@echo "make test-long     run those that do: real kills at every stage, whole runs, second opinions"
 	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
 	@echo "make test-ray      run stages on a Ray cluster of this machine, workers killed on the way (minutes)"
+	@echo "make test-browser  look at the service's pages in Chromium, which must be installed (minutes)"
 	@echo "make check         format, lint, types, import direction, docs current"
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
@@ -75,6 +77,15 @@ $(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
 
 test-ray: $(RAY)/.ready
 	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py
+
+# So does what drives a browser; the browser itself is the system's.
+$(BROWSER)/.ready: $(VENV)/.ready tests/serve/browser.txt
+	rm -rf $(BROWSER)
+	$(INSTALL) --target $(BROWSER) -r tests/serve/browser.txt
+	@touch $@
+
+test-browser: $(BROWSER)/.ready
+	PYTHONPATH=$(CURDIR)/$(BROWSER) $(PY) -m pytest tests/serve/test_browser.py
 
 check: $(VENV)/.ready
 	$(PY) -m ruff format --check .

@@ -249,6 +249,7 @@ def page(tiles: tuple[ItemTile, ...]) -> ReportPage:
             collision_policy="nearest_free",
             num_moved=10,
             code_map=CodeMap(
+                np.arange(324),
                 np.array([[math.cos(i) * (1 + i % 4), math.sin(i) * (1 + i % 4)] for i in range(324)], np.float32),
                 np.array([i % 4 - (i % 9 == 0) for i in range(324)], np.int64).clip(-1),
                 ("Mugs", "Lamps", "Cushions", "Notebooks"),

@@ -28,9 +28,15 @@ SMALL: dict[str, Any] = {
     "ffn_size": 32, "num_heads": 2,
 }  # fmt: skip
 """Settings of networks, of those that have them."""
-OWN: dict[str, dict[str, Any]] = {
-    "tiger": {"hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2}
+SEQ2SEQ: dict[str, Any] = {
+    "hidden_size": 32, "learning_rate": 3e-3, "batch_size": 16, "epochs": 15, "max_history": 2
 }  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {
+    "tiger": SEQ2SEQ,
+    "letter": SEQ2SEQ,
+    "macrec": SEQ2SEQ | {"epochs": 12},
+    "etegrec": SEQ2SEQ | {"epochs": 20, "finish_epochs": 16, "finish_learning_rate": 3e-3},
+}
 
 
 def build_circle() -> Histories:
@@ -56,18 +62,31 @@ def build_sids() -> SemanticIds:
     )
 
 
+class CircleItems:
+    """The items, of which nothing is known."""
+
+    item_ids = tuple(map(str, range(N)))
+
+    def __len__(self) -> int:
+        return N
+
+
 @dataclass(frozen=True)
 class CircleInputs:
     """What a system is fitted and loaded with (`SystemInputs`)."""
 
     histories: Histories = field(default_factory=build_circle)
     item_attributes: ItemAttributes = field(default_factory=build_attributes)
-    catalog: Any = field(default_factory=lambda: range(N))
+    catalog: Any = field(default_factory=CircleItems)
     sids: SemanticIds = field(default_factory=build_sids)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     root_seed: int = 0
     device: str = "cpu"
     loaded: dict[str, System] = field(default_factory=dict, init=False)
+
+    def load_sids(self, stage: str) -> SemanticIds:
+        """Return the SIDs, whichever stage is asked for."""
+        return self.sids
 
     def load_system(self, name: str) -> System:
         """Return another system, fitted when it is first asked for."""

@@ -32,6 +32,8 @@ COMMANDS = {
     "draw-shop": "trialigngr.cli.data",
     "sids": "trialigngr.cli.sids",
     "enrich": "trialigngr.cli.enrich",
+    "serve": "trialigngr.cli.serve",
+    "explore": "trialigngr.cli.serve",
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
 

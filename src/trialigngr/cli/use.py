@@ -37,7 +37,7 @@ _run_argument = click.argument("run", type=click.Path(path_type=Path))
     type=click.Choice(["sid", "title"]),
     help="What the model writes after a history: SIDs (T3, T4), or titles of items that exist (T5, T6).",
 )
-@click.option("--system", default="generator", show_default=True, help="The system of the run that is asked.")
+@click.option("--system", default="", help="The system that is asked; else the one that heads the run's table.")
 @click.option("-k", default=10, show_default=True, help="Items to recommend.")
 @click.option(
     "--seen/--unseen",
@@ -96,7 +96,7 @@ def recommend(
         click.echo(f"{out}: {recommend_all(opened, out, k, unseen=unseen, system=system, **allowed):,} users")
         return
     if words is not None:
-        if by != "sid" or system != "generator":
+        if by != "sid" or system not in ("", "generator"):
             raise click.UsageError(
                 "--text and --visual find items by their SIDs; --by title is for a history, and so is --system."
             )

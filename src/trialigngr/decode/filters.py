@@ -25,6 +25,11 @@ class Filter:
         kept: npt.NDArray[np.bool_] = ~np.isin(rows, self.denied_rows)
         return kept if self.only_rows is None else kept & np.isin(rows, self.only_rows)
 
+    def keep_known(self, n: int) -> Filter:
+        """Return the same filter of the first n rows alone: those behind are of items that a system does not know."""
+        only = None if self.only_rows is None else self.only_rows[self.only_rows < n]
+        return Filter(self.denied_rows[self.denied_rows < n], only)
+
     def list_allowed_rows(self, n: int) -> Rows | None:
         """Return the rows of n that may come back, or None where the few that may not are the shorter list."""
         if self.only_rows is None and 4 * len(self.denied_rows) <= n:

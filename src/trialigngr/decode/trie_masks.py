@@ -38,6 +38,7 @@ class TrieMasks:
 
 def _list_nodes(given: Filter, trie: Trie, counts: list[Rows]) -> tuple[bool, list[Rows]]:
     """Return whether nodes are listed because they are alive (or else dead), and the nodes of each depth, in order."""
+    given = given.keep_known(len(trie.sorted_rows))
     allowed = given.list_allowed_rows(len(trie.sorted_rows))
     rows = np.unique(given.denied_rows) if allowed is None else allowed
     # Nodes stand in lexicographic order, so that sorted leaves have sorted ancestors: one sort serves all depths.

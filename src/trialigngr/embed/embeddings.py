@@ -223,6 +223,11 @@ def load_modalities(folder: Path) -> tuple[Float32Array, Float32Array]:
     return l2_normalize(text_ND), _fill_with_mean(l2_normalize(pictures_NE))
 
 
+def load_image_mask(folder: Path) -> BoolArray:
+    """Return which items had a picture that could be opened [N]."""
+    return load_file(check_file(folder / EMBEDDINGS_FILE))["has_image"].astype(np.bool_)
+
+
 def _fill_with_mean(pictures_NE: Float32Array) -> Float32Array:
     """Return the rows with those of zeros, items without a picture, replaced by the unit mean of the others."""
     absent_N = ~pictures_NE.any(1)

@@ -18,12 +18,12 @@ def round_figures(figures: Mapping[str, Estimate]) -> dict[str, dict[str, float]
 
 def build_test_figures(test: TargetRanks, ks: Sequence[int], head_counting: str = ITEM) -> dict[str, Any]:
     """Return the test part of ``metrics.json``: the first system and those beside it in every way of counting, paired
-    differences in the one that heads tables."""
+    differences in the one that heads tables. A first system that does not rank SIDs has no ``test_sid``."""
     head, *baselines = test.ranks
     return {
         "test": round_figures(test.compute_figures(head, ITEM, ks)),
         "test_seen_masked": round_figures(test.compute_figures(head, SEEN_MASKED, ks)),
-        "test_sid": round_figures(test.compute_figures(head, SID, ks)),
+        "test_sid": round_figures(test.compute_figures(head, SID, ks)) if SID in test.ranks[head] else {},
         "baselines": {name: round_figures(test.compute_figures(name, ITEM, ks)) for name in baselines},
         "baselines_seen_masked": {
             name: round_figures(test.compute_figures(name, SEEN_MASKED, ks)) for name in baselines

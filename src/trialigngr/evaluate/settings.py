@@ -16,8 +16,12 @@ class EvaluateSettings(Settings):
 
     ks: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10)
     """Lengths at which lists are cut, beside 5 and 10. The test takes at least as many beams."""
+    # Left out where it says nothing, so that what was tested before it was there stays what it is.
+    head: str = Field("generator", exclude_if=lambda name: name == "generator")
+    """The system that heads the table, and recommends unless another is asked. Where neither it nor ``systems`` names
+    the generator, no language model is trained, and nothing is made that only the language model needs."""
     systems: tuple[str, ...] = ("popularity", "counts")
-    """What stands in the table beside the generator: names of the registry, such as ``sasrec``, which is then trained,
+    """What stands in the table beside the head: names of the registry, such as ``sasrec``, which is then trained,
     in minutes."""
     seen_items: SeenItems | None = None
     """Whether tables are headed by the figures with seen items left out (``mask``) or not (``keep``), of every system
@@ -27,8 +31,8 @@ class EvaluateSettings(Settings):
     """Items a target kept in ``recommendations.parquet``."""
 
     def list_systems(self) -> tuple[str, ...]:
-        """Return the names of all systems of the table, each once, the generator first."""
-        return tuple(dict.fromkeys(("generator", *self.systems)))
+        """Return the names of all systems of the table, each once, the head first."""
+        return tuple(dict.fromkeys((self.head, *self.systems)))
 
     @property
     def list_lengths(self) -> tuple[int, ...]:

@@ -32,6 +32,11 @@ class TargetRanks:
     item_ids: list[str]
     ranks: dict[str, dict[str, Ranks]]
 
+    @property
+    def head(self) -> str:
+        """The system that heads tables."""
+        return next(iter(self.ranks))
+
     @classmethod
     def from_ranks(
         cls, histories: Histories, targets: Targets, catalog_ids: Sequence[str], ranks: Mapping[str, dict[str, Ranks]]

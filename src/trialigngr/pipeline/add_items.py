@@ -18,7 +18,7 @@ from trialigngr.enrich.captions import write_captions
 from trialigngr.enrich.mining import sample_texts, write_interests
 from trialigngr.foundation.artifact import APPENDED, check_stage, read_manifest
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import CatalogError
+from trialigngr.foundation.errors import CatalogError, RecipeError
 from trialigngr.foundation.sealed import write_json
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.execute import lock_run_folder
@@ -44,7 +44,7 @@ def append_items(folder: Path, source: Path) -> Facts:
     Raises `CatalogError` for items that the run has already.
     """
     run = Run(folder)
-    run.read_stage_manifest("model")
+    _check_can_grow(run)
     with lock_run_folder(folder):
         batch, plan = _plan_batch(run, find_items_file(source))
         for stage in plan:
@@ -58,7 +58,7 @@ def estimate_append_costs(folder: Path, source: Path) -> list[CostEstimate]:
     """Return what language models are still to be asked when the items of ``source`` are appended; the new items'
     catalogue is made for it."""
     run = Run(folder)
-    run.read_stage_manifest("model")
+    _check_can_grow(run)
     if not may_cost(run.recipe):
         return []
     with lock_run_folder(folder):
@@ -66,6 +66,17 @@ def estimate_append_costs(folder: Path, source: Path) -> list[CostEstimate]:
         for stage in plan[:1]:
             stage.make_if_stale()
         return estimate_costs(run.recipe, batch, plan, run.recipe.calls.cache_path(folder)) if plan else []
+
+
+def _check_can_grow(run: Run) -> None:
+    """Raise a sentence where the run is not finished, or nothing in it knows items that come later."""
+    recipe = run.recipe
+    if recipe.shown_sids_stage != "sids":
+        raise RecipeError(
+            f"Nothing in {run.folder} knows items that come later: {recipe.evaluate.head} has SIDs of its own, or "
+            "none. Name the generator, or tiger, in evaluate.systems and run the recipe again."
+        )
+    run.read_stage_manifest("model" if recipe.has_generator else "evaluation")
 
 
 def _plan_batch(run: Run, path: Path, ask: bool = True) -> tuple[Path, list[Stage]]:
@@ -129,7 +140,8 @@ def _build_batch_stages(run: Run, snapshot: CatalogSnapshot, batch: Path, path: 
             hash_inputs=lambda context: {"run": grown_from},
         ),
     )
-    return build_graph(specs, StageContext(recipe, None, RunArtifacts(recipe, batch)))
+    wanted = [replace(spec, is_wanted=lambda context: True) for spec in specs]
+    return build_graph(wanted, StageContext(recipe, None, RunArtifacts(recipe, batch)))
 
 
 def _check_items_are_new(new_ids: Sequence[str], snapshot: CatalogSnapshot, path: Path) -> None:
@@ -168,7 +180,7 @@ def withdraw_items(folder: Path, item_ids: Sequence[str], free_sids: bool) -> in
     that is not known.
     """
     run = Run(folder)
-    run.read_stage_manifest("model")
+    _check_can_grow(run)
     with lock_run_folder(folder):
         live = CatalogSnapshot(RunArtifacts(run.recipe, folder))
         state: WithdrawalState = "free" if free_sids else "reserved"

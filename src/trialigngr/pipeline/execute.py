@@ -75,6 +75,8 @@ def _resolve_recipe(recipe: str | PathLike[str] | Recipe, changes: Iterable[str]
 
 def _check_recipe_can_recommend(recipe: Recipe) -> None:
     """Raise `RecipeError` for settings that cannot recommend: told before hours of enrichment, not after."""
+    if not recipe.has_generator:
+        return
     find_recommendation_task(recipe)
     if (own := recipe.train.loss_softmax) != "full" and recipe.decode.score_softmax == "full":
         raise RecipeError(

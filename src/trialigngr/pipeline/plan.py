@@ -37,6 +37,8 @@ def describe_plan(
                 states.setdefault(stage.name, stage.read_status())
                 yield f"{stage.name:12s} {stage.read_status():8s} {_describe_cost(stage)}"
     yield from describe_costs(recipe, out)
+    if not recipe.has_generator:
+        return
     yield from describe_memory(recipe, num_devices)
     yield from describe_training_length(
         recipe,

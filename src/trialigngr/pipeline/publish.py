@@ -30,7 +30,7 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
-from trialigngr.systems.registry import GENERATOR, GENERATORS
+from trialigngr.systems.registry import GENERATORS
 
 PUBLISHED_FILES = ("metrics.json", "report.html", "recommendations.parquet", "sids.parquet")
 """What a finished run has at its top beside recipe.toml and model/."""
@@ -112,11 +112,11 @@ def build_metrics(recipe: Recipe, out: Path, seeds: int) -> dict[str, Any]:
     counting = find_head_counting(every[0].seen_items.description)
     body = {
         "protocol": build_protocol(every[0], tests[0], valid, seeds)
-        | {"invalid_rate": listed["lists"][GENERATOR]["invalid"]},
+        | {"invalid_rate": listed["lists"][tests[0].head]["invalid"]},
         **build_test_figures(tests[0], ks, counting),
         **listed,
         "slices": compute_slice_figures(tests[0], _build_test_slices(every[0], tests[0]), ks, counting),
-        "valid": round_figures(valid.compute_figures(GENERATOR, ITEM, ks)),
+        "valid": round_figures(valid.compute_figures(valid.head, ITEM, ks)),
         "sids": _summarize_sids(every[0]),
     }
     return body if seeds == 1 else body | {"over_seeds": summarize_seeds(tests, ks, counting)}
@@ -147,15 +147,17 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
         "data": read_manifest(artifacts.run_folder / "catalog").facts["kept"],
         "split": f"{catalog.split}-{catalog.leave_last_n}" if catalog.split == "leave-last" else catalog.split,
         "k_core": catalog.k_core,
-        "max_history": recipe.prompt.max_history,
+        "max_history": facts["max_history"][test.head] or "all",
         "max_history_beside": ", ".join(
-            f"{name} {shown or 'all'}" for name, shown in facts["max_history"].items() if name not in GENERATORS
+            f"{name} {shown or 'all'}"
+            for name, shown in facts["max_history"].items()
+            if name not in (*GENERATORS, test.head)
         ),
         "test_history": "contains the validation items",
         "seen_items": artifacts.seen_items.description,
         "level": "item; items that share a SID take its places in random order (SID level beside)",
         "candidates": f"the whole catalogue, {len(artifacts.catalog):,} items",
-        "task": find_recommendation_task(recipe).name,
+        "task": find_recommendation_task(recipe).name if test.head in GENERATORS else f"next item, {test.head}",
         "num_beams": facts["num_beams"],
         "score_softmax": recipe.decode.score_softmax,
         "prior": recipe.prior.describe(),
@@ -170,10 +172,14 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
 
 
 def _summarize_sids(artifacts: RunArtifacts) -> dict[str, Any]:
-    """Return what the stage says of its SIDs, and the share of test targets whose SID names another item too."""
-    facts = read_manifest(artifacts.run_folder / "sids").facts
+    """Return what their stage says of the SIDs, and the share of test targets whose SID names another item too; nothing
+    where there are none."""
+    stage = artifacts.recipe.shown_sids_stage
+    if stage is None:
+        return {}
+    facts = read_manifest(artifacts.run_folder / stage).facts
     wanted = artifacts.histories.target_items(artifacts.histories.list_targets("test"))
-    shared = float(mark_shared_sids(artifacts.sids.codes_NL)[wanted].mean())
+    shared = float(mark_shared_sids(artifacts.load_sids(stage).codes_NL)[wanted].mean())
     kept_facts = {name: value for name, value in facts.items() if name != "seconds"}
     return kept_facts | {"collisions": {**facts["collisions"], "test_targets": shared}}
 
@@ -181,7 +187,7 @@ def _summarize_sids(artifacts: RunArtifacts) -> dict[str, Any]:
 def summarize_seeds(tests: list[TargetRanks], ks: tuple[int, ...], counting: str) -> dict[str, Any]:
     """Return each metric's mean, spread (standard deviation, n − 1) and values over models of different seeds."""
     by_seed = [
-        {name: figure.value for name, figure in test.compute_figures(GENERATOR, counting, ks).items()} for test in tests
+        {name: figure.value for name, figure in test.compute_figures(test.head, counting, ks).items()} for test in tests
     ]
     return {
         name: {

@@ -81,7 +81,7 @@ class Recipe(Settings):
     @field_validator("evaluate")
     @classmethod
     def _check_systems(cls, evaluate: EvaluateSettings) -> EvaluateSettings:
-        check_system_names(evaluate.systems)
+        check_system_names(evaluate.list_systems())
         return evaluate
 
     @field_validator("prior")
@@ -103,6 +103,19 @@ class Recipe(Settings):
         kind = SYSTEMS[name].settings
         # A recipe may be older than a system that was registered since.
         return None if kind is None else getattr(self, name, None) or kind()
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether a language model is trained."""
+        return not {*GENERATORS}.isdisjoint(self.evaluate.list_systems())
+
+    @property
+    def shown_sids_stage(self) -> str | None:
+        """The stage of the SIDs that stand beside items: the run's, or those of the head; None where there are none."""
+        if self.has_generator or any("sids" in SYSTEMS[name].needs for name in self.evaluate.list_systems()):
+            return "sids"
+        head = SYSTEMS[self.evaluate.head]
+        return head.sids_stage if head.writes_sids else None
 
     @property
     def model_stage(self) -> str:

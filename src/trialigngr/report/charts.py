@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trialigngr.metrics.intervals import Estimate
 from trialigngr.report.page import TrainingCurves
+from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.tsne import CodeMap
 
 Point = tuple[int, float]
@@ -125,11 +126,15 @@ def draw_loss_charts(curves: TrainingCurves) -> dict[str, LineChart | None]:
 
 def scatter_points(code_map: CodeMap, size: int) -> list[tuple[float, float, int]]:
     """Return (x, y, group) of a map's items in a square ``size`` wide, others (−1) first so that they lie below."""
-    low_2, high_2 = code_map.places_M2.min(0), code_map.places_M2.max(0)
-    span = float((high_2 - low_2).max()) or 1.0
-    places_M2 = 6 + (size - 12) * ((code_map.places_M2 - (low_2 + high_2) / 2) / span + 0.5)
-    dots = zip(*places_M2.T.tolist(), code_map.groups_M.tolist(), strict=True)
+    dots = zip(*scale_places(code_map.places_M2, size).T.tolist(), code_map.groups_M.tolist(), strict=True)
     return sorted(dots, key=lambda dot: dot[2])
+
+
+def scale_places(places_M2: Float32Array, size: int) -> Float32Array:
+    """Return places scaled to fill a square ``size`` wide, but for a margin."""
+    low_2, high_2 = places_M2.min(0), places_M2.max(0)
+    span = float((high_2 - low_2).max()) or 1.0
+    return 6 + (size - 12) * ((places_M2 - (low_2 + high_2) / 2) / span + 0.5)
 
 
 def compute_scale_reach(estimates: Iterable[Estimate]) -> float:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trialigngr.evaluate.comparison import SystemRow
@@ -38,26 +38,28 @@ def write_page(page: ReportPage, out: Path) -> Path:
 
 def render_page(page: ReportPage) -> str:
     """Return the page as HTML. Pictures that cannot be read are left out and counted at its end."""
-    environment = _build_environment()
+    environment = build_environment()
     style = environment.get_template("page.css").render()
     html = environment.get_template("page.html.jinja").render(
         page=page,
         style=Markup(style),  # noqa: S704  our own file, nothing of it comes from data
-        policy=_content_security_policy(style),
+        policy=describe_content_policy(style),
         layouts=(flow.wide_layout(page.steps), flow.tall_layout(page.steps)) if page.steps else (),
         thumbnail=Thumbnails(),
     )
     return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in a title must not lose the page
 
 
-def _content_security_policy(style: str) -> str:
+def describe_content_policy(style: str) -> str:
+    """Return the policy of a page in one file: its own style, pictures inside it, and nothing else."""
     digest = base64.b64encode(sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def _build_environment() -> Environment:
+def build_environment(*packages: str) -> Environment:
+    """Return what renders the report's templates, and those of other packages before them."""
     environment = Environment(
-        loader=PackageLoader("trialigngr.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "trialigngr.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

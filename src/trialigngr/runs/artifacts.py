@@ -104,6 +104,10 @@ class RunArtifacts:
         """The items' SIDs."""
         return SemanticIds.load(self.run_folder / "sids")
 
+    def load_sids(self, stage: str) -> SemanticIds:
+        """Return the items' SIDs of a stage: ``sids``, the run's, or a system's own."""
+        return self.sids if stage == "sids" else SemanticIds.load(self.run_folder / stage)
+
     @cached_property
     def item_attributes(self) -> ItemAttributes:
         """Brand and categories of the items, as numbers."""

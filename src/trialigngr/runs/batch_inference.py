@@ -25,7 +25,7 @@ from trialigngr.runs.recommendation_table import build_recommendation_table
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.systems.registry import GENERATOR, writes_sids
+from trialigngr.systems.registry import writes_sids
 
 CHUNK_USERS = 2048
 """Users decoded between two files."""
@@ -42,7 +42,7 @@ def recommend_all(
     deny: Iterable[Id] = (),
     only: Iterable[Id] | None = None,
     category: str | None = None,
-    system: str = GENERATOR,
+    system: str = "",
 ) -> int:
     """Write ``out`` (Parquet: user_id, rank, item_id, score), the best k items for each user; return the users.
 
@@ -52,7 +52,9 @@ def recommend_all(
     Parquet's, and for an unknown item or category.
     """
     out = read_path(out, "out")
-    request = RecommendRequest((), k, unseen=unseen, deny=deny, only=only, category=category, system=system)
+    request = RecommendRequest(
+        (), k, unseen=unseen, deny=deny, only=only, category=category, system=system or run.recipe.evaluate.head
+    )
     if out.suffix != ".parquet":
         raise CatalogError(f"{out}: the recommendations are written as Parquet; give a name that ends in .parquet.")
     recommender_now = run.current_recommender

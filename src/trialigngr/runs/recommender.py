@@ -4,6 +4,7 @@ its place."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, reduce
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -26,12 +27,13 @@ from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.systems.registry import GENERATOR, GENERATORS, writes_sids
+from trialigngr.systems.registry import GENERATOR, GENERATORS, knows_appended, writes_sids
 from trialigngr.tasks.task import TASKS, Scope, Task, View
 
 if TYPE_CHECKING:
     from trialigngr.decode.generative_recommender import GenerativeRecommender
     from trialigngr.evaluate.system import RankedLists, System
+    from trialigngr.sids.semantic_ids import SemanticIds
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.item_views import ItemViews
 
@@ -60,7 +62,7 @@ class Recommender:
             return self
         now = Recommender(parts, self._prepare_model)
         # The others know the trained items alone, whatever is appended.
-        now._systems = {name: own for name, own in self._systems.items() if not writes_sids(name)}
+        now._systems = {name: own for name, own in self._systems.items() if not knows_appended(name)}
         # A copy: other threads may be making more.
         made = dict(self.__dict__)
         if parts.batch_folders == self.snapshot.batch_folders:
@@ -143,7 +145,13 @@ class Recommender:
 
     def _find_artifacts(self, system: str) -> RunArtifacts:
         """Return the items that a system knows: those on offer, or the trained ones alone."""
-        return self.snapshot if writes_sids(system) else self.snapshot.trained_artifacts
+        return self.snapshot if knows_appended(system) else self.snapshot.trained_artifacts
+
+    @cached_property
+    def _shown_sids(self) -> SemanticIds | None:
+        """The SIDs that stand beside items; None where the run has none."""
+        stage = self.snapshot.recipe.shown_sids_stage
+        return None if stage is None else self.snapshot.load_sids(stage)
 
     @cached_property
     def _titled_rows(self) -> Rows | None:
@@ -171,6 +179,8 @@ class Recommender:
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
         it out of the history instead) or an unknown category; of several requests the sentence says which.
         """
+        head = self.snapshot.recipe.evaluate.head
+        requests = [request if request.system else replace(request, system=head) for request in requests]
         read: list[tuple[ParsedHistory, Filter]] = []
         for place, request in enumerate(requests):
             try:
@@ -329,4 +339,5 @@ class Recommender:
         self, row: int, source: str, score: float | None, parts: Mapping[str, float]
     ) -> Recommendation:
         item = self.snapshot.catalog[row]
-        return Recommendation(item.item_id, item.display_name, score, source, self.snapshot.sids.sid_text(row), parts)
+        sid = "" if self._shown_sids is None else self._shown_sids.sid_text(row)
+        return Recommendation(item.item_id, item.display_name, score, source, sid, parts)

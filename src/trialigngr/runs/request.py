@@ -8,7 +8,7 @@ from typing import Literal, SupportsIndex, get_args
 
 from trialigngr.foundation.arguments import Id, read_flag, read_id, read_ids, read_list, read_text, read_whole
 from trialigngr.foundation.errors import ArgumentError, CatalogError, ErrorKind, did_you_mean
-from trialigngr.systems.registry import GENERATOR, GENERATORS, find_system
+from trialigngr.systems.registry import GENERATORS, find_system
 
 By = Literal["sid", "title"]
 DropReason = Literal["unknown", "too old"]
@@ -21,9 +21,10 @@ class RecommendRequest:
     ``unseen`` leaves out what the history has (None: as the run's ``evaluate.seen_items`` has it, which leaves it out
     unless told otherwise), ``deny`` what is named. With ``only``, unless it is None, nothing else
     than what is named comes back, with a ``category`` nothing that does not bear it. ``skip_unknown`` leaves unknown
-    items out of the history instead of refusing it. ``system`` is the system of the registry that is asked; ``by`` says
-    whether the generator writes SIDs (T3, T4) or titles (T5, T6). Systems that know users, or times, take them from
-    ``user_id`` (anybody else is a stranger) and ``times`` (seconds since 1970, one for each item of the history).
+    items out of the history instead of refusing it. ``system`` is the system of the registry that is asked; empty: the
+    one that heads the run's table. ``by`` says whether the generator writes SIDs (T3, T4) or titles (T5, T6). Systems
+    that know users, or times, take them from ``user_id`` (anybody else is a stranger) and ``times`` (seconds since
+    1970, one for each item of the history).
     """
 
     history: tuple[str, ...]
@@ -49,7 +50,7 @@ class RecommendRequest:
         category: str | None = None,
         skip_unknown: bool = False,
         by: By = "sid",
-        system: str = GENERATOR,
+        system: str = "",
         user_id: Id | None = None,
         times: Iterable[SupportsIndex] | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class RecommendRequest:
             "category": None if category is None else read_text(category, "category"),
             "skip_unknown": read_flag(skip_unknown, "skip_unknown"),
             "by": _read_by(by),
-            "system": find_system(read_text(system, "system")).name,
+            "system": "" if system == "" else find_system(read_text(system, "system")).name,
             "user_id": None if user_id is None else read_id(user_id, "user_id"),
             "times": None if times is None else _read_times(times),
         }
@@ -72,7 +73,7 @@ class RecommendRequest:
             object.__setattr__(self, name, value)
         if self.times is not None and len(self.times) != len(self.history):
             raise ArgumentError(f"times has {len(self.times)} numbers for {len(self.history)} items of history.")
-        if self.by == "title" and self.system not in GENERATORS:
+        if self.by == "title" and self.system not in ("", *GENERATORS):
             raise ArgumentError(f"by = 'title' is for the generator; {self.system} writes nothing.")
 
 

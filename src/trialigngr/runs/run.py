@@ -103,9 +103,9 @@ class Run:
         """Raise `ArtifactError` when SIDs, model and test are not of one run; no weights are read."""
         self._check_parents()
         evaluation = self.read_stage_manifest("evaluation")
-        for stage in self.recipe.list_system_stages(GENERATOR):
+        for stage in self.recipe.list_system_stages(self.recipe.evaluate.head):
             if not evaluation.is_made_from(stage, self.read_stage_manifest(stage)):
-                what = "model" if stage == self.recipe.model_stage else stage
+                what = "model" if self.recipe.has_generator and stage == self.recipe.model_stage else stage
                 raise ArtifactError(
                     f"The figures in {self.folder} are of another {what} than stands beside them; run the recipe again."
                 )
@@ -115,6 +115,8 @@ class Run:
             )
 
     def _check_parents(self) -> None:
+        if not self.recipe.has_generator:
+            return
         model = self.read_stage_manifest("model")
         for before, phase in pairwise(find_phases(self.recipe.phases)):
             start = self.read_stage_manifest(before.stage)
@@ -148,7 +150,7 @@ class Run:
         category: str | None = None,
         by: By = "sid",
         skip_unknown: bool = False,
-        system: str = GENERATOR,
+        system: str = "",
         user_id: Id | None = None,
         times: Iterable[SupportsIndex] | None = None,
     ) -> Recommendations:
@@ -205,7 +207,7 @@ class Run:
         Raises `RecipeError` when the run was not trained on that task, `CatalogError` for an empty text, and as
         `recommend` does.
         """
-        request = RecommendRequest((), k, deny=deny, only=only, category=category)
+        request = RecommendRequest((), k, deny=deny, only=only, category=category, system=GENERATOR)
         return self.current_recommender.search_items(text, view, request)
 
     def recommend_user(
@@ -218,7 +220,7 @@ class Run:
         only: Iterable[Id] | None = None,
         category: str | None = None,
         by: By = "sid",
-        system: str = GENERATOR,
+        system: str = "",
     ) -> Recommendations:
         """Return the best k items for a user of the log, after everything they took; see `recommend`."""
         histories, catalog = self.catalog_snapshot.histories, self.catalog_snapshot.catalog

@@ -20,11 +20,13 @@ def load_sid_vectors(recipe: Recipe, folder: Path) -> Float32Array:
 
 
 def load_quality_inputs(artifacts: RunArtifacts) -> QualityInputs:
-    """Return quantizer, embeddings, categories, test targets and held-out fidelity of a run."""
+    """Return quantizer, embeddings, categories, test targets and held-out fidelity of a run; SIDs that others made have
+    no quantizer."""
+    fitted = artifacts.recipe.sids.quantizer != "published"
     test = artifacts.histories.list_targets("test")
     return QualityInputs(
-        Quantizer.load(artifacts.run_folder / "sids" / QUANTIZER_FILE),
-        load_sid_vectors(artifacts.recipe, artifacts.run_folder / "embeddings"),
+        Quantizer.load(artifacts.run_folder / "sids" / QUANTIZER_FILE) if fitted else None,
+        load_sid_vectors(artifacts.recipe, artifacts.run_folder / "embeddings") if fitted else None,
         pick_categories([item.categories for item in artifacts.catalog]),
         artifacts.histories.target_items(test) if len(test) else None,
         read_manifest(artifacts.run_folder / "sids").facts.get("fidelity_held_out_by_depth") or None,

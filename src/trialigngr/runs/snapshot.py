@@ -82,6 +82,8 @@ class CatalogSnapshot(RunArtifacts):
             batches, withdrawn = self._find_finished_batches(), self._read_withdrawals()
             if self._find_finished_batches() == batches:
                 break
+        if not batches:
+            return [], withdrawn
         wanted = read_manifest(self.run_folder / "sids").identity_text
         fitting = [path for path in batches if read_manifest(path / "sids").parents["run"] == wanted]
         if left := len(batches) - len(fitting):

@@ -40,21 +40,23 @@ class Seq2SeqGenerator(Generic[S]):
 
     def __init__(self, name: str, settings: S, codebook_sizes: Sequence[int], device: str = "auto") -> None:
         self.name, self.settings, self.device = name, settings, pick_device(device)
-        self.vocabulary = SidVocabulary(tuple(codebook_sizes), settings.num_user_buckets)
+        self.vocabulary = build_vocabulary(settings, codebook_sizes)
         self.model: Any = T5ForConditionalGeneration(build_config(settings, self.vocabulary.size)).to(self.device)
 
-    def build_recommender(self, codes_NL: Codes, decode: DecodeSettings) -> GenerativeRecommender:
-        """Return beam search over the SIDs of a catalogue, which may have grown since the training."""
+    def build_recommender(self, codes_NL: Codes, decode: DecodeSettings, first_level: int = 0) -> GenerativeRecommender:
+        """Return beam search over the SIDs of a catalogue, which may have grown since the training; over codes that
+        begin at ``first_level``, where items have several SIDs."""
+        level_tokens = self.vocabulary.list_level_tokens()[first_level : first_level + codes_NL.shape[1]]
         search = BeamSearch(
-            EncoderDecoderModel(self.model), Trie.from_codes(codes_NL), self.vocabulary.list_level_tokens(), END_TOKEN,
+            EncoderDecoderModel(self.model), Trie.from_codes(codes_NL), level_tokens, END_TOKEN,
             decode.score_softmax, decode.precision,
         )  # fmt: skip
-        sequences = self.build_sequences(codes_NL)
+        sequences = self.build_sequences(codes_NL, first_level)
         return GenerativeRecommender(search, lambda rows: sequences.encode_queries(Queries([rows]))[0], decode)
 
-    def build_sequences(self, codes_NL: Codes) -> SidSequences:
+    def build_sequences(self, codes_NL: Codes, first_level: int = 0, prompt: Sequence[int] = ()) -> SidSequences:
         """Return what turns histories of a catalogue into tokens."""
-        return SidSequences(self.vocabulary, codes_NL, self.settings.max_history)
+        return SidSequences(self.vocabulary, codes_NL, self.settings.max_history, first_level, prompt)
 
     def save(self, folder: Path) -> None:
         """Write weights and shape."""
@@ -77,7 +79,7 @@ class Seq2SeqGenerator(Generic[S]):
             if (known := tuple(shape["codebook_sizes"])) != tuple(codebook_sizes):
                 raise ValueError(f"it writes SIDs of {' × '.join(map(str, known))} codes")
             settings, tensors = settings_type(**shape["settings"]), load_file(weights)
-            _check_shapes(tensors, build_config(settings, SidVocabulary(known, settings.num_user_buckets).size))
+            _check_shapes(tensors, build_config(settings, build_vocabulary(settings, known).size))
             found = cls(name, settings, known, device)
             with torch.no_grad():
                 for key, weight in trainable_parameters(found.model).items():
@@ -99,6 +101,11 @@ def _check_shapes(tensors: Mapping[str, Tensor], config: T5Config) -> None:
         own = trainable_parameters(T5ForConditionalGeneration(config))
     if {key: weight.shape for key, weight in own.items()} != {key: value.shape for key, value in tensors.items()}:
         raise ValueError("it has other weights than such a model")
+
+
+def build_vocabulary(settings: Seq2SeqSettings, codebook_sizes: Sequence[int]) -> SidVocabulary:
+    """Return the tokens of a generator that writes codes of such codebooks."""
+    return SidVocabulary(tuple(codebook_sizes), settings.num_user_buckets, settings.num_prompt_tokens)
 
 
 def build_config(settings: Seq2SeqSettings, vocab_size: int) -> T5Config:

@@ -23,10 +23,13 @@ class T5Pass:
     def compute_logits(self, tokens_BT: Tensor, real_BT: Tensor, written_BL: Tensor) -> Tensor:
         """Return logits [B, L, V] of the tokens that follow each of ``written_BL``, after histories padded at the
         right."""
-        hidden_BLD = self._decode(written_BL, self._encode(tokens_BT, real_BT), real_BT)
+        return self.to_logits(self.decode(written_BL, self.encode(tokens_BT, real_BT), real_BT))
+
+    def to_logits(self, hidden_BLD: Tensor) -> Tensor:
+        """Return what the decoder's hidden states say of the next token [B, L, V]."""
         return linear(hidden_BLD * self.config.d_model**-0.5, self.model.shared.weight)
 
-    def _encode(self, tokens_BT: Tensor, real_BT: Tensor) -> Tensor:
+    def encode(self, tokens_BT: Tensor, real_BT: Tensor) -> Tensor:
         """Return what the encoder makes of the tokens [B, T, D], 0 where there is none."""
         encoder, shape = self.model.encoder, tokens_BT.shape
         slots_M = real_BT.flatten().nonzero()[:, 0]
@@ -44,7 +47,7 @@ class T5Pass:
             hidden_MD = self._feed_forward(block.layer[-1], hidden_MD)
         return _spread(self._drop(_normalize(encoder.final_layer_norm, hidden_MD)), slots_M, shape)
 
-    def _decode(self, written_BL: Tensor, read_BTD: Tensor, real_BT: Tensor) -> Tensor:
+    def decode(self, written_BL: Tensor, read_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Return the decoder's hidden states [B, L, D]."""
         decoder, length = self.model.decoder, written_BL.shape[1]
         future_LL = torch.ones(length, length, dtype=torch.bool, device=written_BL.device).triu(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.device import autocast
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.metrics.ranks import compute_target_metrics
+from trialigngr.metrics.ranks import Ranks, compute_target_metrics
 from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, TrainingExamples
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import Seq2SeqSettings
@@ -44,29 +44,27 @@ class Seq2SeqData:
     valid: Targets
 
 
-class Seq2SeqObjective:
-    """Cross-entropy of the next item's SID, token by token, in ``epochs`` passes over all examples."""
+class SidObjective:
+    """Cross-entropy of SIDs, token by token, in ``epochs`` passes over what `draw_batch` gives."""
 
     unit = "tokens"
+    steps_per_epoch: int
 
-    def __init__(self, generator: Seq2SeqGenerator[Any], histories: Histories, sids: SemanticIds, seed: int) -> None:
-        self.model = self.whole_model = generator.model
-        self.training_pass = T5Pass(self.model)
-        self.name, self.device, self.seed, self.settings = generator.name, generator.device, seed, generator.settings
-        sequences = generator.build_sequences(sids.codes_NL)
-        micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
-        self.examples = TrainingExamples(histories, sequences, micro_tokens)
-        self.epochs_of_examples = ShuffledEpochs(len(self.examples), self.settings.batch_size, seed, self.name)
-        self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
+    def __init__(self, generator: Seq2SeqGenerator[Any]) -> None:
+        self.model: Any = generator.model
+        self.whole_model: Any = generator.model
+        self.training_pass = T5Pass(generator.model)
+        self.name, self.device, self.settings = generator.name, generator.device, generator.settings
+        self.micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
 
     @property
     def num_steps(self) -> int:
         """Steps of all passes."""
-        return self.steps_per_epoch * self.settings.epochs
+        return self.steps_per_epoch * int(self.settings.epochs)
 
     def draw_batch(self, step: int) -> Seq2SeqBatch:
         """Return the examples of a step."""
-        return self.examples.build_batch(self.epochs_of_examples.choose_examples(step), step, self.name, self.device)
+        raise NotImplementedError
 
     def iter_micro_losses(self, batch: Seq2SeqBatch) -> Iterator[Tensor]:
         """Yield each part's share of the mean loss over the batch's target tokens."""
@@ -88,6 +86,20 @@ class Seq2SeqObjective:
         self.model.eval()
 
 
+class Seq2SeqObjective(SidObjective):
+    """The SID of the next item, after each beginning of a training part."""
+
+    def __init__(self, generator: Seq2SeqGenerator[Any], histories: Histories, sids: SemanticIds, seed: int) -> None:
+        super().__init__(generator)
+        self.examples = TrainingExamples(histories, generator.build_sequences(sids.codes_NL), self.micro_tokens)
+        self.epochs_of_examples = ShuffledEpochs(len(self.examples), self.settings.batch_size, seed, self.name)
+        self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
+
+    def draw_batch(self, step: int) -> Seq2SeqBatch:
+        """Return the examples of a step."""
+        return self.examples.build_batch(self.epochs_of_examples.choose_examples(step), step, self.name, self.device)
+
+
 def train_generator(
     name: str, settings: Seq2SeqSettings, data: Seq2SeqData, seed: int, folder: Path, device: str = "auto"
 ) -> dict[str, Any]:
@@ -95,7 +107,38 @@ def train_generator(
     torch.manual_seed(derive_seed(seed, name))
     generator = Seq2SeqGenerator(name, settings, data.sids.codebook_sizes, device)
     objective = Seq2SeqObjective(generator, data.histories, data.sids, seed)
-    state = _build_trainer(generator, objective, data, seed).fit(folder)
+    recommender = generator.build_recommender(data.sids.codes_NL, VALIDATION)
+    prompts = objective.examples.sequences.encode_queries(data.histories.build_queries(data.valid))
+    wanted = data.histories.target_items(data.valid)
+
+    def rank_valid() -> Ranks:
+        beams = recommender.decode_prompts(prompts, description=f"{name}, validate")
+        return recommender.compute_ranks(beams, wanted)
+
+    return fit_generator(generator, objective, rank_valid, seed, folder)
+
+
+def fit_generator(
+    generator: Seq2SeqGenerator[Any],
+    objective: SidObjective,
+    rank_valid: Callable[[], Ranks],
+    seed: int,
+    folder: Path,
+    trainer: type[Trainer[Any]] = Trainer,
+) -> dict[str, Any]:
+    """Train a generator by an objective, validating after every pass by where ``rank_valid`` finds the targets; write
+    it to ``folder`` and return facts."""
+    settings = generator.settings
+    loop = LoopSettings(
+        learning_rate=settings.learning_rate, warmup_ratio=0.01, device=str(generator.device),
+        validate_every=objective.steps_per_epoch, patience=settings.patience, ema_decay=settings.ema_decay,
+    )  # fmt: skip
+
+    def validate(_model: Any) -> dict[str, float]:
+        values = compute_target_metrics(rank_valid(), (10,))
+        return {metric: float(found.mean()) for metric, found in values.items()}
+
+    state = trainer(loop, objective, validate, seed, name=generator.name).fit(folder)
     generator.save(folder)
     remove_checkpoints(folder)
     return {
@@ -104,24 +147,3 @@ def train_generator(
         "steps": state["step"],
         "parameters": sum(parameter.numel() for parameter in generator.model.parameters()),
     }
-
-
-def _build_trainer(
-    generator: Seq2SeqGenerator[Any], objective: Seq2SeqObjective, data: Seq2SeqData, seed: int
-) -> Trainer[Seq2SeqObjective]:
-    """Return the loop; it validates after every pass by constrained decoding."""
-    settings = generator.settings
-    loop = LoopSettings(
-        learning_rate=settings.learning_rate, warmup_ratio=0.01, device=str(generator.device),
-        validate_every=objective.steps_per_epoch, patience=settings.patience, ema_decay=settings.ema_decay,
-    )  # fmt: skip
-    recommender = generator.build_recommender(data.sids.codes_NL, VALIDATION)
-    prompts = objective.examples.sequences.encode_queries(data.histories.build_queries(data.valid))
-    wanted = data.histories.target_items(data.valid)
-
-    def validate(_model: Any) -> dict[str, float]:
-        beams = recommender.decode_prompts(prompts, description=f"{generator.name}, validate")
-        values = compute_target_metrics(recommender.compute_ranks(beams, wanted), (10,))
-        return {metric: float(found.mean()) for metric, found in values.items()}
-
-    return Trainer(loop, objective, validate, seed, name=generator.name)

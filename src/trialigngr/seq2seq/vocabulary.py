@@ -19,10 +19,11 @@ ABSENT = -1
 
 @dataclass(frozen=True)
 class SidVocabulary:
-    """Token ids: padding and end, then the codes level by level, then the users' buckets."""
+    """Token ids: padding and end, then the codes level by level, then the users' buckets, then prompts."""
 
     codebook_sizes: tuple[int, ...]
     num_user_buckets: int = 0
+    num_prompt_tokens: int = 0
 
     @property
     def level_starts(self) -> Rows:
@@ -33,15 +34,22 @@ class SidVocabulary:
     @property
     def size(self) -> int:
         """The number of tokens."""
-        return int(self.level_starts[-1]) + self.num_user_buckets
+        return int(self.level_starts[-1]) + self.num_user_buckets + self.num_prompt_tokens
+
+    @property
+    def prompt_tokens(self) -> range:
+        """The tokens that name tasks."""
+        return range(self.size - self.num_prompt_tokens, self.size)
 
     def list_level_tokens(self) -> list[range]:
         """Return the tokens of each level's codes."""
         return [range(first, last) for first, last in pairwise(self.level_starts.tolist())]
 
-    def encode_codes(self, codes_NL: Codes) -> Rows:
-        """Return the tokens [N, L] of items' codes, `ABSENT` where a SID has ended."""
-        tokens_NL: Rows = np.where(codes_NL == END_CODE, ABSENT, codes_NL + self.level_starts[:-1])
+    def encode_codes(self, codes_NL: Codes, first_level: int = 0) -> Rows:
+        """Return the tokens [N, L] of items' codes, `ABSENT` where a SID has ended. ``first_level`` is the level of the
+        first codes, where items have several SIDs."""
+        starts_L = self.level_starts[first_level : first_level + codes_NL.shape[1]]
+        tokens_NL: Rows = np.where(codes_NL == END_CODE, ABSENT, codes_NL + starts_L)
         return tokens_NL
 
     def encode_users(self, users: Rows | Sequence[int]) -> Rows:

@@ -124,6 +124,12 @@ class NetworkScorer:
         scores_BN: FloatArray = (states_BD @ network.scale_vectors(None).T).float().cpu().numpy()
         return scores_BN
 
+    @property
+    def item_vectors(self) -> FloatArray:
+        """The items' vectors float32 [N, D]."""
+        vectors_ND: FloatArray = self.network.items.weight.detach().float().cpu().numpy()
+        return vectors_ND
+
     def save(self, folder: Path) -> None:
         """Write weights and shape."""
         with whole_file(folder / WEIGHTS_FILE) as half:

@@ -13,7 +13,7 @@ import numpy as np
 from trialigngr.foundation.console import log
 from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_executor
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.sids.collisions import Rows, compute_collision_rates, resolve_collisions
+from trialigngr.sids.collisions import BoolArray, Rows, compute_collision_rates, resolve_collisions
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth
 from trialigngr.sids.quantizers.codebooks import ROWS_AT_ONCE, Codes, Float32Array, iter_row_slices
@@ -33,11 +33,13 @@ def assign_sids(
     folder: Path,
     auxiliary_NC: Float32Array | None = None,
     ray: RaySettings = LOCAL_EXECUTION,
+    has_auxiliary_N: BoolArray | None = None,
 ) -> dict[str, Any]:
     """Write ``sids.parquet`` and ``quantizer.safetensors`` for all items and return what came out, for the manifest.
 
     ``auxiliary_NC`` is the second table of vectors that some methods look at (`registry.AUXILIARY_INPUTS`). `macrec`
-    writes a second set, of the pictures, into ``images/``. All is fitted here; ``ray`` says who encodes.
+    writes a second set, of the pictures, into ``images/``, for the items that have one (``has_auxiliary_N``; None: all
+    have). All is fitted here; ``ray`` says who encodes.
 
     Raises `SidError` when ids and rows do not fit, or embeddings hold NaN.
     """
@@ -49,7 +51,9 @@ def assign_sids(
     facts = _write_sids(settings, quantizers[0], vectors_ND, item_ids, folder, ray)
     if len(quantizers) > 1 and auxiliary_NC is not None:
         (folder / "images").mkdir(exist_ok=True)
-        facts["images"] = _write_sids(settings, quantizers[1], auxiliary_NC, item_ids, folder / "images", ray)
+        rows = np.arange(len(item_ids)) if has_auxiliary_N is None else np.flatnonzero(has_auxiliary_N)
+        own, ids = np.ascontiguousarray(auxiliary_NC[rows]), [item_ids[row] for row in rows.tolist()]
+        facts["images"] = _write_sids(settings, quantizers[1], own, ids, folder / "images", ray)
     held_out = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
     return facts | {"fidelity_held_out": held_out[-1] if held_out else None, "fidelity_held_out_by_depth": held_out}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -14,20 +14,22 @@ from trialigngr.sids.quantizers.settings import (
     LetterSettings,
     MacRecSettings,
     OpqSettings,
+    PublishedSettings,
     RqKMeansPlusSettings,
     RqVaeSettings,
 )
 
 CollisionPolicy = Literal["keep", "nearest_free", "sinkhorn", "extra_level"]
 CodebookSize = Annotated[int, Field(ge=1, le=1 << 20)]
+QuantizerName = Literal[
+    "rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec", "published"
+]
 
 
 class SidSettings(Settings):
     """How embeddings become SIDs."""
 
-    quantizer: Literal["rqvae", "rqkmeans", "rqkmeans_balanced", "rqkmeans_plus", "opq", "fsq", "letter", "macrec"] = (
-        "rqvae"
-    )
+    quantizer: QuantizerName = "rqvae"
     """Which quantizer; its own settings stand in the table of the same name."""
     codebook_sizes: tuple[CodebookSize, ...] = Field((4096, 2048, 1024), min_length=1, max_length=8)
     """Codebook sizes, coarse to fine (the paper's); a catalogue of fewer items makes them smaller."""
@@ -53,3 +55,11 @@ class SidSettings(Settings):
     """Settings of `letter`."""
     macrec: MacRecSettings = MacRecSettings()
     """Settings of `macrec`."""
+    # Left out where it says nothing, so that SIDs that were made before it was there stay what they are.
+    published: PublishedSettings = Field(PublishedSettings(), exclude_if=lambda own: own == PublishedSettings())
+    """Settings of `published`, which fits nothing."""
+
+    def keep_used(self) -> SidSettings:
+        """Return the same without what is set of other quantizers than the one that is used."""
+        unused = {*get_args(QuantizerName)} - {self.quantizer}
+        return SidSettings(**{name: value for name, value in self if name not in unused})

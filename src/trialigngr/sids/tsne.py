@@ -19,9 +19,10 @@ MAX_COLORED = 10
 
 @dataclass(frozen=True)
 class CodeMap:
-    """Where M sampled items lie [M, 2], and of which category: its place in ``category_names`` (most frequent first),
-    or −1."""
+    """Where M sampled items (``rows_M``) lie [M, 2], and of which category: its place in ``category_names`` (most
+    frequent first), or −1."""
 
+    rows_M: npt.NDArray[np.int64]
     places_M2: Float32Array
     groups_M: npt.NDArray[np.int64]
     category_names: tuple[str, ...]
@@ -33,7 +34,7 @@ def compute_code_map(decoded_ND: Float32Array, categories: Sequence[str | None],
     labels = [categories[row] for row in rows_M]
     frequent = [label for label, _ in Counter(label for label in labels if label is not None).most_common(MAX_COLORED)]
     groups_M = np.array([frequent.index(label) if label in frequent else -1 for label in labels], dtype=np.int64)
-    return CodeMap(_tsne_layout(decoded_ND[rows_M]), groups_M, tuple(frequent))
+    return CodeMap(rows_M, _tsne_layout(decoded_ND[rows_M]), groups_M, tuple(frequent))
 
 
 def draw_code_map(layout: CodeMap, path: Path) -> None:

@@ -34,7 +34,7 @@ from trialigngr.metrics.intervals import (
 )
 from trialigngr.pipeline.publish import compute_list_figures
 from trialigngr.runs.run import Run, load
-from trialigngr.systems.registry import GENERATOR, GENERATORS, SYSTEMS
+from trialigngr.systems.registry import GENERATORS, SYSTEMS
 
 MetricValues = dict[str, Float64Array]
 
@@ -68,10 +68,10 @@ def compare_runs(
         run.check_metrics()
     first, said = tests[0], runs[0].metrics
     counting = find_head_counting(said["protocol"]["seen_items"])
-    baselines = [system for system in first.ranks if system != GENERATOR]
+    baselines = [system for system in first.ranks if system != first.head]
     lists = [_load_list_figures(run, of_lists) for run in runs]
     lines = [
-        _describe_run(name, run, test, own[GENERATOR], ks, counting)
+        _describe_run(name, run, test, own[test.head], ks, counting)
         for name, run, test, own in zip(names, runs, tests, lists, strict=True)
     ]
     lines += [
@@ -87,12 +87,12 @@ def compare_runs(
     others = {}
     for name, test in zip(names[1:], tests[1:], strict=True):
         first.check_same_targets(test)
-        others[name] = test.compute_values(GENERATOR, counting, ks)
+        others[name] = test.compute_values(test.head, counting, ks)
     others |= {system: first.compute_values(system, counting, ks) for system in baselines}
     return Comparison(
         said["protocol"],
         tuple(lines),
-        _compare_with_first(first.compute_values(GENERATOR, counting, ks), others, ranked, first.users_M),
+        _compare_with_first(first.compute_values(first.head, counting, ks), others, ranked, first.users_M),
         ranked,
         {
             name: own
@@ -109,9 +109,9 @@ def compare_runs(
 def _describe_run(
     name: str, run: Run, test: TargetRanks, list_figures: Mapping[str, float], ks: Sequence[int], counting: str
 ) -> SystemRow:
-    """Return the figures of a run's generator."""
-    figures, metrics = test.compute_figures(GENERATOR, counting, ks), run.metrics
-    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, read_training_cost(run, GENERATOR))
+    """Return the figures of the system that heads a run."""
+    figures, metrics = test.compute_figures(test.head, counting, ks), run.metrics
+    return SystemRow(name, figures, metrics.get("over_seeds"), list_figures, read_training_cost(run, test.head))
 
 
 def read_training_cost(run: Run, system: str) -> dict[str, float]:
@@ -149,9 +149,10 @@ def _check_list_length(run: Run, max_k: int) -> None:
 def _load_list_figures(run: Run, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return what the lists of each system of a run are like; what ``metrics.json`` does not tell is counted now."""
     stored: dict[str, dict[str, float]] = run.metrics["lists"]
-    if not (ks := _list_lengths([metric for metric in metrics if metric not in stored[GENERATOR]])):
+    head = run.recipe.evaluate.head
+    if not (ks := _list_lengths([metric for metric in metrics if metric not in stored[head]])):
         return stored
-    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists[GENERATOR][ITEM].shape[1]
+    kept = TargetLists.load(run.folder / "evaluation" / "lists.parquet").lists[head][ITEM].shape[1]
     if max(ks) > kept:
         raise ArtifactError(
             f"{run.folder} kept lists of {kept}, too short for metrics of {max(ks)}; "
@@ -165,7 +166,7 @@ def _build_alternative_rows(
     tests: Sequence[tuple[str, TargetRanks]], baselines: Sequence[str], ks: Sequence[int], head_counting: str
 ) -> tuple[SystemRow, ...]:
     """Return the runs and the first one's baselines in the other ways that each was counted, way by way."""
-    systems = [*((name, GENERATOR, test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
+    systems = [*((name, test.head, test) for name, test in tests), *((name, name, tests[0][1]) for name in baselines)]
     return tuple(
         SystemRow(f"{name}, {words}", test.compute_figures(system, way, ks))
         for way, words in COUNTING_LABELS.items()
@@ -204,10 +205,10 @@ def _merge_slices(names: Sequence[str], runs: Sequence[Run]) -> tuple[SliceRows,
         {(part["name"], part["rule"], part["targets"]): part["figures"] for part in run.metrics["slices"]}
         for run in runs
     ]
-    found = []
+    found, heads = [], [run.recipe.evaluate.head for run in runs]
     for part in dict.fromkeys(key for own in every for key in own):
-        systems = {name: own.get(part, {}).get(GENERATOR, {}) for name, own in zip(names, every, strict=True)}
-        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != GENERATOR}
+        systems = {name: own.get(part, {}).get(head, {}) for name, own, head in zip(names, every, heads, strict=True)}
+        systems |= {system: figures for system, figures in every[0].get(part, {}).items() if system != heads[0]}
         found.append(SliceRows(*part, {system: _parse_estimates(figures) for system, figures in systems.items()}))
     return tuple(found)
 

@@ -19,6 +19,7 @@ from trialigngr.evaluate.system import FloatArray, RankedLists, TargetRanking
 from trialigngr.evaluate.target_lists import pad_lists
 from trialigngr.evaluate.target_ranks import ITEM, SID
 from trialigngr.seq2seq.settings import Seq2SeqSettings
+from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.systems.spec import SidInputs
 
 BuildPriors = Callable[[Queries], Priors]
@@ -151,11 +152,12 @@ def load_generator_alone(inputs: GeneratorInputs, _folder: Path) -> GeneratorSys
     return GeneratorSystem(inputs.sid_recommender, inputs.max_prompt_history, name="generator_alone")
 
 
-def load_seq2seq(name: str, settings: type[Seq2SeqSettings], inputs: SidInputs, folder: Path) -> GeneratorSystem:
-    """Return an encoder–decoder generator of a run, over the SIDs that there are now."""
+def load_seq2seq(
+    name: str, settings: type[Seq2SeqSettings], inputs: SidInputs, sids: SemanticIds, folder: Path
+) -> GeneratorSystem:
+    """Return an encoder–decoder generator of a run, over SIDs as they are now."""
     from trialigngr.seq2seq.model import Seq2SeqGenerator
 
-    sids = inputs.sids
     own = Seq2SeqGenerator.load(name, settings, folder, sids.codebook_sizes, inputs.device)
     recommender, sequences = own.build_recommender(sids.codes_NL, inputs.decode), own.build_sequences(sids.codes_NL)
     return GeneratorSystem(recommender, own.settings.max_history, name=name, build_prompts=sequences.encode_queries)

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trialigngr.foundation.errors import ErrorKind, RecipeError, did_you_mean
-from trialigngr.seq2seq.settings import Seq2SeqSettings, TigerSettings
+from trialigngr.seq2seq.settings import (
+    EtegRecSettings,
+    LetterTigerSettings,
+    MacRecGeneratorSettings,
+    OwnSidSettings,
+    Seq2SeqSettings,
+    TigerSettings,
+)
 from trialigngr.sequential.settings import (
     Bert4RecSettings,
     CaserSettings,
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from trialigngr.systems.generator import GeneratorSystem
 
 GENERATOR = "generator"
-"""The system that heads every table of a run."""
+"""The language model: it heads the table of a run, unless `evaluate.head` names another."""
 GENERATORS = (GENERATOR, "generator_alone")
 """What the stages of the language model make: the generator as the recipe has it, and without its prior."""
 
@@ -73,20 +80,34 @@ def describe_network(
 
 
 def describe_seq2seq(name: str, label: str, settings: type[Seq2SeqSettings]) -> SystemSpec:
-    """Return the spec of an encoder–decoder generator over the run's SIDs."""
+    """Return the spec of an encoder–decoder generator over the run's SIDs, or over its own where it is set so."""
+    own = settings.describe_sids if issubclass(settings, OwnSidSettings) else None
+    stage = "sids" if own is None else f"{name}_sids"
 
     def fit(inputs: SidInputs, chosen: Seq2SeqSettings, out: Path) -> Facts:
         from trialigngr.seq2seq.training import Seq2SeqData, train_generator
 
-        data = Seq2SeqData(inputs.histories, inputs.sids, inputs.sample_targets("valid", chosen.validate_users))
+        data = Seq2SeqData(
+            inputs.histories, inputs.load_sids(stage), inputs.sample_targets("valid", chosen.validate_users)
+        )
         return train_generator(name, chosen, data, inputs.root_seed, out, inputs.device)
 
     def load(inputs: SidInputs, folder: Path) -> GeneratorSystem:
         from trialigngr.systems.generator import load_seq2seq
 
-        return load_seq2seq(name, settings, inputs, folder)
+        return load_seq2seq(name, settings, inputs, inputs.load_sids(stage), folder)
 
-    return SystemSpec(name, label, load, settings, fit, needs=("catalog", "sids"), describe_cost=_describe_epochs)
+    return SystemSpec(
+        name,
+        label,
+        load,
+        settings,
+        fit,
+        needs=("catalog", stage),
+        describe_cost=_describe_epochs,
+        sids_stage=stage,
+        describe_sids=own,
+    )
 
 
 def _describe_epochs(settings: SequentialSettings | Seq2SeqSettings) -> str:
@@ -105,6 +126,14 @@ def _describe_counter(name: str, label: str, settings: Any = None, needs: tuple[
         settings=settings,
         fit=_defer_call(f"{module}:fit_{name}"),
         needs=needs,
+    )
+
+
+def _describe_macrec_variant(name: str, label: str) -> SystemSpec:
+    """Return the spec of another way to rank by what MACRec's stage trained."""
+    load = _defer_call(f"trialigngr.systems.macrec:load_{name}")
+    return SystemSpec(
+        name, label, load, fit=_defer_call("trialigngr.systems.macrec:fit_nothing"), needs=("catalog", "macrec")
     )
 
 
@@ -140,6 +169,31 @@ SYSTEMS: dict[str, SystemSpec] = {
             "sasrec_counts", "SASRec + counts", SasRecCountsSettings, needs=("catalog", "sasrec", "counts")
         ),
         describe_seq2seq("tiger", "TIGER", TigerSettings),
+        describe_seq2seq("letter", "LETTER", LetterTigerSettings),
+        SystemSpec(
+            "etegrec",
+            "ETEGRec",
+            _defer_call("trialigngr.systems.etegrec:load_etegrec"),
+            EtegRecSettings,
+            _defer_call("trialigngr.systems.etegrec:fit_etegrec"),
+            needs=("catalog", "sasrec"),
+            describe_cost=_describe_epochs,
+            sids_stage="etegrec",
+        ),
+        SystemSpec(
+            "macrec",
+            "MACRec",
+            _defer_call("trialigngr.systems.macrec:load_macrec"),
+            MacRecGeneratorSettings,
+            _defer_call("trialigngr.systems.macrec:fit_macrec"),
+            needs=("catalog", "macrec_sids"),
+            describe_cost=_describe_epochs,
+            sids_stage="macrec_sids",
+            describe_sids=MacRecGeneratorSettings.describe_sids,
+        ),
+        _describe_macrec_variant("macrec_text", "MACRec, text alone"),
+        _describe_macrec_variant("macrec_image", "MACRec, pictures alone"),
+        _describe_macrec_variant("macrec_mixture", "MACRec, mixture"),
     )
 }
 """Name → spec, in the order in which they are listed."""
@@ -158,6 +212,11 @@ def find_system(name: str) -> SystemSpec:
 def writes_sids(name: str) -> bool:
     """Return whether there is a system of that name that writes SIDs."""
     return name in SYSTEMS and SYSTEMS[name].writes_sids
+
+
+def knows_appended(name: str) -> bool:
+    """Return whether there is a system of that name that knows items that were appended."""
+    return name in SYSTEMS and SYSTEMS[name].knows_appended
 
 
 def check_system_names(names: Iterable[str]) -> None:

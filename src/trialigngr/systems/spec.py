@@ -13,6 +13,7 @@ from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import CatalogError
+from trialigngr.sids.settings import SidSettings
 
 if TYPE_CHECKING:
     from trialigngr.decode.settings import DecodeSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 FitSystem = Callable[[Any, Any, Path], Facts]
+DescribeSids = Callable[[Any, SidSettings], SidSettings]
 
 
 class SystemInputs(Protocol):
@@ -61,11 +63,10 @@ class SystemInputs(Protocol):
 
 
 class SidInputs(SystemInputs, Protocol):
-    """What a system is fitted and loaded with that writes SIDs: the stage ``sids``, too."""
+    """What a system is fitted and loaded with that writes SIDs: a stage of SIDs, too."""
 
-    @property
-    def sids(self) -> SemanticIds:
-        """The items' SIDs."""
+    def load_sids(self, stage: str) -> SemanticIds:
+        """Return the items' SIDs of a stage: ``sids``, the run's, or a system's own."""
         ...
 
     @property
@@ -103,10 +104,21 @@ class SystemSpec:
     items that were appended, too."""
     describe_cost: Callable[[Any], str] = lambda settings: ""
     """What `plan` says, from the settings."""
+    sids_stage: str = "sids"
+    """The stage of the SIDs that it writes, if it writes any: the run's, or another that stands in ``needs``, or its
+    own."""
+    describe_sids: DescribeSids | None = None
+    """From its settings and the recipe's ``sids``, how the SIDs of ``sids_stage`` are made, which are its alone; None
+    where another stage makes them."""
 
     @property
     def writes_sids(self) -> bool:
-        """Whether its lists are beams, over the SIDs that there are now."""
+        """Whether its lists are beams."""
+        return self.fit is None or self.sids_stage in (*self.needs, self.name)
+
+    @property
+    def knows_appended(self) -> bool:
+        """Whether it knows items that were appended to the run, which have SIDs of the run alone."""
         return self.fit is None or "sids" in self.needs
 
     def check_data(self, inputs: SystemInputs) -> None:

@@ -62,6 +62,7 @@ SPEC = StageSpec(
     name="captions",
     settings=lambda context: context.recipe.captions,
     needs=need("catalog"),
+    is_wanted=lambda context: context.recipe.has_generator,
     build=build_captions,
     hash_inputs=lambda context: describe_llm(context.recipe).hash_inputs(),
     hash_output=hash_captions,

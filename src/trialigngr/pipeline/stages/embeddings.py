@@ -40,6 +40,7 @@ SPEC = StageSpec(
     name="embeddings",
     settings=lambda context: context.recipe.embeddings,
     needs=need("catalog", "captions", "interests"),
+    is_wanted=lambda context: context.recipe.has_generator,
     build=build_embeddings,
     check=check_embeddings,
     cost_line=lambda recipe: f"by {recipe.embeddings.encoder}",

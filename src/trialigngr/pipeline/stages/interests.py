@@ -77,6 +77,7 @@ SPEC = StageSpec(
     name="interests",
     settings=lambda context: context.recipe.interests,
     needs=need("catalog", "captions"),
+    is_wanted=lambda context: context.recipe.has_generator,
     build=build_interests,
     hash_inputs=lambda context: describe_llm(context.recipe).hash_inputs(
         choosing=context.recipe.interests.tag_vocabulary != "open"

@@ -22,7 +22,7 @@ def _describe_stage(phase: PhaseSpec) -> StageSpec:
         settings=lambda context: PhaseStageSettings.from_phase(context.recipe, phase, context.artifacts.seed),
         needs=lambda context: (*_list_parents(context.recipe), *_list_stages_before(context.recipe, phase)),
         build=lambda context, out: build_phase(phase, context, out),
-        is_wanted=lambda context: phase.name in context.recipe.phases,
+        is_wanted=lambda context: context.recipe.has_generator and phase.name in context.recipe.phases,
         one_per_seed=True,
         check=check_model if phase.starts_anew else None,
         cost_line=lambda recipe: describe_cost(recipe, phase),

@@ -1,13 +1,16 @@
-"""A stage for each system of the registry that is fitted by itself: SASRec, counts, popularity."""
+"""A stage for each system of the registry that is fitted by itself: SASRec, counts, popularity; and for the SIDs that a
+system has for itself."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trialigngr.pipeline.stage_graph import Facts, StageContext, StageSpec, need
+from trialigngr.pipeline.stages.sids import describe_sid_stage
 from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.systems.registry import SYSTEMS
-from trialigngr.systems.spec import FitSystem, SystemSpec
+from trialigngr.systems.spec import DescribeSids, FitSystem, SystemSpec
 
 MAX_VALIDATED_USERS = 50_000
 """Users whose validation targets say how good a system is; networks choose their epoch by fewer."""
@@ -15,7 +18,17 @@ MAX_VALIDATED_USERS = 50_000
 
 def list_specs() -> tuple[StageSpec, ...]:
     """Return the stages, in the registry's order."""
-    return tuple(_describe_stage(system, system.fit) for system in SYSTEMS.values() if system.fit is not None)
+    systems = [_describe_stage(system, system.fit) for system in SYSTEMS.values() if system.fit is not None]
+    own_sids = [_describe_own_sids(system, system.describe_sids) for system in SYSTEMS.values() if system.describe_sids]
+    return (*systems, *own_sids)
+
+
+def _describe_own_sids(system: SystemSpec, describe_sids: DescribeSids) -> StageSpec:
+    """Return the stage of the SIDs that a system has for itself; it is made where the system is."""
+    stage = describe_sid_stage(
+        system.sids_stage, lambda recipe: describe_sids(recipe.get_system_settings(system.name), recipe.sids)
+    )
+    return replace(stage, runs_last=True, is_wanted=lambda context: False, fact_lines=lambda recipe, facts: ())
 
 
 def _describe_stage(system: SystemSpec, fit: FitSystem) -> StageSpec:

@@ -40,7 +40,6 @@ from trialigngr.runs.run import Run
 from trialigngr.runs.sid_quality import load_quality_inputs
 from trialigngr.sids.quality import QualityInputs, measure_quality
 from trialigngr.sids.tsne import CodeMap, compute_code_map
-from trialigngr.systems.registry import GENERATOR
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.task import TASKS, Task
@@ -57,7 +56,7 @@ def write_report(run: Run, steps: tuple[PipelineStep, ...]) -> Path:
 def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
     """Return the whole page of a finished run; raise `ArtifactError` when its stages are not of one run."""
     run.check_metrics()
-    metrics = run.metrics
+    metrics, has_generator = run.metrics, run.recipe.has_generator
     return ReportPage(
         title=f"{run.folder.name}: recommendations with Semantic IDs",
         recipe=run.recipe.description or run.folder.name,
@@ -66,19 +65,19 @@ def build_page(run: Run, steps: tuple[PipelineStep, ...]) -> ReportPage:
         steps=steps,
         settings=run.recipe.model_dump(mode="json", exclude={"description", "calls"}),
         protocol=metrics["protocol"],
-        enrichment=build_enrichment_section(run.artifacts),
-        sid_section=_build_sid_section(run),
-        metric_charts=_build_metric_charts(metrics),
-        differences=_build_differences(metrics),
+        enrichment=build_enrichment_section(run.artifacts) if has_generator else None,
+        sid_section=build_sid_section(run) if run.recipe.shown_sids_stage == "sids" else None,
+        metric_charts=build_metric_charts(metrics, run.recipe.evaluate.head),
+        differences=build_differences(metrics),
         result_tables=build_result_tables(metrics),
         diagnostics_tables=build_diagnostics_tables(run),
-        curves=_read_curves(run),
-        task_examples=tuple(_build_task_examples(run)),
+        curves=_read_curves(run) if has_generator else None,
+        task_examples=tuple(_build_task_examples(run)) if has_generator else (),
         example_users=sample_example_users(run),
         sampling_note=(
             f"{NUM_EXAMPLE_USERS} test users drawn at random with a fixed seed; nobody was left out for a bad list."
         ),
-        case_studies=sample_case_studies(run),
+        case_studies=sample_case_studies(run) if has_generator else (),
         version=__version__,
     )
 
@@ -105,14 +104,15 @@ def _build_data_counts(run: Run) -> DataCounts:
     )
 
 
-def _build_sid_section(run: Run) -> SidSection:
+def build_sid_section(run: Run, with_map: bool = True) -> SidSection:
+    """Return what is said of a run's SIDs, with or without the picture of code space, which takes seconds."""
     facts, known = _stage_facts(run, "sids"), load_quality_inputs(run.artifacts)
     return SidSection(
         quality=measure_quality(run.artifacts.sids, known),
         collision_rate_before=facts["collisions_raw"]["items"],
         collision_policy=run.recipe.sids.collision_policy,
         num_moved=facts["moved_items"],
-        code_map=_build_code_map(run, known),
+        code_map=_build_code_map(run, known) if with_map else None,
     )
 
 
@@ -127,12 +127,14 @@ def _parse_shown_estimates(figures: Mapping[str, Mapping[str, float]]) -> dict[s
     return {name: Estimate(**figure) for name, figure in figures.items() if name.startswith(TABLE_METRICS)}
 
 
-def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
+def build_metric_charts(metrics: Mapping[str, Any], head: str) -> tuple[MetricChart, ...]:
+    """Return the figures of the system that heads a run and of those beside it, the headline first."""
+
     def build_chart(name: str, description: str, model_key: str, baselines_key: str | None) -> MetricChart:
         beside = metrics[baselines_key] if baselines_key else {}
-        rows = [SystemRow(system_label(GENERATOR), _parse_shown_estimates(metrics[model_key]))]
+        rows = [SystemRow(system_label(head), _parse_shown_estimates(metrics[model_key]))]
         rows += [SystemRow(system_label(name), _parse_shown_estimates(figures)) for name, figures in beside.items()]
-        return MetricChart(name, description, tuple(rows))
+        return MetricChart(name, description, tuple(rows), system_label(head))
 
     raw = build_chart(
         "Items, nothing masked", "K counts items; items that share a SID share its places.", "test", "baselines"
@@ -144,18 +146,15 @@ def _build_metric_charts(metrics: Mapping[str, Any]) -> tuple[MetricChart, ...]:
         "baselines_seen_masked",
     )
     is_raw = find_head_counting(metrics["protocol"]["seen_items"]) == ITEM
-    return (
-        *((raw, masked) if is_raw else (masked, raw)),
-        build_chart(
-            "SIDs",
-            "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others.",
-            "test_sid",
-            None,
-        ),
-    )
+    charts = (raw, masked) if is_raw else (masked, raw)
+    if not metrics["test_sid"]:
+        return charts
+    says = "K counts SIDs: a hit is the right SID, not the right item. Kept for comparison with others."
+    return (*charts, build_chart("SIDs", says, "test_sid", None))
 
 
-def _build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+def build_differences(metrics: Mapping[str, Any]) -> tuple[PairedDifference, ...]:
+    """Return the paired differences between a run and the systems beside it."""
     return tuple(
         PairedDifference(metric, system_label(versus), Estimate(**figure))
         for versus, figures in metrics["differences"].items()

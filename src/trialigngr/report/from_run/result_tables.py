@@ -15,7 +15,7 @@ from trialigngr.evaluate.paper_results import (
 from trialigngr.evaluate.table import Table
 from trialigngr.foundation.sealed import read_json
 from trialigngr.runs.run import Run
-from trialigngr.systems.registry import GENERATOR, SYSTEMS
+from trialigngr.systems.registry import SYSTEMS
 
 TABLE_METRICS = ("HR", "NDCG")
 """Metrics with a column in the large tables."""
@@ -37,7 +37,8 @@ def system_label(system: str) -> str:
 
 
 def _build_list_table(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
-    figures = {GENERATOR: metrics["test"], **metrics["baselines"]}
+    head = next(iter(metrics["lists"]))
+    figures = {head: metrics["test"], **metrics["baselines"]}
     rows = tuple(
         (
             system_label(system),

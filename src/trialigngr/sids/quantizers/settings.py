@@ -165,3 +165,11 @@ class MacRecSettings(Settings):
     """τ of contrast and alignment."""
     alignment_weight: float = Field(0.001, ge=0)
     """Weight of the alignment of an item's summed text codes with its summed picture codes."""
+
+
+class PublishedSettings(Settings):
+    """Where SIDs stand that others made, as text such as ``<a_195><b_112><c_7>``."""
+
+    columns: tuple[str, ...] = Field(("sid",), min_length=1, max_length=2)
+    """The column of the items file with the SIDs; for MACRec a second one with those of pictures, which items without a
+    picture lack."""

@@ -1,0 +1,1 @@
+"""Finished runs behind HTTP: histories in, items out, where each comes from, and why."""

@@ -1,0 +1,113 @@
+"""`EventLog`: a file of JSON lines to which events are added, each once; what was acknowledged is on the disk."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import open_lock
+from trialigngr.serve.errors import ServiceError
+
+BLOCK = 1 << 20
+
+
+class EventLog:
+    """Events of one process. Of each event that is there 16 bytes are held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Cut off a last line that a kill left unfinished; raise `ArtifactError` for a file that another process has
+        open, and for one that holds other lines than events."""
+        self._path, self._lock = path, Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open_lock(path)
+        try:
+            self._size, self._known = self._take_over_file()
+        except ArtifactError:
+            self.close()
+            raise
+
+    def _take_over_file(self) -> tuple[int, set[bytes]]:
+        """Return the size of the file and the ids in it, once it belongs to this process and is whole."""
+        descriptor = self._file.fileno()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtifactError(f"Another process writes events to {self._path}; give each its own file.") from None
+        os.fchmod(descriptor, 0o600)  # who took what is nobody else's business
+        size = _cut_torn_line(descriptor, self._path)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        return size, _read_known_ids(self._path)
+
+    def append_events(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """Write events whose ``event_id`` is new, and return how many these were, once they are on the disk.
+
+        Raises `ServiceError` when they cannot be written; then none of them is.
+        """
+        with self._lock:
+            new: dict[bytes, str] = {}
+            for event in events:
+                key = _digest_id(event["event_id"])
+                if key not in self._known and key not in new:
+                    new[key] = json.dumps(dict(event), ensure_ascii=False, separators=(",", ":")) + "\n"
+            if new:
+                self._write_lines("".join(new.values()).encode())
+                self._known |= new.keys()
+            return len(new)
+
+    def _write_lines(self, lines: bytes) -> None:
+        descriptor = self._file.fileno()
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except OSError as error:
+            with suppress(OSError):  # what stands there in part is cut off at the next start, too
+                os.ftruncate(descriptor, self._size)
+                os.lseek(descriptor, self._size, os.SEEK_SET)
+            raise ServiceError("disk", f"The events could not be written ({os.strerror(error.errno or 0)}).") from None
+        self._size += len(lines)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def _cut_torn_line(descriptor: int, path: Path) -> int:
+    """Cut a file behind its last end of a line, and return its size."""
+    size = end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - BLOCK)
+        place = os.pread(descriptor, end - start, start).rfind(b"\n")
+        end = start + place + 1 if place >= 0 else start
+        if place >= 0:
+            break
+    if end < size:
+        log(f"{path}: {size - end} bytes of an event that was never acknowledged are cut off")
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    return end
+
+
+def _read_known_ids(path: Path) -> set[bytes]:
+    known = set()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                known.add(_digest_id(json.loads(line)["event_id"]))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                raise ArtifactError(f"{path}, line {number} is no event; give another file for events.") from None
+    return known
+
+
+def _digest_id(event_id: str) -> bytes:
+    return blake2b(event_id.encode(), digest_size=16).digest()

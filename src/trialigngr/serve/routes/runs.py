@@ -1,0 +1,68 @@
+"""The runs that are served, and two side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from trialigngr.foundation.artifact import is_finished
+from trialigngr.serve.info_models import MetricFigure, RunComparison, RunFigures, RunList, ServedRunInfo
+from trialigngr.serve.limits import LIMITS
+from trialigngr.serve.served_run import ServedRun
+from trialigngr.serve.service import Service
+from trialigngr.systems.registry import SYSTEMS
+
+RunName = Annotated[str, Query(min_length=1, max_length=LIMITS.id_length)]
+
+
+def build_run_router(service: Service) -> APIRouter:
+    """Return the paths that show runs."""
+    router = APIRouter(tags=["runs"])
+
+    @router.get("/v1/runs")
+    def list_runs() -> RunList:
+        """Return every run that is served."""
+        return RunList(runs=[describe_run(run) for run in service.runs.values()])
+
+    @router.get("/v1/compare")
+    def compare_figures(a: RunName, b: RunName) -> RunComparison:
+        """Return the test figures of two runs with their intervals, and what of their protocols differs."""
+        return compare_runs(service.find_run(a), service.find_run(b))
+
+    return router
+
+
+def compare_runs(a: ServedRun, b: ServedRun) -> RunComparison:
+    """Return the test figures of two runs, and what of their protocols differs."""
+    first, second = describe_figures(a), describe_figures(b)
+    names = dict.fromkeys([*first.protocol, *second.protocol])
+    differing = [name for name in names if first.protocol.get(name) != second.protocol.get(name)]
+    return RunComparison(a=first, b=second, protocol_differences=differing)
+
+
+def describe_run(run: ServedRun) -> ServedRunInfo:
+    """Return what a run is and how it answers."""
+    snapshot, recipe = run.snapshot, run.run.recipe
+    fitted = [name for name, spec in SYSTEMS.items() if spec.fit is None or is_finished(run.run.folder / name)]
+    return ServedRunInfo(
+        version=run.describe_version(snapshot),
+        num_items=len(snapshot.catalog),
+        num_withdrawn=len(snapshot.withdrawn_items),
+        codebook_sizes=list(snapshot.sids.codebook_sizes),
+        systems=fitted,
+        max_history=snapshot.max_prompt_history,
+        num_beams=recipe.decode.num_beams,
+        softmax=recipe.decode.score_softmax,
+        num_images=int(snapshot.catalog.table["image_path"].is_not_null().sum()),
+    )
+
+
+def describe_figures(run: ServedRun) -> RunFigures:
+    """Return the test figures of a run's generator."""
+    metrics = run.run.metrics
+    return RunFigures(
+        run=run.describe_version(run.snapshot),
+        figures={name: MetricFigure(**figure) for name, figure in metrics["test"].items()},
+        protocol={name: str(value) for name, value in metrics["protocol"].items()},
+    )
