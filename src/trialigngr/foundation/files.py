@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
+from typing import IO
 
 from trialigngr.foundation.errors import ArtifactError
 
@@ -61,6 +62,19 @@ def remove_path(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
+
+
+def check_is_own_file(path: Path) -> None:
+    """Raise `ArtifactError` for a link, and for what is there and is no file."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ArtifactError(f"{path} is no file of this program but a link or a folder; remove it and run again.")
+
+
+def open_own_file(path: Path) -> IO[bytes]:
+    """Open a file to read and to write, made where it is missing, and never emptied; raise as `check_is_own_file`."""
+    check_is_own_file(path)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
 
 
 def refuse_links(folder: Path, but: tuple[str, ...] = ()) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trialigngr.foundation.errors import ArtifactError
+from trialigngr.foundation.files import check_is_own_file
 
 POLL_SECONDS = 0.05
 """How often who waits for a lock looks."""
@@ -34,7 +34,6 @@ def try_lock_file(path: Path) -> FileLock | None:
 
 
 def _make_lock(path: Path) -> FileLock:
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ArtifactError(f"{path} is no file of this program but a link or a folder; remove it and run again.")
+    check_is_own_file(path)
     # A soft lock, which is a file that is there, would outlive a holder that was killed.
     return FileLock(path, thread_local=False, fallback_to_soft=False)

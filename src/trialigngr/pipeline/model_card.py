@@ -28,7 +28,7 @@ NAMING_SETTINGS = (
     *("embeddings.model", "embeddings.image_model", "model.name_or_path"),
 )
 """Settings that name something public, or else a file or folder of this machine."""
-CATALOG = frozenset({"column_map", "images"})
+CATALOG = {"column_map", "images"}
 """Settings of the catalogue that tell of the data's own names and hosts."""
 _PUBLIC_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 

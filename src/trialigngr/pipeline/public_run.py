@@ -117,8 +117,7 @@ def _strip_catalog(folder: Path, run: Run, with_users: bool) -> None:
         counts_N = run.artifacts.histories.count_train_items(len(run.artifacts.catalog))
         taken = np.repeat(np.arange(len(counts_N)), counts_N)
         columns = {"user_id": [EVERYBODY], "items": [taken], "valid_from": [len(taken)], "test_from": [len(taken)]}
-        schema = {"user_id": pl.String, "items": pl.List(pl.Int64), "valid_from": pl.Int64, "test_from": pl.Int64}
-        write_table(pl.DataFrame(columns, schema_overrides=schema), folder / "histories.parquet")
+        write_table(pl.DataFrame(columns, strict=False), folder / "histories.parquet")
     _record_changed_files(folder)
 
 

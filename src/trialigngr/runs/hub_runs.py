@@ -57,7 +57,7 @@ def download_run(address: str) -> Path:
     hub = open_hub()
     with explain_hub_errors(f"{address} cannot be loaded"):
         if not _is_offline():
-            info = hub.repo_info(name, revision=revision, files_metadata=True)
+            info = hub.model_info(name, revision=revision, files_metadata=True)
             files = {one.rfilename: one.size or 0 for one in info.siblings or ()}
             check_total_size(address, sum(files.values()))
             if "recipe.toml" not in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArtifactError
-from trialigngr.foundation.files import open_lock
+from trialigngr.foundation.files import open_own_file
+from trialigngr.foundation.locks import try_lock_file
 from trialigngr.serve.errors import ServiceError
 
 BLOCK = 1 << 20
@@ -28,7 +28,9 @@ class EventLog:
         open, and for one that holds other lines than events."""
         self._path, self._lock = path, Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open_lock(path)
+        self._file = open_own_file(path)
+        # Beside the file: where locks are kept to by force, one on the file would keep its own process out.
+        self._process_lock = try_lock_file(path.with_name(f".{path.name}.lock"))
         try:
             self._size, self._known = self._take_over_file()
         except ArtifactError:
@@ -37,12 +39,10 @@ class EventLog:
 
     def _take_over_file(self) -> tuple[int, set[bytes]]:
         """Return the size of the file and the ids in it, once it belongs to this process and is whole."""
+        if self._process_lock is None:
+            raise ArtifactError(f"Another process writes events to {self._path}; give each its own file.")
         descriptor = self._file.fileno()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(f"Another process writes events to {self._path}; give each its own file.") from None
-        os.fchmod(descriptor, 0o600)  # who took what is nobody else's business
+        self._path.chmod(0o600)  # who took what is nobody else's business
         size = _cut_torn_line(descriptor, self._path)
         os.lseek(descriptor, size, os.SEEK_SET)
         return size, _read_known_ids(self._path)
@@ -80,6 +80,8 @@ class EventLog:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+        if self._process_lock is not None:
+            self._process_lock.release()
 
 
 def _cut_torn_line(descriptor: int, path: Path) -> int:
@@ -87,7 +89,8 @@ def _cut_torn_line(descriptor: int, path: Path) -> int:
     size = end = os.fstat(descriptor).st_size
     while end:
         start = max(0, end - BLOCK)
-        place = os.pread(descriptor, end - start, start).rfind(b"\n")
+        os.lseek(descriptor, start, os.SEEK_SET)
+        place = os.read(descriptor, end - start).rfind(b"\n")
         end = start + place + 1 if place >= 0 else start
         if place >= 0:
             break
