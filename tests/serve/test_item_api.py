@@ -15,7 +15,13 @@ from starlette.testclient import TestClient
 from tests.support.runs import HISTORY
 from tests.support.serving import check_fault
 from trialigngr.runs.run import Run
+from trialigngr.runs.snapshot import CatalogSnapshot
+from trialigngr.serve.item_pages import describe_detail, describe_page, describe_sid_node, find_neighbours
 from trialigngr.serve.limits import LIMITS
+from trialigngr.serve.pages.item_map import draw_map
+from trialigngr.serve.pages.shown_lists import describe_items
+from trialigngr.serve.served_run import ServedRun
+from trialigngr.serve.service import Service
 from trialigngr.sids.semantic_ids import parse_sid
 
 
@@ -74,6 +80,29 @@ def test_an_item_tells_all_that_the_run_knows(client: TestClient, run: Run) -> N
 @pytest.mark.parametrize("what", ["", "/neighbours", "/image"])
 def test_unknown_ids_of_any_letters_are_404(client: TestClient, item_id: str, what: str) -> None:
     check_fault(client.get(f"/v1/items/{item_id}{what}"), 404, "unknown_item")
+
+
+def test_what_is_shown_is_of_one_moment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = service.runs.values()
+    reads = list[int]()
+
+    def read_snapshot(self: ServedRun) -> CatalogSnapshot:
+        reads.append(1)
+        return self.run.catalog_snapshot
+
+    monkeypatch.setattr(ServedRun, "snapshot", property(read_snapshot))
+    shown = (
+        lambda: describe_page(run, None, (), {}, 0, 3),
+        lambda: describe_detail(run, "p0003"),
+        lambda: find_neighbours(run, "p0003", "sid", 3),
+        lambda: describe_sid_node(run, (), 0, 3),
+        lambda: describe_items(run, ["p0003"]),
+        lambda: draw_map(run, "category"),
+    )
+    for describe in shown:
+        reads.clear()
+        describe()
+        assert len(reads) == 1
 
 
 def test_pictures_are_small_and_only_of_items(client: TestClient) -> None:

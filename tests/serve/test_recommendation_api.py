@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from tests.support.runs import HISTORY
 from tests.support.serving import check_fault
 from trialigngr.decode.exact import compute_exact_scores
+from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.run import Run
 from trialigngr.serve.limits import LIMITS, QueueSettings
 from trialigngr.serve.service import Service
@@ -77,7 +78,45 @@ def test_a_user_of_the_log_needs_no_history(client: TestClient, run: Run) -> Non
     user = run.artifacts.histories.user_ids[3]
     found = recommend(client, history=None, user_id=user, k=4)
     assert ids(found) == [item.item_id for item in run.recommend_user(user, 4)]
-    check_fault(client.post(RECOMMEND, json={"user_id": "nobody"}), 404, "unknown_user")
+    fault = check_fault(client.post(RECOMMEND, json={"user_id": user + "x"}), 404, "unknown_user")
+    assert user not in fault["message"]
+
+
+def test_nobody_is_told_what_is_spelled_alike(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: Any) -> str:
+        raise AssertionError
+
+    for module in ("histories", "items"):
+        monkeypatch.setattr(f"trialigngr.catalog.{module}.did_you_mean", search)
+    category = run.artifacts.catalog[0].categories[0]
+    asked = {"filter": {"include": {"category": [category + "x"]}}}
+    assert "Did you" not in check_fault(client.post(RECOMMEND, json=asked), 404, "unknown_category")["message"]
+    for path in ("", "/neighbours", "/image"):
+        check_fault(client.get(f"/v1/items/p003{path}"), 404, "unknown_item")
+    check_fault(client.post("/v1/explain", json={"history": HISTORY, "item_id": "p003"}), 404, "unknown_item")
+
+
+def test_the_head_answers_where_no_system_is_named(client: TestClient, run: Run) -> None:
+    assert recommend(client)["system"] == recommend(client, system="")["system"] == run.recipe.evaluate.head
+
+
+def test_an_unknown_system_is_nobody_elses(
+    service: Service, client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (served,) = service.runs.values()
+    sizes = list[int]()
+    answer = Recommender.recommend
+
+    def count(self: Recommender, requests: Any) -> Any:
+        sizes.append(len(requests))
+        return answer(self, requests)
+
+    monkeypatch.setattr(Recommender, "recommend", count)
+    monkeypatch.setattr(served.engine, "_last_size", 2)  # so that the batch waits for all of it
+    asked = [{"history": HISTORY}, {"history": HISTORY, "system": "sasrec"}, {"history": [], "system": "sasrec"}]
+    found = client.post(f"{RECOMMEND}/batch", json={"requests": asked}).json()["responses"]
+    assert [entry["error"] and entry["error"]["code"] for entry in found] == [None, *["unknown_system"] * 2]
+    assert sizes == [1]
 
 
 def test_the_fallback_is_named_or_left_out(client: TestClient) -> None:

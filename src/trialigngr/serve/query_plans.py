@@ -9,12 +9,15 @@ from functools import reduce
 import numpy as np
 
 from trialigngr.catalog.queries import Rows
+from trialigngr.foundation.errors import ErrorKind
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.catalog_index import NO_ROWS, CatalogIndex, CatalogIndexes
+from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.request_models import ExplanationQuery, HistoryQuery, ItemFilter, RankQuery, RecommendationQuery
 from trialigngr.serve.response_models import LeftOutItem
+from trialigngr.systems.registry import find_system
 
 FETCHED_PER_ITEM, MAX_FETCHED = 5, 300
 """Items that are asked for where a cap will leave some out: so many for each that is wanted, and so many at most."""
@@ -37,6 +40,7 @@ class QueryPlanner:
 
     def plan_recommendation(self, query: RecommendationQuery, recommender: Recommender) -> QueryPlan:
         """Return the request for a list."""
+        _check_system(query.system, recommender)
         snapshot, asked = recommender.snapshot, query.filter
         index = self.indexes.find_index(snapshot)
         allowed, denied = _filter_rows(asked, index)
@@ -64,6 +68,7 @@ class QueryPlanner:
 
         Scores are exact: as many beams are kept as there are candidates, so none of their prefixes is ever dropped.
         """
+        _check_system(query.system, recommender)
         snapshot = recommender.snapshot
         candidates = _known_ids(query.items, snapshot)
         history, user_id = _read_history(query, snapshot)
@@ -75,8 +80,10 @@ class QueryPlanner:
 
     def plan_explanation(self, query: ExplanationQuery, recommender: Recommender) -> QueryPlan:
         """Return the request for an item's score after a history, then after the history without each item."""
+        _check_system(query.system, recommender)
         snapshot = recommender.snapshot
-        snapshot.catalog.find_row(query.item_id)
+        index = self.indexes.find_index(snapshot)
+        index.find_row(query.item_id)
         history = query.history
         parts = [history, *(history[:place] + history[place + 1 :] for place in range(len(history)))]
         requests = tuple(
@@ -84,15 +91,25 @@ class QueryPlanner:
                 part, 1, unseen=False, only=[query.item_id], skip_unknown=True, system=query.system
             ) for part in parts
         )  # fmt: skip
-        return QueryPlan(requests, _find_missing([query.item_id], snapshot), self.indexes.find_index(snapshot))
+        return QueryPlan(requests, _find_missing([query.item_id], snapshot), index)
+
+
+def _check_system(name: str, recommender: Recommender) -> None:
+    """Raise `TriAlignError` for a system that the run has not got, before it is asked beside other requests."""
+    if name:
+        recommender.get_system(find_system(name).name)
 
 
 def _read_history(query: HistoryQuery, snapshot: CatalogSnapshot) -> tuple[list[str], str | None]:
-    """Return the history that is given, or else the one of a user of the log; raise `CatalogError` for a stranger."""
+    """Return the history that is given, or else the one of a user of the log; raise `ServiceError` for a stranger, to
+    whom nobody's id is told."""
     if query.history is not None or query.user_id is None:
         return query.history or [], query.user_id
     histories = snapshot.histories
-    rows = histories.user_sequence(histories.find_user(query.user_id))
+    user = histories.user_numbers.get(query.user_id)
+    if user is None:
+        raise ServiceError(ErrorKind.UNKNOWN_USER, "The log of this run has no such user.", "user_id")
+    rows = histories.user_sequence(user)
     return [snapshot.catalog.item_ids[row] for row in rows.tolist()], query.user_id
 
 

@@ -86,10 +86,10 @@ def open_service(
     runs = []
     for name, folder in _name_folders(folders):
         run = load(folder)
-        run.check_model()
         engine = BatchEngine(run, queue or QueueSettings(), metrics.watch_batches(name))
-        metrics.watch_queue(name, engine)
         runs.append(ServedRun(name, run, engine))
+        run.check_model()
+        metrics.watch_queue(name, engine)
     return Service(runs, keys, None if events is None else EventLog(events), metrics)
 
 

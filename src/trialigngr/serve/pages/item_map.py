@@ -54,6 +54,6 @@ def draw_map(run: ServedRun, color: Literal["category", "code"]) -> DrawnMap:
         groups_M = np.array([frequent.index(code) if code in frequent else -1 for code in codes_M.tolist()])
         legend = [f"<a_{code}>" for code in frequent]
     places = scale_places(layout.places_M2, MAP_SIZE).tolist()
-    items = describe_rows(run, layout.rows_M.tolist())
+    items = describe_rows(index, run.name, layout.rows_M.tolist())
     dots = [MapDot(x, y, group, item) for (x, y), group, item in zip(places, groups_M.tolist(), items, strict=True)]
     return DrawnMap(sorted(dots, key=lambda dot: dot.group), legend)
