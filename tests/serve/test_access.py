@@ -64,6 +64,9 @@ def test_keys_are_read_from_files(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="needs keys of at least 16 letters") as raised:
             read_keys(path)
         assert "short\n" not in str(raised.value)
+    path.write_text("ein Schlüssel für den Laden\n")
+    with pytest.raises(ArgumentError, match="letters other than ASCII"):
+        read_keys(path)
     with pytest.raises(ArgumentError, match="cannot be read"):
         read_keys(tmp_path / "none")
 

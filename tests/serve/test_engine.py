@@ -92,6 +92,14 @@ def test_a_full_queue_takes_all_or_none(busy: BatchEngine) -> None:
     busy.submit([(plan(["b"]), 1)])
 
 
+def test_an_empty_queue_takes_whatever_comes_at_once(busy: BatchEngine) -> None:
+    (future,) = busy.submit([(plan(*[["a"]] * 20), 20)])
+    with pytest.raises(ServiceError) as raised:
+        busy.submit([(plan(["b"]), 1)])
+    assert raised.value.code == "overloaded"
+    future.cancel()
+
+
 @pytest.mark.parametrize(("wrong", "error"), [("bad", CatalogError), ("bug", ZeroDivisionError)])
 def test_a_mistake_is_nobody_elses(
     busy: BatchEngine, recommender: GatedRecommender, wrong: str, error: type[Exception]

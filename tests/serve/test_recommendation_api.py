@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,9 @@ from tests.support.runs import HISTORY
 from tests.support.serving import check_fault
 from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.runs.recommender import Recommender
+from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.serve.limits import LIMITS, QueueSettings
+from trialigngr.serve.limits import LIMITS, QueueSettings, RequestLimits
 from trialigngr.serve.service import Service
 
 RECOMMEND = "/v1/recommendations"
@@ -70,6 +74,7 @@ def test_nothing_is_dropped_in_silence(client: TestClient, run: Run) -> None:
     dropped = [(one["item_id"], one["reason"]) for one in found["history_dropped"]]
     assert dropped == [("nobody", "unknown"), *((item, "too old") for item in items[: 25 - found["history_used"]])]
     assert found["missing_items"] == [{"item_id": "stranger", "reason": "unknown"}]
+    assert found["num_dropped"] == len(dropped)
     few = recommend(client, k=5, filter={"allow_items": items[30:32]})
     assert (few["requested"], few["returned"]) == (5, 2)
 
@@ -80,6 +85,31 @@ def test_a_user_of_the_log_needs_no_history(client: TestClient, run: Run) -> Non
     assert ids(found) == [item.item_id for item in run.recommend_user(user, 4)]
     fault = check_fault(client.post(RECOMMEND, json={"user_id": user + "x"}), 404, "unknown_user")
     assert user not in fault["message"]
+
+
+def test_a_user_of_the_log_has_times_and_a_short_list_of_what_is_dropped(
+    service: Service, client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[RecommendRequest]()
+    answer = Recommender.recommend
+
+    def note(self: Recommender, requests: Any) -> Any:
+        asked.extend(requests)
+        return answer(self, requests)
+
+    (served,) = service.runs.values()
+    histories = served.run.catalog_snapshot.histories
+    times = np.arange(len(histories.items), dtype=np.int64)
+    monkeypatch.setattr(Recommender, "recommend", note)
+    monkeypatch.setattr(type(histories), "user_times", lambda self, user: times[: len(self.user_sequence(user))])
+    long = max(range(len(histories)), key=lambda user: len(histories.user_sequence(user)))
+    monkeypatch.setattr("trialigngr.serve.served_run.LIMITS", RequestLimits(history=2))
+    monkeypatch.setattr(Recommender, "_count_looked_at", lambda self, request, rows: 1)
+    found = recommend(client, history=None, user_id=histories.user_ids[long])
+    taken = asked[0].history
+    assert asked[0].times == tuple(range(len(taken)))
+    assert [one["item_id"] for one in found["history_dropped"]] == list(taken[-3:-1])
+    assert found["num_dropped"] == len(taken) - 1
 
 
 def test_nobody_is_told_what_is_spelled_alike(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,28 +340,69 @@ def test_whole_numbers_may_be_written_as_floats(client: TestClient) -> None:
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-def test_an_error_of_its_own_is_hidden(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_its_own_is_hidden(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret of /home/somebody/trialigngr/run.py")
 
     (run,) = service.runs.values()
     monkeypatch.setattr(run.planner, "plan_recommendation", fail)
+    capsys.readouterr()
     fault = check_fault(client.post(RECOMMEND, json={"history": HISTORY}), 500, "internal")
     assert "secret" not in fault["message"]
+    batch = client.post(f"{RECOMMEND}/batch", json={"requests": [{}]}).json()
+    assert batch["responses"][0]["error"]["code"] == "internal"
+    page = client.get("/recommend")
+    assert page.status_code == 500
+    logged = capsys.readouterr().err
+    for request_id in (fault["request_id"], batch["responses"][0]["error"]["request_id"], page.headers["x-request-id"]):
+        assert f"request {request_id}: RuntimeError in {__file__}:" in logged
+    assert "secret" not in logged
+
+
+def test_an_error_of_its_own_ends_at_the_gate(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    (run,) = service.runs.values()
+    monkeypatch.setattr(run.planner, "plan_recommendation", fail)
+    loud = TestClient(client.app, base_url="http://127.0.0.1")  # raises what uvicorn would log
+    check_fault(loud.post(RECOMMEND, json={"history": HISTORY}), 500, "internal")
 
 
 def test_overload_is_429_and_the_live_check_answers(
     service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = service.runs.values()
-    monkeypatch.setattr(run.engine, "settings", QueueSettings(max_waiting=0))
-    for path, body in ((RECOMMEND, {}), (f"{RECOMMEND}/batch", {"requests": [{}, {"run": "nowhere"}]})):
-        response = client.post(path, json=body)
-        assert check_fault(response, 429, "overloaded")["retryable"]
-        assert response.headers["retry-after"] == "1"
-    assert client.get("/health/live").json()["status"] == "ok"
-    ready = client.get("/health/ready")
-    assert (ready.status_code, ready.json()["reasons"]) == (503, [f"{run.name}: queue_full"])
+    answer, begun, goes_on = Recommender.recommend, threading.Event(), threading.Event()
+
+    def wait_and_answer(self: Recommender, requests: Any) -> Any:
+        begun.set()
+        assert goes_on.wait(60)
+        return answer(self, requests)
+
+    monkeypatch.setattr(Recommender, "recommend", wait_and_answer)
+    monkeypatch.setattr(run.engine, "settings", QueueSettings(max_waiting=2))
+    with ThreadPoolExecutor(2) as pool:
+        taken = pool.submit(client.post, RECOMMEND, json={"history": HISTORY})
+        assert begun.wait(60)
+        batch = {"requests": [{}] * 3}  # more than may wait, and nothing waits
+        waiting = pool.submit(client.post, f"{RECOMMEND}/batch", json=batch)
+        while not run.engine.num_waiting:
+            sleep(0.01)
+        for path, body in ((RECOMMEND, {}), (f"{RECOMMEND}/batch", {"requests": [{}, {"run": "nowhere"}]})):
+            response = client.post(path, json=body)
+            assert check_fault(response, 429, "overloaded")["retryable"]
+            assert response.headers["retry-after"] == "1"
+        assert client.get("/health/live").json()["status"] == "ok"
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["reasons"]) == (503, [f"{run.name}: queue_full"])
+        goes_on.set()
+        assert taken.result().json()["returned"] == 10
+        assert [entry["error"] for entry in waiting.result().json()["responses"]] == [None] * 3
 
 
 def test_what_takes_too_long_is_504(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import SupportsIndex
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, ErrorKind, RecipeError, did_you_mean
 from trialigngr.foundation.files import open_lock, remove_halves
 from trialigngr.llm.costs import CostEstimate
 from trialigngr.pipeline.llm_costs import check_stages, count_retryable, estimate_costs, may_cost
@@ -189,7 +189,9 @@ def lock_run_folder(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.") from None
+            raise ArtifactError(
+                f"Another process is writing to {out}; wait for it, or use another folder.", ErrorKind.BUSY
+            ) from None
         _refuse_ways_out(out)
         remove_halves(out, "*")
         yield

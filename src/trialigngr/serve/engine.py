@@ -75,13 +75,14 @@ class BatchEngine:
     def submit(self, jobs: Sequence[tuple[BuildPlan, int]]) -> list[Future[EngineAnswer]]:
         """Put plans and their sizes into the queue, all or none, and return what will hold the answers.
 
-        Raises `ServiceError` when the queue is full, and when the engine is draining.
+        Into an empty queue goes whatever comes at once, however much that is. Raises `ServiceError` when the queue is
+        full, and when the engine is draining.
         """
         waiting = [EngineJob(build_plan, size, monotonic()) for build_plan, size in jobs]
         with self._changed:
             if self._draining:
                 raise ServiceError("draining", "This server is stopping; ask another one.")
-            if self.num_waiting + sum(job.size for job in waiting) > self.settings.max_waiting:
+            if self._jobs and self.num_waiting + sum(job.size for job in waiting) > self.settings.max_waiting:
                 raise ServiceError("overloaded", f"{self.num_waiting} requests wait already; try again later.")
             self._jobs += waiting
             self._changed.notify_all()

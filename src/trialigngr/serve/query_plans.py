@@ -50,7 +50,7 @@ class QueryPlanner:
             kept = set(only) if only is not None else None
             only = [item_id for item_id in listed if kept is None or item_id in kept]
         deny = _known_ids(asked.deny_items, snapshot) + index.list_ids(denied)
-        history, user_id = _read_history(query, snapshot)
+        history, user_id, times = _read_history(query, snapshot)
         request = RecommendRequest(
             history,
             query.k if query.diversity is None else min(max(FETCHED_PER_ITEM * query.k, 50), MAX_FETCHED),
@@ -60,6 +60,7 @@ class QueryPlanner:
             skip_unknown=True,
             system=query.system,
             user_id=user_id,
+            times=times,
         )
         return QueryPlan((request,), _find_missing(asked.allow_items or (), snapshot), index)
 
@@ -71,10 +72,10 @@ class QueryPlanner:
         _check_system(query.system, recommender)
         snapshot = recommender.snapshot
         candidates = _known_ids(query.items, snapshot)
-        history, user_id = _read_history(query, snapshot)
+        history, user_id, times = _read_history(query, snapshot)
         request = RecommendRequest(
             history, max(len(candidates), 1), unseen=False, only=candidates, skip_unknown=True, system=query.system,
-            user_id=user_id,
+            user_id=user_id, times=times,
         )  # fmt: skip
         return QueryPlan((request,), _find_missing(query.items, snapshot), self.indexes.find_index(snapshot))
 
@@ -100,17 +101,18 @@ def _check_system(name: str, recommender: Recommender) -> None:
         recommender.get_system(find_system(name).name)
 
 
-def _read_history(query: HistoryQuery, snapshot: CatalogSnapshot) -> tuple[list[str], str | None]:
-    """Return the history that is given, or else the one of a user of the log; raise `ServiceError` for a stranger, to
-    whom nobody's id is told."""
+def _read_history(query: HistoryQuery, snapshot: CatalogSnapshot) -> tuple[list[str], str | None, list[int] | None]:
+    """Return the history that is given, or else that of a user of the log with its times; raise `ServiceError` for a
+    stranger, to whom nobody's id is told."""
     if query.history is not None or query.user_id is None:
-        return query.history or [], query.user_id
+        return query.history or [], query.user_id, None
     histories = snapshot.histories
     user = histories.user_numbers.get(query.user_id)
     if user is None:
         raise ServiceError(ErrorKind.UNKNOWN_USER, "The log of this run has no such user.", "user_id")
     rows = histories.user_sequence(user)
-    return [snapshot.catalog.item_ids[row] for row in rows.tolist()], query.user_id
+    times, item_ids = histories.user_times(user), snapshot.catalog.item_ids
+    return [item_ids[row] for row in rows.tolist()], query.user_id, None if times is None else times.tolist()
 
 
 def _filter_rows(asked: ItemFilter, index: CatalogIndex) -> tuple[Rows | None, Rows]:

@@ -20,6 +20,7 @@ from trialigngr.serve.catalog_versions import name_version
 from trialigngr.serve.engine import BatchEngine, BuildPlan, EngineAnswer
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.item_cards import cap_groups, describe_item, describe_recommendations
+from trialigngr.serve.limits import LIMITS
 from trialigngr.serve.query_plans import QueryPlan, QueryPlanner
 from trialigngr.serve.request_models import ExplanationQuery, HistoryQuery, RankQuery, RecommendationQuery
 from trialigngr.serve.response_models import (
@@ -57,7 +58,7 @@ class ServedRun:
             self.run.current_recommender.get_system(system)
         first = self.index.catalog.item_ids[:1]
         self.run.current_recommender.recommend([RecommendRequest(history, 1) for history in (first, [])])
-        self._warm_index()
+        self._warm_index(self.snapshot)
 
     def list_systems(self) -> list[str]:
         """Return the systems that can be asked."""
@@ -65,14 +66,14 @@ class ServedRun:
 
     def take_up_catalog(self) -> bool:
         """Answer from what is on offer now; return whether anything has changed."""
-        changed = self.run.refresh_catalog()
-        self._warm_index()
-        return changed
+        return self.run.refresh_catalog(self._warm_index)
 
-    def _warm_index(self) -> None:
-        index = self.index
+    def _warm_index(self, snapshot: CatalogSnapshot) -> None:
+        """Make what requests look up, before they do: many threads would make it at once."""
+        index = self.indexes.find_index(snapshot)
         _ = index.interest_names, index.category_names, index.main_categories
         _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors
+        _ = snapshot.sids.rows_by_codes, snapshot.histories.user_numbers, snapshot.withdrawn_rows
 
     @property
     def snapshot(self) -> CatalogSnapshot:
@@ -168,7 +169,10 @@ class ServedRun:
             system=query.system or self.head,
             softmax=self.run.recipe.decode.score_softmax,
             history_used=len(found.history_used),
-            history_dropped=[LeftOutItem(item_id=one.item_id, reason=one.reason) for one in found.dropped],
+            history_dropped=[
+                LeftOutItem(item_id=one.item_id, reason=one.reason) for one in found.dropped[-LIMITS.history :]
+            ],
+            num_dropped=len(found.dropped),
             missing_items=list(_plan_of(answer).missing_items),
         )
 

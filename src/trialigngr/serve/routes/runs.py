@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.info_models import MetricFigure, RunComparison, RunFigures, RunList, ServedRunInfo
 from trialigngr.serve.limits import LIMITS
 from trialigngr.serve.served_run import ServedRun
@@ -57,7 +58,9 @@ def describe_run(run: ServedRun) -> ServedRunInfo:
 
 
 def describe_figures(run: ServedRun) -> RunFigures:
-    """Return the test figures of a run's generator."""
+    """Return the test figures of a run; raise `ServiceError` for one that has none."""
+    if not (run.run.folder / "metrics.json").is_file():
+        raise ServiceError("conflict", f"The run {run.name} has not been evaluated.")
     metrics = run.run.metrics
     return RunFigures(
         run=run.describe_version(run.snapshot),
