@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 from typing import Any
@@ -192,18 +193,26 @@ def draw_query(random: np.random.Generator, run: Run) -> dict[str, Any]:
     query: dict[str, Any] = {"history": pick_items(12), "k": int(random.choice([1, 5, 20])), "filter": asked}
     query["system"] = str(random.choice(["generator", "popularity", "counts"]))
     if random.random() < 0.2:
-        query["diversity"] = {"by": "sid:1", "max_per_group": 2}
+        query["diversity"] = {"by": str(random.choice(["sid:1", "category"])), "max_per_group": 2}
+    if random.random() < 0.2:
+        query |= {"history": None, "user_id": str(random.choice(run.artifacts.histories.user_ids))}
     return query
 
 
 def find_leaks(query: dict[str, Any], found: dict[str, Any], run: Run) -> list[str]:
     """Return the items of a list that its query forbids."""
     catalog, asked = run.artifacts.catalog, query["filter"]
+    history = query["history"] if query["history"] is not None else run.user_history(query["user_id"])
+    narrowest = Counter(
+        next(iter(catalog[catalog.row_by_id[item_id]].categories[-1:]), item_id) for item_id in ids(found)
+    )
+    if query.get("diversity", {}).get("by") == "category" and max(narrowest.values(), default=0) > 2:
+        return ["category"]
     leaked = []
     for item_id in ids(found):
         item = catalog[catalog.row_by_id[item_id]]
         names = {"category": set(item.categories), "brand": {item.brand}}
-        forbidden = item_id in asked["deny_items"] or (asked["exclude_seen"] and item_id in query["history"])
+        forbidden = item_id in asked["deny_items"] or (asked["exclude_seen"] and item_id in history)
         forbidden |= "allow_items" in asked and item_id not in asked["allow_items"]
         forbidden |= any(not names[field] & set(wanted) for field, wanted in asked["include"].items())
         forbidden |= any(names[field] & set(barred) for field, barred in asked["exclude"].items())

@@ -25,7 +25,7 @@ MAX_VERSIONS = 100
 """Versions that are remembered, the last ones."""
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def name_version(snapshot: CatalogSnapshot) -> str:
     """Return the name of what a snapshot has on offer: the number of appended batches, and a digest."""
     return _name_state(_describe_state(snapshot))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import polars as pl
 
 from trialigngr.catalog.queries import Rows
 from trialigngr.foundation.errors import ImageError
+from trialigngr.images.image_open import decode_image
 from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.item_cards import describe_item
@@ -34,8 +34,6 @@ from trialigngr.serve.served_run import ServedRun
 
 TOP_NAMES, EXAMPLES, MAX_SAME_SID = 5, 4, 1000
 """Names and items that stand for a branch of the tree, and items that are named for having the SID of another."""
-_PICTURES = Lock()
-"""Pictures are opened one after the other: Pillow's warnings are silenced for all threads at once."""
 
 
 def describe_page(
@@ -66,7 +64,8 @@ def describe_detail(run: ServedRun, item_id: str) -> ItemDetail:
     snapshot, index = run.take_snapshot()
     row = index.find_row(item_id)
     interests, codes = snapshot.interests[row], tuple(index.list_codes(row))
-    others = [other for other in snapshot.sids.rows_by_codes[codes] if other != row]
+    left_out = {row, *snapshot.withdrawn_rows.tolist()}
+    others = [other for other in snapshot.sids.rows_by_codes[codes] if other not in left_out]
     return ItemDetail(
         **describe_item(index, row, run.name),
         description=index.catalog[row].description,
@@ -114,15 +113,13 @@ def _measure_nearness(index: CatalogIndex, row: int, space: NeighbourSpace) -> n
 def read_picture(run: ServedRun, item_id: str, longest_edge: int) -> bytes:
     """Return an item's picture as JPEG; raise `ServiceError` where it has none that can be opened."""
     index = run.index
-    row = index.find_row(item_id)
+    path = index.catalog.image_file(index.find_row(item_id))
+    if path is None:
+        raise ServiceError("no_image", "This item has no picture.")
     try:
-        with _PICTURES:
-            image = index.catalog.open_image(row)
+        image = decode_image(path, longest_edge)  # `Service.start` has silenced Pillow
     except ImageError as error:
         raise ServiceError("no_image", f"The picture of this item cannot be used: {error.reason}.") from None
-    if image is None:
-        raise ServiceError("no_image", "This item has no picture.")
-    image.thumbnail((longest_edge, longest_edge))
     written = BytesIO()
     image.save(written, "JPEG", quality=85)
     return written.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Service:
 
     def start(self) -> None:
         """Load what first requests would wait for, and begin to answer."""
+        # Once and for all threads: silenced around each picture, these would have to wait for each other.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
         for run in self.runs.values():
             run.warm_up()
             run.engine.start()
