@@ -20,6 +20,7 @@ from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
 from trialigngr.serve.limits import LIMITS, QueueSettings, RequestLimits
+from trialigngr.serve.request_models import RecommendationQuery
 from trialigngr.serve.service import Service
 
 RECOMMEND = "/v1/recommendations"
@@ -94,9 +95,9 @@ def test_a_user_of_the_log_has_times_and_a_short_list_of_what_is_dropped(
     asked = list[RecommendRequest]()
     answer = Recommender.recommend
 
-    def note(self: Recommender, requests: Any) -> Any:
+    def note(self: Recommender, requests: Any, filters: Any) -> Any:
         asked.extend(requests)
-        return answer(self, requests)
+        return answer(self, requests, filters)
 
     (served,) = service.runs.values()
     histories = served.run.catalog_snapshot.histories
@@ -138,9 +139,9 @@ def test_an_unknown_system_is_nobody_elses(
     sizes = list[int]()
     answer = Recommender.recommend
 
-    def count(self: Recommender, requests: Any) -> Any:
+    def count(self: Recommender, requests: Any, filters: Any) -> Any:
         sizes.append(len(requests))
-        return answer(self, requests)
+        return answer(self, requests, filters)
 
     monkeypatch.setattr(Recommender, "recommend", count)
     monkeypatch.setattr(served.engine, "_last_size", 2)  # so that the batch waits for all of it
@@ -231,6 +232,20 @@ def test_what_a_filter_forbids_never_comes(client: TestClient, run: Run, count: 
             assert find_leaks(query, entry["ok"], run) == []
             returned += entry["ok"]["returned"]
     assert returned > 3 * count
+
+
+def test_filters_by_name_are_rows_and_no_long_lists_of_ids(service: Service, run: Run) -> None:
+    (served,) = service.runs.values()
+    item = run.artifacts.catalog[0]
+    asked = {"include": {"category": [item.categories[0]]}, "exclude": {"brand": [item.brand]}}
+    query = RecommendationQuery.model_validate({"history": HISTORY, "filter": asked})
+    plan = served.planner.plan_recommendation(query, served.run.current_recommender)
+    assert (plan.requests[0].only, plan.requests[0].deny) == (None, ())
+    (rows,) = plan.row_filters
+    allowed = rows.is_allowed(np.arange(len(run.artifacts.catalog)))
+    assert allowed.tolist() == [
+        item.categories[0] in one.categories and one.brand != item.brand for one in run.artifacts.catalog
+    ]
 
 
 def test_a_batch_has_answers_and_errors_in_order(client: TestClient) -> None:
@@ -388,10 +403,10 @@ def test_overload_is_429_and_the_live_check_answers(
     (run,) = service.runs.values()
     answer, begun, goes_on = Recommender.recommend, threading.Event(), threading.Event()
 
-    def wait_and_answer(self: Recommender, requests: Any) -> Any:
+    def wait_and_answer(self: Recommender, requests: Any, filters: Any) -> Any:
         begun.set()
         assert goes_on.wait(60)
-        return answer(self, requests)
+        return answer(self, requests, filters)
 
     monkeypatch.setattr(Recommender, "recommend", wait_and_answer)
     monkeypatch.setattr(run.engine, "settings", QueueSettings(max_waiting=2))

@@ -10,6 +10,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Protocol
 
+from trialigngr.decode.filters import Filter
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import Recommendations, RecommendRequest
 from trialigngr.runs.run import Run
@@ -23,6 +24,11 @@ class RequestPlan(Protocol):
     @property
     def requests(self) -> Sequence[RecommendRequest]:
         """The requests, answered together and from one catalogue."""
+        ...
+
+    @property
+    def row_filters(self) -> Sequence[Filter]:
+        """What each request may bring besides, by rows of that catalogue."""
         ...
 
 
@@ -148,8 +154,9 @@ class BatchEngine:
     ) -> None:
         """Answer plans together; where that fails each alone, so that one mistake is nobody else's."""
         requests = [request for _, plan in planned for request in plan.requests]
+        row_filters = [one for _, plan in planned for one in plan.row_filters]
         try:
-            lists = iter(recommender.recommend(requests))
+            lists = iter(recommender.recommend(requests, row_filters))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             if len(planned) > 1:
                 for one in planned:

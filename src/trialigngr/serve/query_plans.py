@@ -8,12 +8,12 @@ from functools import reduce
 
 import numpy as np
 
-from trialigngr.catalog.queries import Rows
+from trialigngr.decode.filters import Filter
 from trialigngr.foundation.errors import ErrorKind
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
-from trialigngr.serve.catalog_index import NO_ROWS, CatalogIndex, CatalogIndexes
+from trialigngr.serve.catalog_index import CatalogIndex, CatalogIndexes
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.request_models import ExplanationQuery, HistoryQuery, ItemFilter, RankQuery, RecommendationQuery
 from trialigngr.serve.response_models import LeftOutItem
@@ -25,9 +25,10 @@ FETCHED_PER_ITEM, MAX_FETCHED = 5, 300
 
 @dataclass(frozen=True)
 class QueryPlan:
-    """The requests, and the items of the query that cannot come back."""
+    """The requests, what they may bring by rows, and the items of the query that cannot come back."""
 
     requests: tuple[RecommendRequest, ...]
+    row_filters: tuple[Filter, ...]
     missing_items: tuple[LeftOutItem, ...]
     index: CatalogIndex
 
@@ -43,26 +44,21 @@ class QueryPlanner:
         _check_system(query.system, recommender)
         snapshot, asked = recommender.snapshot, query.filter
         index = self.indexes.find_index(snapshot)
-        allowed, denied = _filter_rows(asked, index)
-        listed = _known_ids(asked.allow_items or (), snapshot)
-        only = None if allowed is None else index.list_ids(allowed)
-        if asked.allow_items is not None:
-            kept = set(only) if only is not None else None
-            only = [item_id for item_id in listed if kept is None or item_id in kept]
-        deny = _known_ids(asked.deny_items, snapshot) + index.list_ids(denied)
         history, user_id, times = _read_history(query, snapshot)
         request = RecommendRequest(
             history,
             query.k if query.diversity is None else min(max(FETCHED_PER_ITEM * query.k, 50), MAX_FETCHED),
             unseen=asked.exclude_seen,
-            deny=deny,
-            only=only,
+            deny=_known_ids(asked.deny_items, snapshot),
+            only=None if asked.allow_items is None else _known_ids(asked.allow_items, snapshot),
             skip_unknown=True,
             system=query.system,
             user_id=user_id,
             times=times,
         )
-        return QueryPlan((request,), _find_missing(asked.allow_items or (), snapshot), index)
+        return QueryPlan(
+            (request,), (_filter_rows(asked, index),), _find_missing(asked.allow_items or (), snapshot), index
+        )
 
     def plan_ranking(self, query: RankQuery, recommender: Recommender) -> QueryPlan:
         """Return the request for the order of candidates.
@@ -77,7 +73,9 @@ class QueryPlanner:
             history, max(len(candidates), 1), unseen=False, only=candidates, skip_unknown=True, system=query.system,
             user_id=user_id, times=times,
         )  # fmt: skip
-        return QueryPlan((request,), _find_missing(query.items, snapshot), self.indexes.find_index(snapshot))
+        return QueryPlan(
+            (request,), (Filter(),), _find_missing(query.items, snapshot), self.indexes.find_index(snapshot)
+        )
 
     def plan_explanation(self, query: ExplanationQuery, recommender: Recommender) -> QueryPlan:
         """Return the request for an item's score after a history, then after the history without each item."""
@@ -92,7 +90,7 @@ class QueryPlanner:
                 part, 1, unseen=False, only=[query.item_id], skip_unknown=True, system=query.system
             ) for part in parts
         )  # fmt: skip
-        return QueryPlan(requests, _find_missing([query.item_id], snapshot), index)
+        return QueryPlan(requests, (Filter(),) * len(requests), _find_missing([query.item_id], snapshot), index)
 
 
 def _check_system(name: str, recommender: Recommender) -> None:
@@ -115,12 +113,12 @@ def _read_history(query: HistoryQuery, snapshot: CatalogSnapshot) -> tuple[list[
     return [item_ids[row] for row in rows.tolist()], query.user_id, None if times is None else times.tolist()
 
 
-def _filter_rows(asked: ItemFilter, index: CatalogIndex) -> tuple[Rows | None, Rows]:
-    """Return the rows that a filter's names let come back (None for all), and those that they do not."""
+def _filter_rows(asked: ItemFilter, index: CatalogIndex) -> Filter:
+    """Return what a filter's names let come back."""
     wanted = (("category", asked.include.category), ("brand", asked.include.brand))
     given = [index.find_rows(field, names) for field, names in wanted if names]  # type: ignore[arg-type]  # literals
     barred = [index.find_rows("category", asked.exclude.category), index.find_rows("brand", asked.exclude.brand)]
-    return reduce(np.intersect1d, given) if given else None, np.unique(np.concatenate([NO_ROWS, *barred]))
+    return Filter(np.unique(np.concatenate(barred)), reduce(np.intersect1d, given) if given else None)
 
 
 def _known_ids(item_ids: Sequence[str], snapshot: CatalogSnapshot) -> list[str]:
