@@ -75,3 +75,12 @@ def test_rows_and_nothing_are_filters_too():
     assert as_filter(np.array([1, 1])).is_allowed(np.arange(3)).tolist() == [True, False, True]
     given = Filter(only_rows=np.array([2]))
     assert as_filter(given) is given
+
+
+def test_what_two_filters_let_come_back() -> None:
+    rows = np.arange(8)
+    some = [Filter(), Filter(np.array([1, 2])), Filter(only_rows=np.array([2, 3, 5])), Filter(np.array([3]), rows[:6])]
+    for one in some:
+        for other in some:
+            both = one.intersect(other).is_allowed(rows)
+            assert both.tolist() == (one.is_allowed(rows) & other.is_allowed(rows)).tolist()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -62,6 +64,9 @@ def test_keys_are_read_from_files(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="needs keys of at least 16 letters") as raised:
             read_keys(path)
         assert "short\n" not in str(raised.value)
+    path.write_text("ein Schlüssel für den Laden\n")
+    with pytest.raises(ArgumentError, match="letters other than ASCII"):
+        read_keys(path)
     with pytest.raises(ArgumentError, match="cannot be read"):
         read_keys(tmp_path / "none")
 
@@ -71,6 +76,20 @@ def test_other_hosts_need_keys(cli: Callable[..., Done], tiny_run: Path, host: s
     done = cli("serve", tiny_run, "--host", host, "--port", 0)
     assert (done.code, done.out) == (2, "")
     assert "can be reached by others: give --api-key-file" in done.err
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", 0), ("explore", "--html", "out.html")])
+def test_a_run_without_a_language_model_does_not_start(
+    cli: Callable[..., Done], copied_run: Path, command: tuple[Any, ...]
+) -> None:
+    recipe = copied_run / "recipe.toml"
+    text = recipe.read_text()
+    headed = re.sub(r"(?m)^systems = \[.*?\]", 'head = "popularity"\nsystems = []', text, count=1, flags=re.DOTALL)
+    assert headed != text
+    recipe.write_text(headed)
+    done = cli(command[0], copied_run, *command[1:])
+    assert (done.code, done.out) == (2, "")
+    assert "has no language model, its table is headed by popularity" in done.err
 
 
 def test_a_folder_that_is_no_run_does_not_start(cli: Callable[..., Done], tmp_path: Path) -> None:

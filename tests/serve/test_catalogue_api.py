@@ -13,8 +13,10 @@ from starlette.testclient import TestClient
 from tests.support.runs import HISTORY
 from tests.support.serving import ADMIN_KEY, AS_ADMIN, check_fault, open_client
 from trialigngr.pipeline.add_items import withdraw_items
+from trialigngr.pipeline.execute import lock_run_folder
+from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.api_keys import KeyRing
-from trialigngr.serve.service import open_service
+from trialigngr.serve.service import Service, open_service
 
 NEW = [
     {"item_id": "new/1", "title": "Pellam Cotton Jacket, size XXL", "brand": "Pellam", "categories": ["Jackets"]},
@@ -23,8 +25,13 @@ NEW = [
 
 
 @pytest.fixture
-def admin(copied_run: Path) -> Iterator[TestClient]:
-    with open_client(open_service([copied_run], KeyRing((), (ADMIN_KEY,)))) as client:
+def service_of_admin(copied_run: Path) -> Service:
+    return open_service([copied_run], KeyRing((), (ADMIN_KEY,)))
+
+
+@pytest.fixture
+def admin(service_of_admin: Service) -> Iterator[TestClient]:
+    with open_client(service_of_admin) as client:
         yield client
 
 
@@ -86,6 +93,95 @@ def test_items_go_and_come_back(admin: TestClient, copied_run: Path) -> None:
     assert change(admin, "reload")["changed"]
     assert "p0007" not in list_offered(admin)
     assert not change(admin, "reload")["changed"]
+
+
+def roll_back_to(client: TestClient, version: str) -> Any:
+    return client.post("/v1/catalogue/rollback", json={"version": version}, headers=AS_ADMIN)
+
+
+@pytest.mark.long
+def test_what_came_later_may_have_been_freed(admin: TestClient) -> None:
+    first = list_offered(admin)
+    change(admin, "append", items=NEW)
+    change(admin, "withdraw", item_ids=["new/1"], free_sids=True)
+    before = admin.get("/v1/catalogue/versions", headers=AS_ADMIN).json()["versions"]
+    change(admin, "rollback", version=before[0])
+    assert list_offered(admin) == first
+    check_fault(roll_back_to(admin, before[1]), 409, "conflict")
+
+
+def test_what_was_freed_stays_freed_by_a_rollback(admin: TestClient) -> None:
+    start = change(admin, "reload")["run"]["catalogue_version"]
+    reserved = change(admin, "withdraw", item_ids=["p0006"])["run"]["catalogue_version"]
+    change(admin, "withdraw", item_ids=["p0006"], free_sids=True)
+    change(admin, "rollback", version=reserved)
+    check_fault(roll_back_to(admin, start), 409, "conflict")
+    assert "p0006" not in list_offered(admin)
+
+
+def test_a_change_meanwhile_may_be_tried_again(admin: TestClient, copied_run: Path) -> None:
+    with lock_run_folder(copied_run):
+        response = admin.post("/v1/catalogue/withdraw", json={"item_ids": ["p0005"]}, headers=AS_ADMIN)
+        assert str(copied_run) not in response.text
+        check_fault(response, 409, "busy")
+        assert change(admin, "reload")["num_withdrawn"] == 0
+    assert change(admin, "withdraw", item_ids=["p0005"])["changed"]
+
+
+def test_one_change_does_not_wait_for_another(admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def withdraw_slowly(*_: Any) -> None:
+        begun.set()
+        assert goes_on.wait(60)
+
+    monkeypatch.setattr("trialigngr.serve.routes.admin.withdraw_items", withdraw_slowly)
+    slow = threading.Thread(target=lambda: change(admin, "withdraw", item_ids=["p0005"]))
+    slow.start()
+    assert begun.wait(60)
+    check_fault(admin.post("/v1/catalogue/reload", json={}, headers=AS_ADMIN), 409, "busy")
+    goes_on.set()
+    slow.join()
+    assert not change(admin, "reload")["changed"]
+
+
+def test_a_folder_that_cannot_be_written_is_taken_up(
+    admin: TestClient, copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    withdraw_items(copied_run, ["p0007"], free_sids=False)
+    monkeypatch.setattr("trialigngr.serve.catalog_versions.write_json", refuse)
+    assert change(admin, "reload")["changed"]
+    assert "p0007" not in list_offered(admin)
+
+
+def test_what_broke_off_half_way_is_taken_up(admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("trialigngr.pipeline.add_items.publish_sids", refuse)
+        response = admin.post("/v1/catalogue/withdraw", json={"item_ids": ["p0005"]}, headers=AS_ADMIN)
+    check_fault(response, 500, "internal")
+    assert "p0005" not in list_offered(admin)
+
+
+def test_a_catalogue_is_warm_before_it_answers(
+    admin: TestClient, service_of_admin: Service, copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = service_of_admin.runs.values()
+    before, warmed = run.snapshot, list[bool]()
+    warm = run._warm_index
+
+    def note(snapshot: CatalogSnapshot) -> None:
+        warm(snapshot)
+        warmed.append(run.snapshot is before and snapshot is not before)
+
+    monkeypatch.setattr(run, "_warm_index", note)
+    change(admin, "withdraw", item_ids=["p0005"])
+    assert warmed == [True]
 
 
 def test_a_damaged_run_is_told_without_its_paths(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.runs import HISTORY
+from trialigngr.decode.filters import Filter
 from trialigngr.foundation.errors import CatalogError
 from trialigngr.runs.request import Recommendations, RecommendRequest
 from trialigngr.runs.run import Run
@@ -27,10 +28,11 @@ class GatedRecommender:
     def __init__(self) -> None:
         self.sizes, self.gate, self.asked = list[int](), threading.Event(), threading.Event()
 
-    def recommend(self, requests: Sequence[RecommendRequest]) -> list[Recommendations]:
+    def recommend(self, requests: Sequence[RecommendRequest], row_filters: Sequence[Filter]) -> list[Recommendations]:
         self.asked.set()
         assert self.gate.wait(PATIENCE)
         self.sizes.append(len(requests))
+        assert len(row_filters) == len(requests)
         if any("bad" in request.history for request in requests):
             raise CatalogError("There is no item 'bad'.")
         if any("bug" in request.history for request in requests):
@@ -40,7 +42,7 @@ class GatedRecommender:
 
 def plan(*histories: Sequence[str]) -> Callable[[Any], Any]:
     requests = tuple(RecommendRequest(history, 3) for history in histories)
-    return lambda recommender: SimpleNamespace(requests=requests)
+    return lambda recommender: SimpleNamespace(requests=requests, row_filters=[Filter()] * len(requests))
 
 
 @pytest.fixture
@@ -90,6 +92,14 @@ def test_a_full_queue_takes_all_or_none(busy: BatchEngine) -> None:
     assert raised.value.code == "overloaded"
     assert busy.num_waiting == 7
     busy.submit([(plan(["b"]), 1)])
+
+
+def test_an_empty_queue_takes_whatever_comes_at_once(busy: BatchEngine) -> None:
+    (future,) = busy.submit([(plan(*[["a"]] * 20), 20)])
+    with pytest.raises(ServiceError) as raised:
+        busy.submit([(plan(["b"]), 1)])
+    assert raised.value.code == "overloaded"
+    future.cancel()
 
 
 @pytest.mark.parametrize(("wrong", "error"), [("bad", CatalogError), ("bug", ZeroDivisionError)])

@@ -85,11 +85,17 @@ def test_a_file_of_nothing_but_a_torn_line(open_log: OpenLog, tmp_path: Path) ->
     assert read_ids(path) == ["a"]
 
 
-def test_other_files_and_files_of_others_are_refused(open_log: OpenLog, tmp_path: Path) -> None:
-    (tmp_path / "notes").write_text("buy milk\n")
+@pytest.mark.parametrize("text", ["buy milk\n", "buy milk", '{"notes": 1}', '{"event_id": "a"}', "[" * 100_000 + "\n"])
+def test_other_files_stay_as_they_are(tmp_path: Path, text: str) -> None:
+    (tmp_path / "notes").write_text(text)
+    (tmp_path / "notes").chmod(0o644)
     with pytest.raises(ArtifactError, match="line 1 is no event"):
         EventLog(tmp_path / "notes")
-    assert (tmp_path / "notes").read_text() == "buy milk\n"
+    assert (tmp_path / "notes").read_text() == text
+    assert (tmp_path / "notes").stat().st_mode & 0o777 == 0o644
+
+
+def test_files_of_others_are_refused(open_log: OpenLog, tmp_path: Path) -> None:
     open_log(tmp_path / "events.jsonl")
     with pytest.raises(ArtifactError, match="Another process writes events"):
         EventLog(tmp_path / "events.jsonl")
@@ -119,6 +125,30 @@ def test_what_a_full_disk_left_is_taken_back(
     assert read_ids(path) == ["a"]
     assert log.append_events([event("b")]) == 1
     assert read_ids(path) == ["a", "b"]
+
+
+def test_what_cannot_be_taken_back_at_once_is_later(
+    open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    log, truncate, write = open_log(path), os.ftruncate, os.write
+    log.append_events([event("a")])
+
+    def write_and_break(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[: len(data) // 2])
+        broken.setattr(os, "ftruncate", fail)
+        raise OSError(5, "Input/output error")
+
+    def fail(*_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", write_and_break)
+        with pytest.raises(ServiceError):
+            log.append_events([event("b")])
+    assert os.ftruncate is truncate
+    assert log.append_events([event("c")]) == 1
+    assert read_ids(path) == ["a", "c"]
 
 
 def test_no_acknowledged_event_is_lost_by_a_kill(open_log: OpenLog, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,16 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.support.runs import HISTORY
-from tests.support.serving import check_fault
+from tests.support.serving import check_fault, open_client
 from trialigngr.runs.run import Run
+from trialigngr.runs.snapshot import CatalogSnapshot
+from trialigngr.serve.api_keys import KeyRing
+from trialigngr.serve.item_pages import describe_detail, describe_page, describe_sid_node, find_neighbours
 from trialigngr.serve.limits import LIMITS
+from trialigngr.serve.pages.item_map import draw_map
+from trialigngr.serve.pages.shown_lists import describe_items
+from trialigngr.serve.served_run import ServedRun
+from trialigngr.serve.service import Service, open_service
 from trialigngr.sids.semantic_ids import parse_sid
 
 
@@ -74,6 +82,29 @@ def test_an_item_tells_all_that_the_run_knows(client: TestClient, run: Run) -> N
 @pytest.mark.parametrize("what", ["", "/neighbours", "/image"])
 def test_unknown_ids_of_any_letters_are_404(client: TestClient, item_id: str, what: str) -> None:
     check_fault(client.get(f"/v1/items/{item_id}{what}"), 404, "unknown_item")
+
+
+def test_what_is_shown_is_of_one_moment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = service.runs.values()
+    reads = list[int]()
+
+    def read_snapshot(self: ServedRun) -> CatalogSnapshot:
+        reads.append(1)
+        return self.run.catalog_snapshot
+
+    monkeypatch.setattr(ServedRun, "snapshot", property(read_snapshot))
+    shown = (
+        lambda: describe_page(run, None, (), {}, 0, 3),
+        lambda: describe_detail(run, "p0003"),
+        lambda: find_neighbours(run, "p0003", "sid", 3),
+        lambda: describe_sid_node(run, (), 0, 3),
+        lambda: describe_items(run, ["p0003"]),
+        lambda: draw_map(run, "category"),
+    )
+    for describe in shown:
+        reads.clear()
+        describe()
+        assert len(reads) == 1
 
 
 def test_pictures_are_small_and_only_of_items(client: TestClient) -> None:
@@ -137,6 +168,12 @@ def test_runs_and_their_figures(client: TestClient, run: Run) -> None:
     check_fault(client.get("/v1/compare", params={"a": name, "b": "x"}), 404, "unknown_run")
 
 
+def test_what_was_not_evaluated_is_no_damage(copied_run: Path) -> None:
+    (copied_run / "metrics.json").unlink()
+    with open_client(open_service([copied_run], KeyRing())) as client:
+        check_fault(client.get("/v1/compare", params={"a": "run", "b": "run"}), 409, "conflict")
+
+
 @pytest.mark.parametrize("write", [",".join, json.dumps, "\n".join, "sids"])
 def test_chat_clients_get_sids_and_items(client: TestClient, run: Run, write: Any) -> None:
     sids, rows = run.artifacts.sids, run.artifacts.catalog.row_by_id
@@ -163,11 +200,13 @@ def test_chat_clients_get_sids_and_items(client: TestClient, run: Run, write: An
         ("nobody", ["nobody"]),
         ("[1, 2]", ["[1", "2]"]),
         ("[" * 9999, None),
+        ("\ud800", None),
+        ('["a\\ud800"]', None),
     ],
 )
 def test_chat_that_names_no_item(client: TestClient, text: str, dropped: list[str] | None) -> None:
-    asked = {"messages": [{"role": "user", "content": text}], "n": 1}
-    response = client.post("/v1/chat/completions", json=asked)
+    asked = json.dumps({"messages": [{"role": "user", "content": text}], "n": 1})
+    response = client.post("/v1/chat/completions", content=asked, headers={"Content-Type": "application/json"})
     if dropped is None:
         check_fault(response, 422, "invalid_argument")
     else:
@@ -236,6 +275,14 @@ def test_other_methods_and_hosts_are_refused(client: TestClient) -> None:
     assert response.headers["allow"] == "POST"
     check_fault(client.get("/v1/info", headers={"Host": "evil.example"}), 400, "invalid_host")
     assert client.get("/v1/info", headers={"Host": "localhost:8080"}).status_code == 200
+
+
+def test_pages_of_other_sites_may_lead_here_and_not_ask(client: TestClient) -> None:
+    image = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    for path in ("/recommend", "/v1/items/p0003/image", "/map?draw=true"):
+        check_fault(client.get(path, headers=image), 403, "cross_site")
+    assert client.get("/recommend", headers=image | {"Sec-Fetch-Mode": "navigate"}).status_code == 200
+    assert client.get("/v1/items/p0003/image", headers=image | {"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
 def test_events_are_written_once(client: TestClient) -> None:

@@ -18,9 +18,11 @@ from starlette.testclient import TestClient
 from tests.support.commands import trialigngr
 from tests.support.runs import HISTORY
 from tests.support.serving import ADMIN_KEY, AS_ADMIN, open_client
+from trialigngr.pipeline.add_items import withdraw_items
 from trialigngr.runs.run import Run
 from trialigngr.serve.api_keys import KeyRing
-from trialigngr.serve.service import open_service
+from trialigngr.serve.pages import item_map
+from trialigngr.serve.service import Service, open_service
 
 KEY = "client-key-of-the-tests"
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7*7 }}"
@@ -90,7 +92,8 @@ def test_every_link_leads_somewhere(client: TestClient) -> None:
         (f"/recommend?h={HISTORY[0]}&explain=nobody", 404, "unknown_item"),
         ("/recommend?" + "&".join(["h=a"] * 501), 422, "invalid_argument"),
         ("/recommend?add=" + "a," * 501, 422, "invalid_argument"),
-        ("/static/../api.py", 404, None),
+        ("/static/..%2Fapi.py", 404, None),
+        ("/static/%2e%2e/api.py", 404, None),
         ("/static/explorer.css", 404, "not_found"),
     ],
 )
@@ -145,6 +148,22 @@ def test_the_map_has_a_dot_for_each_item(client: TestClient, run: Run) -> None:
     assert sorted(dots) == sorted(run.artifacts.catalog.item_ids)
 
 
+def test_nobody_waits_for_a_map(client: TestClient, service: Service) -> None:
+    (run,) = service.runs.values()
+    vars(run.index).pop("embedding_map", None)
+    with item_map._DRAWING:
+        assert "busy" in read(client, "/map?draw=true", 409)
+    read(client, "/map?draw=true")
+
+
+def test_what_is_withdrawn_stands_on_no_map(copied_run: Path) -> None:
+    withdraw_items(copied_run, ["p0005"], free_sids=False)
+    with open_client(open_service([copied_run], KeyRing())) as client:
+        html = read(client, "/map?draw=true")
+    assert html.count("<circle") > 50
+    assert "/item?id=p0005" not in html
+
+
 @pytest.mark.long
 def test_text_of_the_catalogue_is_text(copied_run: Path) -> None:
     with open_client(open_service([copied_run], KeyRing((), (ADMIN_KEY,)))) as client:
@@ -197,3 +216,6 @@ def test_a_run_is_written_as_one_file(tiny_run: Path, tmp_path: Path, run: Run) 
     assert trialigngr("explore", tiny_run, "--html", part, "--max-mb", "0.1").code == 0
     assert "drawn at random" in part.read_text()
     assert part.stat().st_size < whole.stat().st_size
+    places = set(re.findall(r' id="(item-\d+)"', part.read_text()))
+    assert {link[1:] for link in links(part.read_text()) if link.startswith("#item-")} <= places
+    assert places

@@ -33,11 +33,11 @@ def test_all_that_the_description_says_holds(tiny_run: Path, tmp_path: Path) -> 
 
 
 def ask(address: str, number: int) -> int | None:
-    """Return the status of an answer; None where nobody listens any more."""
+    """Return the status of an answer; None where nobody listens any more. What was taken and not answered raises."""
     body = {"history": HISTORY * 20, "item_id": f"p{number % 50:04d}"}
     try:
         return int(httpx.post(f"{address}/v1/explain", json=body, timeout=PATIENCE).status_code)
-    except (httpx.ConnectError, httpx.ReadError):
+    except httpx.ConnectError:
         return None
 
 
@@ -48,7 +48,7 @@ def test_a_stop_answers_what_was_taken(tiny_run: Path) -> None:
         assert first.result(PATIENCE) == 200
         process.send_signal(signal.SIGTERM)
         statuses = [one.result(PATIENCE) for one in waiting]
-        process.wait(PATIENCE)
+        assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
     assert set(statuses) <= {200, 429, None}
     assert 200 in statuses
 
@@ -69,7 +69,7 @@ def test_no_acknowledged_event_is_lost_by_a_kill_of_the_server(tiny_run: Path, t
                     acknowledged.append(event["event_id"])
             except httpx.TransportError:
                 return
-            if len(acknowledged) == 100:
+            if len(acknowledged) >= 100:
                 process.kill()
 
     with serve_run(tiny_run, "--events", path) as (process, address), ThreadPoolExecutor(4) as pool:

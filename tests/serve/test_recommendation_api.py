@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -12,8 +16,11 @@ from starlette.testclient import TestClient
 from tests.support.runs import HISTORY
 from tests.support.serving import check_fault
 from trialigngr.decode.exact import compute_exact_scores
+from trialigngr.runs.recommender import Recommender
+from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
-from trialigngr.serve.limits import LIMITS, QueueSettings
+from trialigngr.serve.limits import LIMITS, QueueSettings, RequestLimits
+from trialigngr.serve.request_models import RecommendationQuery
 from trialigngr.serve.service import Service
 
 RECOMMEND = "/v1/recommendations"
@@ -69,6 +76,7 @@ def test_nothing_is_dropped_in_silence(client: TestClient, run: Run) -> None:
     dropped = [(one["item_id"], one["reason"]) for one in found["history_dropped"]]
     assert dropped == [("nobody", "unknown"), *((item, "too old") for item in items[: 25 - found["history_used"]])]
     assert found["missing_items"] == [{"item_id": "stranger", "reason": "unknown"}]
+    assert found["num_dropped"] == len(dropped)
     few = recommend(client, k=5, filter={"allow_items": items[30:32]})
     assert (few["requested"], few["returned"]) == (5, 2)
 
@@ -77,7 +85,70 @@ def test_a_user_of_the_log_needs_no_history(client: TestClient, run: Run) -> Non
     user = run.artifacts.histories.user_ids[3]
     found = recommend(client, history=None, user_id=user, k=4)
     assert ids(found) == [item.item_id for item in run.recommend_user(user, 4)]
-    check_fault(client.post(RECOMMEND, json={"user_id": "nobody"}), 404, "unknown_user")
+    fault = check_fault(client.post(RECOMMEND, json={"user_id": user + "x"}), 404, "unknown_user")
+    assert user not in fault["message"]
+
+
+def test_a_user_of_the_log_has_times_and_a_short_list_of_what_is_dropped(
+    service: Service, client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[RecommendRequest]()
+    answer = Recommender.recommend
+
+    def note(self: Recommender, requests: Any, filters: Any) -> Any:
+        asked.extend(requests)
+        return answer(self, requests, filters)
+
+    (served,) = service.runs.values()
+    histories = served.run.catalog_snapshot.histories
+    times = np.arange(len(histories.items), dtype=np.int64)
+    monkeypatch.setattr(Recommender, "recommend", note)
+    monkeypatch.setattr(type(histories), "user_times", lambda self, user: times[: len(self.user_sequence(user))])
+    long = max(range(len(histories)), key=lambda user: len(histories.user_sequence(user)))
+    monkeypatch.setattr("trialigngr.serve.served_run.LIMITS", RequestLimits(history=2))
+    monkeypatch.setattr(Recommender, "_count_looked_at", lambda self, request, rows: 1)
+    found = recommend(client, history=None, user_id=histories.user_ids[long])
+    taken = asked[0].history
+    assert asked[0].times == tuple(range(len(taken)))
+    assert [one["item_id"] for one in found["history_dropped"]] == list(taken[-3:-1])
+    assert found["num_dropped"] == len(taken) - 1
+
+
+def test_nobody_is_told_what_is_spelled_alike(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: Any) -> str:
+        raise AssertionError
+
+    for module in ("histories", "items"):
+        monkeypatch.setattr(f"trialigngr.catalog.{module}.did_you_mean", search)
+    category = run.artifacts.catalog[0].categories[0]
+    asked = {"filter": {"include": {"category": [category + "x"]}}}
+    assert "Did you" not in check_fault(client.post(RECOMMEND, json=asked), 404, "unknown_category")["message"]
+    for path in ("", "/neighbours", "/image"):
+        check_fault(client.get(f"/v1/items/p003{path}"), 404, "unknown_item")
+    check_fault(client.post("/v1/explain", json={"history": HISTORY, "item_id": "p003"}), 404, "unknown_item")
+
+
+def test_the_head_answers_where_no_system_is_named(client: TestClient, run: Run) -> None:
+    assert recommend(client)["system"] == recommend(client, system="")["system"] == run.recipe.evaluate.head
+
+
+def test_an_unknown_system_is_nobody_elses(
+    service: Service, client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (served,) = service.runs.values()
+    sizes = list[int]()
+    answer = Recommender.recommend
+
+    def count(self: Recommender, requests: Any, filters: Any) -> Any:
+        sizes.append(len(requests))
+        return answer(self, requests, filters)
+
+    monkeypatch.setattr(Recommender, "recommend", count)
+    monkeypatch.setattr(served.engine, "_last_size", 2)  # so that the batch waits for all of it
+    asked = [{"history": HISTORY}, {"history": HISTORY, "system": "sasrec"}, {"history": [], "system": "sasrec"}]
+    found = client.post(f"{RECOMMEND}/batch", json={"requests": asked}).json()["responses"]
+    assert [entry["error"] and entry["error"]["code"] for entry in found] == [None, *["unknown_system"] * 2]
+    assert sizes == [1]
 
 
 def test_the_fallback_is_named_or_left_out(client: TestClient) -> None:
@@ -123,18 +194,26 @@ def draw_query(random: np.random.Generator, run: Run) -> dict[str, Any]:
     query: dict[str, Any] = {"history": pick_items(12), "k": int(random.choice([1, 5, 20])), "filter": asked}
     query["system"] = str(random.choice(["generator", "popularity", "counts"]))
     if random.random() < 0.2:
-        query["diversity"] = {"by": "sid:1", "max_per_group": 2}
+        query["diversity"] = {"by": str(random.choice(["sid:1", "category"])), "max_per_group": 2}
+    if random.random() < 0.2:
+        query |= {"history": None, "user_id": str(random.choice(run.artifacts.histories.user_ids))}
     return query
 
 
 def find_leaks(query: dict[str, Any], found: dict[str, Any], run: Run) -> list[str]:
     """Return the items of a list that its query forbids."""
     catalog, asked = run.artifacts.catalog, query["filter"]
+    history = query["history"] if query["history"] is not None else run.user_history(query["user_id"])
+    narrowest = Counter(
+        next(iter(catalog[catalog.row_by_id[item_id]].categories[-1:]), item_id) for item_id in ids(found)
+    )
+    if query.get("diversity", {}).get("by") == "category" and max(narrowest.values(), default=0) > 2:
+        return ["category"]
     leaked = []
     for item_id in ids(found):
         item = catalog[catalog.row_by_id[item_id]]
         names = {"category": set(item.categories), "brand": {item.brand}}
-        forbidden = item_id in asked["deny_items"] or (asked["exclude_seen"] and item_id in query["history"])
+        forbidden = item_id in asked["deny_items"] or (asked["exclude_seen"] and item_id in history)
         forbidden |= "allow_items" in asked and item_id not in asked["allow_items"]
         forbidden |= any(not names[field] & set(wanted) for field, wanted in asked["include"].items())
         forbidden |= any(names[field] & set(barred) for field, barred in asked["exclude"].items())
@@ -153,6 +232,20 @@ def test_what_a_filter_forbids_never_comes(client: TestClient, run: Run, count: 
             assert find_leaks(query, entry["ok"], run) == []
             returned += entry["ok"]["returned"]
     assert returned > 3 * count
+
+
+def test_filters_by_name_are_rows_and_no_long_lists_of_ids(service: Service, run: Run) -> None:
+    (served,) = service.runs.values()
+    item = run.artifacts.catalog[0]
+    asked = {"include": {"category": [item.categories[0]]}, "exclude": {"brand": [item.brand]}}
+    query = RecommendationQuery.model_validate({"history": HISTORY, "filter": asked})
+    plan = served.planner.plan_recommendation(query, served.run.current_recommender)
+    assert (plan.requests[0].only, plan.requests[0].deny) == (None, ())
+    (rows,) = plan.row_filters
+    allowed = rows.is_allowed(np.arange(len(run.artifacts.catalog)))
+    assert allowed.tolist() == [
+        item.categories[0] in one.categories and one.brand != item.brand for one in run.artifacts.catalog
+    ]
 
 
 def test_a_batch_has_answers_and_errors_in_order(client: TestClient) -> None:
@@ -271,28 +364,69 @@ def test_whole_numbers_may_be_written_as_floats(client: TestClient) -> None:
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-def test_an_error_of_its_own_is_hidden(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_its_own_is_hidden(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret of /home/somebody/trialigngr/run.py")
 
     (run,) = service.runs.values()
     monkeypatch.setattr(run.planner, "plan_recommendation", fail)
+    capsys.readouterr()
     fault = check_fault(client.post(RECOMMEND, json={"history": HISTORY}), 500, "internal")
     assert "secret" not in fault["message"]
+    batch = client.post(f"{RECOMMEND}/batch", json={"requests": [{}]}).json()
+    assert batch["responses"][0]["error"]["code"] == "internal"
+    page = client.get("/recommend")
+    assert page.status_code == 500
+    logged = capsys.readouterr().err
+    for request_id in (fault["request_id"], batch["responses"][0]["error"]["request_id"], page.headers["x-request-id"]):
+        assert f"request {request_id}: RuntimeError in {__file__}:" in logged
+    assert "secret" not in logged
+
+
+def test_an_error_of_its_own_ends_at_the_gate(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    (run,) = service.runs.values()
+    monkeypatch.setattr(run.planner, "plan_recommendation", fail)
+    loud = TestClient(client.app, base_url="http://127.0.0.1")  # raises what uvicorn would log
+    check_fault(loud.post(RECOMMEND, json={"history": HISTORY}), 500, "internal")
 
 
 def test_overload_is_429_and_the_live_check_answers(
     service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = service.runs.values()
-    monkeypatch.setattr(run.engine, "settings", QueueSettings(max_waiting=0))
-    for path, body in ((RECOMMEND, {}), (f"{RECOMMEND}/batch", {"requests": [{}, {"run": "nowhere"}]})):
-        response = client.post(path, json=body)
-        assert check_fault(response, 429, "overloaded")["retryable"]
-        assert response.headers["retry-after"] == "1"
-    assert client.get("/health/live").json()["status"] == "ok"
-    ready = client.get("/health/ready")
-    assert (ready.status_code, ready.json()["reasons"]) == (503, [f"{run.name}: queue_full"])
+    answer, begun, goes_on = Recommender.recommend, threading.Event(), threading.Event()
+
+    def wait_and_answer(self: Recommender, requests: Any, filters: Any) -> Any:
+        begun.set()
+        assert goes_on.wait(60)
+        return answer(self, requests, filters)
+
+    monkeypatch.setattr(Recommender, "recommend", wait_and_answer)
+    monkeypatch.setattr(run.engine, "settings", QueueSettings(max_waiting=2))
+    with ThreadPoolExecutor(2) as pool:
+        taken = pool.submit(client.post, RECOMMEND, json={"history": HISTORY})
+        assert begun.wait(60)
+        batch = {"requests": [{}] * 3}  # more than may wait, and nothing waits
+        waiting = pool.submit(client.post, f"{RECOMMEND}/batch", json=batch)
+        while not run.engine.num_waiting:
+            sleep(0.01)
+        for path, body in ((RECOMMEND, {}), (f"{RECOMMEND}/batch", {"requests": [{}, {"run": "nowhere"}]})):
+            response = client.post(path, json=body)
+            assert check_fault(response, 429, "overloaded")["retryable"]
+            assert response.headers["retry-after"] == "1"
+        assert client.get("/health/live").json()["status"] == "ok"
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["reasons"]) == (503, [f"{run.name}: queue_full"])
+        goes_on.set()
+        assert taken.result().json()["returned"] == 10
+        assert [entry["error"] for entry in waiting.result().json()["responses"]] == [None] * 3
 
 
 def test_what_takes_too_long_is_504(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

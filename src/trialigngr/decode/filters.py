@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +25,12 @@ class Filter:
         """Say which of some rows may come back."""
         kept: npt.NDArray[np.bool_] = ~np.isin(rows, self.denied_rows)
         return kept if self.only_rows is None else kept & np.isin(rows, self.only_rows)
+
+    def intersect(self, other: Filter) -> Filter:
+        """Return a filter of what both let come back."""
+        given = [rows for rows in (self.only_rows, other.only_rows) if rows is not None]
+        only = reduce(np.intersect1d, given) if given else None
+        return Filter(np.concatenate([self.denied_rows, other.denied_rows]), only)
 
     def keep_known(self, n: int) -> Filter:
         """Return the same filter of the first n rows alone: those behind are of items that a system does not know."""

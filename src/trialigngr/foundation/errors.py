@@ -19,6 +19,7 @@ class ErrorKind(StrEnum):
     INVALID_RECIPE = "invalid_recipe"
     NOT_TRAINED = "not_trained"
     DAMAGED_RUN = "damaged_run"
+    BUSY = "busy"
     OTHER = "other"
 
 

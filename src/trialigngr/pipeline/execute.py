@@ -12,7 +12,7 @@ from trialigngr.datasets.remote import DataSource, read_data_source
 from trialigngr.foundation.arguments import read_path, read_text, read_texts, read_whole
 from trialigngr.foundation.artifact import APPENDED, is_run
 from trialigngr.foundation.console import log
-from trialigngr.foundation.errors import ArgumentError, ArtifactError, RecipeError, did_you_mean
+from trialigngr.foundation.errors import ArgumentError, ArtifactError, ErrorKind, RecipeError, did_you_mean
 from trialigngr.foundation.files import remove_halves
 from trialigngr.foundation.locks import try_lock_file
 from trialigngr.llm.costs import CostEstimate
@@ -188,7 +188,7 @@ def lock_run_folder(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     lock = try_lock_file(out / ".lock")
     if lock is None:
-        raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.")
+        raise ArtifactError(f"Another process is writing to {out}; wait for it, or use another folder.", ErrorKind.BUSY)
     try:
         _refuse_ways_out(out)
         remove_halves(out, "*")

@@ -116,7 +116,12 @@ def _strip_catalog(folder: Path, run: Run, with_users: bool) -> None:
     if not with_users:
         counts_N = run.artifacts.histories.count_train_items(len(run.artifacts.catalog))
         taken = np.repeat(np.arange(len(counts_N)), counts_N)
-        columns = {"user_id": [EVERYBODY], "items": [taken.tolist()], "valid_from": [len(taken)], "test_from": [len(taken)]}
+        columns = {
+            "user_id": [EVERYBODY],
+            "items": [taken.tolist()],
+            "valid_from": [len(taken)],
+            "test_from": [len(taken)],
+        }
         write_table(pl.DataFrame(columns, strict=False), folder / "histories.parquet")
     _record_changed_files(folder)
 

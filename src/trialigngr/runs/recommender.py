@@ -173,9 +173,12 @@ class Recommender:
         counts_N = self.snapshot.histories.count_train_items(len(self.snapshot.catalog))
         return np.argsort(-counts_N, kind="stable")
 
-    def recommend(self, requests: Sequence[RecommendRequest]) -> list[Recommendations]:
+    def recommend(
+        self, requests: Sequence[RecommendRequest], row_filters: Sequence[Filter] | None = None
+    ) -> list[Recommendations]:
         """Return the best items of each request, asked together. If k items are allowed, k come back.
 
+        ``row_filters``, one a request, leave out more: for whoever knows rows, and would have to name many ids.
         An empty history gets the most popular items. Raises `CatalogError` for an unknown item (``skip_unknown`` leaves
         it out of the history instead) or an unknown category; of several requests the sentence says which.
         """
@@ -186,6 +189,7 @@ class Recommender:
             try:
                 history = self._read_history(request)
                 (allowed,) = self.build_filters([self._find_rows(request.history, known=True)], request)
+                allowed = allowed if row_filters is None else allowed.intersect(row_filters[place])
             except CatalogError as error:
                 where = f"requests[{place}]: " if len(requests) > 1 else ""
                 raise CatalogError(f"{where}{error}", error.kind) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
@@ -78,15 +78,19 @@ class Run:
         """What is on offer: the run's items, those appended, without those withdrawn."""
         return self.current_recommender.snapshot
 
-    def refresh_catalog(self) -> bool:
-        """Take up what was appended or withdrawn since; return whether anything was.
+    def refresh_catalog(self, prepare_snapshot: Callable[[CatalogSnapshot], object] = lambda snapshot: None) -> bool:
+        """Take up what was appended or withdrawn since, once it is prepared; return whether anything was.
 
         Requests of other threads go on: each is answered from what was on offer when it came, and none waits until what
         is new has been loaded.
         """
         with self._refresh_lock:
-            before, self._recommender = self._recommender, self._recommender.with_new_snapshot()
-            return self._recommender is not before
+            newer = self._recommender.with_new_snapshot()
+            if newer is self._recommender:
+                return False
+            prepare_snapshot(newer.snapshot)
+            self._recommender = newer
+            return True
 
     def check_model(self) -> None:
         """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""

@@ -44,7 +44,7 @@ class KeyRing:
 def read_keys(path: Path | None) -> tuple[str, ...]:
     """Return the keys of a file, one a line, blank lines and those that begin with ``#`` left out; none without a file.
 
-    Raises `ArgumentError` for a file that is not there, holds no key, or a short one.
+    Raises `ArgumentError` for a file that is not there, holds no key, a short one, or one that is not ASCII.
     """
     if path is None:
         return ()
@@ -55,6 +55,8 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys or min(map(len, keys)) < SHORTEST:
         raise ArgumentError(f"The key file {path} needs keys of at least {SHORTEST} letters, one a line.")
+    if not all(map(str.isascii, keys)):
+        raise ArgumentError(f"The key file {path} holds letters other than ASCII, which headers do not carry.")
     return keys
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from trialigngr.catalog.queries import Rows
 from trialigngr.embed.embeddings import load_embeddings
 from trialigngr.foundation.artifact import is_finished
-from trialigngr.foundation.errors import ErrorKind, did_you_mean
+from trialigngr.foundation.errors import ErrorKind
 from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.name_counts import NameCounts
@@ -69,6 +69,16 @@ class CatalogIndex:
         paths = [names or [] for names in self.catalog.table["categories"].to_list()]
         return compute_code_map(self.unit_vectors, pick_categories(paths))
 
+    def find_row(self, item_id: str) -> int:
+        """Return the row of an item; raise `ServiceError` for a stranger.
+
+        Nobody is told what is spelled alike: among millions of ids that search would hold up all other requests.
+        """
+        row = self.catalog.row_by_id.get(item_id)
+        if row is None:
+            raise ServiceError(ErrorKind.UNKNOWN_ITEM, f"There is no item {item_id!r} in this catalogue.", "item_id")
+        return row
+
     def find_rows(self, field: ItemField, names: Iterable[str]) -> Rows:
         """Return the rows of items that bear one of the names; raise `ServiceError` for a name that none bears."""
         known = self.rows_by_category if field == "category" else self.rows_by_brand
@@ -76,9 +86,7 @@ class CatalogIndex:
         for name in names:
             if name not in known:
                 code = ErrorKind.UNKNOWN_CATEGORY if field == "category" else "unknown_brand"
-                raise ServiceError(
-                    code, f"There is no {field} {name!r} in this catalogue.{did_you_mean(name, known)}", field
-                )
+                raise ServiceError(code, f"There is no {field} {name!r} in this catalogue.", field)
             found.append(known[name])
         return np.unique(np.concatenate(found))
 

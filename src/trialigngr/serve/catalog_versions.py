@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trialigngr.catalog.dataset import load_catalog
+from trialigngr.foundation.console import log
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.sealed import read_json, write_json
 from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.publish import publish_sids
@@ -23,7 +25,7 @@ MAX_VERSIONS = 100
 """Versions that are remembered, the last ones."""
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def name_version(snapshot: CatalogSnapshot) -> str:
     """Return the name of what a snapshot has on offer: the number of appended batches, and a digest."""
     return _name_state(_describe_state(snapshot))
@@ -48,14 +50,22 @@ def read_versions(folder: Path) -> dict[str, dict[str, Any]]:
     return dict(read_json(path, "delete it, and earlier versions are forgotten.")["versions"])
 
 
-def remember_version(folder: Path, snapshot: CatalogSnapshot) -> str:
-    """Write down what a snapshot has on offer, and return the name of that."""
-    state, versions = _describe_state(snapshot), read_versions(folder)
+def remember_version(folder: Path, snapshot: CatalogSnapshot) -> None:
+    """Write down what a snapshot has on offer, unless that is known.
+
+    Where it cannot be written, as on a disk that is only read, the log says so, and the catalogue can be changed and
+    taken up all the same.
+    """
+    state = _describe_state(snapshot)
     name = _name_state(state)
-    if name not in versions:
-        kept = [*versions.items(), (name, state)][-MAX_VERSIONS:]
-        write_json(folder / VERSIONS_FILE, {"versions": dict(kept)}, indent=1)
-    return name
+    try:
+        if name in read_versions(folder):
+            return
+        with lock_run_folder(folder):
+            kept = [*read_versions(folder).items(), (name, state)][-MAX_VERSIONS:]
+            write_json(folder / VERSIONS_FILE, {"versions": dict(kept)}, indent=1)
+    except (OSError, ArtifactError) as error:
+        log(f"version {name} of the catalogue is not remembered: {error}")
 
 
 def roll_back(folder: Path, name: str) -> None:
@@ -72,11 +82,17 @@ def roll_back(folder: Path, name: str) -> None:
         wanted = versions[name]
         if not set(wanted["batches"]) <= {batch.name for batch in live.batch_folders}:
             raise ServiceError("conflict", "That version had items that are no longer in the run.", "version")
-        back = live.withdrawn_items.keys() - wanted["withdrawn"].keys()
+        later = _withdraw_later_items(live, wanted)
+        back = live.withdrawn_items.keys() - wanted["withdrawn"].keys() - later.keys()
         if freed := sum(live.withdrawn_items[item_id] == "free" for item_id in back):
             raise ServiceError("conflict", f"{freed} items of that version gave up their SIDs; append them anew.")
-        write_withdrawals(folder, {**_withdraw_later_items(live, wanted), **wanted["withdrawn"]})
+        write_withdrawals(folder, wanted["withdrawn"] | later | _find_freed_items(live))
         publish_sids(run.recipe, folder)
+
+
+def _find_freed_items(live: CatalogSnapshot) -> dict[str, WithdrawalState]:
+    """Return the items that never come back: another may bear their SIDs by now."""
+    return {item_id: state for item_id, state in live.withdrawn_items.items() if state == "free"}
 
 
 def _withdraw_later_items(live: CatalogSnapshot, wanted: dict[str, Any]) -> dict[str, WithdrawalState]:

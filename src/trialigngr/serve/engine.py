@@ -10,6 +10,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Protocol
 
+from trialigngr.decode.filters import Filter
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import Recommendations, RecommendRequest
 from trialigngr.runs.run import Run
@@ -23,6 +24,11 @@ class RequestPlan(Protocol):
     @property
     def requests(self) -> Sequence[RecommendRequest]:
         """The requests, answered together and from one catalogue."""
+        ...
+
+    @property
+    def row_filters(self) -> Sequence[Filter]:
+        """What each request may bring besides, by rows of that catalogue."""
         ...
 
 
@@ -75,13 +81,14 @@ class BatchEngine:
     def submit(self, jobs: Sequence[tuple[BuildPlan, int]]) -> list[Future[EngineAnswer]]:
         """Put plans and their sizes into the queue, all or none, and return what will hold the answers.
 
-        Raises `ServiceError` when the queue is full, and when the engine is draining.
+        Into an empty queue goes whatever comes at once, however much that is. Raises `ServiceError` when the queue is
+        full, and when the engine is draining.
         """
         waiting = [EngineJob(build_plan, size, monotonic()) for build_plan, size in jobs]
         with self._changed:
             if self._draining:
                 raise ServiceError("draining", "This server is stopping; ask another one.")
-            if self.num_waiting + sum(job.size for job in waiting) > self.settings.max_waiting:
+            if self._jobs and self.num_waiting + sum(job.size for job in waiting) > self.settings.max_waiting:
                 raise ServiceError("overloaded", f"{self.num_waiting} requests wait already; try again later.")
             self._jobs += waiting
             self._changed.notify_all()
@@ -147,8 +154,9 @@ class BatchEngine:
     ) -> None:
         """Answer plans together; where that fails each alone, so that one mistake is nobody else's."""
         requests = [request for _, plan in planned for request in plan.requests]
+        row_filters = [one for _, plan in planned for one in plan.row_filters]
         try:
-            lists = iter(recommender.recommend(requests))
+            lists = iter(recommender.recommend(requests, row_filters))
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             if len(planned) > 1:
                 for one in planned:

@@ -17,15 +17,16 @@ from trialigngr.foundation.files import open_own_file
 from trialigngr.foundation.locks import try_lock_file
 from trialigngr.serve.errors import ServiceError
 
-BLOCK = 1 << 20
+BEGINNING = b'{"event_id":"'
+"""What every line of a file of events begins with."""
 
 
 class EventLog:
-    """Events of one process. Of each event that is there 16 bytes are held in memory."""
+    """Events of one process. For the id of each event that is there about 100 bytes are held in memory."""
 
     def __init__(self, path: Path) -> None:
         """Cut off a last line that a kill left unfinished; raise `ArtifactError` for a file that another process has
-        open, and for one that holds other lines than events."""
+        open, and for one that holds other lines than events: that one stays as it is."""
         self._path, self._lock = path, Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open_own_file(path)
@@ -42,10 +43,13 @@ class EventLog:
         if self._process_lock is None:
             raise ArtifactError(f"Another process writes events to {self._path}; give each its own file.")
         descriptor = self._file.fileno()
+        size, known = _read_events(self._path)
+        if torn := os.fstat(descriptor).st_size - size:
+            log(f"{self._path}: {torn} bytes of an event that was never acknowledged are cut off")
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
         self._path.chmod(0o600)  # who took what is nobody else's business
-        size = _cut_torn_line(descriptor, self._path)
-        os.lseek(descriptor, size, os.SEEK_SET)
-        return size, _read_known_ids(self._path)
+        return size, known
 
     def append_events(self, events: Sequence[Mapping[str, Any]]) -> int:
         """Write events whose ``event_id`` is new, and return how many these were, once they are on the disk.
@@ -66,14 +70,15 @@ class EventLog:
     def _write_lines(self, lines: bytes) -> None:
         descriptor = self._file.fileno()
         try:
+            os.ftruncate(descriptor, self._size)  # behind it stands what was never acknowledged
+            os.lseek(descriptor, self._size, os.SEEK_SET)
             left = memoryview(lines)
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         except OSError as error:
-            with suppress(OSError):  # what stands there in part is cut off at the next start, too
+            with suppress(OSError):  # if not now, then before the next events, or at the next start
                 os.ftruncate(descriptor, self._size)
-                os.lseek(descriptor, self._size, os.SEEK_SET)
             raise ServiceError("disk", f"The events could not be written ({os.strerror(error.errno or 0)}).") from None
         self._size += len(lines)
 
@@ -84,32 +89,23 @@ class EventLog:
             self._process_lock.release()
 
 
-def _cut_torn_line(descriptor: int, path: Path) -> int:
-    """Cut a file behind its last end of a line, and return its size."""
-    size = end = os.fstat(descriptor).st_size
-    while end:
-        start = max(0, end - BLOCK)
-        os.lseek(descriptor, start, os.SEEK_SET)
-        place = os.read(descriptor, end - start).rfind(b"\n")
-        end = start + place + 1 if place >= 0 else start
-        if place >= 0:
-            break
-    if end < size:
-        log(f"{path}: {size - end} bytes of an event that was never acknowledged are cut off")
-        os.ftruncate(descriptor, end)
-        os.fsync(descriptor)
-    return end
-
-
-def _read_known_ids(path: Path) -> set[bytes]:
-    known = set()
+def _read_events(path: Path) -> tuple[int, set[bytes]]:
+    """Return the size of a file's whole lines and the ids in them; raise `ArtifactError` for a line that is no event,
+    and for an unfinished one that stands alone and does not begin like one."""
+    size, known = 0, set[bytes]()
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            is_torn = not line.endswith(b"\n")
+            if is_torn and (known or BEGINNING.startswith(line[: len(BEGINNING)])):
+                break
             try:
+                if is_torn:
+                    raise ValueError
                 known.add(_digest_id(json.loads(line)["event_id"]))
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise ArtifactError(f"{path}, line {number} is no event; give another file for events.") from None
-    return known
+            size += len(line)
+    return size, known
 
 
 def _digest_id(event_id: str) -> bytes:

@@ -43,13 +43,13 @@ class RequestGate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, begun, status = Headers(scope=scope), monotonic(), 500
+        headers, begun, status, is_answered = Headers(scope=scope), monotonic(), 500, False
         shown = headers.get("x-request-id", "")
         request_id = shown if _REQUEST_ID.fullmatch(shown) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_answered
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = MutableHeaders(scope=message)
@@ -57,6 +57,7 @@ class RequestGate:
                 for name, value in SECURITY_HEADERS.items():
                     own.setdefault(name, value)
             await send(message)
+            is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             self._check_headers(scope["path"], headers)
@@ -66,16 +67,22 @@ class RequestGate:
             asked = {} if API_PATHS.match(scope["path"]) else BROWSER_LOGIN
             answer = respond_to_error(error, request_id, asked if error.code == "unauthorized" else None)
             await answer(scope, receive, send_with_headers)
+        except Exception:
+            if not is_answered:  # else the log has it, without what was asked
+                raise
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in {"GET", "HEAD", "POST"} else "other"
             self.service.metrics.count_request(route, method, status, monotonic() - begun)
 
     def _check_headers(self, path: str, headers: Headers) -> None:
-        """Raise `ServiceError` for a request that names another host, or shows no key that suffices."""
+        """Raise `ServiceError` for a request that names another host, that a page of another site makes, as by an image
+        of its own, or that shows no key that suffices."""
         host = re.sub(r":\d*$", "", headers.get("host", ""))
         if self.names is not None and host not in self.names:  # a page elsewhere whose name leads here
             raise ServiceError("invalid_host", "This server answers to the loopback's names alone.")
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            raise ServiceError("cross_site", "Pages of other sites may lead here, and may not ask.")
         shown, keys = headers.get("authorization"), self.service.keys
         if path in OPEN_PATHS:
             return

@@ -25,6 +25,8 @@ class ServedRunInfo(BaseModel):
     num_withdrawn: int
     codebook_sizes: list[int]
     systems: list[str]
+    head: str
+    """The system that answers where a request names none."""
     max_history: int
     num_beams: int
     softmax: str

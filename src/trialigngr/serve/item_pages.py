@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import polars as pl
 
 from trialigngr.catalog.queries import Rows
 from trialigngr.foundation.errors import ImageError
+from trialigngr.images.image_open import decode_image
 from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.item_cards import describe_item
@@ -34,15 +34,13 @@ from trialigngr.serve.served_run import ServedRun
 
 TOP_NAMES, EXAMPLES, MAX_SAME_SID = 5, 4, 1000
 """Names and items that stand for a branch of the tree, and items that are named for having the SID of another."""
-_PICTURES = Lock()
-"""Pictures are opened one after the other: Pillow's warnings are silenced for all threads at once."""
 
 
 def describe_page(
     run: ServedRun, words: str | None, prefix: Sequence[int], named: Mapping[str, str | None], cursor: int, limit: int
 ) -> ItemPage:
     """Return a page of the items whose title has some words, whose SID begins with a prefix, and that bear names."""
-    snapshot, index = run.snapshot, run.index
+    snapshot, index = run.take_snapshot()
     chosen = pl.lit(True)
     if words is not None:
         chosen &= pl.col("title").str.to_lowercase().str.contains(words.lower(), literal=True)
@@ -62,11 +60,12 @@ def describe_page(
 
 
 def describe_detail(run: ServedRun, item_id: str) -> ItemDetail:
-    """Return an item in full; raise `CatalogError` for an unknown one."""
-    snapshot, index = run.snapshot, run.index
-    row = index.catalog.find_row(item_id)
+    """Return an item in full; raise `ServiceError` for an unknown one."""
+    snapshot, index = run.take_snapshot()
+    row = index.find_row(item_id)
     interests, codes = snapshot.interests[row], tuple(index.list_codes(row))
-    others = [other for other in snapshot.sids.rows_by_codes[codes] if other != row]
+    left_out = {row, *snapshot.withdrawn_rows.tolist()}
+    others = [other for other in snapshot.sids.rows_by_codes[codes] if other not in left_out]
     return ItemDetail(
         **describe_item(index, row, run.name),
         description=index.catalog[row].description,
@@ -81,8 +80,8 @@ def describe_detail(run: ServedRun, item_id: str) -> ItemDetail:
 
 def find_neighbours(run: ServedRun, item_id: str, space: NeighbourSpace, k: int) -> NeighbourList:
     """Return the k nearest items that are on offer and have anything in common with an item."""
-    snapshot, index = run.snapshot, run.index
-    row = index.catalog.find_row(item_id)
+    snapshot, index = run.take_snapshot()
+    row = index.find_row(item_id)
     values_N = _measure_nearness(index, row, space).astype(np.float64)
     others_N = np.delete(values_N, row)
     values_N[[row, *snapshot.withdrawn_rows.tolist()]] = -np.inf
@@ -113,16 +112,14 @@ def _measure_nearness(index: CatalogIndex, row: int, space: NeighbourSpace) -> n
 
 def read_picture(run: ServedRun, item_id: str, longest_edge: int) -> bytes:
     """Return an item's picture as JPEG; raise `ServiceError` where it has none that can be opened."""
-    catalog = run.snapshot.catalog
-    row = catalog.find_row(item_id)
+    index = run.index
+    path = index.catalog.image_file(index.find_row(item_id))
+    if path is None:
+        raise ServiceError("no_image", "This item has no picture.")
     try:
-        with _PICTURES:
-            image = catalog.open_image(row)
+        image = decode_image(path, longest_edge)  # `Service.start` has silenced Pillow
     except ImageError as error:
         raise ServiceError("no_image", f"The picture of this item cannot be used: {error.reason}.") from None
-    if image is None:
-        raise ServiceError("no_image", "This item has no picture.")
-    image.thumbnail((longest_edge, longest_edge))
     written = BytesIO()
     image.save(written, "JPEG", quality=85)
     return written.getvalue()
@@ -130,7 +127,7 @@ def read_picture(run: ServedRun, item_id: str, longest_edge: int) -> bytes:
 
 def describe_sid_node(run: ServedRun, prefix: Sequence[int], cursor: int, limit: int) -> SidNode:
     """Return the items below a prefix, and a page of the codes that follow; ``cursor`` is a code."""
-    snapshot, index = run.snapshot, run.index
+    snapshot, index = run.take_snapshot()
     rows = np.setdiff1d(index.find_prefix(prefix), snapshot.withdrawn_rows)
     level, codes_NL = len(prefix), index.codes_NL[rows]
     follows_N = codes_NL[:, level] if level < codes_NL.shape[1] else np.full(len(rows), -1)

@@ -16,6 +16,7 @@ def accept_integral_float(given: Any) -> Any:
 
 Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=LIMITS.id_length)]
 """An id or a name."""
+SystemName = Annotated[str, StringConstraints(strict=True, max_length=LIMITS.id_length)]
 NumItems = Annotated[int, Field(strict=True, ge=1, le=LIMITS.k), BeforeValidator(accept_integral_float)]
 """The bounds stand first: behind the validator the description would not have them."""
 RequestId = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
@@ -68,8 +69,8 @@ class HistoryQuery(StrictBody):
     """Where a history is given too, only systems that know users look at it."""
     run: Text | None = None
     """The first run that is served, where none is named."""
-    system: Text = "generator"
-    """The system of the run that is asked."""
+    system: SystemName = ""
+    """The system of the run that is asked; empty: the one that heads its table."""
 
 
 class RecommendationQuery(HistoryQuery):
@@ -103,7 +104,7 @@ class ExplanationQuery(StrictBody):
     history: Annotated[list[Text], Field(min_length=1, max_length=LIMITS.explained_history)]
     item_id: Text
     run: Text | None = None
-    system: Text = "generator"
+    system: SystemName = ""
     method: Literal["leave_one_out"] = "leave_one_out"
 
 

@@ -101,6 +101,9 @@ class HistoryUse(BaseModel):
     """Over what the generator's probabilities are normalised; scores under another one are not comparable."""
     history_used: int
     history_dropped: list[LeftOutItem]
+    """The last of those that were, as many as a history of a request may hold."""
+    num_dropped: int
+    """How many there were."""
     missing_items: list[LeftOutItem]
     """Items of filters and candidates that cannot come back, but for those that were to be left out."""
 

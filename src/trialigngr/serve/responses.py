@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -24,8 +25,11 @@ HIDDEN: dict[str, str] = {
     ErrorKind.INVALID_DATA: "This does not fit the run's catalogue; the server's log says why.",
     ErrorKind.INVALID_RECIPE: "This run was made by a recipe that does not allow that; the server's log says why.",
     ErrorKind.UNKNOWN_SYSTEM: "This run has no such system; /v1/runs names those that it has.",
+    ErrorKind.BUSY: "Something else is writing to this run; try again later.",
 }
-"""What is told instead of sentences that may name paths of the server; those are logged."""
+"""What is told instead of sentences that may name paths of the server; `_log_error` has those that tell more."""
+_NAMES_THE_REQUEST = (ErrorKind.UNKNOWN_SYSTEM, "internal")
+"""Codes of errors whose sentences may repeat what was asked; those are not logged."""
 
 
 def describe_fault(error: Exception, request_id: str) -> ServiceFault:
@@ -34,11 +38,20 @@ def describe_fault(error: Exception, request_id: str) -> ServiceFault:
     known, message = ERROR_CLASSES[code], str(error)
     if not isinstance(error, ServiceError) and code in HIDDEN:
         message = HIDDEN[code]
-        log(f"request {request_id}: {type(error).__name__}: {error}")
+        _log_error(error, code, request_id)
     param = error.param if isinstance(error, ServiceError) else None
     return ServiceFault(
         code=code, message=message, type=known.type, param=param, retryable=known.retryable, request_id=request_id
     )
+
+
+def _log_error(error: Exception, code: str, request_id: str) -> None:
+    """Log an error under the id of its request: what is wrong with the run, or where in the code nobody foresaw it.
+    What was asked is nobody's business."""
+    said = type(error).__name__ if code in _NAMES_THE_REQUEST else f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__) if code == "internal" else []
+    places = ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    log(f"request {request_id}: {said}{places and ' in '}{places}")
 
 
 def respond_to_error(error: Exception, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:

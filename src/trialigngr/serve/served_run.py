@@ -9,6 +9,8 @@ from functools import partial
 from time import monotonic
 from uuid import uuid4
 
+from trialigngr.foundation.artifact import is_finished
+from trialigngr.foundation.errors import RecipeError
 from trialigngr.runs.recommender import POPULAR
 from trialigngr.runs.request import Recommendation, RecommendRequest
 from trialigngr.runs.run import Run
@@ -18,6 +20,7 @@ from trialigngr.serve.catalog_versions import name_version
 from trialigngr.serve.engine import BatchEngine, BuildPlan, EngineAnswer
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.item_cards import cap_groups, describe_item, describe_recommendations
+from trialigngr.serve.limits import LIMITS
 from trialigngr.serve.query_plans import QueryPlan, QueryPlanner
 from trialigngr.serve.request_models import ExplanationQuery, HistoryQuery, RankQuery, RecommendationQuery
 from trialigngr.serve.response_models import (
@@ -30,33 +33,47 @@ from trialigngr.serve.response_models import (
     RunVersion,
     ScoreChange,
 )
+from trialigngr.systems.registry import SYSTEMS
 
 
 class ServedRun:
-    """``name`` is what requests call the run, ``engine`` its queue."""
+    """``name`` is what requests call the run, ``engine`` its queue, ``head`` the system that answers where none is
+    named. Raises `RecipeError` for a run without a language model."""
 
     def __init__(self, name: str, run: Run, engine: BatchEngine) -> None:
+        if not run.recipe.has_generator:
+            raise RecipeError(
+                f"{run.folder} has no language model, its table is headed by {run.recipe.evaluate.head}: serve and "
+                "explore are for runs with a generator."
+            )
         self.name, self.run, self.engine = name, run, engine
         self.indexes = CatalogIndexes()
         self.planner = QueryPlanner(self.indexes)
+        self.head = run.recipe.evaluate.head
         self._model = run.read_stage_manifest(run.recipe.model_stage).identity_text
 
     def warm_up(self) -> None:
         """Load all that a first request would wait for."""
+        for system in self.list_systems():
+            self.run.current_recommender.get_system(system)
         first = self.index.catalog.item_ids[:1]
         self.run.current_recommender.recommend([RecommendRequest(history, 1) for history in (first, [])])
-        self._warm_index()
+        self._warm_index(self.snapshot)
+
+    def list_systems(self) -> list[str]:
+        """Return the systems that can be asked."""
+        return [name for name, spec in SYSTEMS.items() if spec.fit is None or is_finished(self.run.folder / name)]
 
     def take_up_catalog(self) -> bool:
         """Answer from what is on offer now; return whether anything has changed."""
-        changed = self.run.refresh_catalog()
-        self._warm_index()
-        return changed
+        return self.run.refresh_catalog(self._warm_index)
 
-    def _warm_index(self) -> None:
-        index = self.index
+    def _warm_index(self, snapshot: CatalogSnapshot) -> None:
+        """Make what requests look up, before they do: many threads would make it at once."""
+        index = self.indexes.find_index(snapshot)
         _ = index.interest_names, index.category_names, index.main_categories
         _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors
+        _ = snapshot.sids.rows_by_codes, snapshot.histories.user_numbers, snapshot.withdrawn_rows
 
     @property
     def snapshot(self) -> CatalogSnapshot:
@@ -66,7 +83,12 @@ class ServedRun:
     @property
     def index(self) -> CatalogIndex:
         """The index of what is on offer."""
-        return self.indexes.find_index(self.snapshot)
+        return self.take_snapshot()[1]
+
+    def take_snapshot(self) -> tuple[CatalogSnapshot, CatalogIndex]:
+        """Return what is on offer and the index of that very moment."""
+        snapshot = self.snapshot
+        return snapshot, self.indexes.find_index(snapshot)
 
     def describe_version(self, snapshot: CatalogSnapshot) -> RunVersion:
         """Return which model and which catalogue answered."""
@@ -102,7 +124,7 @@ class ServedRun:
             for place, (item_id, without) in enumerate(zip(query.history, scores[1:], strict=True))
         ]
         index = _plan_of(answer).index
-        card = ItemCard(**describe_item(index, index.catalog.find_row(query.item_id), self.name))
+        card = ItemCard(**describe_item(index, index.find_row(query.item_id), self.name))
         used = self._describe_use(HistoryQuery(system=query.system), answer)
         return ExplanationResponse(**used.model_dump(), item=card, score=scores[0], changes=changes)
 
@@ -144,10 +166,13 @@ class ServedRun:
         found = answer.lists[0]
         return HistoryUse(
             run=self.describe_version(answer.recommender.snapshot),
-            system=query.system,
+            system=query.system or self.head,
             softmax=self.run.recipe.decode.score_softmax,
             history_used=len(found.history_used),
-            history_dropped=[LeftOutItem(item_id=one.item_id, reason=one.reason) for one in found.dropped],
+            history_dropped=[
+                LeftOutItem(item_id=one.item_id, reason=one.reason) for one in found.dropped[-LIMITS.history :]
+            ],
+            num_dropped=len(found.dropped),
             missing_items=list(_plan_of(answer).missing_items),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Service:
 
     def start(self) -> None:
         """Load what first requests would wait for, and begin to answer."""
+        # Once and for all threads: silenced around each picture, these would have to wait for each other.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
         for run in self.runs.values():
             run.warm_up()
             run.engine.start()
@@ -86,10 +89,10 @@ def open_service(
     runs = []
     for name, folder in _name_folders(folders):
         run = load(folder)
-        run.check_model()
         engine = BatchEngine(run, queue or QueueSettings(), metrics.watch_batches(name))
-        metrics.watch_queue(name, engine)
         runs.append(ServedRun(name, run, engine))
+        run.check_model()
+        metrics.watch_queue(name, engine)
     return Service(runs, keys, None if events is None else EventLog(events), metrics)
 
 

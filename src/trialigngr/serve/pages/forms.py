@@ -21,6 +21,8 @@ OptionalWord = Annotated[Word | None, BeforeValidator(lambda given: given or Non
 OptionalSid = Annotated[
     Annotated[str, StringConstraints(pattern=SID_PATTERN)] | None, BeforeValidator(lambda given: given or None)
 ]
+SystemWord = Annotated[str, StringConstraints(max_length=LIMITS.id_length)]
+"""The name of a system; empty: the one that heads the run's table."""
 Cursor = Annotated[int, Field(ge=0, le=2**53)]
 NumShown = Annotated[int, Field(ge=1, le=LIMITS.k)]
 Words = Annotated[list[Word], Field(max_length=LIMITS.history)]
@@ -98,7 +100,7 @@ class HistoryForm(PageForm):
 class RecommendForm(HistoryForm):
     """A history and what may come after it; ``explain`` is an item whose score is taken apart."""
 
-    system: Word = "generator"
+    system: SystemWord = ""
     category: OptionalWord = None
     brand: OptionalWord = None
     deny: Words = []
@@ -130,5 +132,5 @@ class CompareForm(HistoryForm):
 
     a: OptionalWord = None
     b: OptionalWord = None
-    system_a: Word = "generator"
-    system_b: Word = "generator"
+    system_a: SystemWord = ""
+    system_b: SystemWord = ""

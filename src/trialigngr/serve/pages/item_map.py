@@ -8,16 +8,18 @@ from typing import Literal
 
 import numpy as np
 
+from trialigngr.foundation.errors import ErrorKind
 from trialigngr.report.charts import scale_places
+from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.pages.shown_lists import describe_rows
 from trialigngr.serve.response_models import ItemCard
 from trialigngr.serve.served_run import ServedRun
-from trialigngr.sids.tsne import MAX_COLORED
+from trialigngr.sids.tsne import MAX_COLORED, CodeMap
 
 MAP_SIZE = 1000
 _DRAWING = Lock()
-"""One map is laid out at a time, and everybody who asks for it meanwhile gets it."""
+"""One map is laid out at a time. Nobody waits for it: whoever does holds one of the threads that answer."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class DrawnMap:
 
 
 def draw_map(run: ServedRun, color: Literal["category", "code"]) -> DrawnMap:
-    """Return the map of a run; raise `ServiceError` for a run without embeddings."""
-    index = run.index
-    with _DRAWING:
-        layout = index.embedding_map
+    """Return the map of what is on offer; raise `ServiceError` for a run without embeddings, and while a map is laid
+    out."""
+    snapshot, index = run.take_snapshot()
+    layout = _lay_out_map(index)
     if layout is None:
         raise ServiceError("conflict", "This run has no embeddings, so there is no map of them.")
     groups_M, legend = layout.groups_M, list(layout.category_names)
@@ -54,6 +56,19 @@ def draw_map(run: ServedRun, color: Literal["category", "code"]) -> DrawnMap:
         groups_M = np.array([frequent.index(code) if code in frequent else -1 for code in codes_M.tolist()])
         legend = [f"<a_{code}>" for code in frequent]
     places = scale_places(layout.places_M2, MAP_SIZE).tolist()
-    items = describe_rows(run, layout.rows_M.tolist())
+    items = describe_rows(index, run.name, layout.rows_M.tolist())
     dots = [MapDot(x, y, group, item) for (x, y), group, item in zip(places, groups_M.tolist(), items, strict=True)]
-    return DrawnMap(sorted(dots, key=lambda dot: dot.group), legend)
+    offered_M = ~np.isin(layout.rows_M, snapshot.withdrawn_rows)
+    shown = [dot for dot, is_offered in zip(dots, offered_M.tolist(), strict=True) if is_offered]
+    return DrawnMap(sorted(shown, key=lambda dot: dot.group), legend)
+
+
+def _lay_out_map(index: CatalogIndex) -> CodeMap | None:
+    if "embedding_map" in vars(index):
+        return index.embedding_map
+    if not _DRAWING.acquire(blocking=False):
+        raise ServiceError(ErrorKind.BUSY, "A map is being laid out; ask again in a few seconds.")
+    try:
+        return index.embedding_map
+    finally:
+        _DRAWING.release()

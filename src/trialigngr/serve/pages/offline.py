@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,13 @@ def _draw_until(rows: Rows, draw: Callable[[int], Markup], max_bytes: int) -> di
         if used > max_bytes:
             break
         drawn[row] = html
-    return drawn
+    return {row: _cut_dead_links(html, drawn.keys()) for row, html in drawn.items()}
+
+
+def _cut_dead_links(html: Markup, rows: Container[int]) -> Markup:
+    """Return an item whose links lead nowhere but to rows that stand in the file."""
+    cut = re.sub(r' href="#item-(\d+)"', lambda link: link[0] if int(link[1]) in rows else "", html)
+    return Markup(cut)  # noqa: S704  as it was but for the links
 
 
 def _build_branches(

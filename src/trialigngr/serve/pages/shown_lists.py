@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from shlex import quote
 
+from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.item_cards import describe_item
 from trialigngr.serve.item_models import ItemPage
 from trialigngr.serve.item_pages import describe_page
@@ -41,17 +42,17 @@ def sample_histories(run: ServedRun) -> list[ExampleHistory]:
     ][:NUM_EXAMPLES]
 
 
-def describe_rows(run: ServedRun, rows: Iterable[int]) -> list[ItemCard]:
+def describe_rows(index: CatalogIndex, run_name: str, rows: Iterable[int]) -> list[ItemCard]:
     """Return items as they stand in lists."""
-    index = run.index
-    return [ItemCard(**describe_item(index, row, run.name)) for row in rows]
+    return [ItemCard(**describe_item(index, row, run_name)) for row in rows]
 
 
 def describe_items(run: ServedRun, item_ids: Iterable[str]) -> dict[str, ItemCard]:
     """Return the items of some ids by id, as they stand in lists; ids that nobody knows are left out."""
-    rows = run.index.catalog.row_by_id
+    index = run.index
+    rows = index.catalog.row_by_id
     known = [item_id for item_id in dict.fromkeys(item_ids) if item_id in rows]
-    return dict(zip(known, describe_rows(run, [rows[item_id] for item_id in known]), strict=True))
+    return dict(zip(known, describe_rows(index, run.name, [rows[item_id] for item_id in known]), strict=True))
 
 
 def find_candidates(run: ServedRun, words: str | None) -> ItemPage | None:

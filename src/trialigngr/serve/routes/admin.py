@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from trialigngr.foundation.errors import ErrorKind
 from trialigngr.pipeline.add_items import append_items, withdraw_items
 from trialigngr.pipeline.llm_costs import may_cost
 from trialigngr.serve.admin_models import (
@@ -75,21 +76,32 @@ class CatalogEditor:
         self._service, self._lock = service, Lock()
 
     def change_catalog(self, query: CatalogChange, change: Callable[[ServedRun], object]) -> CatalogState:
-        """Make a change, take it up and remember both versions; raise what the change raises."""
+        """Make a change, take it up and remember both versions; raise what the change raises, and `ServiceError` while
+        another is made: whoever waited would hold up all other requests."""
         run = self._service.find_run(query.run)
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            raise ServiceError(ErrorKind.BUSY, "A catalogue is being changed; try again later.")
+        try:
             remember_version(run.run.folder, run.snapshot)
-            change(run)
-            changed = run.take_up_catalog()
-            if changed:
-                self._service.metrics.count_reload(run.name)
-                remember_version(run.run.folder, run.snapshot)
+            try:
+                change(run)
+            finally:  # what was written before it broke off holds, too
+                changed = self._take_up_catalog(run)
+        finally:
+            self._lock.release()
         return CatalogState(
             run=run.describe_version(run.snapshot),
             changed=changed,
             num_items=len(run.snapshot.catalog),
             num_withdrawn=len(run.snapshot.withdrawn_items),
         )
+
+    def _take_up_catalog(self, run: ServedRun) -> bool:
+        changed = run.take_up_catalog()
+        if changed:
+            self._service.metrics.count_reload(run.name)
+            remember_version(run.run.folder, run.snapshot)
+        return changed
 
 
 def _append_new_items(run: ServedRun, query: AppendQuery) -> None:

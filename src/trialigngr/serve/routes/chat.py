@@ -9,6 +9,7 @@ from time import time
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from trialigngr.serve.catalog_index import CatalogIndex
@@ -48,15 +49,25 @@ def build_chat_router(service: Service) -> APIRouter:
         """Return n beams as choices, each a SID with its score, and their items; a stream is one chunk."""
         run = service.find_run(query.model)
         history = read_history(find_user_text(query), run.index)
-        asked = RecommendationQuery(history=history, k=query.n)
+        asked = _build_query(history, query.n)
         found = describe_completion(await run.recommend(asked, read_request_id(request)))
         return StreamingResponse(write_stream(found), media_type="text/event-stream") if query.stream else found
 
     return router
 
 
+def _build_query(history: list[str], num_items: int) -> RecommendationQuery:
+    """Return what is asked; raise `ServiceError` for letters that no id has, such as half of a pair of surrogates."""
+    try:
+        return RecommendationQuery(history=history, k=num_items)
+    except ValidationError as error:
+        raise ServiceError(
+            "invalid_argument", f"The last message holds what can be no id: {error.errors()[0]['msg']}.", "messages"
+        ) from None
+
+
 def find_user_text(query: ChatQuery) -> str:
-    """Return what the user said last; raise `ServiceError` where nothing is."""
+    """Return what the user said last, an empty text where nothing was said."""
     for message in reversed(query.messages):
         if message.role == "user" and message.content is not None:
             content = message.content

@@ -65,7 +65,7 @@ def _submit_all(
 ) -> tuple[dict[int, Future[EngineAnswer]], dict[int, BaseException]]:
     """Return what will hold the answer to each query, by its place, and the errors of those that name no run.
 
-    Raises `ServiceError` where a queue has no room; then none is asked.
+    Raises `ServiceError` where a queue has no room; then queries of other runs are called off if they have not begun.
     """
     futures, refused, by_run = dict[int, Future[EngineAnswer]](), dict[int, BaseException](), dict[str, list[int]]()
     for place, query in enumerate(queries):

@@ -6,12 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from trialigngr.foundation.artifact import is_finished
+from trialigngr.serve.errors import ServiceError
 from trialigngr.serve.info_models import MetricFigure, RunComparison, RunFigures, RunList, ServedRunInfo
 from trialigngr.serve.limits import LIMITS
 from trialigngr.serve.served_run import ServedRun
 from trialigngr.serve.service import Service
-from trialigngr.systems.registry import SYSTEMS
 
 RunName = Annotated[str, Query(min_length=1, max_length=LIMITS.id_length)]
 
@@ -44,13 +43,13 @@ def compare_runs(a: ServedRun, b: ServedRun) -> RunComparison:
 def describe_run(run: ServedRun) -> ServedRunInfo:
     """Return what a run is and how it answers."""
     snapshot, recipe = run.snapshot, run.run.recipe
-    fitted = [name for name, spec in SYSTEMS.items() if spec.fit is None or is_finished(run.run.folder / name)]
     return ServedRunInfo(
         version=run.describe_version(snapshot),
         num_items=len(snapshot.catalog),
         num_withdrawn=len(snapshot.withdrawn_items),
         codebook_sizes=list(snapshot.sids.codebook_sizes),
-        systems=fitted,
+        systems=run.list_systems(),
+        head=run.head,
         max_history=snapshot.max_prompt_history,
         num_beams=recipe.decode.num_beams,
         softmax=recipe.decode.score_softmax,
@@ -59,7 +58,9 @@ def describe_run(run: ServedRun) -> ServedRunInfo:
 
 
 def describe_figures(run: ServedRun) -> RunFigures:
-    """Return the test figures of a run's generator."""
+    """Return the test figures of a run; raise `ServiceError` for one that has none."""
+    if not (run.run.folder / "metrics.json").is_file():
+        raise ServiceError("conflict", f"The run {run.name} has not been evaluated.")
     metrics = run.run.metrics
     return RunFigures(
         run=run.describe_version(run.snapshot),
