@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.support.loopback import QuietHandler, serve_on_loopback
 
 
 @dataclass
@@ -56,9 +56,7 @@ def hub_server() -> Iterator[Hub]:
     """Run the hub."""
     hub = Hub()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
             hub.asked.append("/".join(parts))
@@ -129,16 +127,5 @@ def hub_server() -> Iterator[Hub]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serve_on_loopback(Handler) as hub.port:
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.loopback import QuietHandler, serve_on_loopback
 
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified><ETag>x</ETag>"
@@ -49,9 +49,7 @@ def object_store() -> Iterator[ObjectStore]:
     """Run the store."""
     store = ObjectStore()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             path, query = unquote(parts.path[1:]), parse_qs(parts.query)
@@ -77,16 +75,5 @@ def object_store() -> Iterator[ObjectStore]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    store.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serve_on_loopback(Handler) as store.port:
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -78,6 +78,7 @@ def test_the_losses_of_levels_by_their_weights() -> None:
     [
         (["train.level_weights=[1.5, 1.0]"], "has 2 weights, and SIDs have 3 tokens"),
         (['train.loss_softmax="trie"', "train.unlikelihood_weight=1"], "do not go together"),
+        (['train.loss_softmax="trie"', 'phases=["sft", "dpo"]'], "trie and phase dpo do not go together"),
         (['train.loss_softmax="trie"', 'decode.score_softmax="full"'], "train.loss_softmax = trie trains"),
     ],
 )

@@ -95,6 +95,10 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
             "prior.items_weight mixes in what model.items learns to score; set model.items.hidden_size, such as 64, "
             "and a loss_weight above 0."
         )
+    if own == "trie" and len(recipe.phases) > 1:
+        raise RecipeError(
+            f"train.loss_softmax = trie and phase {recipe.phases[1]} do not go together yet; set loss_softmax = level."
+        )
     if recipe.train.torch_compile and recipe.train.fsdp:
         raise RecipeError("train.torch_compile and train.fsdp do not go together yet; leave one of them off.")
     if recipe.model.items.hidden_size:
