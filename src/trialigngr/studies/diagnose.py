@@ -38,6 +38,7 @@ from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.publish import write_run_report
 from trialigngr.report.from_run.result_tables import (
     DIAGNOSTICS_FILE,
+    OWN_SID_TASKS,
     RunDiagnosis,
     build_diagnostics_table,
     classify_sid_inputs,
@@ -49,10 +50,12 @@ from trialigngr.sids.collisions import number_sid_groups
 from trialigngr.sids.quality import pick_categories
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.studies.compare import unique_run_names
-from trialigngr.tasks.task import TASKS, View
+from trialigngr.tasks.task import TASKS, Task, View
 
 NUM_TITLE_EXAMPLES = 5
 """Titles kept as examples."""
+SID_PLACES = 10
+"""Among so many SIDs an item's own is looked for."""
 
 
 def diagnose_runs(folders: Sequence[Path], num_items: int = 1000) -> dict[str, RunDiagnosis]:
@@ -86,7 +89,12 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     with lock_run_folder(run.folder):
         parts = run.artifacts
         parts.backbone.prepare_inference(pick_device(run.recipe.train.device))
-        body = {"computed_for": wanted, "probe": _probe_categories(parts), "titles": _diagnose_titles(parts, num_items)}
+        body = {
+            "computed_for": wanted,
+            "probe": _probe_categories(parts),
+            "titles": _diagnose_titles(parts, num_items),
+            "own_sids": {name: _find_own_sids(parts, TASKS[name], num_items) for name in OWN_SID_TASKS},
+        }
         body = write_json(run.folder / DIAGNOSTICS_FILE, body, ensure_ascii=False)
         table = build_diagnostics_table({run.folder.name: RunDiagnosis(classify_sid_inputs(run), body)})
         write_text_atomically(run.folder / "diagnostics.txt", format_table_text(table) + "\n")
@@ -143,6 +151,25 @@ def _diagnose_titles(artifacts: RunArtifacts, max_items: int) -> dict[str, Any]:
             for row, text in list(zip(rows, written, strict=True))[:NUM_TITLE_EXAMPLES]
         ],
     }
+
+
+def _find_own_sids(artifacts: RunArtifacts, task: Task, max_items: int) -> dict[str, Any]:
+    """Return how often an item's own SID is the first, and among the first `SID_PLACES`, that its text asks for."""
+    if task.name not in {own.name for own in artifacts.recipe.tasks.list_tasks()}:
+        return {"missing_reason": f"{task.number} ({task.source} to SID) was not trained."}
+    chat = artifacts.chat_template
+    views = artifacts.encode_views(chat)
+    told = np.flatnonzero(np.diff(views.token_ids[task.source].offsets))
+    if not len(told):
+        return {"missing_reason": f"no item of this catalogue has a {task.source}."}
+    random = np.random.default_rng(derive_seed(0, "diagnose", task.name))
+    rows = np.sort(random.choice(told, min(max_items, len(told)), replace=False))
+    examples = artifacts.build_examples(task, views, chat)
+    recommender = artifacts.sid_recommender.with_num_beams(min(SID_PLACES, len(artifacts.trie.levels[-1])))
+    beams = recommender.decode_prompts([examples.build_prompt(rows[place : place + 1]) for place in range(len(rows))])
+    places = recommender.compute_sid_ranks(beams, rows).ahead_M
+    found = {"first": float((places == 0).mean()), "among_first": float((places < SID_PLACES).mean())}
+    return found | {"items": len(rows), "places": SID_PLACES, "chance": SID_PLACES / len(artifacts.trie.levels[-1])}
 
 
 def _generate_titles(artifacts: RunArtifacts, rows: Sequence[int]) -> list[str]:

@@ -96,24 +96,40 @@ def read_diagnostics(run: Run) -> dict[str, Any] | None:
     return body if body["computed_for"]["model"] == run.read_stage_manifest("model").identity_text else None
 
 
-DIAGNOSTICS_COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
+OWN_SID_TASKS = {"title_to_sid": "own SID of a title", "visual_to_sid": "own SID of a caption"}
+"""Task that writes the SID of one item from its text → what its figure is called."""
+DIAGNOSTICS_COLUMNS = (
+    "category probe", "title BLEU-4", "attribute recall", "hallucinated titles", *OWN_SID_TASKS.values(),
+)  # fmt: skip
 
 
 def format_diagnostics_cells(diagnostics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return what stands below `DIAGNOSTICS_COLUMNS`: a run's figure, and what it must be held against."""
     probe, titles, none = diagnostics["probe"], diagnostics["titles"], ("–", "")
+    own_sids = tuple(_format_own_sids(diagnostics.get("own_sids", {}).get(name)) for name in OWN_SID_TASKS)
     first = none
     if "missing_reason" not in probe:
         found, shuffled, majority = (probe[name] for name in ("accuracy", "shuffled_labels", "majority_class"))
         first = (format_percent_interval(found), f"shuffled {shuffled['value']:.1%}, majority {majority['value']:.1%}")
     if "missing_reason" in titles:
-        return (first, none, none, none)
+        return (first, none, none, none, *own_sids)
     bleu, recall = titles["bleu_4"], titles["attribute_recall"]
     return (
         first,
         (f"{bleu['model']:.3f}", f"blind {bleu['other_title']:.3f}"),
         (f"{recall['model']:.1%}", f"blind {recall['other_title']:.1%}, true {recall['true_title']:.1%}"),
         (f"{titles['hallucination_rate']:.1%}", f"own {titles['own_title_rate']:.1%}"),
+        *own_sids,
+    )
+
+
+def _format_own_sids(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return how often the own SID is among the first, and what chance would reach; a dash where nothing is known."""
+    if found is None or "missing_reason" in found:
+        return ("–", "")
+    return (
+        f"{found['among_first']:.1%} of {found['places']}",
+        f"first {found['first']:.1%}, chance {found['chance']:.1%}",
     )
 
 
@@ -158,10 +174,9 @@ def _collect_notes(diagnoses: Mapping[str, RunDiagnosis]) -> Iterator[str]:
     """Yield how the runs were looked at, each way once."""
     ways: dict[str, list[str]] = {}
     for name, own in diagnoses.items():
-        for part in ("probe", "titles"):
-            ways.setdefault(own.diagnostics[part].get("note") or own.diagnostics[part]["missing_reason"], []).append(
-                name
-            )
+        parts = [own.diagnostics["probe"], own.diagnostics["titles"], *own.diagnostics.get("own_sids", {}).values()]
+        for says in filter(None, (part.get("note") or part.get("missing_reason") for part in parts)):
+            ways.setdefault(says, []).append(name)
     for says, names in ways.items():
         yield f"{', '.join(names)}: {says.rstrip('.')}."
 
