@@ -23,7 +23,7 @@ from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
 from trialigngr.models.build import build_backbone, prepare_for_training
 from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.sids.assign import QUANTIZER_FILE
 from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
@@ -51,7 +51,7 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
     recipe, seed = artifacts.recipe, artifacts.recipe.seed + artifacts.seed
-    wanted, prediction = select_possible_tasks(artifacts), find_recommendation_task(recipe)
+    wanted, prediction = select_possible_tasks(artifacts), recipe.tasks.find_recommendation_task()
     if not phase.trains_all_tasks:
         if prediction not in wanted:
             raise RecipeError(
