@@ -301,8 +301,9 @@ def test_another_task_stands_beside_the_one_that_recommends(world: World):
     assert mine == [asked(tasks["title_to_sid"].draw_batch(0, number, 2)) for number in range(len(mine))]
     assert (drawn[0].name, drawn[0].label) == (f"sids_to_sid+{own[0][1].name}", f"T3+{own[0][1].label}")
     assert drawn[0].num_tokens == sum(len(row) for part in own[0] for row in part.rows)
-    with pytest.raises(RecipeError, match="beside the one that recommends"):
-        Mixture({"sids_to_sid": recommends}, settings, 5, 400, 0)
+    alone = Mixture({"sids_to_sid": recommends}, settings, 5, 9, 0)
+    assert alone.draw_batch(8).rows == recommends.draw_batch(0, 8, 5)
+    assert alone.draw_batch(8).auxiliary is None
 
 
 def test_weights_that_train_nothing(world: World):

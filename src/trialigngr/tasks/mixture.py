@@ -101,7 +101,7 @@ class Mixture:
         if self.main is None:
             return self._draw_task(step, self.batch_size)
         main = self._draw_examples(self.main, step, self.batch_size)
-        return replace(main, auxiliary=self._draw_task(step, self.auxiliary_batch_size))
+        return replace(main, auxiliary=self._draw_task(step, self.auxiliary_batch_size)) if self._drawn_tasks else main
 
     def _draw_task(self, step: int, size: int) -> TaskBatch:
         name, number = self._drawn_tasks[self._task_by_step[step]], int(self._batch_number_by_step[step])

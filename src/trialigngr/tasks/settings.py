@@ -60,11 +60,8 @@ class TaskSettings(Settings):
         return self.find_recommendation_task().name if self.auxiliary_batch_size else None
 
     def select_drawn_tasks(self, examples: Mapping[str, int]) -> dict[str, int]:
-        """Return examples by task of those that are drawn by weight; raise `RecipeError` where there is none."""
-        drawn = {name: count for name, count in examples.items() if name != self.main_task}
-        if not drawn:
-            raise RecipeError("tasks.auxiliary_batch_size needs a task in tasks.use beside the one that recommends.")
-        return drawn
+        """Return examples by task of those that are drawn by weight: all but the one that every step learns."""
+        return {name: count for name, count in examples.items() if name != self.main_task}
 
     def count_epoch_steps(self, examples: Mapping[str, int], batch_size: int) -> int:
         """Return how many batches one epoch has: as many as all tasks that are ever drawn have examples (paper §9.10),
@@ -90,8 +87,10 @@ class TaskSettings(Settings):
     def build_curriculum(self, examples: Mapping[str, int], steps: int) -> list[tuple[int, dict[str, float]]]:
         """Return (last step, task name → weight) of each stage for tasks of so many examples, the last one at the end.
 
-        Raises `RecipeError` where a weight is below 0, or where a stage draws none of these tasks.
+        Nothing for no tasks. Raises `RecipeError` for a weight below 0, and for a stage that draws none of these tasks.
         """
+        if not examples:
+            return []
         given = [(stage.until, _resolve_task_names(stage.weights)) for stage in self.curriculum]
         if sorted(given, key=lambda stage: stage[0]) != given:
             raise RecipeError("tasks.curriculum must be in order: each ends (until) after the one before.")
