@@ -33,12 +33,13 @@ def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
     assert set(found) == {"computed_for", "probe", "titles", "own_sids", "sha256"}
     for own in found["own_sids"].values():
         assert (own["items"], own["places"]) == (20, 10)
-        assert 0 <= own["first"] <= own["among_first"] <= 1
+        assert 0 <= own["first"]["value"] <= own["among_first"]["value"] <= 1
     assert {"accuracy", "shuffled_labels", "majority_class"} <= set(found["probe"])
     titles = found["titles"]
     assert titles["items"] == 20
-    assert 0 <= titles["attribute_recall"]["other_title"] < titles["attribute_recall"]["true_title"] <= 1
-    assert titles["hallucination_rate"] + titles["own_title_rate"] <= 1
+    recall = {name: own["value"] for name, own in titles["attribute_recall"].items()}
+    assert 0 <= recall["other_title"] < recall["true_title"] <= 1
+    assert titles["hallucination_rate"]["value"] + titles["own_title_rate"]["value"] <= 1
     assert "majority class" in done.out
     assert "title BLEU-4" in (copied_run / "diagnostics.txt").read_text("utf-8")
     page = (copied_run / "report.html").read_text("utf-8")
@@ -113,8 +114,8 @@ def test_the_own_sid_is_found_where_the_model_knows_it(tiny_run: Path) -> None:
         [place for place, other in enumerate(own) if (codes[other] == codes[row]).all()]
         for row, own in enumerate(lists)
     ]
-    assert found["first"] == pytest.approx(sum(own[:1] == [0] for own in same) / count)
-    assert found["among_first"] >= sum(map(bool, same)) / count > 0
+    assert found["first"]["value"] == pytest.approx(sum(own[:1] == [0] for own in same) / count)
+    assert found["among_first"]["value"] >= sum(map(bool, same)) / count > 0
 
 
 def test_the_prompt_is_that_of_training(tiny_run: Path) -> None:

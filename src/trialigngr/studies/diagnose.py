@@ -34,10 +34,12 @@ from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import write_json
 from trialigngr.foundation.seeds import derive_seed
+from trialigngr.metrics.intervals import bootstrap_intervals
 from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.publish import write_run_report
 from trialigngr.report.from_run.result_tables import (
     DIAGNOSTICS_FILE,
+    DIAGNOSTICS_VERSION,
     OWN_SID_TASKS,
     RunDiagnosis,
     build_diagnostics_table,
@@ -81,7 +83,11 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     if num_items < 2:
         raise RecipeError(f"items = {num_items}: diagnostics need at least two titles.")
     run.check_model()
-    wanted = {"model": run.read_stage_manifest("model").identity_text, "items": num_items}
+    wanted = {
+        "model": run.read_stage_manifest("model").identity_text,
+        "items": num_items,
+        "version": DIAGNOSTICS_VERSION,
+    }
     if (found := read_diagnostics(run)) is not None and found["computed_for"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")
         return found
@@ -144,8 +150,10 @@ def _diagnose_titles(artifacts: RunArtifacts, max_items: int) -> dict[str, Any]:
     known = _index_titles(artifacts, items)
     named = [known.get(normalize_title(text), set()) for text in written]
     return _score_titles([items[row] for row in rows], written, blind) | {
-        "hallucination_rate": sum(not found for found in named) / len(rows),
-        "own_title_rate": sum(row in found for row, found in zip(rows, named, strict=True)) / len(rows),
+        **_estimate_rates(
+            hallucination_rate=[not found for found in named],
+            own_title_rate=[row in found for row, found in zip(rows, named, strict=True)],
+        ),
         "examples": [
             {"sid": artifacts.sids.sid_text(row), "title": items[row].title, "generated": text}
             for row, text in list(zip(rows, written, strict=True))[:NUM_TITLE_EXAMPLES]
@@ -168,8 +176,15 @@ def _find_own_sids(artifacts: RunArtifacts, task: Task, max_items: int) -> dict[
     recommender = artifacts.sid_recommender.with_num_beams(min(SID_PLACES, len(artifacts.trie.levels[-1])))
     beams = recommender.decode_prompts([examples.build_prompt(rows[place : place + 1]) for place in range(len(rows))])
     places = recommender.compute_sid_ranks(beams, rows).ahead_M
-    found = {"first": float((places == 0).mean()), "among_first": float((places < SID_PLACES).mean())}
+    found = _estimate_rates(first=places == 0, among_first=places < SID_PLACES)
     return found | {"items": len(rows), "places": SID_PLACES, "chance": SID_PLACES / len(artifacts.trie.levels[-1])}
+
+
+def _estimate_rates(**found: Sequence[bool] | npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the share of items for which something is so, and its interval over items."""
+    values = {name: np.asarray(own, dtype=np.float64) for name, own in found.items()}
+    items = np.arange(len(next(iter(values.values()))))
+    return {name: asdict(own) for name, own in bootstrap_intervals(values, items).items()}
 
 
 def _generate_titles(artifacts: RunArtifacts, rows: Sequence[int]) -> list[str]:
@@ -205,13 +220,13 @@ def _index_titles(artifacts: RunArtifacts, items: Sequence[Item]) -> dict[str, s
 
 
 def _score_titles(items: Sequence[Item], generated: Sequence[str], other_titles: Sequence[str]) -> dict[str, Any]:
-    """Return BLEU-4 and attribute recall, beside those of another item's title and of the true one."""
+    """Return BLEU-4 and attribute recall with intervals, beside those of another item's title and of the true one."""
     true, wanted = [item.title or "" for item in items], extract_attributes(items)
     score, signature = compute_bleu_4(generated, true)
     recalls = {"model": generated, "other_title": other_titles, "true_title": true}
     return {
         "items": len(items),
-        "bleu_4": {"model": score, "other_title": compute_bleu_4(other_titles, true)[0]},
-        "attribute_recall": {name: compute_attribute_recall(titles, wanted) for name, titles in recalls.items()},
+        "bleu_4": {"model": asdict(score), "other_title": asdict(compute_bleu_4(other_titles, true)[0])},
+        "attribute_recall": {name: asdict(compute_attribute_recall(own, wanted)) for name, own in recalls.items()},
         "note": f"{len(items):,} items that T2 saw in training, greedy, words only; {signature}",
     }
