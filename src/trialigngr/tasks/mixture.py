@@ -13,6 +13,7 @@ from trialigngr.foundation.seeds import derive_seed
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.packing import SharedPrefixRow
 from trialigngr.tasks.settings import TaskSettings
+from trialigngr.tasks.soft_targets import SoftTargets
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class Mixture:
         *,
         with_negatives: bool = False,
         deletion: float = 0.0,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
-        self.with_negatives, self.deletion = with_negatives, deletion
+        self.with_negatives, self.deletion, self.soft_targets = with_negatives, deletion, soft_targets
         self.auxiliary_batch_size = task_settings.auxiliary_batch_size
         self.main = task_settings.main_task
         examples = task_settings.select_drawn_tasks({name: len(task) for name, task in tasks.items()})
@@ -110,5 +112,12 @@ class Mixture:
     def _draw_examples(self, name: str, number: int, size: int) -> TaskBatch:
         """Return a batch of a task's own stream, counted from 0."""
         task = self.tasks[name]
-        rows = task.draw_batch(self.seed, number, size, with_negatives=self.with_negatives, deletion=self.deletion)
+        rows = task.draw_batch(
+            self.seed,
+            number,
+            size,
+            with_negatives=self.with_negatives,
+            deletion=self.deletion,
+            soft_targets=self.soft_targets,
+        )
         return TaskBatch(task, rows, number)

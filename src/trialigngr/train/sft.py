@@ -17,6 +17,7 @@ from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.mixture import Mixture, TaskBatch
 from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.settings import TaskSettings
+from trialigngr.tasks.soft_targets import SoftTargets
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
 from trialigngr.train.item_loss import ItemLoss
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
@@ -109,12 +110,14 @@ class SftObjective(PackedRows):
         level_V: Tensor | None = None,
         token_weights_V: Tensor | None = None,
         trie_softmax: TrieSoftmax | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         drawn = {name: task for name, task in tasks.items() if task_settings.is_ever_drawn(name)}
         examples = {name: len(task) for name, task in drawn.items()}
         steps = math.ceil(task_settings.count_epoch_steps(examples, settings.batch_size) * settings.epochs)
         self.num_steps = min(steps, settings.max_steps or steps)
         draws: Any = {"with_negatives": settings.unlikelihood_weight > 0, "deletion": settings.item_deletion}
+        draws["soft_targets"] = soft_targets
         self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, **draws)
         longest = max(one.settings.max_length for one in drawn.values())
         super().__init__(
@@ -175,4 +178,5 @@ def build_sft_objective(inputs: PhaseInputs) -> SftObjective:
         level_V=inputs.level_V,
         token_weights_V=inputs.token_weights_V,
         trie_softmax=inputs.trie_softmax,
+        soft_targets=inputs.soft_targets,
     )
