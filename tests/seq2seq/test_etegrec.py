@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.support.circle import CircleInputs, N, build_circle, choose_settings, fit_system
+from trialigngr.seq2seq.batches import OnePassExamples, TrainingExamples
 from trialigngr.seq2seq.etegrec import (
     COLLISION_CODES,
     EtegRecGenerator,
@@ -23,6 +25,7 @@ from trialigngr.sids.errors import SidError
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.train.loop import Trainer
 
+CPU = torch.device("cpu")
 CYCLES: dict[str, Any] = {
     "epochs": 6,
     "finish_epochs": 2,
@@ -97,6 +100,23 @@ def test_one_side_stands_still_while_the_other_learns() -> None:
     assert rates[0] < own.tokenizer_learning_rate
     assert rates[1] < own.learning_rate
     assert rates[2] < own.finish_learning_rate
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("turn", Turn)
+def test_histories_that_are_read_once_lose_what_their_beginnings_lose(turn: Turn) -> None:
+    objective = build_objective(one_pass=True, max_history=6)
+    objective.prepare_validation()
+    made, history = objective.examples, np.array([3])
+    assert isinstance(made, OnePassExamples)
+    apart = TrainingExamples(objective.histories, made.sequences, made.micro_tokens)
+    own = np.arange(*made.bounds[[3, 4]])
+    losses = [
+        float(sum(objective.iter_micro_losses(replace(examples.build_batch(chosen, 0, "", CPU), name=str(turn)))))
+        for examples, chosen in ((made, history), (apart, own))
+    ]
+    assert len(own) > 1
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def test_codes_change_between_cycles_and_stay_in_the_finish() -> None:
