@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.support.circle import CircleInputs, N, build_circle, choose_settings, fit_system
+from trialigngr.seq2seq import etegrec
 from trialigngr.seq2seq.batches import OnePassExamples, TrainingExamples
 from trialigngr.seq2seq.etegrec import (
     COLLISION_CODES,
@@ -138,6 +139,12 @@ def test_items_that_share_all_codes_are_told_apart_or_refused() -> None:
     assert append_collision_codes(codes_NL, 3).tolist() == [[1, 2, 0], [0, 0, 0], [1, 2, 1], [1, 2, 2]]
     with pytest.raises(SidError, match="3 items share all their codes, and the level that tells them apart has 2"):
         append_collision_codes(codes_NL, 2)
+
+
+def test_a_collision_level_that_is_too_small_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etegrec, "COLLISION_CODES", 2)
+    with pytest.raises(SidError, match=r"has 2; take larger ones by etegrec\.codebook_sizes"):
+        build_objective(codebook_sizes=(2, 2))  # four SIDs for 24 items
 
 
 def test_what_is_killed_between_cycles_goes_on_to_the_same_codes(

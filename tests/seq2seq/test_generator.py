@@ -148,6 +148,17 @@ def test_sids_of_another_depth_are_one_sentence(tmp_path: Path) -> None:
         load_system("tiger", tmp_path, inputs)
 
 
+@pytest.mark.parametrize("name", ["tiger", "letter", "macrec", "etegrec"])
+def test_every_generator_refuses_sids_of_another_depth(name: str, tmp_path: Path) -> None:
+    settings = choose_settings(name)
+    Seq2SeqGenerator(name, settings, (4, 3, 2), "cpu").save(tmp_path)
+    for sizes in ((4, 3), (4, 3, 2, 5)):
+        with pytest.raises(
+            ArtifactError, match=rf"holds no {name} for SIDs of 4 × 3.*\(it writes SIDs of 4 × 3 × 2 codes\)"
+        ):
+            Seq2SeqGenerator.load(name, type(settings), tmp_path, sizes, "cpu")
+
+
 def test_sizes_that_a_file_claims_take_no_memory(tmp_path: Path) -> None:
     inputs = CircleInputs()
     fit_system("tiger", tmp_path, inputs, epochs=1)
