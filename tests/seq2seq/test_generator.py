@@ -120,7 +120,7 @@ def test_histories_that_are_read_once_teach_what_follows(tmp_path: Path) -> None
     inputs = CircleInputs()
     fit_system("tiger", tmp_path, inputs, one_pass=True, max_history=6)
     ranks = rank_last_training_items(load_system("tiger", tmp_path, inputs), inputs.histories)
-    assert hit_rate(ranks, 1).mean() > 0.9
+    assert hit_rate(ranks, 3).mean() > 0.9  # of 24 items
 
 
 @torch.no_grad()
