@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.decoding import large, memory
+from benchmarks.decoding import encoder_decoder, large, memory
 from benchmarks.decoding.data import ITEMS, PROMPT, SMALL, TEXT, model, prompts, search
 from benchmarks.decoding.others import callback, generated, rectokens, vectorised
 from benchmarks.harness import Check, at_least, below, seconds_of, side_by_side
@@ -25,7 +25,7 @@ BEAUTY_USERS, HEADER = (40 if SMALL else 22_363), 30
 def measure() -> list[Check]:
     """Return all checks."""
     own = model()
-    checks = _against_others(own) + _against_forward(own)
+    checks = _against_others(own) + _against_forward(own) + encoder_decoder.measure(BEAMS)
     checks += large.growth(own) + large.filters(own) + large.priors() + large.trie()
     return checks + memory.measure() + _beauty()
 

@@ -32,7 +32,7 @@ from trialigngr.report.page import (
     TaskExample,
     TrainingCurves,
 )
-from trialigngr.sids.quality import CodebookUsage, SidQuality
+from trialigngr.sids.quality import CodebookUsage, SidFigures, SidQuality
 from trialigngr.sids.tsne import CodeMap
 
 SHAPES = ("mug", "lamp", "cushion", "notebook")
@@ -243,7 +243,24 @@ def page(tiles: tuple[ItemTile, ...]) -> ReportPage:
                 fidelity_held_out=(0.68, 0.81, 0.87),
                 neighbor_recall=0.62,
                 category_purity=(0.8, 0.9, math.nan),
-                chance_purity=0.25,
+                cooccurrence=(0.4, 0.2, 0.0),
+                busiest_tenth=(0.3, 0.35, 0.35),
+                collision_floor=0.0062,
+                by_chance=SidFigures(
+                    num_distinct_sids=310,
+                    collisions_items=0.083,
+                    collisions_sids=0.043,
+                    unique_share=0.917,
+                    largest_bucket=3,
+                    codebook_usage=tuple(CodebookUsage(64, 63, 1, 63 / 64, 56.0, 0.25) for _ in range(3)),
+                    prefix_entropy=(3.9, 5.4, 5.7),
+                    collisions_targets=0.0,
+                    fidelity=(0.2, 0.15, 0.1),
+                    neighbor_recall=0.03,
+                    category_purity=(0.25, 0.26, math.nan),
+                    cooccurrence=(0.02, 0.01, 0.0),
+                    busiest_tenth=(0.14, 0.2, 0.35),
+                ),
             ),
             collision_rate_before=0.031,
             collision_policy="nearest_free",

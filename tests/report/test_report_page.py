@@ -180,6 +180,10 @@ def test_page_tells_headline_people_and_stories(seen: Seen, page: ReportPage) ->
     assert page.case_studies[0].caption in seen.text
     assert "early stopping" not in seen.text
     assert "early_stopping.patience" in seen.text
+    assert "Neighbours kept" in seen.text
+    assert "62.0 %" in seen.text
+    assert "3.0 %" in seen.text  # by chance
+    assert "Taken in a row" in seen.text
 
 
 def test_page_says_what_is_missing(bare: ReportPage) -> None:

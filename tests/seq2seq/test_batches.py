@@ -8,7 +8,14 @@ import torch
 
 from tests.support.histories import histories
 from trialigngr.catalog.queries import Queries
-from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, SidSequences, TrainingExamples, cut_by_length
+from trialigngr.seq2seq.batches import (
+    NO_TARGET,
+    OnePassExamples,
+    Seq2SeqBatch,
+    SidSequences,
+    TrainingExamples,
+    cut_by_length,
+)
 from trialigngr.seq2seq.vocabulary import ABSENT, END_TOKEN, PAD_TOKEN, SidVocabulary
 from trialigngr.sids.semantic_ids import END_CODE
 
@@ -89,11 +96,35 @@ def test_a_query_reads_what_was_trained() -> None:
 @pytest.mark.parametrize("max_tokens", [1, 7, 12, 100])
 def test_cuts_keep_to_the_limit_and_to_the_order(max_tokens: int) -> None:
     lengths = np.array([9, 6, 6, 5, 2, 2, 1])
-    parts = list(cut_by_length(lengths, max_tokens))
-    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(7))
-    for part in parts:
-        own = lengths[part]
-        assert len(own) == 1 or own.max() * len(own) <= max_tokens
+    for sizes in (np.ones(7, dtype=int), np.array([1, 2, 1, 1, 3, 1, 1])):
+        parts = list(cut_by_length(lengths, sizes, max_tokens))
+        assert [row for part in parts for row in range(part.start, part.stop)] == list(range(7))
+        for part in parts:
+            assert part.stop - part.start == 1 or lengths[part].max() * sizes[part].sum() <= max_tokens
+
+
+@pytest.mark.parametrize("micro_tokens", [6, 1000])
+def test_beginnings_of_a_history_are_read_as_one(micro_tokens: int) -> None:
+    log = histories([0, 1, 2, 3, 0], [3, 2, 1, 0, 2, 1], [0, 1, 3, 2, 1, 3, 1])
+    own = SidSequences(SidVocabulary(SIZES, 2), CODES_NL, 3, one_pass=True)
+    made = OnePassExamples(log, own, micro_tokens)
+    # Two, three and four targets; the last user's fourth has a history of four, of which the first is not shown.
+    assert made.bounds.tolist() == [0, 2, 5, 8, 9]
+    batch = made.build_batch(np.array([2, 0, 3, 1]), 0, "", CPU)
+    asked = own.encode_queries(log.build_queries(made.targets))
+    wanted = sorted(zip(asked, own.labels_NL[made.rows].tolist(), strict=True))
+    found = []
+    for part in batch.micro_batches:
+        assert part.prefixes is not None
+        own_lists = (part.prefixes.sources_B.tolist(), part.prefixes.lengths_B.tolist(), part.labels_BL.tolist())
+        for owner, seen, label in zip(*own_lists, strict=True):
+            found.append((part.sources_BT[owner, :seen].tolist(), label))
+    assert sorted(found) == wanted
+    assert all(source[:2] == [END_TOKEN, 9 + user % 2] for source, user in zip(asked, made.users, strict=True))
+    assert batch.num_targets == 18
+    assert batch.num_tokens == sum(len(asked[place]) for place in (1, 4, 7, 8)) + 18
+    assert len(made.shuffle(4, 0, "").choose_examples(0)) == 4 * 4 // 9
+    assert len(batch.micro_batches) == (4 if micro_tokens == 6 else 1)
 
 
 def test_a_cut_batch_is_the_whole_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from tests.support.circle import CircleInputs, N, build_circle, choose_settings, fit_system
+from trialigngr.seq2seq import etegrec
+from trialigngr.seq2seq.batches import OnePassExamples, TrainingExamples
 from trialigngr.seq2seq.etegrec import (
     COLLISION_CODES,
     EtegRecGenerator,
@@ -23,6 +26,7 @@ from trialigngr.sids.errors import SidError
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.train.loop import Trainer
 
+CPU = torch.device("cpu")
 CYCLES: dict[str, Any] = {
     "epochs": 6,
     "finish_epochs": 2,
@@ -99,6 +103,21 @@ def test_one_side_stands_still_while_the_other_learns() -> None:
     assert rates[2] < own.finish_learning_rate
 
 
+@pytest.mark.parametrize("turn", Turn)
+def test_histories_that_are_read_once_lose_what_their_beginnings_lose(turn: Turn) -> None:
+    objective = build_objective(one_pass=True, max_history=6)
+    objective.prepare_validation()
+    made, history = objective.examples, np.array([3])
+    assert isinstance(made, OnePassExamples)
+    apart = TrainingExamples(objective.histories, made.sequences, made.micro_tokens)
+    own = np.arange(*made.bounds[[3, 4]])
+    batches = (examples.build_batch(chosen, 0, "", CPU) for examples, chosen in ((made, history), (apart, own)))
+    with torch.no_grad():
+        one_pass, alone = (float(sum(objective.iter_micro_losses(replace(batch, name=str(turn))))) for batch in batches)
+    assert len(own) > 1
+    assert one_pass == pytest.approx(alone, abs=1e-5)
+
+
 def test_codes_change_between_cycles_and_stay_in_the_finish() -> None:
     objective = build_objective()
     seen = []
@@ -118,6 +137,12 @@ def test_items_that_share_all_codes_are_told_apart_or_refused() -> None:
     assert append_collision_codes(codes_NL, 3).tolist() == [[1, 2, 0], [0, 0, 0], [1, 2, 1], [1, 2, 2]]
     with pytest.raises(SidError, match="3 items share all their codes, and the level that tells them apart has 2"):
         append_collision_codes(codes_NL, 2)
+
+
+def test_a_collision_level_that_is_too_small_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etegrec, "COLLISION_CODES", 2)
+    with pytest.raises(SidError, match=r"has 2; take larger ones by etegrec\.codebook_sizes"):
+        build_objective(codebook_sizes=(2, 2))  # four SIDs for 24 items
 
 
 def test_what_is_killed_between_cycles_goes_on_to_the_same_codes(

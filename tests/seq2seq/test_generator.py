@@ -11,11 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.circle import CircleInputs, N, build_sids, choose_settings, fit_system, load_system
+from tests.support.circle import (
+    CircleInputs,
+    N,
+    build_sids,
+    choose_settings,
+    fit_system,
+    load_system,
+    rank_last_training_items,
+)
 from tests.support.histories import histories
 from trialigngr.catalog.queries import Queries
+from trialigngr.decode.exact import compute_exact_scores
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.errors import ArtifactError, CatalogError
+from trialigngr.metrics.ranks import hit_rate
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import TigerSettings
 from trialigngr.seq2seq.training import Seq2SeqObjective
@@ -83,6 +93,37 @@ def test_the_loss_is_the_mean_over_the_tokens_of_all_parts(temperature: float) -
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("num_user_buckets", [0, 3])
+def test_one_pass_over_a_history_is_each_beginning_alone(num_user_buckets: int) -> None:
+    own = build_generator(one_pass=True, max_history=3, num_user_buckets=num_user_buckets)
+    sids = build_sids()
+    for name, weight in trainable_parameters(own.model).items():  # so that it matters where a token stands
+        torch.nn.init.normal_(weight, std=1.5 if "relative" in name else 0.3)
+    log = histories([0, 1, 2, 5, 6], [3, 4, 5, 6, 7, 8, 9, 2], [9, 8, 7])
+    objective = Seq2SeqObjective(own, log, sids, 0)
+    objective.prepare_validation()
+    # By beam search, which reads each beginning by itself, over transformers' own encoder.
+    asked = objective.examples.sequences.encode_queries(log.build_queries(objective.examples.targets))
+    search = own.build_recommender(sids.codes_NL, FULL).search
+    scores = compute_exact_scores(search, asked)
+    leaves = search.trie.node_of_item[-1][objective.examples.rows]
+    wanted = -scores[np.arange(len(asked)), leaves]
+    for history in range(len(objective.examples.bounds) - 1):
+        batch = objective.examples.build_batch(np.array([history]), 0, "", own.device)
+        mine = wanted[objective.examples.bounds[history] : objective.examples.bounds[history + 1]]
+        assert float(sum(objective.iter_micro_losses(batch))) == pytest.approx(mine.sum() / batch.num_targets, abs=1e-5)
+    everything = objective.examples.build_batch(np.arange(history + 1), 0, "", own.device)
+    assert float(sum(objective.iter_micro_losses(everything))) == pytest.approx(wanted.mean() / 3, abs=1e-5)
+
+
+def test_histories_that_are_read_once_teach_what_follows(tmp_path: Path) -> None:
+    inputs = CircleInputs()
+    fit_system("tiger", tmp_path, inputs, one_pass=True, max_history=6)
+    ranks = rank_last_training_items(load_system("tiger", tmp_path, inputs), inputs.histories)
+    assert hit_rate(ranks, 3).mean() > 0.9  # of 24 items
+
+
+@torch.no_grad()
 def test_one_example_by_hand() -> None:
     """Weights of 0 give all tokens the same probability."""
     own, sids = build_generator(), build_sids()
@@ -105,6 +146,17 @@ def test_sids_of_another_depth_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ArtifactError, match="holds no tiger"):
         load_system("tiger", tmp_path, inputs)
+
+
+@pytest.mark.parametrize("name", ["tiger", "letter", "macrec", "etegrec"])
+def test_every_generator_refuses_sids_of_another_depth(name: str, tmp_path: Path) -> None:
+    settings = choose_settings(name)
+    Seq2SeqGenerator(name, settings, (4, 3, 2), "cpu").save(tmp_path)
+    for sizes in ((4, 3), (4, 3, 2, 5)):
+        with pytest.raises(
+            ArtifactError, match=rf"holds no {name} for SIDs of 4 × 3.*\(it writes SIDs of 4 × 3 × 2 codes\)"
+        ):
+            Seq2SeqGenerator.load(name, type(settings), tmp_path, sizes, "cpu")
 
 
 def test_sizes_that_a_file_claims_take_no_memory(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from trialigngr.catalog.queries import Queries
 from trialigngr.decode.filters import Filter
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.metrics.ranks import NOT_LISTED
-from trialigngr.seq2seq.batches import Seq2SeqBatch
+from trialigngr.seq2seq.batches import OnePassExamples, Seq2SeqBatch, TrainingExamples
 from trialigngr.seq2seq.joined_lists import add_bonus, mix_probabilities
 from trialigngr.seq2seq.macrec import MacRecGenerator, MacRecObjective, TwoSids, compute_implicit_loss
 from trialigngr.sids.errors import SidError
@@ -110,6 +110,20 @@ def test_what_is_read_and_written() -> None:
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_histories_that_are_read_once_lose_what_their_beginnings_lose() -> None:
+    objective, cpu = build_objective(one_pass=True), torch.device("cpu")
+    for task in ("next_text", "next_image", "next_image_of_text", "next_text_of_image"):
+        made = objective.tasks[task]
+        assert isinstance(made, OnePassExamples)
+        apart = TrainingExamples(build_log(), made.sequences, made.micro_tokens, made.labels_NL)
+        batches = (
+            examples.build_batch(np.arange(count), 0, "", cpu) for examples, count in ((made, 2), (apart, len(apart)))
+        )
+        one_pass, alone = (float(sum(objective.iter_micro_losses(batch))) for batch in batches)
+        assert one_pass == pytest.approx(alone, abs=1e-5)
+
+
 def test_alignment_is_added_to_batches_of_items() -> None:
     both, explicit, implicit = (
         build_objective(**changes)

@@ -36,6 +36,13 @@ def lay_out(width: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return tokens_BT, tokens_BT != 0, written_BL
 
 
+def compute_logits(
+    model: Any, tokens_BT: torch.Tensor, real_BT: torch.Tensor, written_BL: torch.Tensor, backwards_only: bool = False
+) -> torch.Tensor:
+    own = T5Pass(model, backwards_only)
+    return own.to_logits(own.decode(written_BL, own.encode(tokens_BT, real_BT), real_BT))
+
+
 def find_gradients(model: Any, logits_BLV: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
     loss = cross_entropy(logits_BLV.flatten(0, 1), LABELS.flatten())
@@ -50,29 +57,38 @@ def test_loss_and_gradients_are_those_of_transformers(width: int) -> None:
     plain = model(input_ids=tokens_BT, attention_mask=real_BT, decoder_input_ids=written_BL, labels=LABELS)
     loss, gradients = find_gradients(model, plain.logits)
     assert loss == pytest.approx(float(plain.loss.detach()), abs=1e-6)
-    own_loss, own = find_gradients(model, T5Pass(model).compute_logits(tokens_BT, real_BT, written_BL))
+    own_loss, own = find_gradients(model, compute_logits(model, tokens_BT, real_BT, written_BL))
     assert own_loss == pytest.approx(loss, abs=1e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(own[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_an_encoder_that_sees_backwards_only_is_that_of_transformers_under_such_a_mask() -> None:
+    model = build_model().eval()
+    tokens_BT, real_BT, written_BL = lay_out()
+    mask_B1TT = real_BT[:, None, None].expand(-1, -1, 6, -1).tril()
+    read = model.encoder(input_ids=tokens_BT, attention_mask=mask_B1TT)
+    plain = model(encoder_outputs=read, attention_mask=real_BT, decoder_input_ids=written_BL).logits
+    own = compute_logits(model, tokens_BT, real_BT, written_BL, backwards_only=True)
+    torch.testing.assert_close(own, plain, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(own, compute_logits(model, tokens_BT, real_BT, written_BL), atol=1e-2)
+
+
 def test_half_precision_keeps_the_loss_near() -> None:
     model = build_model().train()
-    exactly, _ = find_gradients(model, T5Pass(model).compute_logits(*lay_out()))
+    exactly, _ = find_gradients(model, compute_logits(model, *lay_out()))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits_BLV = T5Pass(model).compute_logits(*lay_out()).float()
+        logits_BLV = compute_logits(model, *lay_out()).float()
     assert find_gradients(model, logits_BLV)[0] == pytest.approx(exactly, abs=0.05)
 
 
 def test_dropout_is_off_in_validation_and_random_by_the_seed() -> None:
     model = build_model(0.5)
-    one, other, same = (
-        torch.manual_seed(seed) and T5Pass(model.train()).compute_logits(*lay_out()) for seed in (1, 2, 1)
-    )
+    one, other, same = (torch.manual_seed(seed) and compute_logits(model.train(), *lay_out()) for seed in (1, 2, 1))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
     off = model.eval()(input_ids=lay_out()[0], attention_mask=lay_out()[1], decoder_input_ids=lay_out()[2]).logits
-    torch.testing.assert_close(T5Pass(model).compute_logits(*lay_out()), off, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(compute_logits(model, *lay_out()), off, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

@@ -219,7 +219,8 @@ def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
     )
     report = json.loads(run("report", folder, *beside, "--json"))[folder]
     assert report["num_distinct_sids"] == 200
-    assert not report["not_computed"]
+    assert set(report["not_computed"]) == {"cooccurrence", "busiest_tenth"}
+    assert report["by_chance"]["fidelity"] < report["fidelity"]
     assert "codes used, by level" in run("report", folder, folder, "--tsne", str(tmp_path / "t.png"), *beside)
     assert (tmp_path / "t.png").is_file()
     for name in ("lcrec", "grid", "flashrec", "parquet"):
@@ -233,6 +234,11 @@ def test_the_commands_from_embeddings_to_other_systems(tmp_path: Path) -> None:
     assert "5 % point" in said
     grown = SemanticIds.load(tmp_path / "grown")
     assert np.array_equal(grown.codes_NL[:200], SemanticIds.load(tmp_path / "sids").codes_NL)
+    both = json.loads(run("report", folder, str(tmp_path / "grown"), "--json"))
+    churn = both[str(tmp_path / "grown")]["churn"]
+    assert (churn["from"], churn["num_common_items"], churn["num_new_items"]) == (folder, 200, 2)
+    assert churn["kept"]["same_codes"] == [1, 1, 1]
+    assert f"From {folder} to {tmp_path / 'grown'}" in run("report", folder, str(tmp_path / "grown"))
     assert "1 items removed, 201 stay; their SIDs are reserved" in run("remove", str(tmp_path / "grown"), "n1")
     assert "their SIDs are free" in run("remove", str(tmp_path / "grown"), "n2", "--free-sids")
     assert "held-out items" in run("depth", old, "--sizes", "8", "--levels", "2", "--png", str(tmp_path / "d.png"))

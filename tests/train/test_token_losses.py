@@ -65,6 +65,15 @@ def test_the_softmax_over_what_follows_in_the_trie(task: str) -> None:
     assert narrowed
 
 
+@pytest.mark.parametrize("by_level", [False, True])
+def test_logits_are_divided_by_the_temperature(by_level: bool) -> None:
+    own = Setting("title_to_sid")
+    level_V = own.level_V if by_level else None
+    found = TargetLosses(own.model, temperature=0.7)(own.part, level_V)
+    own.model.lm_head.weight = torch.nn.Parameter(own.model.lm_head.weight / 0.7)  # not tied to the embeddings
+    torch.testing.assert_close(found, TargetLosses(own.model)(own.part, level_V))
+
+
 def test_the_losses_of_levels_by_their_weights() -> None:
     own = Setting("title_to_sid")
     weights_V = torch.tensor([1.0, 1.5, 1.0, 0.5])[own.level_V]

@@ -88,9 +88,12 @@ def report(
     tsne: Path | None,
     as_json: bool,
 ) -> None:
-    """Say how good SIDS are; several stand side by side. What cannot be computed is said, not guessed."""
+    """Say how good SIDS are, beside what chance would give; several stand side by side, and what became of the first
+    is said for each other. What cannot be computed is said, not guessed."""
     import json
+    from dataclasses import asdict
 
+    from trialigngr.sids.churn import format_churn, measure_churn
     from trialigngr.sids.quality import measure_quality
     from trialigngr.sids.quality_text import format_quality
     from trialigngr.studies.sid_sources import SidFiles, draw_tsne_picture, open_sids
@@ -100,8 +103,15 @@ def report(
     found = {name: measure_quality(*source) for name, source in opened.items()}
     if tsne is not None:
         draw_tsne_picture(opened[str(sources[0])], tsne)
-    bodies = {name: quality.to_dict() for name, quality in found.items()}
-    click.echo(json.dumps(bodies, ensure_ascii=False, indent=2) if as_json else format_quality(found))
+    (first, (first_sids, _)), *others = opened.items()
+    churns = {name: measure_churn(first_sids, own) for name, (own, _) in others}
+    if as_json:
+        bodies = {name: quality.to_dict() for name, quality in found.items()}
+        for name, churn in churns.items():
+            bodies[name]["churn"] = {"from": first, **asdict(churn)}
+        click.echo(json.dumps(bodies, ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join([format_quality(found), *format_churn(first, churns)]))
 
 
 @sids.command()

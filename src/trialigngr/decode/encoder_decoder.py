@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # a GPU's machine may lack pydantic (benchmarks/decode_gpu.py
 
 
 class EncoderDecoderModel:
-    """The prompt is what the encoder reads; the decoder begins with its start token. The model's generation_config is
-    never read."""
+    """The prompt is what the encoder reads, both ways or ``backwards_only``; the decoder begins with its start token.
+    The model's generation_config is never read."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, backwards_only: bool = False) -> None:
+        self.model, self.backwards_only = model, backwards_only
 
     @property
     def device(self) -> torch.device:
@@ -44,7 +44,7 @@ class EncoderDecoderModel:
 
     def start(self, prompts: Prompts, reserved_tokens: int) -> DecoderState:
         """Read prompts with the encoder, and the start token with the decoder."""
-        return DecoderState(self.model, prompts, reserved_tokens)
+        return DecoderState(self.model, prompts, reserved_tokens, self.backwards_only)
 
     def compute_logits(self, hidden_XD: Tensor, tokens_K: Tensor, score_softmax: ScoreSoftmax) -> Tensor:
         """Return float32 logits [X, K] of some tokens."""
@@ -60,14 +60,17 @@ class DecoderState:
     depth stand in slots side by side.
     """
 
-    def __init__(self, model: Any, prompts: Prompts, reserved_tokens: int) -> None:
+    def __init__(self, model: Any, prompts: Prompts, reserved_tokens: int, backwards_only: bool) -> None:
         """Encode prompts, padded at the right; neither attention looks there."""
         self.model, device, batch = model, model.device, len(prompts)
         lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
         width = max(map(len, prompts))
         real_BT = torch.arange(width, device=device) < lengths_B[:, None]
         tokens_BT = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
-        self._encoded_BTD = model.encoder(input_ids=tokens_BT, attention_mask=real_BT).last_hidden_state
+        mask = (
+            convert_mask(real_BT[:, None, None].expand(-1, -1, width, -1).tril(), model) if backwards_only else real_BT
+        )
+        self._encoded_BTD = model.encoder(input_ids=tokens_BT, attention_mask=mask).last_hidden_state
         self._encoder_mask = convert_mask(real_BT[:, None, None], model)
         slots = partial(PreallocatedLayer, batch, 1 + reserved_tokens)
         self._cache = EncoderDecoderCache(

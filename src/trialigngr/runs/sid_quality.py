@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trialigngr.embed.embeddings import load_embeddings, load_modalities
+import numpy as np
+
+from trialigngr.embed.embeddings import load_embeddings, load_modalities, load_texts
 from trialigngr.foundation.artifact import read_manifest
 from trialigngr.images.colors import Float32Array
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.sids.assign import QUANTIZER_FILE
+from trialigngr.sids.prefix_agreement import TakenItems
 from trialigngr.sids.quality import QualityInputs, pick_categories
 from trialigngr.sids.quantizers.quantizer import Quantizer
 
@@ -20,14 +23,16 @@ def load_sid_vectors(recipe: Recipe, folder: Path) -> Float32Array:
 
 
 def load_quality_inputs(artifacts: RunArtifacts) -> QualityInputs:
-    """Return quantizer, embeddings, categories, test targets and held-out fidelity of a run; SIDs that others made have
-    no quantizer."""
+    """Return all that a run knows beside its SIDs; SIDs that others made have no quantizer."""
     fitted = artifacts.recipe.sids.quantizer != "published"
-    test = artifacts.histories.list_targets("test")
+    histories = artifacts.histories
+    test = histories.list_targets("test")
     return QualityInputs(
         Quantizer.load(artifacts.run_folder / "sids" / QUANTIZER_FILE) if fitted else None,
         load_sid_vectors(artifacts.recipe, artifacts.run_folder / "embeddings") if fitted else None,
         pick_categories([item.categories for item in artifacts.catalog]),
-        artifacts.histories.target_items(test) if len(test) else None,
+        histories.target_items(test) if len(test) else None,
         read_manifest(artifacts.run_folder / "sids").facts.get("fidelity_held_out_by_depth") or None,
+        load_texts(artifacts.run_folder / "embeddings") if fitted else None,
+        TakenItems(histories.train_rows, np.repeat(np.arange(len(histories)), histories.valid_from)),
     )

@@ -20,11 +20,16 @@ from trialigngr.catalog.histories import Histories, Targets
 from trialigngr.foundation.device import autocast
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import Ranks
-from trialigngr.seq2seq.batches import NO_TARGET, PaddedExamples, Seq2SeqBatch, TrainingExamples
+from trialigngr.seq2seq.batches import (
+    NO_TARGET,
+    PaddedExamples,
+    Seq2SeqBatch,
+    TrainingExamples,
+    build_training_examples,
+)
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import EtegRecSettings
 from trialigngr.seq2seq.training import MICRO_TOKENS, VALIDATION, SidObjective, fit_generator
-from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.collisions import compute_collision_rates, number_sid_groups
 from trialigngr.sids.errors import SidError
 from trialigngr.sids.quantizers.autoencoder import build_autoencoder, make_mlp
@@ -34,7 +39,6 @@ from trialigngr.sids.quantizers.quantizer import Quantizer, clip_codebook_sizes
 from trialigngr.sids.quantizers.rqvae import fit as fit_rqvae
 from trialigngr.sids.quantizers.settings import RqVaeSettings
 from trialigngr.sids.semantic_ids import Codes, SemanticIds
-from trialigngr.train.epochs import ShuffledEpochs
 from trialigngr.train.loop import Trainer
 
 COMMITMENT_WEIGHT, PREFERENCE_TEMPERATURE, LATENT_SIZE = 0.25, 0.07, 128
@@ -183,12 +187,13 @@ class EtegRecObjective(SidObjective):
         self.micro_tokens = MICRO_TOKENS
         self._codes_NL = self.etegrec.copy_codes()
         self.examples = self._build_examples()
-        self.epochs_of_examples = ShuffledEpochs(len(self.examples), settings.batch_size, seed, self.name)
+        self.epochs_of_examples = self.examples.shuffle(settings.batch_size, seed, self.name)
         self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
         self.first_finish = max(0, settings.epochs - settings.finish_epochs)
 
     def _build_examples(self) -> TrainingExamples:
-        return TrainingExamples(self.histories, self.generator.build_sequences(self._codes_NL), self.micro_tokens)
+        sequences = self.generator.build_sequences(self._codes_NL)
+        return build_training_examples(self.histories, sequences, self.micro_tokens)
 
     def get_turn(self, epoch: int) -> Turn:
         """Return who learns in an epoch."""
@@ -253,9 +258,8 @@ class EtegRecObjective(SidObjective):
     def _read_part(self, part: PaddedExamples, written_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return histories and preferences among the item vectors [B, C], and the decoder's states [B, L, D]. Codes are
         chosen in fp32: only the recommender computes in less."""
-        real_BT = part.sources_BT != PAD_TOKEN
         with autocast(self.device):
-            read_BTD = self.training_pass.encode(part.sources_BT, real_BT)
+            read_BTD, real_BT = self.read_histories(part)
             hidden_BLD = self.training_pass.decode(written_BL, read_BTD, real_BT).float()
         pooled_BD = read_BTD.float().sum(1) / real_BT.sum(1, keepdim=True)
         state_BC = self.etegrec.state_projection(pooled_BD)

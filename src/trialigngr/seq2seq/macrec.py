@@ -20,14 +20,20 @@ from trialigngr.foundation.device import autocast, to_device
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import Ranks
-from trialigngr.seq2seq.batches import Examples, ItemExamples, Seq2SeqBatch, SidSequences, TrainingExamples, pad_sources
+from trialigngr.seq2seq.batches import (
+    Examples,
+    ItemExamples,
+    Seq2SeqBatch,
+    SidSequences,
+    build_training_examples,
+    pad_sources,
+)
 from trialigngr.seq2seq.joined_lists import JoinedSystem, JoinScores, PartialSearch, add_bonus, mix_probabilities
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import JoinRule, MacRecGeneratorSettings
 from trialigngr.seq2seq.training import VALIDATION, SidObjective, fit_generator
 from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.semantic_ids import END_CODE, Codes, SemanticIds
-from trialigngr.train.epochs import ShuffledEpochs
 
 IMPLICIT_TEMPERATURE = 0.1
 JOINS: dict[JoinRule, JoinScores] = {"bonus": add_bonus, "mixture": mix_probabilities}
@@ -91,7 +97,7 @@ class MacRecObjective(SidObjective):
         tasks = self._build_tasks(generator, histories, sids)
         self.tasks = {name: examples for name, examples in tasks.items() if name == "next_text" or len(examples)}
         self.epochs_of_tasks = {
-            name: ShuffledEpochs(len(examples), self.settings.batch_size, seed, f"{self.name}: {name}")
+            name: examples.shuffle(self.settings.batch_size, seed, f"{self.name}: {name}")
             for name, examples in self.tasks.items()
         }
         self._task_of_step = np.repeat(
@@ -111,15 +117,17 @@ class MacRecObjective(SidObjective):
 
         levels, micro = len(sids.text_sizes), self.micro_tokens
         tasks: dict[str, Examples] = {
-            "next_text": TrainingExamples(histories, text, micro),
-            "next_image": TrainingExamples(histories, image, micro),
+            "next_text": build_training_examples(histories, text, micro),
+            "next_image": build_training_examples(histories, image, micro),
         }
         if settings.explicit_alignment or settings.implicit_weight:
             tasks["text_to_image"] = ItemExamples(pictured, show(sids.text_NL, 0, 0), micro, image.labels_NL)
             tasks["image_to_text"] = ItemExamples(pictured, show(sids.image_NM, levels, 1), micro, text.labels_NL)
         if settings.explicit_alignment:
-            tasks["next_image_of_text"] = TrainingExamples(histories, show(sids.text_NL, 0, 2), micro, image.labels_NL)
-            tasks["next_text_of_image"] = TrainingExamples(
+            tasks["next_image_of_text"] = build_training_examples(
+                histories, show(sids.text_NL, 0, 2), micro, image.labels_NL
+            )
+            tasks["next_text_of_image"] = build_training_examples(
                 histories, show(sids.image_NM, levels, 3), micro, text.labels_NL
             )
         return tasks

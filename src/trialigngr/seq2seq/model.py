@@ -48,7 +48,7 @@ class Seq2SeqGenerator(Generic[S]):
         begin at ``first_level``, where items have several SIDs."""
         level_tokens = self.vocabulary.list_level_tokens()[first_level : first_level + codes_NL.shape[1]]
         search = BeamSearch(
-            EncoderDecoderModel(self.model), Trie.from_codes(codes_NL), level_tokens, END_TOKEN,
+            EncoderDecoderModel(self.model, self.settings.one_pass), Trie.from_codes(codes_NL), level_tokens, END_TOKEN,
             decode.score_softmax, decode.precision,
         )  # fmt: skip
         sequences = self.build_sequences(codes_NL, first_level)
@@ -56,7 +56,8 @@ class Seq2SeqGenerator(Generic[S]):
 
     def build_sequences(self, codes_NL: Codes, first_level: int = 0, prompt: Sequence[int] = ()) -> SidSequences:
         """Return what turns histories of a catalogue into tokens."""
-        return SidSequences(self.vocabulary, codes_NL, self.settings.max_history, first_level, prompt)
+        settings = self.settings
+        return SidSequences(self.vocabulary, codes_NL, settings.max_history, first_level, prompt, settings.one_pass)
 
     def save(self, folder: Path) -> None:
         """Write weights and shape."""

@@ -29,6 +29,9 @@ class Seq2SeqSettings(PresetSettings):
     num_user_buckets: int = Field(0, ge=0)
     """A history begins with a token of its user, who shares it with those of the same number modulo this; 0: with
     none. Strangers have none."""
+    one_pass: bool = False
+    """Whether a history is read once for all its beginnings, by an encoder that sees backwards only; else each
+    beginning by itself, by one that sees both ways, which takes more time an epoch."""
     temperature: float = Field(1.0, gt=0)
     """Logits are divided by this in the loss alone: below 1, tokens that are likely and wrong count more (LETTER)."""
     batch_size: int = Field(256, ge=1)

@@ -15,25 +15,24 @@ from torch.nn.functional import dropout, linear
 
 
 class T5Pass:
-    """The training pass of one model, which must have a feed-forward block of ReLU and tied embeddings."""
+    """The training pass of one model, which must have a feed-forward block of ReLU and tied embeddings. Its encoder
+    sees both ways, or ``backwards_only``."""
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.config = model, model.config
-
-    def compute_logits(self, tokens_BT: Tensor, real_BT: Tensor, written_BL: Tensor) -> Tensor:
-        """Return logits [B, L, V] of the tokens that follow each of ``written_BL``, after histories padded at the
-        right."""
-        return self.to_logits(self.decode(written_BL, self.encode(tokens_BT, real_BT), real_BT))
+    def __init__(self, model: Any, backwards_only: bool = False) -> None:
+        self.model, self.config, self.backwards_only = model, model.config, backwards_only
 
     def to_logits(self, hidden_BLD: Tensor) -> Tensor:
         """Return what the decoder's hidden states say of the next token [B, L, V]."""
         return linear(hidden_BLD * self.config.d_model**-0.5, self.model.shared.weight)
 
     def encode(self, tokens_BT: Tensor, real_BT: Tensor) -> Tensor:
-        """Return what the encoder makes of the tokens [B, T, D], 0 where there is none."""
+        """Return what the encoder makes of the tokens [B, T, D], padded at the right; 0 where there is none."""
         encoder, shape = self.model.encoder, tokens_BT.shape
         slots_M = real_BT.flatten().nonzero()[:, 0]
-        bias_BHTT = _get_bias(encoder, shape[1]).masked_fill(~real_BT[:, None, None], float("-inf"))
+        hidden_BTT = ~real_BT[:, None]
+        if self.backwards_only:
+            hidden_BTT = hidden_BTT | _mark_future(shape[1], real_BT.device)
+        bias_BHTT = _get_bias(encoder, shape[1]).masked_fill(hidden_BTT[:, None], float("-inf"))
         hidden_MD = self._drop(self.model.shared(tokens_BT.flatten()[slots_M]))
         for block in encoder.block:
             layer = block.layer[0]
@@ -50,8 +49,7 @@ class T5Pass:
     def decode(self, written_BL: Tensor, read_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Return the decoder's hidden states [B, L, D]."""
         decoder, length = self.model.decoder, written_BL.shape[1]
-        future_LL = torch.ones(length, length, dtype=torch.bool, device=written_BL.device).triu(1)
-        bias_HLL = _get_bias(decoder, length).masked_fill(future_LL, float("-inf"))
+        bias_HLL = _get_bias(decoder, length).masked_fill(_mark_future(length, written_BL.device), float("-inf"))
         hidden_BLD = self._drop(self.model.shared(written_BL))
         for block in decoder.block:
             own, cross = block.layer[0], block.layer[1]
@@ -109,6 +107,11 @@ def draw_mask(values: Tensor, rate: float) -> Tensor:
     mask = words.view(torch.uint8)[: values.numel()].view(values.shape).to(values.dtype)
     dropped = min(round(rate * 256), 255)
     return mask.ge_(dropped).mul_(256 / (256 - dropped))
+
+
+def _mark_future(length: int, device: torch.device) -> Tensor:
+    """Return which tokens stand behind each [T, T]."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
 
 
 def _normalize(norm: Any, hidden: Tensor) -> Tensor:

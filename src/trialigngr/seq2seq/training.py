@@ -16,14 +16,13 @@ from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.device import autocast
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.metrics.ranks import Ranks, compute_target_metrics
-from trialigngr.seq2seq.batches import NO_TARGET, Seq2SeqBatch, TrainingExamples
+from trialigngr.seq2seq.batches import NO_TARGET, PaddedExamples, Seq2SeqBatch, build_training_examples
 from trialigngr.seq2seq.model import Seq2SeqGenerator
 from trialigngr.seq2seq.settings import Seq2SeqSettings
 from trialigngr.seq2seq.t5_pass import T5Pass
 from trialigngr.seq2seq.vocabulary import PAD_TOKEN
 from trialigngr.sids.semantic_ids import SemanticIds
 from trialigngr.train.checkpoint import remove_checkpoints
-from trialigngr.train.epochs import ShuffledEpochs
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import LoopSettings
 
@@ -53,7 +52,7 @@ class SidObjective:
     def __init__(self, generator: Seq2SeqGenerator[Any]) -> None:
         self.model: Any = generator.model
         self.whole_model: Any = generator.model
-        self.training_pass = T5Pass(generator.model)
+        self.training_pass = T5Pass(generator.model, generator.settings.one_pass)
         self.name, self.device, self.settings = generator.name, generator.device, generator.settings
         self.micro_tokens = CPU_MICRO_TOKENS if self.device.type == "cpu" else MICRO_TOKENS
 
@@ -70,12 +69,22 @@ class SidObjective:
         """Yield each part's share of the mean loss over the batch's target tokens."""
         for part in batch.micro_batches:
             with autocast(self.device):
-                logits_BLV = self.training_pass.compute_logits(
-                    part.sources_BT, part.sources_BT != PAD_TOKEN, part.build_decoder_inputs()
-                )
+                read_BTD, real_BT = self.read_histories(part)
+                hidden_BLD = self.training_pass.decode(part.build_decoder_inputs(), read_BTD, real_BT)
+                logits_BLV = self.training_pass.to_logits(hidden_BLD)
             scaled_XV = logits_BLV.flatten(0, 1).float() / self.settings.temperature
             total = cross_entropy(scaled_XV, part.labels_BL.flatten(), ignore_index=NO_TARGET, reduction="sum")
             yield total / batch.num_targets
+
+    def read_histories(self, part: PaddedExamples) -> tuple[Tensor, Tensor]:
+        """Return what the encoder makes of each example's history [B, T, D], and which tokens are of it [B, T]."""
+        real_BT = part.sources_BT != PAD_TOKEN
+        read_BTD = self.training_pass.encode(part.sources_BT, real_BT)
+        if part.prefixes is None:
+            return read_BTD, real_BT
+        places_T = torch.arange(real_BT.shape[1], device=real_BT.device)
+        seen_BT = places_T < part.prefixes.lengths_B[:, None]
+        return read_BTD[part.prefixes.sources_B] * seen_BT[..., None], seen_BT
 
     def prepare_training(self) -> None:
         """Turn dropout on."""
@@ -91,8 +100,8 @@ class Seq2SeqObjective(SidObjective):
 
     def __init__(self, generator: Seq2SeqGenerator[Any], histories: Histories, sids: SemanticIds, seed: int) -> None:
         super().__init__(generator)
-        self.examples = TrainingExamples(histories, generator.build_sequences(sids.codes_NL), self.micro_tokens)
-        self.epochs_of_examples = ShuffledEpochs(len(self.examples), self.settings.batch_size, seed, self.name)
+        self.examples = build_training_examples(histories, generator.build_sequences(sids.codes_NL), self.micro_tokens)
+        self.epochs_of_examples = self.examples.shuffle(self.settings.batch_size, seed, self.name)
         self.steps_per_epoch = self.epochs_of_examples.steps_per_epoch
 
     def draw_batch(self, step: int) -> Seq2SeqBatch:

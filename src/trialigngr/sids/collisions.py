@@ -32,6 +32,11 @@ def number_sid_groups(codes_NL: Codes) -> Rows:
     return np.unique(shifted_NL, axis=0, return_inverse=True)[1].reshape(-1)
 
 
+def number_prefixes(codes_NL: Codes) -> list[Rows]:
+    """Return the same of the first code, of the first two, … of all L."""
+    return [number_sid_groups(codes_NL[:, :depth]) for depth in range(1, codes_NL.shape[1] + 1)]
+
+
 def mark_shared_sids(codes_NL: Codes) -> BoolArray:
     """Return which rows bear a SID that another row bears too [N]."""
     group_N = number_sid_groups(codes_NL)

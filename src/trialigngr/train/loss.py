@@ -55,9 +55,10 @@ class DeviceMicroBatch:
         return cls(tokens, positions, layout, *predicted)
 
 
-def token_cross_entropy(logits_MV: Tensor, token_M: Tensor) -> Tensor:
-    """Return the cross-entropy of each token [M] in fp32."""
-    return cross_entropy(logits_MV.float(), token_M, reduction="none")
+def token_cross_entropy(logits_MV: Tensor, token_M: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the cross-entropy of each token [M] in fp32, of logits that are divided by the temperature."""
+    logits_MV = logits_MV.float()
+    return cross_entropy(logits_MV if temperature == 1 else logits_MV / temperature, token_M, reduction="none")
 
 
 def compute_target_losses(
@@ -146,16 +147,16 @@ class TargetLosses(nn.Module):
         item_loss: ItemLoss | None = None,
         token_weights_V: Tensor | None = None,
         trie_softmax: TrieSoftmax | None = None,
+        temperature: float = 1.0,
     ) -> None:
         """``compiled``: the cross-entropy over the vocabulary, whose logits are then not copied into fp32.
         ``token_weights_V`` are those of the losses of tokens; ``item_loss`` is added where the SID of an item begins.
-        ``trie_softmax`` narrows levels further."""
+        ``trie_softmax`` narrows levels further; logits are divided by the ``temperature``."""
         super().__init__()
         self.model, self.items, self.item_loss = model, items, item_loss
-        self.token_weights_V, self.trie_softmax = token_weights_V, trie_softmax
-        self._cross_entropy_fn: TokenCrossEntropy = (
-            torch.compile(token_cross_entropy, dynamic=True) if compiled else token_cross_entropy
-        )
+        self.token_weights_V, self.trie_softmax, self.temperature = token_weights_V, trie_softmax, temperature
+        own = partial(token_cross_entropy, temperature=temperature)
+        self._cross_entropy_fn: TokenCrossEntropy = torch.compile(own, dynamic=True) if compiled else own
 
     def forward(self, micro_batch: DeviceMicroBatch, level_V: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target token [M]."""
@@ -164,6 +165,7 @@ class TargetLosses(nn.Module):
             "level_V": level_V,
             "cross_entropy_fn": self._cross_entropy_fn,
             "trie_softmax": self.trie_softmax,
+            "temperature": self.temperature,
         }
         losses_M = _compute_losses(
             self.model, hidden_MD, micro_batch, partial(_compute_token_losses, self.model, **own)
@@ -197,6 +199,7 @@ def _compute_token_losses(
     level_V: Tensor | None,
     cross_entropy_fn: TokenCrossEntropy,
     trie_softmax: TrieSoftmax | None = None,
+    temperature: float = 1.0,
 ) -> Tensor:
     if level_V is None:
         return cross_entropy_fn(compute_logits(model, hidden_MD), token_M)
@@ -209,5 +212,5 @@ def _compute_token_losses(
         if trie_softmax is not None and level:
             allowed_PK = trie_softmax.find_allowed(int(level) - 1, item_M[places], tokens_K)
             logits = logits.masked_fill(~allowed_PK, -torch.inf)
-        losses_M = losses_M.index_copy(0, places, cross_entropy(logits, wanted, reduction="none"))
+        losses_M = losses_M.index_copy(0, places, token_cross_entropy(logits, wanted, temperature))
     return losses_M

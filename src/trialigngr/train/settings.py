@@ -55,6 +55,9 @@ class TrainSettings(LoopSettings):
     and that of a word over the words: fewer rows of the output layer are computed. ``trie``: over the tokens of the
     level that follow the tokens before it in the SID of some item, as beam search scores them. What follows outside the
     level is not trained, so that ``decode.score_softmax = "full"`` is refused beside both."""
+    temperature: float = Field(1.0, gt=0)
+    """Logits are divided by this in the loss alone: below 1, tokens that are likely and wrong count more (LETTER, Wang
+    et al. 2024, arXiv 2405.07314, takes .7)."""
     level_weights: tuple[float, ...] = ()
     """Weights of the losses of a SID's first, second, … token, over their mean; none: all alike. Li et al. 2026 (arXiv
     2603.02730) give the first tokens more."""

@@ -128,6 +128,7 @@ class SftObjective(PackedRows):
             item_loss=_build_item_loss(settings, backbone, drawn),
             token_weights_V=token_weights_V,
             trie_softmax=trie_softmax,
+            temperature=settings.temperature,
         )
         self.auxiliary_loss_weight = task_settings.auxiliary_loss_weight
         self.level_V = None if level_V is None else level_V.to(self.device)
