@@ -1,0 +1,73 @@
+"""Build the docs as a site into ``site/`` with Zensical: pages of docs/, and those at the top that they link to.
+
+Links are written anew for where pages stand in the site; one to a source file becomes its name. The build fails where
+the site would ask another address for a font, a script, a style or a picture.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from os.path import relpath
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE, SITE = ROOT / "build" / "site", ROOT / "site"
+TOP_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+_LINK = re.compile(r"(?<!!)\[([^]]*)\]\(([^()\s#]+)(#[^()\s]+)?\)")
+_OUTSIDE = re.compile(r'<(?:script|img|link(?=[^>]*rel="?(?:stylesheet|preconnect|icon))[^>]*?)[^>]*?(?:src|href)="?(?:https?:)?//[^">\s]*')
+
+
+def place_in_site(page: Path) -> Path | None:
+    """Return where a file of the project stands in the site; None where it has no place there."""
+    if page.is_relative_to(ROOT / "docs"):
+        return SOURCE / page.relative_to(ROOT / "docs")
+    return SOURCE / page.name if page.parent == ROOT and page.name in TOP_PAGES else None
+
+
+def rewrite_links(page: Path, text: str) -> str:
+    """Return a page's text with links as they are from its place in the site."""
+    home = place_in_site(page)
+
+    def rewrite(link: re.Match[str]) -> str:
+        if "://" in link[2]:
+            return link[0]
+        target = place_in_site((page.parent / link[2]).resolve())
+        if target is None or home is None:
+            return link[1]
+        if not target.suffix:
+            target /= "README.md"
+        return f"[{link[1]}]({relpath(target, home.parent)}{link[3] or ''})"
+
+    return _LINK.sub(rewrite, text)
+
+
+def write_sources() -> None:
+    """Fill ``build/site`` with the pages and pictures of the site."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", SOURCE, ignore=shutil.ignore_patterns("*.ipynb"))
+    for page in [*(ROOT / name for name in TOP_PAGES), *(ROOT / "docs").rglob("*.md")]:
+        home = place_in_site(page)
+        assert home is not None
+        home.write_text(rewrite_links(page, page.read_text("utf-8")), encoding="utf-8")
+
+
+def find_outside_requests() -> list[str]:
+    """Return what pages of the site would ask of other addresses."""
+    found = {(page.name, hit) for page in SITE.rglob("*.html") for hit in _OUTSIDE.findall(page.read_text("utf-8"))}
+    return [f"{name}: {hit}" for name, hit in sorted(found)]
+
+
+def main() -> int:
+    """Build the site; return 1 where it asks anything of the network."""
+    write_sources()
+    subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=True)
+    outside = find_outside_requests()
+    print("\n".join(outside) or f"{SITE.relative_to(ROOT)}/index.html")
+    return int(bool(outside))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
