@@ -16,8 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, SITE = ROOT / "build" / "site", ROOT / "site"
 TOP_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-_LINK = re.compile(r"(?<!!)\[([^]]*)\]\(([^()\s#]+)(#[^()\s]+)?\)")
-_OUTSIDE = re.compile(r'<(?:script|img|link(?=[^>]*rel="?(?:stylesheet|preconnect|icon))[^>]*?)[^>]*?(?:src|href)="?(?:https?:)?//[^">\s]*')
+_CODE_OR_LINK = re.compile(
+    r"```.*?^```$|`[^`\n]*`|(?<!!)\[([^]]*)\]\(([^()\s#]+)(#[^()\s]+)?\)", re.MULTILINE | re.DOTALL
+)
+_OUTSIDE = re.compile(r'<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)="?((?:https?:)?//[^">\s]+)')
 
 
 def place_in_site(page: Path) -> Path | None:
@@ -32,7 +34,7 @@ def rewrite_links(page: Path, text: str) -> str:
     home = place_in_site(page)
 
     def rewrite(link: re.Match[str]) -> str:
-        if "://" in link[2]:
+        if link[2] is None or "://" in link[2]:
             return link[0]
         target = place_in_site((page.parent / link[2]).resolve())
         if target is None or home is None:
@@ -41,7 +43,7 @@ def rewrite_links(page: Path, text: str) -> str:
             target /= "README.md"
         return f"[{link[1]}]({relpath(target, home.parent)}{link[3] or ''})"
 
-    return _LINK.sub(rewrite, text)
+    return _CODE_OR_LINK.sub(rewrite, text)
 
 
 def write_sources() -> None:

@@ -17,8 +17,8 @@ HEAD = """<!-- Written by `python scripts/write_api.py`; do not edit by hand. --
 
 # Python
 
-What programs use, from the docstrings. `import trialigngr` is quick: what is heavy is loaded on first use. Settings, which
-these take as text or as objects, are in [settings](settings.md); pages with code that runs are below [extend](extend/README.md).
+What programs use, from the docstrings. `import trialigngr` is quick: what is heavy is loaded on first use. Settings are
+in [settings](settings.md), and code that runs is in [extend](extend/README.md).
 """
 SECTIONS = {
     "From `trialigngr` itself": (

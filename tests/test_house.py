@@ -275,5 +275,7 @@ def test_every_measurement_has_a_short_page_and_a_line_in_the_index(root: Path):
     for page in pages:
         text = page.read_text("utf-8")
         assert f"]({page.name})" in index.read_text("utf-8"), page
-        assert re.findall(r"^\*\*(.*?)\.\*\*", text, re.MULTILINE) == ["Question", "Setup", "Result", "What follows"], page
+        assert re.findall(r"^\*\*(.*?)\.\*\*", text, re.MULTILINE) == ["Question", "Setup", "Result", "What follows"], (
+            page
+        )
         assert sum(map(bool, text.splitlines())) <= MAX_LOG_LINES, page

@@ -1,7 +1,7 @@
 """What the documents show works: their Python blocks run, their command lines parse and name recipes that exist.
 
-A block of Python that is to be run is fenced as ```` ```python test ````, and what it prints stands in the ``text`` block
-right below it, if there is one; every ``trialigngr …`` line of a ``sh`` block is checked.
+A block of Python that is to be run is fenced as ```` ```python test ````, and what it prints stands in the ``text``
+block right below it, if there is one; every ``trialigngr …`` line of a ``sh`` block is checked.
 """
 
 from __future__ import annotations
