@@ -19,6 +19,7 @@ TOP_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 _CODE_OR_LINK = re.compile(
     r"```.*?^```$|`[^`\n]*`|(?<!!)\[([^]]*)\]\(([^()\s#]+)(#[^()\s]+)?\)", re.MULTILINE | re.DOTALL
 )
+_TIGHT = re.compile(r"^(?![-*|>#\s]|\d+\. |```)(.*\S.*)\n(?=[-*] |\d+\. |\|)", re.MULTILINE)
 _OUTSIDE = re.compile(r'<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)="?((?:https?:)?//[^">\s]+)')
 
 
@@ -30,12 +31,12 @@ def place_in_site(page: Path) -> Path | None:
 
 
 def rewrite_links(page: Path, text: str) -> str:
-    """Return a page's text with links as they are from its place in the site."""
+    """Return a page's text with links as they are from its place in the site, and code without our word for tests."""
     home = place_in_site(page)
 
     def rewrite(link: re.Match[str]) -> str:
         if link[2] is None or "://" in link[2]:
-            return link[0]
+            return link[0].replace("```python test\n", "```python\n")
         target = place_in_site((page.parent / link[2]).resolve())
         if target is None or home is None:
             return link[1]
@@ -46,6 +47,12 @@ def rewrite_links(page: Path, text: str) -> str:
     return _CODE_OR_LINK.sub(rewrite, text)
 
 
+def loosen_lists(text: str) -> str:
+    """Return a page's text with an empty line before lists and tables, which GitHub does without."""
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else _TIGHT.sub(r"\1\n\n", part) for part in parts)
+
+
 def write_sources() -> None:
     """Fill ``build/site`` with the pages and pictures of the site."""
     shutil.rmtree(SOURCE, ignore_errors=True)
@@ -53,7 +60,7 @@ def write_sources() -> None:
     for page in [*(ROOT / name for name in TOP_PAGES), *(ROOT / "docs").rglob("*.md")]:
         home = place_in_site(page)
         assert home is not None
-        home.write_text(rewrite_links(page, page.read_text("utf-8")), encoding="utf-8")
+        home.write_text(loosen_lists(rewrite_links(page, page.read_text("utf-8"))), encoding="utf-8")
 
 
 def find_outside_requests() -> list[str]:
