@@ -4,6 +4,7 @@ VENV := .venv
 SERVERS := .servers
 RAY := .ray
 BROWSER := .browser
+DOCS := .docs
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --no-compile --no-deps --require-hashes
 MAKEFLAGS += --no-print-directory
@@ -14,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What is compiled once is kept: compiling torch and transformers anew takes each process twenty seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-servers test-ray test-browser check docs-current bench lock clean
+.PHONY: help demo test test-long test-servers test-ray test-browser check docs docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
@@ -23,7 +24,8 @@ help:
 	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
 	@echo "make test-ray      run stages on a Ray cluster of this machine, workers killed on the way (minutes)"
 	@echo "make test-browser  look at the service's pages in Chromium, which must be installed (minutes)"
-	@echo "make check         format, lint, types, import direction, docs current"
+	@echo "make check         format, lint, types, import direction, docs current, links"
+	@echo "make docs          build the docs as a site that needs no network: site/index.html"
 	@echo "make bench NAME=x  run benchmarks/x.py; the last line is one JSON object"
 	@echo "make lock          write requirements.lock anew from pyproject.toml"
 
@@ -96,7 +98,18 @@ check: $(VENV)/.ready
 	@$(MAKE) docs-current
 
 docs-current: $(VENV)/.ready
-	$(if $(wildcard src/trialigngr/cli/docs.py),$(PY) -m trialigngr.cli.docs --check)
+	$(PY) -m trialigngr.cli.docs --check
+	$(PY) scripts/write_api.py --check
+	$(PY) scripts/check_docs.py
+
+# What builds the site lies beside .venv as well.
+$(DOCS)/.ready: $(VENV)/.ready scripts/site.txt
+	rm -rf $(DOCS)
+	$(INSTALL) --target $(DOCS) -r scripts/site.txt
+	@touch $@
+
+docs: $(DOCS)/.ready
+	PYTHONPATH=$(CURDIR)/$(DOCS) $(PY) scripts/build_site.py
 
 bench: $(VENV)/.ready
 	@$(PY) -u -m benchmarks $(NAME)
@@ -105,4 +118,4 @@ lock:
 	$(PYTHON) scripts/lock.py
 
 clean:
-	rm -rf $(VENV) $(SERVERS) $(RAY) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SERVERS) $(RAY) $(DOCS) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 CUDA = ROOT / "requirements-cuda.lock"
-PINNED = (ROOT / "tests" / "servers" / "requirements.txt", ROOT / "tests" / "pipeline" / "ray.txt")
+PINNED = tuple(ROOT / name for name in ("tests/servers/requirements.txt", "tests/pipeline/ray.txt", "scripts/site.txt"))
 HEADER = """\
 # The exact versions that `make` installs into .venv: the project's dependencies, its extras `dev` and `weights`
 # (pyproject.toml).

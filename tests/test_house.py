@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from trialigngr.cli.main import COMMANDS
 
+MAX_LOG_LINES = 15
 PLACEHOLDERS = {"runs/", "benchmarks/x.py", "benchmarks/NAME.py"}
 HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib", "faiss", "peft"}
 BESIDE_SETTINGS = {"trialigngr.tasks.task", "trialigngr.llm.api_keys"}
@@ -167,7 +168,13 @@ def test_every_import_is_declared(root: Path):
     assert {(module, file) for module, file in foreign if module not in provided} == set()
 
 
-PINNED = ("requirements.lock", "requirements-cuda.lock", "tests/servers/requirements.txt", "tests/pipeline/ray.txt")
+PINNED = (
+    "requirements.lock",
+    "requirements-cuda.lock",
+    "tests/servers/requirements.txt",
+    "tests/pipeline/ray.txt",
+    "scripts/site.txt",
+)
 
 
 def pins(path: Path) -> dict[str, tuple[str, list[str]]]:
@@ -222,7 +229,7 @@ def test_the_places_that_docs_name_are_there(root: Path):
     """``path.py: name`` in ARCHITECTURE.md and the docs is a definition in that file."""
     named = [
         (page.name, path, name)
-        for page in (root / "ARCHITECTURE.md", *sorted((root / "docs").glob("*.md")))
+        for page in (root / "ARCHITECTURE.md", *sorted((root / "docs").rglob("*.md")))
         for path, name in re.findall(r"`([\w/]+\.py): (\w+)", page.read_text("utf-8"))
     ]
     assert len(named) > 20
@@ -260,3 +267,15 @@ def test_tests_lie_in_the_rooms_of_what_they_test(root: Path):
     rooms = {path.name for path in (root / "src" / "trialigngr").iterdir() if path.is_dir()}
     folders = {path.name for path in (root / "tests").iterdir() if list(path.glob("*.py"))}
     assert folders - rooms == {"support", "servers"}
+
+
+def test_every_measurement_has_a_short_page_and_a_line_in_the_index(root: Path):
+    index, *pages = [root / "docs/log/README.md", *sorted((root / "docs/log").glob("2*.md"))]
+    assert len(re.findall(r"\]\((2.*?)\)", index.read_text("utf-8"))) == len(pages) > 0
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert f"]({page.name})" in index.read_text("utf-8"), page
+        assert re.findall(r"^\*\*(.*?)\.\*\*", text, re.MULTILINE) == ["Question", "Setup", "Result", "What follows"], (
+            page
+        )
+        assert sum(map(bool, text.splitlines())) <= MAX_LOG_LINES, page

@@ -17,7 +17,7 @@ class DecodeSettings(Settings):
     num_beams: int = Field(20, ge=1)
     """Beams kept at every level."""
     score_softmax: ScoreSoftmax = "constrained"
-    """``constrained``: softmax over what the trie allows at each step; the better one on validation (docs/log.md). A
+    """``constrained``: softmax over what the trie allows at each step; the better one on validation (docs/log). A
     filter changes no score; an item that is appended takes a share from its neighbours in the trie.
     ``full``: log-softmax over all tokens, then the trie, as beam search with a constraint has it elsewhere."""
     batch_size: int = Field(64, ge=1)

@@ -87,7 +87,7 @@ def _build_from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], t
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
     model = Qwen2ForCausalLM(make_scratch_config(settings, len(tokenizer), tokenizer))
-    # Measured (docs/log.md): at the 0.02 of large models the first layers drown the token, and training hardly starts.
+    # Measured (docs/log): at the 0.02 of large models the first layers drown the token, and training hardly starts.
     nn.init.normal_(model.get_input_embeddings().weight, std=settings.hidden_size**-0.5)
     return Backbone(model, tokenizer, sid_ids)
 

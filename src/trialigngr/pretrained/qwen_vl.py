@@ -59,7 +59,7 @@ class QwenProcessor:
         """
         seen: dict[str, torch.Tensor] = {}
         if images:
-            # One after the other they take longer than a model of 2B on a large GPU (docs/log.md).
+            # One after the other they take longer than a model of 2B on a large GPU (docs/log).
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                 each = list(
                     pool.map(lambda one: self._image_processor([_resize_to_limits(one)], return_tensors="pt"), images)

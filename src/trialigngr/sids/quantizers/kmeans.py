@@ -16,7 +16,7 @@ PROGRESSIVE_DIMENSIONS = (16, 32, 64, 128)
 FitCodebook = Callable[[Float32Array, int, int, Float32Array | None], Codebook]
 """What fits one codebook: vectors [N, D], size, seed, and a start [K, D] or None."""
 FINAL_ITERATIONS = 7
-"""Iterations in all dimensions after such a beginning, at most: little is left to move (docs/log.md)."""
+"""Iterations in all dimensions after such a beginning, at most: little is left to move (docs/log)."""
 MIN_POINTS_PER_CODE = 8
 """Vectors a code from which that pays; with three a code (Beauty, 4,096 codes) it costs fidelity and collisions."""
 
@@ -35,7 +35,7 @@ def fit_kmeans(
     """Return ``size`` cluster means [K, D] (squared Euclidean), from ``start_KD`` where there is one; N ≥ ``size``.
 
     Without a start, clusters are first found in few principal dimensions, then in more, then in all: on text embeddings
-    3 × 256 codes so found leave 5 % less error and 40 % fewer collisions than from random vectors (docs/log.md).
+    3 × 256 codes so found leave 5 % less error and 40 % fewer collisions than from random vectors (docs/log).
     """
     iterations = settings.max_iterations
     if start_KD is None and settings.progressive_iterations and len(vectors_ND) >= MIN_POINTS_PER_CODE * size:

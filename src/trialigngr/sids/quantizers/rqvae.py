@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LAST_REFINEMENT = BalancedSettings(price_rounds=2, capacity_factor=2.0)
 """k-means over the latents of all vectors, in which no code holds more than about twice its fair share: nearly all
-codes are used, and fewer items share a SID (docs/log.md)."""
+codes are used, and fewer items share a SID (docs/log)."""
 
 
 def fit(

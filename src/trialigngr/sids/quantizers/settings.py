@@ -36,7 +36,7 @@ class BalancedSettings(Settings):
     refinement_rounds: int = Field(0, ge=0)
     """Rounds, after the levels, in which all codebooks move together to the means of what the others leave over."""
     refinement_step: float = Field(1.0, gt=0, le=1)
-    """How far they move. Half the way leaves a little more error, and fewer items that share a SID (docs/log.md)."""
+    """How far they move. Half the way leaves a little more error, and fewer items that share a SID (docs/log)."""
     price_rounds: int = Field(4, ge=1)
     """How often prices are found and means taken, in turn."""
     capacity_factor: float = Field(1.05, ge=1)
@@ -156,7 +156,7 @@ class MacRecSettings(Settings):
     """Of AdamW."""
     num_pseudo_labels: int = Field(8192, ge=1)
     """Clusters of each modality's embeddings; items of one cluster are positives in the other modality. With as many as
-    items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log.md)."""
+    items each is its own positive. Fewer (the paper: 512) gather items, and more of them share a SID (docs/log)."""
     contrast_weight: float = Field(1.0, ge=0)
     """Weight of the cross-modal contrast inside the levels (the paper says 0.1; its code runs at 1)."""
     contrast_from_level: int = Field(0, ge=0)
