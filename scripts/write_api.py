@@ -89,7 +89,7 @@ def format_docstring(node: ast.FunctionDef | ast.ClassDef) -> str:
 def list_fields(node: ast.ClassDef) -> list[str]:
     """Return the annotated public attributes of a class, as they are written."""
     parts = [part for part in node.body if isinstance(part, ast.AnnAssign)]
-    return [ast.unparse(part) for part in parts if not ast.unparse(part.target).startswith("_")]
+    return [ast.unparse(part).replace("'", '"') for part in parts if not ast.unparse(part.target).startswith("_")]
 
 
 def list_methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
