@@ -173,7 +173,7 @@ def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: flo
 def _eager_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, dropout: float, softcap: float | None = None
 ) -> Tensor:
-    """Measured (docs/log.md): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
+    """Measured (docs/log): with a mask, fused attention is three times slower than plain matmuls on a CPU."""
     scores = (q * scaling) @ k.transpose(2, 3)
     if softcap:
         scores = softcap * torch.tanh(scores / softcap)

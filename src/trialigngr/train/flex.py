@@ -22,7 +22,7 @@ BLOCK_SIZE = 128
 """Queries and keys of a block of the mask."""
 BLOCKS_PER_HEADER_COPY = 2
 """Blocks of queries that look at one copy of the header. One for all would be the work of one processor, while all
-others have long finished theirs (docs/log.md)."""
+others have long finished theirs (docs/log)."""
 
 KERNEL_OPTIONS: FlexKernelOptions = {"BACKEND": "TRITON"}
 """Not the kernel for decoding, which torch would choose for a short pass, and finds no way to compile."""

@@ -29,7 +29,7 @@ from trialigngr.train.sharding import gather_weights, to_full_tensor
 from trialigngr.train.trackers import Tracker
 
 TRIM_MEMORY_EVERY = 50
-"""Steps on a CPU between two returns of freed memory; without them Beauty's training grew to 8 GB (docs/log.md)."""
+"""Steps on a CPU between two returns of freed memory; without them Beauty's training grew to 8 GB (docs/log)."""
 LOG_EVERY = 50
 """Steps between two lines of ``metrics.jsonl``; each validation writes one besides."""
 INITIAL_STATE = {"step": 0, "best": -1.0, "best_step": 0, "seconds": 0.0, "tokens": 0}

@@ -75,10 +75,10 @@ class TrainSettings(LoopSettings):
     attn_implementation: AttentionKind = "sdpa"
     """``sdpa`` lays histories of like length side by side and computes anywhere; ``flex_attention`` is torch's
     FlexAttention, for CUDA alone, which needs a minute to compile: there 2.3 times as many tokens/s for a 0.5B-shaped
-    model, with ``train.torch_compile`` 3.6 times (docs/log.md)."""
+    model, with ``train.torch_compile`` 3.6 times (docs/log)."""
     torch_compile: bool = False
     """``torch.compile`` norms and feed-forward blocks, or whole layers with ``flex_attention``: it saves memory traffic
-    on a GPU, next to nothing on a CPU (docs/log.md). A run that goes on may then differ by roundings from an unbroken
+    on a GPU, next to nothing on a CPU (docs/log). A run that goes on may then differ by roundings from an unbroken
     one. Not with ``train.fsdp``."""
     validate_users: int = Field(1000, ge=1)
     """Users in that sample."""
