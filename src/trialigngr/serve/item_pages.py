@@ -140,19 +140,28 @@ def describe_sid_node(run: ServedRun, prefix: Sequence[int], cursor: int, limit:
         prefix=list(prefix),
         num_sids=len(counts),
         collisions=int(counts[counts > 1].sum()),
-        children=_describe_children(index, rows, follows_N, codes[:limit]),
+        children=_describe_children(index, prefix, rows, follows_N, codes[:limit]),
         next_cursor=int(codes[limit]) if len(codes) > limit else None,
     )
 
 
 def _describe_children(
-    index: CatalogIndex, rows: Rows, follows_N: npt.NDArray[np.integer], codes: npt.NDArray[np.integer]
+    index: CatalogIndex,
+    prefix: Sequence[int],
+    rows: Rows,
+    follows_N: npt.NDArray[np.integer],
+    codes: npt.NDArray[np.integer],
 ) -> list[SidChild]:
-    """Return the branches of some codes; ``follows_N`` is the code of each row."""
+    """Return the branches of some codes below a prefix; ``follows_N`` is the code of each row."""
     is_shown = np.isin(follows_N, codes)
     shown, groups = rows[is_shown], np.searchsorted(codes, follows_N[is_shown])
     return [
-        SidChild(**vars(summary), code=code, examples=index.list_ids(shown[groups == place][:EXAMPLES]))
+        SidChild(
+            **vars(summary),
+            code=code,
+            sid=",".join(map(str, [*prefix, code])),
+            examples=index.list_ids(shown[groups == place][:EXAMPLES]),
+        )
         for place, (code, summary) in enumerate(
             zip(codes.tolist(), summarize_branches(index, shown, groups), strict=True)
         )
