@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -117,11 +119,16 @@ def read_picture(run: ServedRun, item_id: str, longest_edge: int) -> bytes:
     if path is None:
         raise ServiceError("no_image", "This item has no picture.")
     try:
-        image = decode_image(path, longest_edge)  # `Service.start` has silenced Pillow
+        return _shrink_picture(path, longest_edge)
     except ImageError as error:
         raise ServiceError("no_image", f"The picture of this item cannot be used: {error.reason}.") from None
+
+
+@lru_cache(maxsize=500)
+def _shrink_picture(path: Path, longest_edge: int) -> bytes:
+    """Return a picture as JPEG. A page of the tree shows a hundred, and the next one many of them again."""
     written = BytesIO()
-    image.save(written, "JPEG", quality=85)
+    decode_image(path, longest_edge).save(written, "JPEG", quality=85)  # `Service.start` has silenced Pillow
     return written.getvalue()
 
 
