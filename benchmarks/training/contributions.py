@@ -15,11 +15,12 @@ from benchmarks.harness import side_by_side
 from benchmarks.training.world import batches, plain, trainer
 from trialigngr.foundation.device import autocast
 from trialigngr.tasks.examples import unshare_rows
+from trialigngr.tasks.mixture import TaskBatch
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow, pack_micro_batches
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loop import Trainer
 from trialigngr.train.loss import DeviceMicroBatch, compute_target_losses
-from trialigngr.train.sft import SftObjective, TaskBatch
+from trialigngr.train.sft import SftObjective
 
 Ours = Trainer[SftObjective]
 Loss = Callable[[Ours, TaskBatch], Tensor]

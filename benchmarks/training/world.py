@@ -23,11 +23,12 @@ from trialigngr.sids.settings import SidSettings
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import collapse_whitespace, encode_views
+from trialigngr.tasks.mixture import TaskBatch
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS, View
 from trialigngr.train.loop import Trainer
 from trialigngr.train.settings import TrainSettings
-from trialigngr.train.sft import SftObjective, TaskBatch
+from trialigngr.train.sft import SftObjective
 
 BATCH = int(os.environ.get("TRIALIGNGR_BENCH_BATCH", "64"))
 SIZES = (256, 256, 256)

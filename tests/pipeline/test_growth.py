@@ -21,6 +21,7 @@ from trialigngr.embed.fusion import Fusion, l2_normalize
 from trialigngr.foundation.artifact import read_manifest, write_manifest
 from trialigngr.pipeline import add_items
 from trialigngr.runs.run import load
+from trialigngr.sequential.network import load_item_vectors
 
 Cli = Callable[..., Done]
 OPENAI = f'generator = "openai"\nmodel = "{MODEL}"'
@@ -188,6 +189,20 @@ def test_items_appended_to_other_sids_are_left_out(cli: Cli, copied_run: Path, t
     assert live.batch_folders == []
     assert len(live.sids) == len(live.trained_artifacts.sids)
     assert np.array_equal(live.sids.codes_NL, live.trained_artifacts.sids.codes_NL)
+
+
+def test_collaborative_vectors_of_sasrec(cli: Cli, copied_run: Path) -> None:
+    own = {"collaborative_weight": 0.7, "collaborative_source": "sasrec"}
+    changes = {f"embeddings__{name}": value for name, value in own.items()}
+    words = tiny(sasrec__epochs=1, sasrec__hidden_size=8, **changes)
+    assert cli("run", "trialigngr-demo", "--out", copied_run, "--until", "embeddings", *words).code == 0
+    wide = Fusion.load(copied_run / "embeddings" / FUSION_FILE).block_widths()[COLLABORATIVE]
+    vectors = l2_normalize(load_item_vectors(copied_run / "sasrec"))
+    known = load(copied_run).artifacts.histories.count_train_items(len(vectors)) > 0
+    settled = load_embeddings(copied_run / "embeddings")[:, -wide:]
+    centred = l2_normalize(vectors[known] - vectors[known].mean(0))
+    np.testing.assert_allclose(l2_normalize(settled[known]), centred, atol=1e-4)
+    assert not settled[~known].any()
 
 
 def test_items_that_the_log_does_not_know_yet_join_collaborative_ones(

@@ -73,6 +73,9 @@ def test_stages_stand_after_those_they_need() -> None:
     assert order(data=Path("mine")) == usual[1:]
     letter = order("sids.quantizer=letter")
     assert letter == [*usual[:5], "sasrec", *usual[5:]]
+    embedded = ("embeddings.collaborative_weight=0.7", "embeddings.collaborative_source=sasrec")
+    assert order(*embedded) == [*usual[:4], "sasrec", *usual[4:]]
+    assert order(embedded[1]) == usual
 
 
 def test_stages_that_need_each_other_are_a_bug_that_is_told() -> None:

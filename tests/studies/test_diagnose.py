@@ -15,7 +15,7 @@ from tests.support.commands import Done
 from tests.support.runs import tiny
 from trialigngr.report.from_run.result_tables import classify_sid_inputs
 from trialigngr.runs.run import load
-from trialigngr.studies.diagnose import _generate_titles, _sid_embeddings
+from trialigngr.studies.diagnose import _find_own_sids, _generate_titles, _sid_embeddings
 from trialigngr.tasks.task import TASKS
 
 pytest.importorskip("sacrebleu")
@@ -30,12 +30,16 @@ def test_what_is_written_and_kept(copied_run: Path, cli: Cli) -> None:
     done = cli("diagnose", copied_run, "--items", 20)
     assert done.code == 0, done.err
     found = body(copied_run)
-    assert set(found) == {"computed_for", "probe", "titles", "sha256"}
+    assert set(found) == {"computed_for", "probe", "titles", "own_sids", "sha256"}
+    for own in found["own_sids"].values():
+        assert (own["items"], own["places"]) == (20, 10)
+        assert 0 <= own["first"]["value"] <= own["among_first"]["value"] <= 1
     assert {"accuracy", "shuffled_labels", "majority_class"} <= set(found["probe"])
     titles = found["titles"]
     assert titles["items"] == 20
-    assert 0 <= titles["attribute_recall"]["other_title"] < titles["attribute_recall"]["true_title"] <= 1
-    assert titles["hallucination_rate"] + titles["own_title_rate"] <= 1
+    recall = {name: own["value"] for name, own in titles["attribute_recall"].items()}
+    assert 0 <= recall["other_title"] < recall["true_title"] <= 1
+    assert titles["hallucination_rate"]["value"] + titles["own_title_rate"]["value"] <= 1
     assert "majority class" in done.out
     assert "title BLEU-4" in (copied_run / "diagnostics.txt").read_text("utf-8")
     page = (copied_run / "report.html").read_text("utf-8")
@@ -55,12 +59,12 @@ def test_runs_stand_side_by_side_above_the_papers_rows(tiny_run: Path, tmp_path:
     assert [line.split("  ")[0] for line in lines[1:9] if not line.startswith("  ")] == [
         "plain (text-only)", "full (full)", "paper: text-only", "paper: +CMSA", "paper: +MDIM", "paper: full",
     ]  # fmt: skip
-    assert lines[8].split()[-4:] == ["78.3%", "0.623", "64.7%", "–"]
+    assert lines[8].split()[-6:] == ["78.3%", "0.623", "64.7%", "–", "–", "–"]
     assert sum("2 layers, 256 hidden" in line for line in lines) == 1, "one way of looking is told once"
     markdown = cli("diagnose", plain, full, "--items", 5, "--format", "markdown").out
-    assert "| paper: full | 78.3% | 0.623 | 64.7% | – |" in markdown
+    assert "| paper: full | 78.3% | 0.623 | 64.7% | – | – | – |" in markdown
     latex = cli("diagnose", plain, full, "--items", 5, "--format", "latex").out
-    assert r"paper: full & 78.3\% & 0.623 & 64.7\% & – \\" in latex
+    assert r"paper: full & 78.3\% & 0.623 & 64.7\% & – & – & – \\" in latex
     twice = cli("diagnose", plain, plain)
     assert (twice.code, "is given twice" in twice.err) == (2, True)
 
@@ -93,6 +97,25 @@ def test_features_are_the_tokens_own_rows(tiny_run: Path) -> None:
     vocabulary = parts.backbone.tokenizer.get_vocab()
     expected = np.concatenate([table[vocabulary[token]] for token in parts.sids.item_tokens(7)])
     np.testing.assert_array_equal(_sid_embeddings(parts)[7], expected)
+
+
+def test_the_own_sid_is_found_where_the_model_knows_it(tiny_run: Path) -> None:
+    """Held against beams that the task's own prompts give, one item after the other."""
+    parts, task = load(tiny_run).artifacts, TASKS["visual_to_sid"]
+    examples = parts.build_examples(task, parts.encode_views(parts.chat_template), parts.chat_template)
+    count = len(parts.catalog)
+    lists = [
+        parts.sid_recommender.recommend_after_prompt(examples.build_prompt(np.array([row])), 10).rows.tolist()
+        for row in range(count)
+    ]
+    found = _find_own_sids(parts, task, count)
+    codes = parts.sids.codes_NL
+    same = [
+        [place for place, other in enumerate(own) if (codes[other] == codes[row]).all()]
+        for row, own in enumerate(lists)
+    ]
+    assert found["first"]["value"] == pytest.approx(sum(own[:1] == [0] for own in same) / count)
+    assert found["among_first"]["value"] >= sum(map(bool, same)) / count > 0
 
 
 def test_the_prompt_is_that_of_training(tiny_run: Path) -> None:

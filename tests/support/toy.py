@@ -72,6 +72,7 @@ def toy(
     more: Any = None,
     checkpointing: bool = False,
     items: ItemSettings | None = None,
+    task_settings: TaskSettings | None = None,
     **changes: Any,
 ) -> Trainer[SftObjective]:
     """Return a trainer of the toy; ``more`` are keywords of the trainer itself, ``changes`` are settings."""
@@ -98,7 +99,8 @@ def toy(
     parts = {name: more.pop(name) for name in ("level_V",) if name in more}
     if "process_group" in more:
         parts["process_group"] = more["process_group"]
-    objective = SftObjective(chosen, backbone, tasks, TaskSettings(weights=weights or {}), 0, **parts)
+    drawn = task_settings or TaskSettings(weights=weights or {})
+    objective = SftObjective(chosen, backbone, tasks, drawn, 0, **parts)
     return Trainer(chosen, objective, given, 0, **more)
 
 

@@ -12,7 +12,7 @@ from tests.support.world import World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.tasks.examples import TaskExamples, unshare_rows
 from trialigngr.tasks.item_views import ItemViews
-from trialigngr.tasks.mixture import Mixture, count_epoch_steps
+from trialigngr.tasks.mixture import Mixture
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings, TaskSettings
 from trialigngr.tasks.task import TASKS, Scope, View
@@ -260,18 +260,18 @@ def mixture(world: World, steps: int, seed: int = 0, **weights: float) -> Mixtur
 def test_the_mixture_is_a_function_of_seed_and_step(world: World):
     short, long = mixture(world, 30), mixture(world, 300)
     for step in reversed(range(30)):
-        (task, sheets), (same_task, same_sheets) = short.draw_batch(step), long.draw_batch(step)
-        assert task.task == same_task.task
-        assert sheets == same_sheets
-        assert len(asked(sheets)) == 5
+        drawn, same = short.draw_batch(step), long.draw_batch(step)
+        assert drawn.task.task == same.task.task
+        assert drawn.rows == same.rows
+        assert len(asked(drawn.rows)) == 5
     other = mixture(world, 30, seed=1)
-    assert [other.draw_batch(step)[1] for step in range(30)] != [short.draw_batch(step)[1] for step in range(30)]
+    assert [other.draw_batch(step).rows for step in range(30)] != [short.draw_batch(step).rows for step in range(30)]
 
 
 def test_a_task_goes_on_where_its_last_batch_ended(world: World):
     mixed = mixture(world, 60)
     drawn = [mixed.draw_batch(step) for step in range(60)]
-    mine = [asked(sheets) for task, sheets in drawn if task.task.name == "sids_to_sid"]
+    mine = [asked(batch.rows) for batch in drawn if batch.name == "sids_to_sid"]
     own = world.examples("sids_to_sid")
     assert mine == [asked(own.draw_batch(0, number, 5)) for number in range(len(mine))]
 
@@ -286,6 +286,26 @@ def test_tasks_are_drawn_uniformly_or_by_weight(world: World):
     assert abs(counts[1] - 22_500) < 400
 
 
+def test_another_task_stands_beside_the_one_that_recommends(world: World):
+    tasks = {name: world.examples(name) for name in ("title_to_sid", "sids_to_sid", "visual_to_sid")}
+    settings = TaskSettings(auxiliary_batch_size=2, weights={"T1": 3.0, "T3": 0.0})
+    mixed = Mixture(tasks, settings, 5, 400, 0)
+    drawn = [mixed.draw_batch(step) for step in range(400)]
+    recommends, own = world.examples("sids_to_sid"), [batch.parts for batch in drawn]
+    assert [asked(main.rows) for main, _ in own] == [asked(recommends.draw_batch(0, step, 5)) for step in range(400)]
+    assert {len(asked(beside.rows)) for _, beside in own} == {2}
+    counts = Counter(beside.name for _, beside in own)
+    assert set(counts) == {"title_to_sid", "visual_to_sid"}
+    assert abs(counts["title_to_sid"] - 300) < 40
+    mine = [asked(beside.rows) for _, beside in own if beside.name == "title_to_sid"]
+    assert mine == [asked(tasks["title_to_sid"].draw_batch(0, number, 2)) for number in range(len(mine))]
+    assert (drawn[0].name, drawn[0].label) == (f"sids_to_sid+{own[0][1].name}", f"T3+{own[0][1].label}")
+    assert drawn[0].num_tokens == sum(len(row) for part in own[0] for row in part.rows)
+    alone = Mixture({"sids_to_sid": recommends}, settings, 5, 9, 0)
+    assert alone.draw_batch(8).rows == recommends.draw_batch(0, 8, 5)
+    assert alone.draw_batch(8).auxiliary is None
+
+
 def test_weights_that_train_nothing(world: World):
     with pytest.raises(RecipeError, match="All task weights are zero"):
         mixture(world, 3, title_to_sid=0, sids_to_sid=0, visual_to_sid=0)
@@ -295,9 +315,12 @@ def test_weights_that_train_nothing(world: World):
 
 def test_an_epoch_is_all_examples_of_all_tasks(world: World):
     tasks = {name: world.examples(name) for name in NAMES}
-    total = sum(len(task) for task in tasks.values())
-    assert count_epoch_steps(tasks, 64) == -(-total // 64)
-    assert count_epoch_steps(tasks, total) == 1
+    examples = {name: len(task) for name, task in tasks.items()}
+    total = sum(examples.values())
+    assert TaskSettings().count_epoch_steps(examples, 64) == -(-total // 64)
+    assert TaskSettings().count_epoch_steps(examples, total) == 1
+    beside = TaskSettings(auxiliary_batch_size=8)
+    assert beside.count_epoch_steps(examples, 64) == -(-examples["sids_to_sid"] // 64)
 
 
 def test_temperature_draws_large_tasks_more_often(world: World):
@@ -316,7 +339,7 @@ def test_stages_draw_by_their_own_weights_and_then_come_the_usual_ones(world: Wo
     stages = ({"until": 0.25, "weights": {"T1": 1.0}}, {"until": 0.5, "weights": {"T1": 1.0, "T7": 1.0}})
     settings = TaskSettings(curriculum=stages, weights={"title_to_sid": 0.0, "visual_to_sid": 0.0})
     mixed = Mixture(tasks, settings, 5, 400, 0)
-    drawn = [mixed.draw_batch(step)[0].task.name for step in range(400)]
+    drawn = [mixed.draw_batch(step).name for step in range(400)]
     assert set(drawn[:100]) == {"title_to_sid"}
     assert set(drawn[100:200]) == {"title_to_sid", "visual_to_sid"}
     assert set(drawn[200:]) == {"sids_to_sid"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.toy import STEPS, equal, fingerprint, lines, toy, weights
 from trialigngr.foundation.config import parse_settings
 from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.tasks.packing import pack_micro_batches
+from trialigngr.tasks.settings import TaskSettings
 from trialigngr.train import loop
 from trialigngr.train.checkpoint import trainable_parameters
 from trialigngr.train.loss import DeviceMicroBatch
@@ -34,6 +36,18 @@ def test_the_loss_goes_down_for_every_task(tmp_path: Path):
     assert last["sids_to_sid"] < 0.6 * first["sids_to_sid"]
     assert all({"rate", "tokens", "seconds"} <= set(line) for line in found)
     assert [line["step"] for line in found if "valid" not in line] == [50]
+
+
+def test_the_loss_of_a_task_beside_counts_by_its_weight():
+    beside = TaskSettings(auxiliary_batch_size=3, auxiliary_loss_weight=0.25)
+    objective = toy(task_settings=beside, dropout=0.0).objective
+    objective.prepare_training()
+    both = objective.draw_batch(4)
+    alone = [replace(both, auxiliary=None), both.parts[1]]
+    assert [batch.name for batch in alone] == ["sids_to_sid", "title_to_sid"]
+    main, other = (float(sum(objective.iter_micro_losses(batch)).detach()) for batch in alone)
+    assert other > 1
+    assert float(sum(objective.iter_micro_losses(both)).detach()) == pytest.approx(main + 0.25 * other, rel=1e-6)
 
 
 def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

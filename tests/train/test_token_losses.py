@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from tests.support.backbones import tiny_backbone
 from tests.support.world import SIZES, World
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.pipeline.execute import run
 from trialigngr.sids.trie import Trie
+from trialigngr.systems.item_to_item import count_pairs
 from trialigngr.tasks.packing import pack_micro_batches
+from trialigngr.tasks.soft_targets import SoftTargets
 from trialigngr.train.attention import ATTENTION_NAME
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses
 from trialigngr.train.trie_softmax import TrieSoftmax
@@ -99,3 +102,37 @@ def test_shown_items_are_left_out_and_asked_for_all_the_same() -> None:
         for one, other in zip(full.continuations, some.continuations, strict=True):
             assert (one.target, one.example_id) == (other.target, other.example_id)
             assert other.prefix_length <= one.prefix_length
+
+
+def test_soft_targets_by_hand() -> None:
+    """Behind item 0 stood 1 (twice), 2 and 3; of the pair (0, 1) one is the example's own."""
+    counts = csr_array(([2.0, 1.0, 0.5, 1.0], ([0, 0, 0, 1], [1, 2, 3, 2])), shape=(4, 4))
+    before, taken, random = np.zeros(40_000, int), np.ones(40_000, int), np.random.default_rng(0)
+    drawn = np.bincount(SoftTargets(counts, 0.5).draw_targets(before, taken, random), minlength=4) / len(taken)
+    np.testing.assert_allclose(drawn, [0, 0.5 + 0.5 * 1 / 2.5, 0.5 * 1 / 2.5, 0.5 * 0.5 / 2.5], atol=0.01)
+    always = SoftTargets(counts, 0.999)
+    assert always.draw_targets(np.full(50, 1), np.full(50, 2), random).tolist() == [2] * 50, "its own pair alone"
+    assert always.draw_targets(np.full(50, 3), np.full(50, 0), random).tolist() == [0] * 50, "nothing is counted"
+
+
+def test_soft_targets_stand_behind_the_histories_that_were() -> None:
+    world = World()
+    counts = count_pairs(world.histories, len(world.catalog), 3)
+    for name in ("sids_to_sid", "title_to_sid", "sids_to_title"):
+        examples = world.examples(name)
+        plain, soft = (examples.draw_batch(0, 3, 40, soft_targets=own) for own in (None, SoftTargets(counts, 0.6)))
+        assert soft == examples.draw_batch(0, 3, 40, soft_targets=SoftTargets(counts, 0.6))
+        pairs = [
+            (one, other)
+            for row, again in zip(plain, soft, strict=True)
+            for one, other in zip(row.continuations, again.continuations, strict=True)
+        ]
+        assert [row.prefix_tokens for row in plain] == [row.prefix_tokens for row in soft]
+        assert all((a.example_id, a.prefix_length) == (b.example_id, b.prefix_length) for a, b in pairs)
+        changed = [other for one, other in pairs if one != other]
+        assert bool(changed) == (name == "sids_to_sid")
+        for other in changed:
+            user, position = other.example_id
+            before = world.histories.items[world.histories.offsets[user] + position - 1]
+            assert counts[int(before), other.item] > 0
+            assert other.target == examples.build_targets(np.array([other.item]))[0]

@@ -61,6 +61,9 @@ class EmbedSettings(Settings):
     collaborative_weight: float = Field(default=0, ge=0)
     """Weight of a block of collaborative vectors (who is taken with whom, in the training part of the log alone) beside
     a text block of weight 1; 0 leaves it out, as the paper does. An item without company has the mean item's."""
+    collaborative_source: Literal["cooccurrence", "sasrec"] = "cooccurrence"
+    """Where they come from: counts of who stands beside whom, factored, or the item vectors of a SASRec that is trained
+    first (`sasrec`)."""
     reduction: Literal["none", "pca", "whiten"] = "none"
     """What becomes of the whole vector: nothing, PCA over this catalogue, or PCA with all directions equally long."""
     reduction_dim: int = Field(default=1024, ge=1)
@@ -69,3 +72,8 @@ class EmbedSettings(Settings):
     """Where the encoders run."""
     gme: GmeSettings = Field(default_factory=GmeSettings)
     """What gme-Qwen2-VL alone has to be told."""
+
+    @property
+    def needs_sasrec(self) -> bool:
+        """Whether SASRec's item vectors are embedded."""
+        return self.collaborative_weight > 0 and self.collaborative_source == "sasrec"

@@ -9,10 +9,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from trialigngr.catalog.items import Item
 from trialigngr.foundation.errors import TriAlignError
 from trialigngr.images.colors import COLOR_NAMES
+from trialigngr.metrics.intervals import Estimate, bootstrap_intervals
 
+BLEU_RESAMPLES = 200
 _WORD = re.compile(r"[^\W_]{3,}")
 
 
@@ -42,10 +46,18 @@ def extract_attributes(items: Sequence[Item]) -> list[set[str]]:
     ]
 
 
-def compute_attribute_recall(generated: Sequence[str], attributes: Sequence[AbstractSet[str]]) -> float:
-    """Return the share of all items' attribute words that stand in the title written for the item."""
-    found = sum(len(extract_words(title) & own) for title, own in zip(generated, attributes, strict=True))
-    return found / max(sum(map(len, attributes)), 1)
+def compute_attribute_recall(generated: Sequence[str], attributes: Sequence[AbstractSet[str]]) -> Estimate:
+    """Return the share of all items' attribute words that stand in the title written for the item, and its interval
+    over items."""
+    pairs = [
+        (item, word in extract_words(title))
+        for item, (title, own) in enumerate(zip(generated, attributes, strict=True))
+        for word in sorted(own)
+    ]
+    if not pairs:
+        return Estimate(0.0, 0.0, 0.0)
+    items_M, found_M = np.array(pairs).T
+    return bootstrap_intervals({"recall": found_M.astype(np.float64)}, items_M)["recall"]
 
 
 def load_bleu() -> Any:
@@ -59,11 +71,14 @@ def load_bleu() -> Any:
     return BLEU()
 
 
-def compute_bleu_4(generated: Sequence[str], titles: Sequence[str]) -> tuple[float, str]:
-    """Return BLEU-4 of the whole, 0 … 1, and sacrebleu's signature."""
-    metric = load_bleu()
-    score = metric.corpus_score(list(generated), [list(titles)]).score / 100
-    return float(score), str(metric.get_signature())
+def compute_bleu_4(generated: Sequence[str], titles: Sequence[str]) -> tuple[Estimate, str]:
+    """Return BLEU-4 of the whole, 0 … 1, its interval over titles, and sacrebleu's signature."""
+    metric, written, true = load_bleu(), np.array(generated, dtype=object), np.array(titles, dtype=object)
+    random = np.random.default_rng(0)
+    draws = [np.arange(len(true)), *random.integers(len(true), size=(BLEU_RESAMPLES, len(true)))]
+    value, *others = [float(metric.corpus_score(written[rows].tolist(), [true[rows].tolist()]).score) for rows in draws]
+    low, high = np.quantile(others, [0.025, 0.975])
+    return Estimate(value / 100, float(low) / 100, float(high) / 100), str(metric.get_signature())
 
 
 def normalize_title(title: str) -> str:

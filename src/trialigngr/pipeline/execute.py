@@ -22,7 +22,6 @@ from trialigngr.pipeline.publish import publish_run, publish_sids, remove_publis
 from trialigngr.pipeline.stage_graph import Stage
 from trialigngr.pipeline.stages import build_stages
 from trialigngr.recipes.recipe import Recipe, read_recipe
-from trialigngr.runs.artifacts import find_recommendation_task
 from trialigngr.runs.run import Run
 from trialigngr.train.phases import find_phases
 from trialigngr.train.process_group import join_process_group
@@ -77,7 +76,7 @@ def _check_recipe_can_recommend(recipe: Recipe) -> None:
     """Raise `RecipeError` for settings that cannot recommend: told before hours of enrichment, not after."""
     if not recipe.has_generator:
         return
-    find_recommendation_task(recipe)
+    recipe.tasks.find_recommendation_task()
     if (own := recipe.train.loss_softmax) != "full" and recipe.decode.score_softmax == "full":
         raise RecipeError(
             f"train.loss_softmax = {own} trains a SID's token against its level alone, and decode.score_softmax = full "

@@ -23,14 +23,16 @@ from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
 from trialigngr.models.build import build_backbone, prepare_for_training
 from trialigngr.pipeline.model_card import format_model_card
 from trialigngr.recipes.recipe import Recipe
-from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.sids.assign import QUANTIZER_FILE
 from trialigngr.sids.quantizers.codebooks import Float32Array
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.semantic_ids import list_sid_tokens
+from trialigngr.systems.item_to_item import count_pairs
 from trialigngr.tasks.chat_template import ChatTemplate
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.item_views import ItemViews
+from trialigngr.tasks.soft_targets import SoftTargets
 from trialigngr.tasks.task import Task, View
 from trialigngr.train.checkpoint import remove_checkpoints
 from trialigngr.train.loop import Trainer
@@ -41,6 +43,8 @@ from trialigngr.train.trackers import Tracker, open_trackers
 from trialigngr.train.trie_softmax import TrieSoftmax
 
 Facts = dict[str, Any]
+SOFT_TARGET_WINDOW = 3
+"""So far behind an item count those that were taken after it, one by its distance."""
 REQUIRED_VIEWS = {"title": View.TITLE, "caption": View.VISUAL}
 
 
@@ -51,7 +55,7 @@ def train_phase(phase: PhaseSpec, artifacts: RunArtifacts, out: Path, workers: P
     Raises `RecipeError` when a task has no example on this data, `CatalogError` when nobody can be validated.
     """
     recipe, seed = artifacts.recipe, artifacts.recipe.seed + artifacts.seed
-    wanted, prediction = select_possible_tasks(artifacts), find_recommendation_task(recipe)
+    wanted, prediction = select_possible_tasks(artifacts), recipe.tasks.find_recommendation_task()
     if not phase.trains_all_tasks:
         if prediction not in wanted:
             raise RecipeError(
@@ -137,7 +141,8 @@ def _load_codebooks(artifacts: RunArtifacts) -> list[Float32Array]:
 
 
 def _prepare_sid_losses(train: TrainSettings, artifacts: RunArtifacts, backbone: Backbone) -> dict[str, Any]:
-    """Return what the losses of SID tokens are over, and how they weigh, as `PhaseInputs` has them."""
+    """Return what the losses of SID tokens are over, how they weigh, and what draws targets, as `PhaseInputs` has
+    them."""
     level_V, sizes = _token_levels(artifacts, backbone), artifacts.sids.codebook_sizes
     found: dict[str, Any] = {}
     if train.loss_softmax != "full":
@@ -153,6 +158,9 @@ def _prepare_sid_losses(train: TrainSettings, artifacts: RunArtifacts, backbone:
             )
         weights = torch.tensor([1.0, *np.divide(train.level_weights, np.mean(train.level_weights))])
         found["token_weights_V"] = weights[level_V].to(pick_device(train.device))
+    if train.soft_target_share:
+        counts_NN = count_pairs(artifacts.histories, len(artifacts.catalog), SOFT_TARGET_WINDOW)
+        found["soft_targets"] = SoftTargets(counts_NN, train.soft_target_share)
     return found
 
 

@@ -26,7 +26,7 @@ from trialigngr.recipes.recipe import Recipe
 from trialigngr.recipes.written import write_recipe_file
 from trialigngr.report.from_run.page import write_report
 from trialigngr.report.page import PipelineStep
-from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import TOLD, CatalogSnapshot
 from trialigngr.sids.collisions import mark_shared_sids
@@ -157,7 +157,7 @@ def build_protocol(artifacts: RunArtifacts, test: TargetRanks, valid: TargetRank
         "seen_items": artifacts.seen_items.description,
         "level": "item; items that share a SID take its places in random order (SID level beside)",
         "candidates": f"the whole catalogue, {len(artifacts.catalog):,} items",
-        "task": find_recommendation_task(recipe).name if test.head in GENERATORS else f"next item, {test.head}",
+        "task": recipe.tasks.find_recommendation_task().name if test.head in GENERATORS else f"next item, {test.head}",
         "num_beams": facts["num_beams"],
         "score_softmax": recipe.decode.score_softmax,
         "prior": recipe.prior.describe(),

@@ -18,7 +18,7 @@ from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.artifact import is_finished, read_manifest
-from trialigngr.foundation.errors import ArtifactError, RecipeError
+from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.recipes.recipe import Recipe
@@ -26,7 +26,7 @@ from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
 from trialigngr.systems.registry import find_system
 from trialigngr.systems.spec import SystemSpec
-from trialigngr.tasks.task import TASKS, Scope, Task, View
+from trialigngr.tasks.task import TASKS, Task, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,14 +45,6 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-
-
-def find_recommendation_task(recipe: Recipe) -> Task:
-    """Return the task whose prompt asks for recommendations: T3, or T4 without it; raise without both."""
-    for task in recipe.tasks.list_tasks():
-        if task.scope is Scope.HISTORY and task.target is View.SID:
-            return task
-    raise RecipeError("tasks.use has no task that recommends SIDs; add sids_to_sid (T3) or titles_to_sid (T4).")
 
 
 class RunArtifacts:
@@ -303,7 +295,7 @@ class RunArtifacts:
         )
         return GenerativeRecommender(
             search,
-            self.build_examples(find_recommendation_task(self.recipe), views, chat_template).build_prompt,
+            self.build_examples(self.recipe.tasks.find_recommendation_task(), views, chat_template).build_prompt,
             settings,
         )
 

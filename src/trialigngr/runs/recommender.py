@@ -23,7 +23,7 @@ from trialigngr.foundation.errors import (
     RecipeError,
     did_you_mean,
 )
-from trialigngr.runs.artifacts import RunArtifacts, find_recommendation_task
+from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.runs.parsed_history import ParsedHistory, parse_history
 from trialigngr.runs.request import Recommendation, Recommendations, RecommendRequest
 from trialigngr.runs.snapshot import CatalogSnapshot
@@ -106,7 +106,7 @@ class Recommender:
     @cached_property
     def _sid_examples(self) -> TaskExamples:
         """The task whose prompts ask for SIDs."""
-        return self._task_examples(find_recommendation_task(self.snapshot.recipe))
+        return self._task_examples(self.snapshot.recipe.tasks.find_recommendation_task())
 
     @cached_property
     def _title_examples(self) -> TaskExamples:

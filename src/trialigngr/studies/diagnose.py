@@ -34,10 +34,13 @@ from trialigngr.foundation.errors import RecipeError, TriAlignError
 from trialigngr.foundation.files import write_text_atomically
 from trialigngr.foundation.sealed import write_json
 from trialigngr.foundation.seeds import derive_seed
+from trialigngr.metrics.intervals import bootstrap_intervals
 from trialigngr.pipeline.execute import lock_run_folder
 from trialigngr.pipeline.publish import write_run_report
 from trialigngr.report.from_run.result_tables import (
     DIAGNOSTICS_FILE,
+    DIAGNOSTICS_VERSION,
+    OWN_SID_TASKS,
     RunDiagnosis,
     build_diagnostics_table,
     classify_sid_inputs,
@@ -49,10 +52,12 @@ from trialigngr.sids.collisions import number_sid_groups
 from trialigngr.sids.quality import pick_categories
 from trialigngr.sids.semantic_ids import END_CODE
 from trialigngr.studies.compare import unique_run_names
-from trialigngr.tasks.task import TASKS, View
+from trialigngr.tasks.task import TASKS, Task, View
 
 NUM_TITLE_EXAMPLES = 5
 """Titles kept as examples."""
+SID_PLACES = 10
+"""Among so many SIDs an item's own is looked for."""
 
 
 def diagnose_runs(folders: Sequence[Path], num_items: int = 1000) -> dict[str, RunDiagnosis]:
@@ -78,7 +83,11 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     if num_items < 2:
         raise RecipeError(f"items = {num_items}: diagnostics need at least two titles.")
     run.check_model()
-    wanted = {"model": run.read_stage_manifest("model").identity_text, "items": num_items}
+    wanted = {
+        "model": run.read_stage_manifest("model").identity_text,
+        "items": num_items,
+        "version": DIAGNOSTICS_VERSION,
+    }
     if (found := read_diagnostics(run)) is not None and found["computed_for"] == wanted:
         log(f"{run.folder}: diagnostics are there, kept")
         return found
@@ -86,7 +95,12 @@ def diagnose_run(run: Run, num_items: int = 1000) -> dict[str, Any]:
     with lock_run_folder(run.folder):
         parts = run.artifacts
         parts.backbone.prepare_inference(pick_device(run.recipe.train.device))
-        body = {"computed_for": wanted, "probe": _probe_categories(parts), "titles": _diagnose_titles(parts, num_items)}
+        body = {
+            "computed_for": wanted,
+            "probe": _probe_categories(parts),
+            "titles": _diagnose_titles(parts, num_items),
+            "own_sids": {name: _find_own_sids(parts, TASKS[name], num_items) for name in OWN_SID_TASKS},
+        }
         body = write_json(run.folder / DIAGNOSTICS_FILE, body, ensure_ascii=False)
         table = build_diagnostics_table({run.folder.name: RunDiagnosis(classify_sid_inputs(run), body)})
         write_text_atomically(run.folder / "diagnostics.txt", format_table_text(table) + "\n")
@@ -136,13 +150,41 @@ def _diagnose_titles(artifacts: RunArtifacts, max_items: int) -> dict[str, Any]:
     known = _index_titles(artifacts, items)
     named = [known.get(normalize_title(text), set()) for text in written]
     return _score_titles([items[row] for row in rows], written, blind) | {
-        "hallucination_rate": sum(not found for found in named) / len(rows),
-        "own_title_rate": sum(row in found for row, found in zip(rows, named, strict=True)) / len(rows),
+        **_estimate_rates(
+            hallucination_rate=[not found for found in named],
+            own_title_rate=[row in found for row, found in zip(rows, named, strict=True)],
+        ),
         "examples": [
             {"sid": artifacts.sids.sid_text(row), "title": items[row].title, "generated": text}
             for row, text in list(zip(rows, written, strict=True))[:NUM_TITLE_EXAMPLES]
         ],
     }
+
+
+def _find_own_sids(artifacts: RunArtifacts, task: Task, max_items: int) -> dict[str, Any]:
+    """Return how often an item's own SID is the first, and among the first `SID_PLACES`, that its text asks for."""
+    if task.name not in {own.name for own in artifacts.recipe.tasks.list_tasks()}:
+        return {"missing_reason": f"{task.number} ({task.source} to SID) was not trained."}
+    chat = artifacts.chat_template
+    views = artifacts.encode_views(chat)
+    told = np.flatnonzero(np.diff(views.token_ids[task.source].offsets))
+    if not len(told):
+        return {"missing_reason": f"no item of this catalogue has a {task.source}."}
+    random = np.random.default_rng(derive_seed(0, "diagnose", task.name))
+    rows = np.sort(random.choice(told, min(max_items, len(told)), replace=False))
+    examples = artifacts.build_examples(task, views, chat)
+    recommender = artifacts.sid_recommender.with_num_beams(min(SID_PLACES, len(artifacts.trie.levels[-1])))
+    beams = recommender.decode_prompts([examples.build_prompt(rows[place : place + 1]) for place in range(len(rows))])
+    places = recommender.compute_sid_ranks(beams, rows).ahead_M
+    found = _estimate_rates(first=places == 0, among_first=places < SID_PLACES)
+    return found | {"items": len(rows), "places": SID_PLACES, "chance": SID_PLACES / len(artifacts.trie.levels[-1])}
+
+
+def _estimate_rates(**found: Sequence[bool] | npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the share of items for which something is so, and its interval over items."""
+    values = {name: np.asarray(own, dtype=np.float64) for name, own in found.items()}
+    items = np.arange(len(next(iter(values.values()))))
+    return {name: asdict(own) for name, own in bootstrap_intervals(values, items).items()}
 
 
 def _generate_titles(artifacts: RunArtifacts, rows: Sequence[int]) -> list[str]:
@@ -178,13 +220,13 @@ def _index_titles(artifacts: RunArtifacts, items: Sequence[Item]) -> dict[str, s
 
 
 def _score_titles(items: Sequence[Item], generated: Sequence[str], other_titles: Sequence[str]) -> dict[str, Any]:
-    """Return BLEU-4 and attribute recall, beside those of another item's title and of the true one."""
+    """Return BLEU-4 and attribute recall with intervals, beside those of another item's title and of the true one."""
     true, wanted = [item.title or "" for item in items], extract_attributes(items)
     score, signature = compute_bleu_4(generated, true)
     recalls = {"model": generated, "other_title": other_titles, "true_title": true}
     return {
         "items": len(items),
-        "bleu_4": {"model": score, "other_title": compute_bleu_4(other_titles, true)[0]},
-        "attribute_recall": {name: compute_attribute_recall(titles, wanted) for name, titles in recalls.items()},
+        "bleu_4": {"model": asdict(score), "other_title": asdict(compute_bleu_4(other_titles, true)[0])},
+        "attribute_recall": {name: asdict(compute_attribute_recall(own, wanted)) for name, own in recalls.items()},
         "note": f"{len(items):,} items that T2 saw in training, greedy, words only; {signature}",
     }

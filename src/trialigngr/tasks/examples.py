@@ -22,6 +22,7 @@ from trialigngr.tasks.example_groups import ExampleGroups, build_item_groups, bu
 from trialigngr.tasks.item_views import ItemViews
 from trialigngr.tasks.packing import Continuation, SharedPrefixRow
 from trialigngr.tasks.settings import PromptSettings
+from trialigngr.tasks.soft_targets import SoftTargets
 from trialigngr.tasks.task import Scope, Task, View
 from trialigngr.tasks.token_lists import Int64Array, IntArray, TokenLists, UnsignedArray, expand_ranges, split_list
 from trialigngr.tasks.unique_prefixes import count_unique_prefix_tokens
@@ -29,6 +30,7 @@ from trialigngr.tasks.windows import find_prompt_start
 
 Random = np.random.Generator
 DrawShown = Callable[[int], npt.NDArray[np.bool_]]
+DrawTargets = Callable[[Int64Array, Int64Array], Int64Array]
 """Returns whether each of some items is shown."""
 
 
@@ -144,25 +146,38 @@ class TaskExamples:
         return self._epoch_order_cache[key]
 
     def draw_batch(
-        self, seed: int, batch_number: int, size: int, *, with_negatives: bool = False, deletion: float = 0.0
+        self,
+        seed: int,
+        batch_number: int,
+        size: int,
+        *,
+        with_negatives: bool = False,
+        deletion: float = 0.0,
+        soft_targets: SoftTargets | None = None,
     ) -> list[SharedPrefixRow]:
         """Return batch ``batch_number`` of the task's own stream: exactly ``size`` examples, epoch after epoch, no end.
-        Each shown item is left out with probability ``deletion``.
+        Each shown item is left out with probability ``deletion``; of SIDs behind a history, some are those that
+        ``soft_targets`` draws.
 
         With ``with_negatives``, rows end with a continuation of negative weight for each example that is asked for a
         SID behind a history: an item of it, any one that is shown, must not be written again.
         """
         rows: list[SharedPrefixRow] = []
-        refused, deleted = (
+        uses = {"refused": with_negatives, "deleted": deletion > 0, "softened": soft_targets is not None}
+        refused, deleted, softened = (
             np.random.default_rng(derive_seed(seed, self.task.name, use, batch_number)) if is_wanted else None
-            for use, is_wanted in (("refused", with_negatives), ("deleted", deletion > 0))
+            for use, is_wanted in uses.items()
         )
         shown = None if deleted is None else partial(_draw_shown_items, deletion, deleted)
+        targets = None
+        if soft_targets is not None and softened is not None and self.task.target is View.SID:
+            targets = partial(soft_targets.draw_targets, random=softened)
         start, total = batch_number * size, len(self)
         while size:
             epoch, offset = divmod(start, total)
             here = min(size, total - offset)
-            rows += self._build_rows(*self._draw_epoch_order(seed, epoch), offset, offset + here, refused, shown)
+            order = self._draw_epoch_order(seed, epoch)
+            rows += self._build_rows(*order, offset, offset + here, refused, shown, targets)
             start, size = start + here, size - here
         return rows
 
@@ -174,6 +189,7 @@ class TaskExamples:
         stop: int,
         negatives_rng: Random | None,
         draw_shown: DrawShown | None,
+        draw_targets: DrawTargets | None,
     ) -> list[SharedPrefixRow]:
         """Return examples ``start … stop - 1`` of an epoch."""
         # Of the type of ends, or they would be copied into another at every draw.
@@ -183,7 +199,7 @@ class TaskExamples:
         if self.task.scope is Scope.ITEM:
             return self._build_item_rows(groups.owner_G)
         skipped = start - int(ends[first]) + int(groups.size_G[0])
-        rows = self._build_history_rows(groups, skipped, stop - start, draw_shown)
+        rows = self._build_history_rows(groups, skipped, stop - start, draw_shown, draw_targets)
         if negatives_rng is None or self.task.target is not View.SID:
             return rows
         return self._add_negatives(rows, groups.first_G, negatives_rng)
@@ -203,7 +219,12 @@ class TaskExamples:
         return rows.tolist() if self.task.target is View.SID else [-1] * len(rows)
 
     def _build_history_rows(
-        self, groups: ExampleGroups, skipped: int, size: int, draw_shown: DrawShown | None
+        self,
+        groups: ExampleGroups,
+        skipped: int,
+        size: int,
+        draw_shown: DrawShown | None,
+        draw_targets: DrawTargets | None,
     ) -> list[SharedPrefixRow]:
         """Return ``size`` examples of the groups behind the ``skipped`` first ones: a row for each group."""
         begin_G, items = self.histories.offsets[groups.owner_G], self.histories.items
@@ -217,7 +238,8 @@ class TaskExamples:
         shown_stop_G = np.cumsum(shown_G)
         shown_start_G = shown_stop_G - shown_G
         length_P = ends[(shown_start_G - groups.first_G)[group_P] + position_P] - ends[shown_start_G][group_P]
-        asked_P = items[begin_G[group_P] + position_P]
+        place_P = begin_G[group_P] + position_P
+        asked_P = items[place_P] if draw_targets is None else draw_targets(items[place_P - 1], items[place_P])
         targets = self._target.take_rows(asked_P, suffix=self.target_suffix)
         columns = (length_P.tolist(), targets, groups.owner_G[group_P].tolist(), position_P.tolist())
         continuations = [

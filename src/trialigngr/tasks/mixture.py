@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,10 +13,49 @@ from trialigngr.foundation.seeds import derive_seed
 from trialigngr.tasks.examples import TaskExamples
 from trialigngr.tasks.packing import SharedPrefixRow
 from trialigngr.tasks.settings import TaskSettings
+from trialigngr.tasks.soft_targets import SoftTargets
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Examples of one task, and perhaps of another beside them; ``number`` counts the batches of the task."""
+
+    task: TaskExamples
+    rows: list[SharedPrefixRow]
+    number: int
+    auxiliary: TaskBatch | None = None
+
+    @property
+    def parts(self) -> list[TaskBatch]:
+        """The batch, and what stands beside it."""
+        return [self] if self.auxiliary is None else [self, self.auxiliary]
+
+    @property
+    def name(self) -> str:
+        """The task, or both tasks."""
+        return "+".join(part.task.task.name for part in self.parts)
+
+    @property
+    def label(self) -> str:
+        """The tasks' numbers in the paper."""
+        return "+".join(part.task.task.number for part in self.parts)
+
+    @property
+    def description(self) -> str:
+        """What messages say."""
+        said = [f"task {part.task.task.name} (batch {part.number} of that task)" for part in self.parts]
+        return " beside ".join(said)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(len(row) for part in self.parts for row in part.rows)
 
 
 class Mixture:
     """Each batch draws a task by weight (uniformly by default, as in the paper) and takes the task's next examples.
+
+    With ``auxiliary_batch_size`` every step has a batch of the task that recommends, and the task drawn stands beside.
 
     Raises `RecipeError` where no task can be drawn.
     """
@@ -30,10 +70,15 @@ class Mixture:
         *,
         with_negatives: bool = False,
         deletion: float = 0.0,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         self.tasks, self.batch_size, self.steps, self.seed = dict(tasks), batch_size, steps, seed
-        self.with_negatives, self.deletion = with_negatives, deletion
-        self.curriculum = task_settings.build_curriculum({name: len(task) for name, task in tasks.items()}, steps)
+        self.with_negatives, self.deletion, self.soft_targets = with_negatives, deletion, soft_targets
+        self.auxiliary_batch_size = task_settings.auxiliary_batch_size
+        self.main = task_settings.main_task
+        examples = task_settings.select_drawn_tasks({name: len(task) for name, task in tasks.items()})
+        self.curriculum = task_settings.build_curriculum(examples, steps)
+        self._drawn_tasks = list(examples)
 
     @cached_property
     def _task_by_step(self) -> npt.NDArray[np.int64]:
@@ -41,29 +86,38 @@ class Mixture:
         drawn, begun = [], 0
         for last, chances in self.curriculum:
             shares = np.array(list(chances.values())) / sum(chances.values())
-            drawn.append(random.choice(len(self.tasks), size=last - begun, p=shares))
+            drawn.append(random.choice(len(chances), size=last - begun, p=shares))
             begun = last
         return np.concatenate(drawn)
 
     @cached_property
     def _batch_number_by_step(self) -> npt.NDArray[np.int64]:
         numbers = np.empty(self.steps, dtype=np.int64)
-        for task in range(len(self.tasks)):
+        for task in range(len(self._drawn_tasks)):
             mine = self._task_by_step == task
             numbers[mine] = np.arange(mine.sum())
         return numbers
 
-    def batch_number(self, step: int) -> int:
-        """Return which batch of its task's own stream a step takes, counted from 0."""
-        return int(self._batch_number_by_step[step])
+    def draw_batch(self, step: int) -> TaskBatch:
+        """Return the ``batch_size`` examples of a step, with those of another task beside them where that is wanted."""
+        if self.main is None:
+            return self._draw_task(step, self.batch_size)
+        main = self._draw_examples(self.main, step, self.batch_size)
+        return replace(main, auxiliary=self._draw_task(step, self.auxiliary_batch_size)) if self._drawn_tasks else main
 
-    def draw_batch(self, step: int) -> tuple[TaskExamples, list[SharedPrefixRow]]:
-        """Return the task of a step and its ``batch_size`` examples."""
-        task = list(self.tasks.values())[self._task_by_step[step]]
-        more = {"with_negatives": self.with_negatives, "deletion": self.deletion}
-        return task, task.draw_batch(self.seed, self.batch_number(step), self.batch_size, **more)
+    def _draw_task(self, step: int, size: int) -> TaskBatch:
+        name, number = self._drawn_tasks[self._task_by_step[step]], int(self._batch_number_by_step[step])
+        return self._draw_examples(name, number, size)
 
-
-def count_epoch_steps(tasks: Mapping[str, TaskExamples], batch_size: int) -> int:
-    """Return how many batches one epoch has: as many as all tasks together have examples (paper §9.10)."""
-    return -(-sum(len(task) for task in tasks.values()) // batch_size)
+    def _draw_examples(self, name: str, number: int, size: int) -> TaskBatch:
+        """Return a batch of a task's own stream, counted from 0."""
+        task = self.tasks[name]
+        rows = task.draw_batch(
+            self.seed,
+            number,
+            size,
+            with_negatives=self.with_negatives,
+            deletion=self.deletion,
+            soft_targets=self.soft_targets,
+        )
+        return TaskBatch(task, rows, number)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import RecipeError
-from trialigngr.tasks.task import TASKS, Task, find_task
+from trialigngr.tasks.task import TASKS, Scope, Task, View, find_task
 
 
 class CurriculumPartSettings(Settings):
@@ -32,6 +32,11 @@ class TaskSettings(Settings):
     large ones nearly alike. Without it the number of examples does not count."""
     curriculum: tuple[CurriculumPartSettings, ...] = ()
     """Parts of training that begin it with other weights, one after the other; after the last come ``weights``."""
+    auxiliary_batch_size: int = Field(0, ge=0)
+    """Examples of one of the other tasks that every step learns beside a batch of the task that recommends; the weights
+    draw among those others. 0: a step is one task's alone, as in the paper."""
+    auxiliary_loss_weight: float = Field(1.0, gt=0)
+    """What their mean loss counts beside that of the task that recommends."""
 
     def list_tasks(self) -> list[Task]:
         """Return the tasks in use, in the paper's order; raise `RecipeError` for unknown names or none at all."""
@@ -42,13 +47,38 @@ class TaskSettings(Settings):
             find_task(name)
         return [task for task in TASKS.values() if task.name in named]
 
+    def find_recommendation_task(self) -> Task:
+        """Return the task that asks for recommendations: T3, or T4 without it; raise `RecipeError` without both."""
+        for task in self.list_tasks():
+            if task.scope is Scope.HISTORY and task.target is View.SID:
+                return task
+        raise RecipeError("tasks.use has no task that recommends SIDs; add sids_to_sid (T3) or titles_to_sid (T4).")
+
+    @property
+    def main_task(self) -> str | None:
+        """The task that every step learns, with another beside it; None where a step is one task's alone."""
+        return self.find_recommendation_task().name if self.auxiliary_batch_size else None
+
+    def select_drawn_tasks(self, examples: Mapping[str, int]) -> dict[str, int]:
+        """Return examples by task of those that are drawn by weight: all but the one that every step learns."""
+        return {name: count for name, count in examples.items() if name != self.main_task}
+
+    def count_epoch_steps(self, examples: Mapping[str, int], batch_size: int) -> int:
+        """Return how many batches one epoch has: as many as all tasks that are ever drawn have examples (paper §9.10),
+        or as the one has that every step learns."""
+        if self.main_task:
+            return -(-examples[self.main_task] // batch_size)
+        return -(-sum(count for name, count in examples.items() if self.is_ever_drawn(name)) // batch_size)
+
     def task_weights(self) -> dict[str, float]:
         """Return task name → weight for the tasks in use."""
         given = _resolve_task_names(self.weights)
         return {task.name: given.get(task.name, 1.0) for task in self.list_tasks()}
 
     def is_ever_drawn(self, name: str) -> bool:
-        """Return whether a task has a weight at any time."""
+        """Return whether a task is learned at any time."""
+        if name == self.main_task:
+            return True
         return any(
             _resolve_task_names(weights).get(name)
             for weights in (self.task_weights(), *(s.weights for s in self.curriculum))
@@ -57,8 +87,10 @@ class TaskSettings(Settings):
     def build_curriculum(self, examples: Mapping[str, int], steps: int) -> list[tuple[int, dict[str, float]]]:
         """Return (last step, task name → weight) of each stage for tasks of so many examples, the last one at the end.
 
-        Raises `RecipeError` where a weight is below 0, or where a stage draws none of these tasks.
+        Nothing for no tasks. Raises `RecipeError` for a weight below 0, and for a stage that draws none of these tasks.
         """
+        if not examples:
+            return []
         given = [(stage.until, _resolve_task_names(stage.weights)) for stage in self.curriculum]
         if sorted(given, key=lambda stage: stage[0]) != given:
             raise RecipeError("tasks.curriculum must be in order: each ends (until) after the one before.")

@@ -155,8 +155,7 @@ def count_max_examples(tasks: Sequence[Task], histories: Histories, items: int) 
 
 def count_max_steps(examples: dict[str, int], tasks: TaskSettings, train: TrainSettings) -> int:
     """Return the steps at most; validation may end it sooner."""
-    total = sum(count for name, count in examples.items() if tasks.is_ever_drawn(name))
-    steps = ceil(ceil(total / train.batch_size) * train.epochs)
+    steps = ceil(tasks.count_epoch_steps(examples, train.batch_size) * train.epochs)
     return min(steps, train.max_steps or steps)
 
 
@@ -173,9 +172,10 @@ def estimate_tokens(
     if train.unlikelihood_weight:
         again = [task.name for task in tasks.list_tasks() if task.scope is not Scope.ITEM and task.target is View.SID]
         each |= {name: each[name] + (0 if name in continued else TURN_TOKENS) + num_levels - 1 for name in again}
-    total, begun = 0.0, 0
-    for last, chances in tasks.build_curriculum(examples, steps):
+    main, size = tasks.main_task, tasks.auxiliary_batch_size or train.batch_size
+    total, begun = (0.0 if main is None else float(steps * train.batch_size * each[main])), 0
+    for last, chances in tasks.build_curriculum(tasks.select_drawn_tasks(examples), steps):
         mean = sum(each[name] * chance for name, chance in chances.items()) / sum(chances.values())
-        total += (last - begun) * train.batch_size * mean
+        total += (last - begun) * size * mean
         begun = last
     return round(total)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trialigngr.models.backbone import Backbone
     from trialigngr.tasks.examples import TaskExamples
     from trialigngr.tasks.settings import TaskSettings
+    from trialigngr.tasks.soft_targets import SoftTargets
     from trialigngr.train.objective import Objective
     from trialigngr.train.process_group import ProcessGroup
     from trialigngr.train.trie_softmax import TrieSoftmax
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class PhaseInputs:
     """What a phase's objective is built from. ``train`` are the settings of the loop as the phase has them,
     ``settings`` its own; ``prediction`` names the task whose prompts ask for recommendations. ``level_V`` narrows the
-    softmax of SID tokens to their level, ``trie_softmax`` further; ``token_weights_V`` are those of tokens' losses."""
+    softmax of SID tokens to their level, ``trie_softmax`` further; ``token_weights_V`` are those of tokens' losses;
+    ``soft_targets`` draws targets."""
 
     backbone: Backbone
     tasks: Mapping[str, TaskExamples]
@@ -39,6 +41,7 @@ class PhaseInputs:
     level_V: Tensor | None = None
     token_weights_V: Tensor | None = None
     trie_softmax: TrieSoftmax | None = None
+    soft_targets: SoftTargets | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,9 @@ class TrainSettings(LoopSettings):
     2603.02730) give the first tokens more."""
     item_deletion: float = Field(0.0, ge=0, lt=1)
     """How often a shown item is left out of a history that is trained on; each is a target all the same."""
+    soft_target_share: float = Field(0.0, ge=0, lt=1)
+    """How often the SID that is asked for behind a history is another item's, drawn by how often the training part has
+    it shortly behind the item shown last: on average, soft labels by counts, each example's own pair left out."""
     unlikelihood_weight: float = Field(0.0, ge=0)
     """Weight of −log(1 − p) for the SID of an item that the history shows already, one of them for each target whose
     answer is a SID: for logs in which nobody takes an item twice (Welleck et al. 2020). It is part of the losses that

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -15,9 +14,10 @@ from trialigngr.models.backbone import Backbone
 from trialigngr.models.compatibility import check_attention_is_causal, check_context_length
 from trialigngr.models.layers import choose_decoding_attention, compile_layers
 from trialigngr.tasks.examples import TaskExamples
-from trialigngr.tasks.mixture import Mixture, count_epoch_steps
+from trialigngr.tasks.mixture import Mixture, TaskBatch
 from trialigngr.tasks.packing import MicroBatch, SharedPrefixRow, pack_micro_batches
 from trialigngr.tasks.settings import TaskSettings
+from trialigngr.tasks.soft_targets import SoftTargets
 from trialigngr.train.attention import ATTENTION_NAME as SHARED_PREFIX
 from trialigngr.train.item_loss import ItemLoss
 from trialigngr.train.loss import DeviceMicroBatch, TargetLosses, compute_trial_logits, weigh_losses
@@ -27,35 +27,6 @@ from trialigngr.train.sampled_softmax import NegativeDraw
 from trialigngr.train.settings import TrainSettings
 from trialigngr.train.sharding import shard_losses
 from trialigngr.train.trie_softmax import TrieSoftmax
-
-
-@dataclass(frozen=True)
-class TaskBatch:
-    """Examples of one task; ``number`` counts the batches of that task."""
-
-    task: TaskExamples
-    rows: list[SharedPrefixRow]
-    number: int
-
-    @property
-    def name(self) -> str:
-        """The task."""
-        return self.task.task.name
-
-    @property
-    def label(self) -> str:
-        """The task's number in the paper."""
-        return self.task.task.number
-
-    @property
-    def description(self) -> str:
-        """What messages say."""
-        return f"task {self.name} (batch {self.number} of that task)"
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all rows."""
-        return sum(map(len, self.rows))
 
 
 class PackedRows:
@@ -124,8 +95,8 @@ class PackedRows:
 
 
 class SftObjective(PackedRows):
-    """Cross-entropy of the tasks' targets, one task a batch; ``level_V`` narrows the softmax of SID tokens to their
-    level."""
+    """Cross-entropy of the tasks' targets, one or two tasks a batch; ``level_V`` narrows the softmax of SID tokens to
+    their level."""
 
     def __init__(
         self,
@@ -139,11 +110,14 @@ class SftObjective(PackedRows):
         level_V: Tensor | None = None,
         token_weights_V: Tensor | None = None,
         trie_softmax: TrieSoftmax | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         drawn = {name: task for name, task in tasks.items() if task_settings.is_ever_drawn(name)}
-        steps = math.ceil(count_epoch_steps(drawn, settings.batch_size) * settings.epochs)
+        examples = {name: len(task) for name, task in drawn.items()}
+        steps = math.ceil(task_settings.count_epoch_steps(examples, settings.batch_size) * settings.epochs)
         self.num_steps = min(steps, settings.max_steps or steps)
         draws: Any = {"with_negatives": settings.unlikelihood_weight > 0, "deletion": settings.item_deletion}
+        draws["soft_targets"] = soft_targets
         self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, **draws)
         longest = max(one.settings.max_length for one in drawn.values())
         super().__init__(
@@ -155,16 +129,21 @@ class SftObjective(PackedRows):
             token_weights_V=token_weights_V,
             trie_softmax=trie_softmax,
         )
+        self.auxiliary_loss_weight = task_settings.auxiliary_loss_weight
         self.level_V = None if level_V is None else level_V.to(self.device)
 
     def draw_batch(self, step: int) -> TaskBatch:
         """Return the task of a step and its examples."""
-        task, rows = self.mixture.draw_batch(step)
-        return TaskBatch(task, rows, self.mixture.batch_number(step))
+        return self.mixture.draw_batch(step)
 
     def iter_micro_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         """Yield each micro-batch's share of the mean over all targets of the batch, which nobody waits for here: a GPU
         computes while the next one is laid out."""
+        yield from self._iter_task_losses(batch)
+        if batch.auxiliary is not None:
+            yield from (loss * self.auxiliary_loss_weight for loss in self._iter_task_losses(batch.auxiliary))
+
+    def _iter_task_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         targets = sum(row.num_targets for row in batch.rows)
         parts, idle = self.pack_local_rows(batch.task.prompt_header, batch.rows)
         for part, num_targets in (*((part, targets) for part in parts), *((part, math.inf) for part in idle)):
@@ -199,4 +178,5 @@ def build_sft_objective(inputs: PhaseInputs) -> SftObjective:
         level_V=inputs.level_V,
         token_weights_V=inputs.token_weights_V,
         trie_softmax=inputs.trie_softmax,
+        soft_targets=inputs.soft_targets,
     )

@@ -20,6 +20,8 @@ from trialigngr.systems.registry import SYSTEMS
 TABLE_METRICS = ("HR", "NDCG")
 """Metrics with a column in the large tables."""
 DIAGNOSTICS_FILE = "diagnostics.json"
+DIAGNOSTICS_VERSION = 2
+"""Of what `diagnose` measures: a file of another one is not read."""
 CONTROLS_NOTE = (
     "Beside: the probe fitted on shuffled labels, and the majority class; the title of another item (blind), and the "
     "true one; titles that are the item's own."
@@ -93,28 +95,50 @@ def read_diagnostics(run: Run) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     body = read_json(path, "delete it and diagnose the run again.")
-    return body if body["computed_for"]["model"] == run.read_stage_manifest("model").identity_text else None
+    asked = body["computed_for"]
+    is_current = asked.get("version") == DIAGNOSTICS_VERSION
+    return body if is_current and asked["model"] == run.read_stage_manifest("model").identity_text else None
 
 
-DIAGNOSTICS_COLUMNS = ("category probe", "title BLEU-4", "attribute recall", "hallucinated titles")
+OWN_SID_TASKS = {"title_to_sid": "own SID of a title", "visual_to_sid": "own SID of a caption"}
+"""Task that writes the SID of one item from its text → what its figure is called."""
+DIAGNOSTICS_COLUMNS = (
+    "category probe", "title BLEU-4", "attribute recall", "hallucinated titles", *OWN_SID_TASKS.values(),
+)  # fmt: skip
 
 
 def format_diagnostics_cells(diagnostics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return what stands below `DIAGNOSTICS_COLUMNS`: a run's figure, and what it must be held against."""
     probe, titles, none = diagnostics["probe"], diagnostics["titles"], ("–", "")
+    own_sids = tuple(_format_own_sids(diagnostics["own_sids"][name]) for name in OWN_SID_TASKS)
     first = none
     if "missing_reason" not in probe:
         found, shuffled, majority = (probe[name] for name in ("accuracy", "shuffled_labels", "majority_class"))
         first = (format_percent_interval(found), f"shuffled {shuffled['value']:.1%}, majority {majority['value']:.1%}")
     if "missing_reason" in titles:
-        return (first, none, none, none)
+        return (first, none, none, none, *own_sids)
     bleu, recall = titles["bleu_4"], titles["attribute_recall"]
     return (
         first,
-        (f"{bleu['model']:.3f}", f"blind {bleu['other_title']:.3f}"),
-        (f"{recall['model']:.1%}", f"blind {recall['other_title']:.1%}, true {recall['true_title']:.1%}"),
-        (f"{titles['hallucination_rate']:.1%}", f"own {titles['own_title_rate']:.1%}"),
+        ("{value:.3f} [{low:.3f}, {high:.3f}]".format(**bleu["model"]), f"blind {bleu['other_title']['value']:.3f}"),
+        (
+            format_percent_interval(recall["model"]),
+            f"blind {recall['other_title']['value']:.1%}, true {recall['true_title']['value']:.1%}",
+        ),
+        (
+            format_percent_interval(titles["hallucination_rate"]),
+            f"own {format_percent_interval(titles['own_title_rate'])}",
+        ),
+        *own_sids,
     )
+
+
+def _format_own_sids(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how often the own SID is among the first, and what chance would reach; a dash where nothing is known."""
+    if "missing_reason" in found:
+        return ("–", "")
+    beside = f"first {found['first']['value']:.1%}, chance {found['chance']:.1%}"
+    return (format_percent_interval(found["among_first"]), beside)
 
 
 def format_percent_interval(figure: Mapping[str, float]) -> str:
@@ -158,10 +182,9 @@ def _collect_notes(diagnoses: Mapping[str, RunDiagnosis]) -> Iterator[str]:
     """Yield how the runs were looked at, each way once."""
     ways: dict[str, list[str]] = {}
     for name, own in diagnoses.items():
-        for part in ("probe", "titles"):
-            ways.setdefault(own.diagnostics[part].get("note") or own.diagnostics[part]["missing_reason"], []).append(
-                name
-            )
+        parts = [own.diagnostics["probe"], own.diagnostics["titles"], *own.diagnostics["own_sids"].values()]
+        for says in filter(None, (part.get("note") or part.get("missing_reason") for part in parts)):
+            ways.setdefault(says, []).append(name)
     for says, names in ways.items():
         yield f"{', '.join(names)}: {says.rstrip('.')}."
 
