@@ -15,10 +15,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What is compiled once is kept: compiling torch and transformers anew takes each process twenty seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-servers test-ray test-browser check docs docs-current bench lock clean
+.PHONY: help demo demo-run test test-long test-servers test-ray test-browser check docs docs-current bench lock clean
 
 help:
 	@echo "make demo          run the drawn shop end to end; the runs are left in runs/"
+	@echo "make demo-run      make the small run anew that the wheel carries for: trialigngr demo"
 	@echo "make test          run every test that does not take long (minutes)"
 	@echo "make test-long     run those that do: real kills at every stage, whole runs, second opinions"
 	@echo "make test-servers  ask a real server about 50 items: llama.cpp's, with a small model (minutes)"
@@ -53,6 +54,10 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/trialigngr run trialigngr-demo+text-only+t3-only --out runs/demo-t3-text
 	$(VENV)/bin/trialigngr evaluate runs/demo runs/demo-t3-text
 
+# What `trialigngr demo` shows, packed into the wheel.
+demo-run: $(VENV)/.ready
+	$(PY) scripts/make_demo.py
+
 # Files go whole to a process, for what their tests share, in the order of tests/conftest.py: what takes longest first.
 PYTEST = $(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
@@ -78,7 +83,7 @@ $(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
 	@touch $@
 
 test-ray: $(RAY)/.ready
-	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py
+	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py tests/serve/test_on_ray.py
 
 # So does what drives a browser; the browser itself is the system's.
 $(BROWSER)/.ready: $(VENV)/.ready tests/serve/browser.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,9 +26,10 @@ from trialigngr.foundation.errors import ArtifactError, RecipeError
 from trialigngr.models.backbone import Backbone, count_parameters, load_backbone
 from trialigngr.models.build import add_dropout, build_backbone
 from trialigngr.models.settings import BackboneSettings
+from trialigngr.tasks.chat_template import ChatTemplate
 
 
-def scratch(seed: int = 0, **more: float) -> Backbone:
+def scratch(seed: int = 0, **more: float | str) -> Backbone:
     return build_backbone(parse_settings(BackboneSettings, SMALL | more, "model"), SIDS, TEXTS, seed)
 
 
@@ -45,6 +47,46 @@ def test_a_checkpoint_from_scratch_opens_anywhere(tmp_path: Path):
     messages = [{"role": "user", "content": "Title: A dress"}]
     assert tokenizer.apply_chat_template(messages, tokenize=False) == "<|user|>Title: A dress"
     assert tokenizer.chat_template == made.tokenizer.chat_template
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
+def test_a_server_shows_the_sids_that_a_saved_model_writes(tmp_path: Path, architecture: str):
+    made = scratch(architecture=architecture)
+    made.model.generation_config.update(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.1)
+    made.save(tmp_path)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert model.config.model_type == architecture
+    assert torch.equal(logits(model), logits(made.model))
+    sid = "<a_5><b_3><c_1>"
+    ids = [*tokenizer(sid)["input_ids"], tokenizer.eos_token_id]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == sid
+    assert tokenizer.batch_decode([ids], skip_special_tokens=True) == [sid]
+    told = model.generation_config
+    assert (told.do_sample, told.temperature, told.top_k, told.repetition_penalty) == (None,) * 4
+    assert (told.eos_token_id, told.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~read_umask()}
+
+
+def read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_text_does_not_become_a_sid(tmp_path: Path):
+    made = scratch()
+    (ids,) = ChatTemplate(made.tokenizer).encode(["look <a_5><b_3><c_1>"])
+    assert not set(ids) & set(made.sid_token_ids)
+
+
+def test_qwen3_turns_positions_as_its_servers_do():
+    config = scratch(architecture="qwen3").model.config
+    assert (config.head_dim, config.rope_parameters["rope_theta"]) == (16, 1_000_000.0)
+
+
+def test_a_kind_that_was_always_there_is_not_written_down():
+    assert "architecture" not in BackboneSettings().model_dump(mode="json")
+    assert BackboneSettings(architecture="qwen3").model_dump(mode="json")["architecture"] == "qwen3"
 
 
 def test_every_sid_token_is_one_word(tmp_path: Path):

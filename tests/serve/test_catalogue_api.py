@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from trialigngr.runs.snapshot import CatalogSnapshot
 from trialigngr.serve.api_keys import KeyRing
 from trialigngr.serve.service import Service, open_service
 
-NEW = [
+NEW: list[dict[str, Any]] = [
     {"item_id": "new/1", "title": "Pellam Cotton Jacket, size XXL", "brand": "Pellam", "categories": ["Jackets"]},
     {"item_id": "=cmd", "title": "<script>alert(1)</script>"},
 ]
@@ -218,26 +219,51 @@ def test_only_admins_may(admin: TestClient) -> None:
     assert admin.post("/v1/recommendations", json={"history": HISTORY}).status_code == 200
 
 
-def test_a_reload_under_load_drops_nothing(admin: TestClient, copied_run: Path) -> None:
-    stop, answers, withdrawn = threading.Event(), list[tuple[int, int, set[str]]](), list[str]()
+@contextmanager
+def ask_meanwhile(client: TestClient, changes: Sequence[str]) -> Iterator[list[tuple[int, set[str]]]]:
+    """Ask all the while for all items; give for each answer how many changes were made when it was asked for, and its
+    items."""
+    stop, answers, statuses = threading.Event(), list[tuple[int, set[str]]](), list[int]()
 
     def ask() -> None:
         while not stop.is_set():
-            gone = len(withdrawn)
+            made = len(changes)
             asked = {"history": HISTORY, "k": 100, "include": [], "filter": {"exclude_seen": False}}
-            response = admin.post("/v1/recommendations", json=asked)
-            answers.append((response.status_code, gone, {item["item_id"] for item in response.json().get("items", ())}))
+            response = client.post("/v1/recommendations", json=asked)
+            statuses.append(response.status_code)
+            answers.append((made, {item["item_id"] for item in response.json().get("items", ())}))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(20, 28):
-        assert change(admin, "withdraw", item_ids=[f"p{number:04d}"])["changed"]
-        withdrawn.append(f"p{number:04d}")
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert {status for status, _, _ in answers} == {200}
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
     assert len(answers) >= len(threads)
-    for _, gone, found in answers:
+
+
+def test_a_reload_under_load_drops_nothing(admin: TestClient) -> None:
+    withdrawn = list[str]()
+    with ask_meanwhile(admin, withdrawn) as answers:
+        for number in range(20, 28):
+            assert change(admin, "withdraw", item_ids=[f"p{number:04d}"])["changed"]
+            withdrawn.append(f"p{number:04d}")
+    for gone, found in answers:
         assert not found & set(withdrawn[:gone]), "what was gone when the request came"
+
+
+@pytest.mark.long
+def test_an_append_under_load_drops_nothing(admin: TestClient) -> None:
+    first, appended = list_offered(admin), list[str]()
+    with ask_meanwhile(admin, appended) as answers:
+        for item in NEW:
+            assert change(admin, "append", items=[item])["changed"]
+            appended.append(item["item_id"])
+    answers.append((len(appended), list_offered(admin)))
+    assert any(not made for made, _ in answers), "nobody waits for an append"
+    for made, found in answers:
+        assert first | set(appended[:made]) <= found <= first | set(appended)

@@ -17,6 +17,7 @@ from tests.support.runs import HISTORY
 from tests.support.serving import check_fault, open_client
 from trialigngr.runs.run import Run
 from trialigngr.runs.snapshot import CatalogSnapshot
+from trialigngr.serve import item_pages
 from trialigngr.serve.api_keys import KeyRing
 from trialigngr.serve.item_pages import describe_detail, describe_page, describe_sid_node, find_neighbours
 from trialigngr.serve.limits import LIMITS
@@ -78,7 +79,9 @@ def test_an_item_tells_all_that_the_run_knows(client: TestClient, run: Run) -> N
     assert found["metadata"]["title"] == artifacts.catalog[row].title
 
 
-@pytest.mark.parametrize("item_id", ["nobody", "a%2Fb", "a/b/c", "%00", "ü", "%F0%9F%98%80", "x" * 256])
+@pytest.mark.parametrize(
+    "item_id", ["nobody", "a%2Fb", "a/b/c", "%00", "%0A", "a%0Ab%0A", "ü", "%F0%9F%98%80", "x" * 256]
+)
 @pytest.mark.parametrize("what", ["", "/neighbours", "/image"])
 def test_unknown_ids_of_any_letters_are_404(client: TestClient, item_id: str, what: str) -> None:
     check_fault(client.get(f"/v1/items/{item_id}{what}"), 404, "unknown_item")
@@ -118,6 +121,20 @@ def test_pictures_are_small_and_only_of_items(client: TestClient) -> None:
     check_fault(client.get("/v1/items/p0003/image?size=77"), 422, "invalid_argument")
 
 
+def test_a_picture_is_shrunk_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrunk, shrink = list[int](), item_pages.decode_image
+
+    def count(path: Path, longest_edge: int) -> Image.Image:
+        shrunk.append(longest_edge)
+        return shrink(path, longest_edge)
+
+    monkeypatch.setattr(item_pages, "decode_image", count)
+    item_pages._shrink_picture.cache_clear()
+    first, again = (client.get("/v1/items/p0007/image?size=64") for _ in range(2))
+    assert first.content == again.content
+    assert shrunk == [64]
+
+
 def test_neighbours_in_three_spaces(client: TestClient, run: Run) -> None:
     histories, row = run.artifacts.histories, run.artifacts.catalog.find_row("p0003")
     for space in ("embedding", "sid", "together"):
@@ -147,6 +164,10 @@ def test_the_sid_tree_counts_every_item_once(client: TestClient, run: Run) -> No
     assert all(child["examples"] and child["top_categories"] for child in children)
     below = get(client, "/v1/sids", prefix=children[0]["code"])
     assert sum(child["num_items"] for child in below["children"]) == below["num_items"] == children[0]["num_items"]
+    for child in (*children, *below["children"]):
+        page = get(client, f"/v1/sids/{child['sid']}", limit=100)["items"]
+        assert len(page) == child["num_items"]
+        assert {item["sid"][len(child["sid"].split(",")) - 1] for item in page} == {child["code"]}
     leaf = ",".join(map(str, codes_NL[0]))
     assert (get(client, "/v1/sids", prefix=leaf)["children"], get(client, "/v1/sids", prefix="99")["num_items"]) == (
         [],
@@ -242,7 +263,7 @@ def test_the_service_says_what_it_allows_and_counts(client: TestClient, run: Run
     client.get("/v1/items/secret-item")
     client.get("/secret-path")
     text = client.get("/metrics").text
-    assert 'route="/v1/items/{item_id:path}"' in text
+    assert 'route="/v1/items/{item_id:any}"' in text
     assert 'route="unmatched"' in text
     assert "secret" not in text
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from starlette.testclient import httpx
 
-from tests.support.runs import HISTORY
+from tests.support.runs import HISTORY, linked
 from tests.support.server_process import serve_run
 
 pytestmark = pytest.mark.long
@@ -27,7 +27,8 @@ TAKEN_WITHIN = 1.0
 def test_all_that_the_description_says_holds(tiny_run: Path, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("schemathesis")
     words = [str(command)] if command.exists() else [sys.executable, "-m", "schemathesis.cli"]
-    with serve_run(tiny_run, "--events", tmp_path / "events.jsonl") as (_, address):
+    second = linked(tiny_run, tmp_path / "second")  # so that there are two to compare
+    with serve_run(tiny_run, second, "--events", tmp_path / "events.jsonl") as (_, address):
         asked = ["--checks", "all", "--max-examples", "30", "--seed", "1", "--no-color"]
         done = subprocess.run(
             [*words, "run", f"{address}/openapi.json", *asked], capture_output=True, text=True, cwd=tmp_path

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -14,14 +16,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.support.runs import HISTORY
-from tests.support.serving import check_fault
+from tests.support.serving import check_fault, open_client
 from trialigngr.decode.exact import compute_exact_scores
+from trialigngr.pipeline.add_items import withdraw_items
 from trialigngr.runs.recommender import Recommender
 from trialigngr.runs.request import RecommendRequest
 from trialigngr.runs.run import Run
+from trialigngr.serve.api_keys import KeyRing
 from trialigngr.serve.limits import LIMITS, QueueSettings, RequestLimits
 from trialigngr.serve.request_models import RecommendationQuery
-from trialigngr.serve.service import Service
+from trialigngr.serve.service import Service, open_service
 
 RECOMMEND = "/v1/recommendations"
 
@@ -200,20 +204,20 @@ def draw_query(random: np.random.Generator, run: Run) -> dict[str, Any]:
     return query
 
 
-def find_leaks(query: dict[str, Any], found: dict[str, Any], run: Run) -> list[str]:
-    """Return the items of a list that its query forbids."""
+def find_leaks(query: dict[str, Any], found: dict[str, Any], run: Run, gone: Sequence[str]) -> list[str]:
+    """Return the items of a list that its query forbids, or that are not on offer."""
     catalog, asked = run.artifacts.catalog, query["filter"]
     history = query["history"] if query["history"] is not None else run.user_history(query["user_id"])
+    leaked = [item_id for item_id, times in Counter(ids(found)).items() if times > 1]
     narrowest = Counter(
         next(iter(catalog[catalog.row_by_id[item_id]].categories[-1:]), item_id) for item_id in ids(found)
     )
     if query.get("diversity", {}).get("by") == "category" and max(narrowest.values(), default=0) > 2:
         return ["category"]
-    leaked = []
     for item_id in ids(found):
         item = catalog[catalog.row_by_id[item_id]]
         names = {"category": set(item.categories), "brand": {item.brand}}
-        forbidden = item_id in asked["deny_items"] or (asked["exclude_seen"] and item_id in history)
+        forbidden = item_id in {*gone, *asked["deny_items"]} or (asked["exclude_seen"] and item_id in history)
         forbidden |= "allow_items" in asked and item_id not in asked["allow_items"]
         forbidden |= any(not names[field] & set(wanted) for field, wanted in asked["include"].items())
         forbidden |= any(names[field] & set(barred) for field, barred in asked["exclude"].items())
@@ -221,17 +225,33 @@ def find_leaks(query: dict[str, Any], found: dict[str, Any], run: Run) -> list[s
     return leaked
 
 
+RANKED = 4
+"""Requests of a batch that are asked for the order of candidates as well."""
+
+
 @pytest.mark.parametrize("count", [320, pytest.param(10_016, marks=pytest.mark.long)])
-def test_what_a_filter_forbids_never_comes(client: TestClient, run: Run, count: int) -> None:
-    random, returned = np.random.default_rng(count), 0
-    for _ in range(count // LIMITS.batch):
-        queries = [draw_query(random, run) for _ in range(LIMITS.batch)]
-        response = client.post(f"{RECOMMEND}/batch", json={"requests": queries})
-        for query, entry in zip(queries, response.json()["responses"], strict=True):
-            assert entry["error"] is None, entry
-            assert find_leaks(query, entry["ok"], run) == []
-            returned += entry["ok"]["returned"]
+def test_what_a_filter_forbids_never_comes(copied_run: Path, run: Run, count: int) -> None:
+    random, returned, ranked = np.random.default_rng(count), 0, 0
+    gone = [run.artifacts.catalog.item_ids[row] for row in random.permutation(len(run.artifacts.catalog))[:12]]
+    withdraw_items(copied_run, gone[:6], free_sids=False)
+    withdraw_items(copied_run, gone[6:], free_sids=True)
+    with open_client(open_service([copied_run], KeyRing())) as client:
+        for _ in range(count // LIMITS.batch):
+            queries = [draw_query(random, run) for _ in range(LIMITS.batch)]
+            response = client.post(f"{RECOMMEND}/batch", json={"requests": queries})
+            for query, entry in zip(queries, response.json()["responses"], strict=True):
+                assert entry["error"] is None, entry
+                assert find_leaks(query, entry["ok"], run, gone) == []
+                returned += entry["ok"]["returned"]
+            for query in queries[:RANKED]:
+                candidates = [*query["filter"]["deny_items"], *gone[:2], "stranger"]
+                kept = {name: query[name] for name in ("history", "user_id", "system") if name in query}
+                found = client.post("/v1/rank", json=kept | {"items": candidates}).json()
+                assert set(ids(found)) == set(candidates) - {*gone, "stranger"}
+                assert {one["item_id"] for one in found["missing_items"]} == {*gone, "stranger"} & set(candidates)
+                ranked += found["returned"]
     assert returned > 3 * count
+    assert ranked > count // LIMITS.batch * RANKED
 
 
 def test_filters_by_name_are_rows_and_no_long_lists_of_ids(service: Service, run: Run) -> None:

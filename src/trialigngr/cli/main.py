@@ -33,6 +33,7 @@ COMMANDS = {
     "sids": "trialigngr.cli.sids",
     "enrich": "trialigngr.cli.enrich",
     "serve": "trialigngr.cli.serve",
+    "demo": "trialigngr.cli.serve",
     "explore": "trialigngr.cli.serve",
 }
 """Command → the module that holds it, under the same name with ``-`` as ``_`` (``import`` as ``import_``)."""
@@ -61,7 +62,7 @@ def trialigngr() -> None:
     A catalogue with pictures and a log of who took what go in; recommendations come out, made by a language model that
     writes the next item's Semantic ID.
 
-    Start with `trialigngr run trialigngr-demo --out runs/demo`.
+    Look with `trialigngr demo`, then start with `trialigngr run trialigngr-demo --out runs/demo`.
     """
 
 

@@ -1,8 +1,11 @@
-"""``serve``, ``explore``: finished runs behind HTTP and as pages, and one of them as a file."""
+"""``serve``, ``demo``, ``explore``: finished runs behind HTTP and as pages, and one of them as a file."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -37,13 +40,32 @@ def serve(
     """Answer HTTP requests with finished RUNS, the first by default, and show them as pages (docs/service.md)."""
     from trialigngr.serve.limits import QueueSettings
 
+    server, queue = _import_server(), QueueSettings(max_waiting, max_batch, window_ms, deadline)
+    server.serve_runs(runs, server.ListenSettings(host, port, api_key_file, admin_key_file, events), queue)
+
+
+@click.command()
+@click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+def demo(port: int) -> None:
+    """Show a small finished run that comes with the package, on 127.0.0.1, until ^C; nothing is trained or fetched."""
+    from trialigngr.serve.demo import unpack_demo
+    from trialigngr.serve.limits import QueueSettings
+
+    server = _import_server()
+    # A stop ends the command by an exception, so that the folder is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with unpack_demo() as folder:
+        click.echo("A small shop is opened; its address follows, for a browser. ^C ends it.", err=True)
+        server.serve_runs([folder], server.ListenSettings(port=port), QueueSettings())
+
+
+def _import_server() -> ModuleType:
+    """Return the module that listens; raise `ClickException` where the packages for that are not installed."""
     try:
-        from trialigngr.serve.server import ListenSettings, serve_runs
+        from trialigngr.serve import server
     except ImportError:
         raise click.ClickException("The service needs some packages: pip install 'trialigngr[serve]'.") from None
-
-    queue = QueueSettings(max_waiting, max_batch, window_ms, deadline)
-    serve_runs(runs, ListenSettings(host, port, api_key_file, admin_key_file, events), queue)
+    return server
 
 
 @click.command()

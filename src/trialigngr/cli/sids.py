@@ -209,10 +209,18 @@ def import_(data_format: str, source: Path, out: Path) -> None:
 @click.argument("data_format", metavar="FORMAT")
 @click.argument("out", type=_path_type)
 def export(source: Path, data_format: str, out: Path) -> None:
-    """Write SIDS as another system reads them: lcrec, grid, flashrec or parquet."""
+    """Write SIDS as another system reads them: lcrec, grid, flashrec or parquet.
+
+    For flashrec the command that serves a run's model by them is printed, too.
+    """
+    from trialigngr.foundation.artifact import is_run
     from trialigngr.sids.formats import export_sids
     from trialigngr.studies.sid_sources import SidFiles, open_sids
 
     found, _ = open_sids(source, SidFiles(codes_only=True))
     export_sids(found, data_format, out)
     click.echo(f"{out}: {len(found):,} items")
+    if data_format == "flashrec" and is_run(source):
+        from trialigngr.studies.flashrec import describe_flashrec_command
+
+        click.echo(describe_flashrec_command(source, found, out))

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from trialigngr.foundation.artifact import MANIFEST_FILE, TELLING, check_file, check_stage
@@ -53,14 +53,23 @@ class Backbone:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` open, and item vectors beside it; LoRA
-        is merged for good."""
+        is merged for good.
+
+        How the model that training began with liked to sample is left out: a server would go by it.
+        """
         if self.peft_model is not None:
             self.peft_model.merge_and_unload()
+        ends = self.model.generation_config
+        self.model.generation_config = GenerationConfig(
+            bos_token_id=ends.bos_token_id, eos_token_id=ends.eos_token_id, pad_token_id=ends.pad_token_id
+        )
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if self.items is not None:
             with whole_file(folder / ITEMS_FILE) as half:
                 save_file(self.items.state_dict(), half)
+        for path in folder.glob("*.safetensors"):  # which are written for their owner alone
+            path.chmod((folder / "config.json").stat().st_mode & 0o777)
 
 
 def load_backbone(folder: Path, sid_tokens: Sequence[str]) -> Backbone:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from trialigngr.foundation.errors import RecipeError
 from trialigngr.foundation.hub import load_tokenizer, reason_of
@@ -22,6 +30,8 @@ from trialigngr.models.sid_embeddings import Float32Array, init_from_codebooks, 
 from trialigngr.models.tokenizer import add_sid_tokens, train_tokenizer
 from trialigngr.pretrained import smollm2
 
+ROPE_OF_QWEN3 = {"rope_type": "default", "rope_theta": 1_000_000.0}
+"""Qwen3's own; FlashRec takes it for granted."""
 DROPOUT_MODULES = ("embed_tokens", "self_attn", "mlp")
 """Modules whose outputs `add_dropout` drops from, by their last names."""
 
@@ -86,26 +96,34 @@ def refuse_settings(settings: BackboneSettings) -> None:
 def _build_from_scratch(settings: BackboneSettings, sid_tokens: Sequence[str], texts: Iterable[str]) -> Backbone:
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     sid_ids = add_sid_tokens(tokenizer, sid_tokens)
-    model = Qwen2ForCausalLM(make_scratch_config(settings, len(tokenizer), tokenizer))
+    config = make_scratch_config(settings, len(tokenizer), tokenizer)
+    model = Qwen3ForCausalLM(config) if isinstance(config, Qwen3Config) else Qwen2ForCausalLM(config)
     # Measured (docs/log): at the 0.02 of large models the first layers drown the token, and training hardly starts.
     nn.init.normal_(model.get_input_embeddings().weight, std=settings.hidden_size**-0.5)
     return Backbone(model, tokenizer, sid_ids)
 
 
-def make_scratch_config(settings: BackboneSettings, vocab_size: int, tokenizer: Any = None) -> Qwen2Config:
-    """Return the shape of a Qwen2 of these sizes over ``vocab_size`` tokens."""
-    return Qwen2Config(
-        vocab_size=vocab_size,
-        hidden_size=settings.hidden_size,
-        intermediate_size=settings.ffn_size,
-        num_hidden_layers=settings.num_layers,
-        num_attention_heads=settings.num_heads,
-        num_key_value_heads=settings.num_kv_heads or settings.num_heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=settings.tie_embeddings,
-        pad_token_id=getattr(tokenizer, "pad_token_id", None),
-        bos_token_id=None,
-        eos_token_id=getattr(tokenizer, "eos_token_id", None),
+def make_scratch_config(
+    settings: BackboneSettings, vocab_size: int, tokenizer: Any = None
+) -> Qwen2Config | Qwen3Config:
+    """Return the shape of a Qwen2 or Qwen3 of these sizes over ``vocab_size`` tokens."""
+    sizes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": settings.hidden_size,
+        "intermediate_size": settings.ffn_size,
+        "num_hidden_layers": settings.num_layers,
+        "num_attention_heads": settings.num_heads,
+        "num_key_value_heads": settings.num_kv_heads or settings.num_heads,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": settings.tie_embeddings,
+        "pad_token_id": getattr(tokenizer, "pad_token_id", None),
+        "bos_token_id": None,
+        "eos_token_id": getattr(tokenizer, "eos_token_id", None),
+    }
+    if settings.architecture == "qwen2":
+        return Qwen2Config(**sizes)
+    return Qwen3Config(
+        **sizes, head_dim=settings.hidden_size // settings.num_heads, rope_parameters=dict(ROPE_OF_QWEN3)
     )
 
 

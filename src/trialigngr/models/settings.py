@@ -43,8 +43,10 @@ class BackboneSettings(Settings):
     """Which language model writes the SIDs."""
 
     name_or_path: str = "scratch"
-    """``scratch`` builds a small Qwen2; anything else is a Hugging Face causal language model with plain causal
+    """``scratch`` builds a small model; anything else is a Hugging Face causal language model with plain causal
     attention, by name or folder (``pretrained/smollm2``: SmolLM2-135M-Instruct from a package)."""
+    architecture: Literal["qwen2", "qwen3"] = Field("qwen2", exclude_if=lambda kind: kind == "qwen2")
+    """Of which kind a model from scratch is. FlashRec serves qwen3 alone (docs/serving_elsewhere.md)."""
     num_layers: int = Field(4, ge=1)
     """Layers of a model from scratch (the next six settings likewise). `plan` reads them for a hub's model too."""
     hidden_size: int = Field(256, ge=2)

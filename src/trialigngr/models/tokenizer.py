@@ -52,9 +52,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
 
 
 def add_sid_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
-    """Make every SID token one new word, and return their ids in order."""
-    added = [AddedToken(token, special=True, normalized=False, single_word=False) for token in tokens]
-    tokenizer.add_tokens(added, special_tokens=True)
+    """Make every SID token one new word, and return their ids in order.
+
+    They are words that are shown, not special tokens: servers leave those out of what they answer.
+    """
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False, single_word=False) for token in tokens])
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
     vocabulary = tokenizer.get_vocab()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Security
@@ -33,22 +33,21 @@ ROUTERS = (
 """What makes the paths, in the order of the description."""
 
 
-def build_api(service: Service, tell_ready: Callable[[], None] = lambda: None) -> FastAPI:
-    """Return the application; the service starts with it, then ``tell_ready`` is called, and stops with it.
+def build_api(service: Service) -> FastAPI:
+    """Return the application; the service starts and stops with it.
 
     `gate.RequestGate` belongs around it. FastAPI's own pages are left out: they load scripts from elsewhere.
     """
 
     @asynccontextmanager
-    async def live(_: FastAPI) -> AsyncIterator[None]:
+    async def run_service(_: FastAPI) -> AsyncIterator[None]:
         service.start()
-        tell_ready()
         yield
         service.stop()
 
     guarded = [Security(HTTPBearer(auto_error=False))] if service.keys.needs_key else []
     api = FastAPI(
-        title="TriAlignGR", version=__version__, lifespan=live, docs_url=None, redoc_url=None,
+        title="TriAlignGR", version=__version__, lifespan=run_service, docs_url=None, redoc_url=None,
         responses=ERROR_RESPONSES, dependencies=guarded, redirect_slashes=False,
     )  # fmt: skip
     builders = (*ROUTERS, build_admin_router) if service.keys.has_admins else ROUTERS

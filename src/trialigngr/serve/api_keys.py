@@ -9,8 +9,8 @@ from pathlib import Path
 
 from trialigngr.foundation.errors import ArgumentError
 
-SHORTEST = 16
-"""Letters of a key at least."""
+MIN_KEY_LENGTH = 16
+"""Letters of a key."""
 
 
 class KeyRing:
@@ -53,8 +53,8 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
     except (OSError, ValueError):
         raise ArgumentError(f"The key file {path} cannot be read; give a text file with a key a line.") from None
     keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys or min(map(len, keys)) < SHORTEST:
-        raise ArgumentError(f"The key file {path} needs keys of at least {SHORTEST} letters, one a line.")
+    if not keys or min(map(len, keys)) < MIN_KEY_LENGTH:
+        raise ArgumentError(f"The key file {path} needs keys of at least {MIN_KEY_LENGTH} letters, one a line.")
     if not all(map(str.isascii, keys)):
         raise ArgumentError(f"The key file {path} holds letters other than ASCII, which headers do not carry.")
     return keys

@@ -24,7 +24,7 @@ from trialigngr.sids.tsne import CodeMap, compute_code_map
 
 ItemField = Literal["category", "brand"]
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
-KEPT = 2
+MAX_INDEXES = 2
 """Indexes that are kept: while a catalogue is taken up, answers from the one before are still being written."""
 
 
@@ -125,7 +125,7 @@ class CatalogIndex:
         return None if vectors_ND is None else vectors_ND[rows] @ vectors_ND[row]
 
     @cached_property
-    def takers(self) -> tuple[Rows, Rows]:
+    def users_by_item(self) -> tuple[Rows, Rows]:
         """Users in the order of the items that they took, and where those of each item begin [N + 1]."""
         histories = self.snapshot.histories
         users = np.repeat(np.arange(len(histories)), histories.sequence_lengths)
@@ -134,7 +134,7 @@ class CatalogIndex:
 
     def count_taken_together(self, row: int) -> Rows:
         """Return for each item how many users of the log took it and this one [N]."""
-        users, starts = self.takers
+        users, starts = self.users_by_item
         histories, counts_N = self.snapshot.histories, np.zeros(len(self.catalog), dtype=np.int64)
         for user in np.unique(users[starts[row] : starts[row + 1]]).tolist():
             counts_N[np.unique(histories.user_sequence(user))] += 1
@@ -142,7 +142,7 @@ class CatalogIndex:
 
     def count_takers(self, row: int) -> int:
         """Return how often an item was taken in the log."""
-        starts = self.takers[1]
+        starts = self.users_by_item[1]
         return int(starts[row + 1] - starts[row])
 
 
@@ -164,5 +164,5 @@ class CatalogIndexes:
             for index in self._kept:
                 if index.catalog is snapshot.catalog:
                     return index
-            self._kept = [CatalogIndex(snapshot), *self._kept[: KEPT - 1]]
+            self._kept = [CatalogIndex(snapshot), *self._kept[: MAX_INDEXES - 1]]
             return self._kept[0]

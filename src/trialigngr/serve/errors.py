@@ -58,8 +58,12 @@ ERROR_CLASSES = {
     "deadline": ErrorClass(504, "overloaded_error", True),
 }
 """Error code → its class. What is unknown is 404, also in a body: the same words succeed where the name is known."""
-CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 400: "malformed_json"}
-"""Codes of what the framework itself refuses."""
+REFUSALS = {
+    400: ("malformed_json", "The body cannot be read as JSON."),
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path has no such method."),
+}
+"""Code and sentence of what the framework itself refuses, by its status."""
 
 
 class ServiceError(TriAlignError):

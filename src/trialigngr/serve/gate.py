@@ -20,7 +20,7 @@ API_PATHS = re.compile(r"/(v1|health|metrics|openapi\.json)(/|$)")
 BROWSER_LOGIN = {"WWW-Authenticate": 'Basic realm="TriAlignGR", charset="UTF-8"'}
 """On pages a browser asks its user for the key, as a password."""
 ADMIN_PATHS = re.compile(r"/v1/(catalogue|admin)(/|$)")
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -78,7 +78,7 @@ class RequestGate:
     def _check_headers(self, path: str, headers: Headers) -> None:
         """Raise `ServiceError` for a request that names another host, that a page of another site makes, as by an image
         of its own, or that shows no key that suffices."""
-        host = re.sub(r":\d*$", "", headers.get("host", ""))
+        host = re.sub(r":\d*$", "", headers.get("host", "")).strip("[]")
         if self.names is not None and host not in self.names:  # a page elsewhere whose name leads here
             raise ServiceError("invalid_host", "This server answers to the loopback's names alone.")
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":

@@ -14,7 +14,7 @@ from trialigngr.serve.catalog_index import CatalogIndex
 from trialigngr.serve.request_models import DiversityCap
 from trialigngr.serve.response_models import ItemMetadata, ItemReason, NearHistoryItem, RankedItem
 
-NEAREST = 3
+MAX_NEAREST_HISTORY = 3
 """Items of the history that a reason names."""
 
 
@@ -58,7 +58,9 @@ def find_reason(index: CatalogIndex, row: int, history: Rows) -> ItemReason:
     """Return the items of a history that are nearest to an item, by leading codes and then by cosine, and the
     interests that it shares with any of them, its surest first."""
     shared, cosines = index.count_shared_codes(row, history), index.compute_cosines(row, history)
-    order = np.lexsort((np.zeros(len(history)) if cosines is None else -cosines, -shared))[:NEAREST].tolist()
+    order = np.lexsort((np.zeros(len(history)) if cosines is None else -cosines, -shared))[
+        :MAX_NEAREST_HISTORY
+    ].tolist()
     interests = index.snapshot.interests
     known = {tag for other in history.tolist() for tag in interests[other].tag_names}
     return ItemReason(

@@ -87,6 +87,8 @@ class SidChild(BranchSummary):
     """The items whose SIDs go on with a code."""
 
     code: int
+    sid: str
+    """The codes from the root on, as ``/v1/sids/{sid}`` takes them."""
     examples: list[str]
 
 

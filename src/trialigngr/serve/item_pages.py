@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -117,11 +119,16 @@ def read_picture(run: ServedRun, item_id: str, longest_edge: int) -> bytes:
     if path is None:
         raise ServiceError("no_image", "This item has no picture.")
     try:
-        image = decode_image(path, longest_edge)  # `Service.start` has silenced Pillow
+        return _shrink_picture(path, longest_edge)
     except ImageError as error:
         raise ServiceError("no_image", f"The picture of this item cannot be used: {error.reason}.") from None
+
+
+@lru_cache(maxsize=500)
+def _shrink_picture(path: Path, longest_edge: int) -> bytes:
+    """Return a picture as JPEG. A page of the tree shows a hundred, and the next one many of them again."""
     written = BytesIO()
-    image.save(written, "JPEG", quality=85)
+    decode_image(path, longest_edge).save(written, "JPEG", quality=85)  # `Service.start` has silenced Pillow
     return written.getvalue()
 
 
@@ -140,19 +147,28 @@ def describe_sid_node(run: ServedRun, prefix: Sequence[int], cursor: int, limit:
         prefix=list(prefix),
         num_sids=len(counts),
         collisions=int(counts[counts > 1].sum()),
-        children=_describe_children(index, rows, follows_N, codes[:limit]),
+        children=_describe_children(index, prefix, rows, follows_N, codes[:limit]),
         next_cursor=int(codes[limit]) if len(codes) > limit else None,
     )
 
 
 def _describe_children(
-    index: CatalogIndex, rows: Rows, follows_N: npt.NDArray[np.integer], codes: npt.NDArray[np.integer]
+    index: CatalogIndex,
+    prefix: Sequence[int],
+    rows: Rows,
+    follows_N: npt.NDArray[np.integer],
+    codes: npt.NDArray[np.integer],
 ) -> list[SidChild]:
-    """Return the branches of some codes; ``follows_N`` is the code of each row."""
+    """Return the branches of some codes below a prefix; ``follows_N`` is the code of each row."""
     is_shown = np.isin(follows_N, codes)
     shown, groups = rows[is_shown], np.searchsorted(codes, follows_N[is_shown])
     return [
-        SidChild(**vars(summary), code=code, examples=index.list_ids(shown[groups == place][:EXAMPLES]))
+        SidChild(
+            **vars(summary),
+            code=code,
+            sid=",".join(map(str, [*prefix, code])),
+            examples=index.list_ids(shown[groups == place][:EXAMPLES]),
+        )
         for place, (code, summary) in enumerate(
             zip(codes.tolist(), summarize_branches(index, shown, groups), strict=True)
         )

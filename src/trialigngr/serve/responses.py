@@ -12,14 +12,14 @@ from starlette.responses import JSONResponse
 
 from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ErrorKind
-from trialigngr.serve.errors import CODES_BY_STATUS, ERROR_CLASSES, ServiceError, find_error_code
+from trialigngr.serve.errors import ERROR_CLASSES, REFUSALS, ServiceError, find_error_code
 from trialigngr.serve.response_models import FaultResponse, ServiceFault
 
 RETRY_AFTER = {"Retry-After": "1"}
 STATUSES = sorted({known.status for known in ERROR_CLASSES.values()})
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": FaultResponse} for status in STATUSES}
 """What the description says of each status that is no success."""
-HIDDEN: dict[str, str] = {
+GENERAL_MESSAGES: dict[str, str] = {
     "internal": "This server met an error of its own; its log has it under the request_id.",
     ErrorKind.DAMAGED_RUN: "Something of this run cannot be used; the server's log says what.",
     ErrorKind.INVALID_DATA: "This does not fit the run's catalogue; the server's log says why.",
@@ -36,8 +36,8 @@ def describe_fault(error: Exception, request_id: str) -> ServiceFault:
     """Return an error as it is told. What may name paths of the server is logged, and told in general."""
     code = find_error_code(error)
     known, message = ERROR_CLASSES[code], str(error)
-    if not isinstance(error, ServiceError) and code in HIDDEN:
-        message = HIDDEN[code]
+    if not isinstance(error, ServiceError) and code in GENERAL_MESSAGES:
+        message = GENERAL_MESSAGES[code]
         _log_error(error, code, request_id)
     param = error.param if isinstance(error, ServiceError) else None
     return ServiceFault(
@@ -78,14 +78,8 @@ async def handle_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer what the framework refuses: unknown paths, wrong methods, bodies that are no JSON."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     headers = dict(getattr(error, "headers", None) or {})
-    told = ServiceError(CODES_BY_STATUS.get(status, "malformed_json"), _describe_refusal(status))
+    told = ServiceError(*REFUSALS.get(status, REFUSALS[400]))
     return respond_to_error(told, read_request_id(request), headers)
-
-
-def _describe_refusal(status: int) -> str:
-    return {404: "There is nothing at this path.", 405: "This path has no such method."}.get(
-        status, "The body cannot be read as JSON."
-    )
 
 
 async def handle_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -93,9 +87,7 @@ async def handle_invalid_request(request: Request, error: Exception) -> JSONResp
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these alone
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return respond_to_error(
-            ServiceError("malformed_json", _describe_refusal(400), "body"), read_request_id(request)
-        )
+        return respond_to_error(ServiceError(*REFUSALS[400], "body"), read_request_id(request))
     place = ".".join(str(part) for part in first["loc"] if part != "body")[:200] or "body"
     told = ServiceError("invalid_argument", f"{place}: {first['msg']}.", place)
     return respond_to_error(told, read_request_id(request))

@@ -72,7 +72,7 @@ class ServedRun:
         """Make what requests look up, before they do: many threads would make it at once."""
         index = self.indexes.find_index(snapshot)
         _ = index.interest_names, index.category_names, index.main_categories
-        _ = index.rows_by_brand, index.rows_by_category, index.takers, index.unit_vectors
+        _ = index.rows_by_brand, index.rows_by_category, index.users_by_item, index.unit_vectors
         _ = snapshot.sids.rows_by_codes, snapshot.histories.user_numbers, snapshot.withdrawn_rows
 
     @property

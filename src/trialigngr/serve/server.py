@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,9 @@ from trialigngr.foundation.console import log
 from trialigngr.foundation.errors import ArgumentError
 from trialigngr.serve.api import build_api
 from trialigngr.serve.api_keys import KeyRing, read_keys
-from trialigngr.serve.gate import LOOPBACK_HOSTS, RequestGate
+from trialigngr.serve.gate import LOOPBACK, RequestGate
 from trialigngr.serve.limits import QueueSettings
 from trialigngr.serve.service import Service, open_service
-
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,38 @@ def serve_runs(folders: Sequence[Path], settings: ListenSettings, queue: QueueSe
     with _bind_socket(settings) as bound:
         port = bound.getsockname()[1]
 
-        def tell_ready() -> None:
-            gc.collect()
-            gc.freeze()  # what was loaded stays: a collection that looks at all of it stalls every request
-            log(f"http://{settings.host}:{port} answers for {', '.join(service.runs)}")
-
         config = uvicorn.Config(
-            build_gated_api(service, tell_ready),
+            build_gated_api(service),
             lifespan="on",
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(queue.deadline_s) + 1,
         )
-        uvicorn.Server(config).run(sockets=[bound])
+        told = f"http://{settings.host}:{port} answers for {', '.join(service.runs)}"
+        AnnouncedServer(config, told).run(sockets=[bound])
 
 
-def build_gated_api(service: Service, tell_ready: Callable[[], None] = lambda: None) -> RequestGate:
+class AnnouncedServer(uvicorn.Server):
+    """A server that logs ``announcement`` once it listens."""
+
+    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
+        super().__init__(config)
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the service, then listen."""
+        await super().startup(sockets)
+        if self.started:
+            gc.collect()
+            gc.freeze()  # what was loaded stays: a collection that looks at all of it stalls every request
+            log(self._announcement)
+
+
+def build_gated_api(service: Service) -> RequestGate:
     """Return the application with its gate. Without keys it answers to the loopback's names alone, so that no page
     whose name leads here can ask."""
-    return RequestGate(build_api(service, tell_ready), service, None if service.keys.needs_key else LOOPBACK_HOSTS)
+    return RequestGate(build_api(service), service, None if service.keys.needs_key else LOOPBACK)
 
 
 def _bind_socket(settings: ListenSettings) -> socket.socket:

@@ -18,7 +18,7 @@ MAX_PASTED = 20_000
 Word = Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.id_length)]
 # A field of a form that is left empty is sent as an empty text.
 OptionalWord = Annotated[Word | None, BeforeValidator(lambda given: given or None)]
-OptionalSid = Annotated[
+OptionalSidWord = Annotated[
     Annotated[str, StringConstraints(pattern=SID_PATTERN)] | None, BeforeValidator(lambda given: given or None)
 ]
 SystemWord = Annotated[str, StringConstraints(max_length=LIMITS.id_length)]
@@ -54,7 +54,7 @@ class PageForm(BaseModel):
 class TreeForm(PageForm):
     """A node of the SID tree."""
 
-    prefix: OptionalSid = None
+    prefix: OptionalSidWord = None
     cursor: Cursor = 0
 
 
@@ -64,7 +64,7 @@ class ItemsForm(PageForm):
     q: OptionalWord = None
     category: OptionalWord = None
     brand: OptionalWord = None
-    sid: OptionalSid = None
+    sid: OptionalSidWord = None
     cursor: Cursor = 0
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from trialigngr.serve.item_models import ItemDetail, ItemPage, NeighbourList, SidNode
 from trialigngr.serve.item_pages import (
@@ -24,6 +25,23 @@ Name = Annotated[str | None, Query(min_length=1, max_length=LIMITS.id_length)]
 PageSize = Annotated[int, Query(ge=1, le=LIMITS.page)]
 Cursor = Annotated[int, Query(ge=0, le=2**53)]
 ItemPath = Annotated[str, Path(min_length=1, max_length=LIMITS.id_length)]
+
+
+class AnyTextConvertor(Convertor[str]):
+    """An id in a path: anything, slashes and line ends too, at which the framework's own kinds end."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        """Return the id that stands in a path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return an id as it stands in a path."""
+        return value
+
+
+register_url_convertor("any", AnyTextConvertor())
 SID_PATTERN = r"^[0-9]{1,8}(,[0-9]{1,8}){0,25}$"
 OptionalSid = Annotated[str | None, Query(pattern=SID_PATTERN)]
 SidPath = Annotated[str, Path(pattern=SID_PATTERN)]
@@ -54,7 +72,7 @@ def build_item_router(service: Service) -> APIRouter:
         return describe_page(service.find_run(run), q, read_codes(sid), named, cursor, limit)
 
     # Ids may hold slashes: what stands behind the id is looked for first.
-    @router.get("/v1/items/{item_id:path}/neighbours")
+    @router.get("/v1/items/{item_id:any}/neighbours")
     def list_neighbours(
         item_id: ItemPath,
         space: Literal["embedding", "sid", "together"] = "embedding",
@@ -64,13 +82,13 @@ def build_item_router(service: Service) -> APIRouter:
         """Return the nearest items by embedding, by SID, or by who took both."""
         return find_neighbours(service.find_run(run), item_id, space, k)
 
-    @router.get("/v1/items/{item_id:path}/image", response_class=Response, responses={200: {"content": {JPEG: {}}}})
+    @router.get("/v1/items/{item_id:any}/image", response_class=Response, responses={200: {"content": {JPEG: {}}}})
     def read_image(item_id: ItemPath, size: Literal["64", "256", "1024"] = "256", run: RunName = None) -> Response:
         """Return an item's picture as JPEG, no side longer than ``size``; never one from an address."""
         picture = read_picture(service.find_run(run), item_id, int(size))
         return Response(picture, media_type=JPEG, headers={"Cache-Control": "private, max-age=3600"})
 
-    @router.get("/v1/items/{item_id:path}")
+    @router.get("/v1/items/{item_id:any}")
     def read_item(item_id: ItemPath, run: RunName = None) -> ItemDetail:
         """Return all that the run knows of an item."""
         return describe_detail(service.find_run(run), item_id)

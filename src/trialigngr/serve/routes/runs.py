@@ -13,13 +13,18 @@ from trialigngr.serve.served_run import ServedRun
 from trialigngr.serve.service import Service
 
 RunName = Annotated[str, Query(min_length=1, max_length=LIMITS.id_length)]
+TWO_RUNS = {
+    "operationRef": "#/paths/~1v1~1compare/get",
+    "parameters": {"a": "$response.body#/runs/0/version/name", "b": "$response.body#/runs/1/version/name"},
+}
+"""What the description says of a list of runs: the first two can be compared."""
 
 
 def build_run_router(service: Service) -> APIRouter:
     """Return the paths that show runs."""
     router = APIRouter(tags=["runs"])
 
-    @router.get("/v1/runs")
+    @router.get("/v1/runs", responses={200: {"links": {"compare": TWO_RUNS}}})
     def list_runs() -> RunList:
         """Return every run that is served."""
         return RunList(runs=[describe_run(run) for run in service.runs.values()])
