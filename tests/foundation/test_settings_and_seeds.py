@@ -131,3 +131,11 @@ def test_text_from_data_is_never_markup():
     code = "from trialigngr.foundation.console import log; log('a [red]title[/red] [link=x]')"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stderr == "a [red]title[/red] [link=x]\n"
+
+
+def test_settings_that_were_recorded_before_some_existed() -> None:
+    before = {"train": {"steps": 4}, "sizes": [1]}  # no learning rate yet
+    assert Outer(train=Inner(steps=4), sizes=(1,)).is_recorded_as(before)
+    assert not Outer(train=Inner(steps=4, learning_rate=0.2), sizes=(1,)).is_recorded_as(before)
+    assert not Outer(train=Inner(steps=3), sizes=(1,)).is_recorded_as(before)
+    assert not Outer().is_recorded_as({"gone": 1})

@@ -26,6 +26,14 @@ class Settings(BaseModel):
             raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         return super().model_copy(update=update, deep=deep)
 
+    def is_recorded_as(self, recorded: Mapping[str, Any]) -> bool:
+        """Return whether the settings of a manifest are these. What it lacks came later and had its default: that of a
+        new setting is what was done before."""
+        try:
+            return type(self).model_validate(recorded).model_dump(mode="json") == self.model_dump(mode="json")
+        except (ValidationError, RecipeError):
+            return False
+
 
 class PresetSettings(Settings):
     """Settings with two sets of defaults."""

@@ -18,9 +18,9 @@ from trialigngr.catalog.item_attributes import ItemAttributes
 from trialigngr.catalog.items import Catalog
 from trialigngr.decode.settings import DecodeSettings
 from trialigngr.foundation.artifact import is_finished, read_manifest
+from trialigngr.foundation.config import Settings
 from trialigngr.foundation.errors import ArtifactError
 from trialigngr.foundation.seeds import derive_seed
-from trialigngr.recipes.model_settings import SystemStageSettings
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.sids.semantic_ids import END_CODE, SemanticIds, list_sid_tokens
 from trialigngr.sids.trie import Trie
@@ -143,7 +143,8 @@ class RunArtifacts:
                 raise ArtifactError(
                     f"The system in {folder} was fitted on another {name} than stands beside it; {again}"
                 )
-        if manifest.settings != SystemStageSettings.from_recipe(self.recipe, spec.name).model_dump(mode="json"):
+        own = self.recipe.get_system_settings(spec.name) or Settings()
+        if manifest.settings["seed"] != self.recipe.seed or not own.is_recorded_as(manifest.settings["own"]):
             raise ArtifactError(f"The system in {folder} was fitted with other settings than recipe.toml has; {again}")
 
     @cached_property

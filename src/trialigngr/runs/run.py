@@ -96,8 +96,8 @@ class Run:
         """Raise `ArtifactError` when the model is not of the SIDs and the recipe beside it; no weights are read."""
         self._check_parents()
         for phase in find_phases(self.recipe.phases):
-            wanted = PhaseStageSettings.from_phase(self.recipe, phase, 0).model_dump(mode="json")
-            if self.read_stage_manifest(phase.stage).settings != wanted:
+            wanted = PhaseStageSettings.from_phase(self.recipe, phase, 0)
+            if not wanted.is_recorded_as(self.read_stage_manifest(phase.stage).settings):
                 raise ArtifactError(
                     f"The model in {self.folder} was trained with other settings than its recipe.toml has; run it "
                     "again."
@@ -113,7 +113,7 @@ class Run:
                 raise ArtifactError(
                     f"The figures in {self.folder} are of another {what} than stands beside them; run the recipe again."
                 )
-        if evaluation.settings != EvaluationStageSettings.from_recipe(self.recipe).model_dump(mode="json"):
+        if not EvaluationStageSettings.from_recipe(self.recipe).is_recorded_as(evaluation.settings):
             raise ArtifactError(
                 f"The figures in {self.folder} were made by other settings than its recipe.toml has; run it again."
             )
