@@ -83,7 +83,7 @@ $(RAY)/.ready: $(VENV)/.ready tests/pipeline/ray.txt
 	@touch $@
 
 test-ray: $(RAY)/.ready
-	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py tests/serve/test_on_ray.py
+	PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/pipeline/test_on_ray.py tests/serve/test_ray_deployment.py
 
 # So does what drives a browser; the browser itself is the system's.
 $(BROWSER)/.ready: $(VENV)/.ready tests/serve/browser.txt

@@ -110,7 +110,6 @@ def test_what_is_read_and_written() -> None:
 
 
 @torch.no_grad()
-@torch.no_grad()
 def test_histories_that_are_read_once_lose_what_their_beginnings_lose() -> None:
     objective, cpu = build_objective(one_pass=True), torch.device("cpu")
     for task in ("next_text", "next_image", "next_image_of_text", "next_text_of_image"):
@@ -124,6 +123,7 @@ def test_histories_that_are_read_once_lose_what_their_beginnings_lose() -> None:
         assert one_pass == pytest.approx(alone, abs=1e-5)
 
 
+@torch.no_grad()
 def test_alignment_is_added_to_batches_of_items() -> None:
     both, explicit, implicit = (
         build_objective(**changes)

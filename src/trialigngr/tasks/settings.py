@@ -35,8 +35,6 @@ class TaskSettings(Settings):
     auxiliary_batch_size: int = Field(0, ge=0)
     """Examples of one of the other tasks that every step learns beside a batch of the task that recommends; the weights
     draw among those others. 0: a step is one task's alone, as in the paper."""
-    auxiliary_loss_weight: float = Field(1.0, gt=0)
-    """What their mean loss counts beside that of the task that recommends."""
 
     def list_tasks(self) -> list[Task]:
         """Return the tasks in use, in the paper's order; raise `RecipeError` for unknown names or none at all."""

@@ -130,7 +130,6 @@ class SftObjective(PackedRows):
             trie_softmax=trie_softmax,
             temperature=settings.temperature,
         )
-        self.auxiliary_loss_weight = task_settings.auxiliary_loss_weight
         self.level_V = None if level_V is None else level_V.to(self.device)
 
     def draw_batch(self, step: int) -> TaskBatch:
@@ -142,7 +141,7 @@ class SftObjective(PackedRows):
         computes while the next one is laid out."""
         yield from self._iter_task_losses(batch)
         if batch.auxiliary is not None:
-            yield from (loss * self.auxiliary_loss_weight for loss in self._iter_task_losses(batch.auxiliary))
+            yield from self._iter_task_losses(batch.auxiliary)
 
     def _iter_task_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         targets = sum(row.num_targets for row in batch.rows)

@@ -17,6 +17,8 @@ FitCodebook = Callable[[Float32Array, int, int, Float32Array | None], Codebook]
 """What fits one codebook: vectors [N, D], size, seed, and a start [K, D] or None."""
 FINAL_ITERATIONS = 7
 """Iterations in all dimensions after such a beginning, at most: little is left to move (docs/log)."""
+MAX_POINTS_PER_CODE = 256
+"""k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
 MIN_POINTS_PER_CODE = 8
 """Vectors a code from which that pays; with three a code (Beauty, 4,096 codes) it costs fidelity and collisions."""
 
@@ -75,7 +77,7 @@ def _run_lloyd(
         niter=iterations,
         seed=seed % (1 << 31),
         min_points_per_centroid=1,
-        max_points_per_centroid=settings.max_points_per_code,
+        max_points_per_centroid=MAX_POINTS_PER_CODE,
     )
     clusters.train(np.ascontiguousarray(refuse_overflow(vectors_ND)), init_centroids=start_KD)
     return np.asarray(clusters.centroids, dtype=np.float32)
@@ -103,7 +105,7 @@ def fit_residual_kmeans(
     def fit_codebook(residual_ND: Float32Array, size: int, own_seed: int, start_KD: Float32Array | None) -> Codebook:
         return Codebook(fit_kmeans(residual_ND, size, settings, own_seed, start_KD))
 
-    points_MD = sample_rows(vectors_ND, settings.max_points_per_code * max(sizes), derive_seed(seed, "points"))
+    points_MD = sample_rows(vectors_ND, MAX_POINTS_PER_CODE * max(sizes), derive_seed(seed, "points"))
     levels = fit_residual_codebooks(points_MD, sizes, fit_codebook, settings.num_beams, seed, initial_codebooks)
     for _ in range(settings.refinement_rounds):
         levels = refine_codebooks(levels, points_MD)

@@ -15,6 +15,8 @@ from trialigngr.sids.quantizers.latent_spaces import RotatedSpace
 from trialigngr.sids.quantizers.quantizer import Quantizer
 from trialigngr.sids.quantizers.settings import KMeansSettings, OpqSettings
 
+ROTATION_ROUNDS = 20
+"""Rounds of codes and rotation in turn."""
 MAX_ROTATION_POINTS = 16_384
 """The rotation looks at no more than this many vectors, drawn once."""
 
@@ -28,7 +30,7 @@ def fit(
 ) -> Quantizer:
     """Return a rotation of the centred embeddings and codebooks of its L parts."""
     mean_D = vectors_ND.mean(0)
-    rotation_DZ = _fit_rotation(vectors_ND - mean_D, len(sizes), settings, seed)
+    rotation_DZ = _fit_rotation(vectors_ND - mean_D, len(sizes), seed)
     space = RotatedSpace(mean_D, rotation_DZ)
     latents_NZ = space.to_latents(vectors_ND)
     part = rotation_DZ.shape[1] // len(sizes)
@@ -41,7 +43,7 @@ def fit(
     return Quantizer("opq", settings.model_dump(mode="json"), vectors_ND.shape[1], space, Codebooks(levels))
 
 
-def _fit_rotation(centred_ND: Float32Array, parts: int, settings: OpqSettings, seed: int) -> Float32Array:
+def _fit_rotation(centred_ND: Float32Array, parts: int, seed: int) -> Float32Array:
     """Return a matrix [D, Z] with orthonormal rows that makes parts easy to code; Z is a multiple of ``parts``.
 
     Codes and rotation in turn: few k-means steps in each part, then the rotation that takes the vectors nearest to what
@@ -55,7 +57,7 @@ def _fit_rotation(centred_ND: Float32Array, parts: int, settings: OpqSettings, s
     rotation_ZZ = _draw_rotation(padded, derive_seed(seed, "rotation"))
     few, codes = KMeansSettings(max_iterations=2), min(256, len(points_MZ))
     means: list[Float32Array | None] = [None] * parts
-    for _ in range(settings.rotation_rounds):
+    for _ in range(ROTATION_ROUNDS):
         turned_MZ, said_MZ = points_MZ @ rotation_ZZ, np.empty_like(points_MZ)
         for part, own in enumerate(np.split(np.arange(padded), parts)):
             means_KZ = fit_kmeans(turned_MZ[:, own], codes, few, derive_seed(seed, "turn", part), means[part])

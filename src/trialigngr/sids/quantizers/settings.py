@@ -19,8 +19,6 @@ class KMeansSettings(Settings):
     progressive_iterations: int = Field(6, ge=0)
     """Iterations in each of the first 16, 32, 64 and 128 principal dimensions before that, where there are at least 8
     vectors a code; 0 begins at random vectors."""
-    max_points_per_code: int = Field(256, ge=1)
-    """k-means looks at no more than this many vectors a code, drawn once; all vectors are assigned."""
     num_beams: int = Field(1, ge=1)
     """Partial codes kept while fitting and encoding; 1 takes the nearest code level by level (Eqs. 3–4). A level is
     fitted on what all kept partial codes leave over (as in faiss' residual quantizer)."""
@@ -44,10 +42,7 @@ class BalancedSettings(Settings):
 
 
 class OpqSettings(Settings):
-    """The rotation; the k-means of the parts has the defaults of `rqkmeans`."""
-
-    rotation_rounds: int = Field(20, ge=0)
-    """Rounds of codes and rotation in turn; 0 leaves a random rotation."""
+    """Nothing can be set; the k-means of the parts has the defaults of `rqkmeans`."""
 
 
 class RqVaeSettings(Settings):
