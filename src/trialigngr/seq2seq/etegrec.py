@@ -41,6 +41,8 @@ from trialigngr.sids.quantizers.settings import RqVaeSettings
 from trialigngr.sids.semantic_ids import Codes, SemanticIds
 from trialigngr.train.loop import Trainer
 
+CYCLE_EPOCHS = 2
+"""Epochs of a cycle: in the first the tokenizer learns, in the others the recommender."""
 COMMITMENT_WEIGHT, PREFERENCE_TEMPERATURE, LATENT_SIZE = 0.25, 0.07, 128
 COLLISION_CODES = 256
 """Codes of the level that tells items apart that share all others."""
@@ -199,7 +201,7 @@ class EtegRecObjective(SidObjective):
         """Return who learns in an epoch."""
         if epoch >= self.first_finish:
             return Turn.FINISH
-        return Turn.RECOMMENDER if epoch % self.settings.cycle_epochs else Turn.TOKENIZER
+        return Turn.RECOMMENDER if epoch % CYCLE_EPOCHS else Turn.TOKENIZER
 
     def learning_rate_at(self, step: int) -> float:
         """Return the rate of a step: each side's own, by a cosine over the cycles; in the finish by another."""

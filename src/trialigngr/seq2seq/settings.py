@@ -129,8 +129,6 @@ class EtegRecSettings(Seq2SeqSettings):
     """Codebook sizes of its SIDs, coarse to fine."""
     pretrain_epochs: int = Field(30, ge=1)
     """Epochs of the tokenizer, at most, before anything else is trained."""
-    cycle_epochs: int = Field(2, ge=2)
-    """Epochs of a cycle: in the first the tokenizer learns, in the others the recommender."""
     finish_epochs: int = Field(10, ge=0)
     """So many of the last ``epochs`` leave the codes as they are and train the recommender alone."""
     tokenizer_learning_rate: float = Field(1e-4, gt=0)
