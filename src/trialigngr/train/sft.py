@@ -116,9 +116,16 @@ class SftObjective(PackedRows):
         examples = {name: len(task) for name, task in drawn.items()}
         steps = math.ceil(task_settings.count_epoch_steps(examples, settings.batch_size) * settings.epochs)
         self.num_steps = min(steps, settings.max_steps or steps)
-        draws: Any = {"with_negatives": settings.unlikelihood_weight > 0, "deletion": settings.item_deletion}
-        draws["soft_targets"] = soft_targets
-        self.mixture = Mixture(drawn, task_settings, settings.batch_size, self.num_steps, seed, **draws)
+        self.mixture = Mixture(
+            drawn,
+            task_settings,
+            settings.batch_size,
+            self.num_steps,
+            seed,
+            with_negatives=settings.unlikelihood_weight > 0,
+            deletion=settings.item_deletion,
+            soft_targets=soft_targets,
+        )
         longest = max(one.settings.max_length for one in drawn.values())
         super().__init__(
             settings,
