@@ -256,6 +256,7 @@ def page(tiles: tuple[ItemTile, ...]) -> ReportPage:
                     prefix_entropy=(3.9, 5.4, 5.7),
                     collisions_targets=0.0,
                     fidelity=(0.2, 0.15, 0.1),
+                    fidelity_held_out=(0.19, 0.14, 0.1),
                     neighbor_recall=0.03,
                     category_purity=(0.25, 0.26, math.nan),
                     cooccurrence=(0.02, 0.01, 0.0),

@@ -13,6 +13,7 @@ import pytest
 from trialigngr.sids.churn import KeptPrefixes, format_churn, measure_churn
 from trialigngr.sids.depth_curve import DepthCurve, compute_depth_curve, draw_depth_curve, format_depth_curve
 from trialigngr.sids.errors import SidError
+from trialigngr.sids.fidelity import HeldOutFidelity
 from trialigngr.sids.formats import read_parquet
 from trialigngr.sids.prefix_agreement import TakenItems, compute_busiest_share, compute_cooccurrence, compute_purity
 from trialigngr.sids.quality import (
@@ -146,8 +147,9 @@ def test_all_of_it_from_codes_and_what_stands_beside() -> None:
     quantizer = Quantizer("rqkmeans", {}, 2, IdentitySpace(), levels)
     embeddings_ND = np.float32([[1, 0], [1, 0], [1.1, 0], [0, 2]])
     targets = np.array([0, 2, 2, 3])  # one of four targets shares its SID
+    held_out = HeldOutFidelity([0.5, 0.6], [0.1, 0.0])
     quality = measure_quality(
-        SIDS, QualityInputs(quantizer, embeddings_ND, ["a", "b", "a", "a"], targets, [0.5, 0.6], ["v"] * 4, LOG)
+        SIDS, QualityInputs(quantizer, embeddings_ND, ["a", "b", "a", "a"], targets, held_out, ["v"] * 4, LOG)
     )
     assert (quality.num_items, quality.num_distinct_sids, quality.largest_bucket) == (4, 3, 2)
     assert quality.largest_sid == "<a_0><b_0>"
@@ -155,6 +157,7 @@ def test_all_of_it_from_codes_and_what_stands_beside() -> None:
     assert quality.collisions_targets == 0.25
     assert quality.fidelity == pytest.approx((1, 1))
     assert quality.fidelity_held_out == (0.5, 0.6)
+    assert quality.by_chance.fidelity_held_out == (0.1, 0.0)
     assert quality.collision_floor == 0.5
     assert not quality.not_computed
 

@@ -43,6 +43,8 @@ def test_the_stage_writes_both_files_and_tells_what_came_out(tmp_path: Path) -> 
     assert facts["utilization"] == [1, 1, 1]
     assert facts["fidelity_raw"] >= facts["fidelity"] > facts["fidelity_held_out"] > 0
     assert facts["fidelity_by_depth"][-1] == facts["fidelity"]
+    assert facts["fidelity_held_out_by_depth"][-1] == facts["fidelity_held_out"]
+    assert 0.9 * facts["fidelity_held_out"] > max(facts["fidelity_held_out_by_chance"])
     json.dumps(facts)
 
 

@@ -12,6 +12,7 @@ from trialigngr.images.colors import Float32Array
 from trialigngr.recipes.recipe import Recipe
 from trialigngr.runs.artifacts import RunArtifacts
 from trialigngr.sids.assign import QUANTIZER_FILE
+from trialigngr.sids.fidelity import HeldOutFidelity
 from trialigngr.sids.prefix_agreement import TakenItems
 from trialigngr.sids.quality import QualityInputs, pick_categories
 from trialigngr.sids.quantizers.quantizer import Quantizer
@@ -32,7 +33,7 @@ def load_quality_inputs(artifacts: RunArtifacts) -> QualityInputs:
         load_sid_vectors(artifacts.recipe, artifacts.run_folder / "embeddings") if fitted else None,
         pick_categories([item.categories for item in artifacts.catalog]),
         histories.target_items(test) if len(test) else None,
-        read_manifest(artifacts.run_folder / "sids").facts.get("fidelity_held_out_by_depth") or None,
+        HeldOutFidelity.from_facts(read_manifest(artifacts.run_folder / "sids").facts),
         load_texts(artifacts.run_folder / "embeddings") if fitted else None,
         TakenItems(histories.train_rows, np.repeat(np.arange(len(histories)), histories.valid_from)),
     )

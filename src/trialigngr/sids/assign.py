@@ -15,7 +15,7 @@ from trialigngr.foundation.executor import LOCAL_EXECUTION, RaySettings, make_ex
 from trialigngr.foundation.seeds import derive_seed
 from trialigngr.sids.collisions import BoolArray, Rows, compute_collision_rates, resolve_collisions
 from trialigngr.sids.errors import SidError
-from trialigngr.sids.fidelity import compute_fidelity, compute_fidelity_by_depth
+from trialigngr.sids.fidelity import HeldOutFidelity, compute_fidelity, compute_fidelity_by_depth
 from trialigngr.sids.quantizers.codebooks import ROWS_AT_ONCE, Codes, Float32Array, iter_row_slices
 from trialigngr.sids.quantizers.macrec import fit_pair
 from trialigngr.sids.quantizers.quantizer import Quantizer, check_vectors, clip_codebook_sizes, describe_shrinkage
@@ -55,7 +55,8 @@ def assign_sids(
         own, ids = np.ascontiguousarray(auxiliary_NC[rows]), [item_ids[row] for row in rows.tolist()]
         facts["images"] = _write_sids(settings, quantizers[1], own, ids, folder / "images", ray)
     held_out = measure_held_out_fidelity(settings, vectors_ND, auxiliary_NC)
-    return facts | {"fidelity_held_out": held_out[-1] if held_out else None, "fidelity_held_out_by_depth": held_out}
+    facts["fidelity_held_out"] = held_out.by_depth[-1] if held_out else None
+    return facts | (held_out.to_facts() if held_out else {})
 
 
 def fit_quantizers(
@@ -78,13 +79,17 @@ def split_held_out(n_items: int, settings: SidSettings) -> tuple[Rows, Rows]:
 
 def measure_held_out_fidelity(
     settings: SidSettings, vectors_ND: Float32Array, auxiliary_NC: Float32Array | None = None
-) -> list[float]:
-    """Return the fidelity by depth on items that a second fit did not see; empty if none are to be left out."""
+) -> HeldOutFidelity | None:
+    """Return the fidelity on items that a second fit did not see, and that of their SIDs dealt among them anew; None if
+    none are to be left out."""
     held_out_H, seen_S = split_held_out(len(vectors_ND), settings)
     if not len(held_out_H):
-        return []
+        return None
     quantizer = fit_quantizers(settings, vectors_ND[seen_S], None if auxiliary_NC is None else auxiliary_NC[seen_S])[0]
-    return compute_fidelity_by_depth(quantizer, vectors_ND[held_out_H], quantizer.encode(vectors_ND[held_out_H]))
+    vectors_HD = vectors_ND[held_out_H]
+    codes_HL = quantizer.encode(vectors_HD)
+    dealt_HL = np.random.default_rng(derive_seed(settings.seed, "held-out SIDs by chance")).permutation(codes_HL)
+    return HeldOutFidelity(*(compute_fidelity_by_depth(quantizer, vectors_HD, codes) for codes in (codes_HL, dealt_HL)))
 
 
 def _check_embeddings(embeddings_ND: Float32Array, item_ids: Sequence[str]) -> Float32Array:

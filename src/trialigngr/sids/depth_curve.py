@@ -36,7 +36,7 @@ def compute_depth_curve(settings: SidSettings, vectors_ND: Float32Array, depth: 
     quantizer = fit_quantizers(settings, vectors_ND)[0]
     fitted = compute_fidelity_by_depth(quantizer, vectors_ND, quantizer.encode(vectors_ND))
     held_out = measure_held_out_fidelity(settings, vectors_ND)
-    return DepthCurve(quantizer.codebook_sizes, tuple(fitted), tuple(held_out) or None)
+    return DepthCurve(quantizer.codebook_sizes, tuple(fitted), tuple(held_out.by_depth) if held_out else None)
 
 
 def format_depth_curve(curve: DepthCurve) -> str:

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from trialigngr.sids.quantizers.codebooks import Codes, Float32Array, iter_row_slices
 from trialigngr.sids.quantizers.quantizer import Quantizer
+
+
+@dataclass(frozen=True)
+class HeldOutFidelity:
+    """Fidelity of the first code, the first two, … on items that the quantizer was not fitted on; and with their SIDs
+    dealt among them anew."""
+
+    by_depth: Sequence[float]
+    by_chance: Sequence[float]
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return what a manifest records."""
+        return {"fidelity_held_out_by_depth": self.by_depth, "fidelity_held_out_by_chance": self.by_chance}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> HeldOutFidelity | None:
+        """Return what a manifest records; None where nothing was held out."""
+        by_depth = facts.get("fidelity_held_out_by_depth")
+        return cls(by_depth, facts.get("fidelity_held_out_by_chance") or ()) if by_depth else None
 
 
 def cosine_similarity(left_ND: Float32Array, right_ND: Float32Array) -> Float32Array:

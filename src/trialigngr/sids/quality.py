@@ -16,7 +16,7 @@ from trialigngr.sids.collisions import (
     number_prefixes,
     number_sid_groups,
 )
-from trialigngr.sids.fidelity import compute_fidelity_by_depth
+from trialigngr.sids.fidelity import HeldOutFidelity, compute_fidelity_by_depth
 from trialigngr.sids.prefix_agreement import (
     TakenItems,
     compute_busiest_share,
@@ -75,6 +75,7 @@ class SidFigures:
     category_purity: tuple[float, ...] | None = None
     cooccurrence: tuple[float, ...] | None = None
     busiest_tenth: tuple[float, ...] | None = None
+    fidelity_held_out: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,6 @@ class SidQuality(SidFigures):
     largest_sid: str
     by_chance: SidFigures
     collision_floor: float | None = None
-    fidelity_held_out: tuple[float, ...] | None = None
     not_computed: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class QualityInputs:
     embeddings_ND: Float32Array | None = None
     categories: Sequence[str | None] | None = None
     targets: npt.NDArray[np.int64] | None = None
-    fidelity_held_out: Sequence[float] | None = None
+    held_out: HeldOutFidelity | None = None
     texts: Sequence[str] | None = None
     log: TakenItems | None = None
 
@@ -117,8 +117,8 @@ def measure_quality(sids: SemanticIds, inputs: QualityInputs | None = None) -> S
     known = _measure_from_inputs(codes_NL, inputs)
     if inputs.embeddings_ND is not None:
         known["collision_floor"] = _compute_floor(inputs.embeddings_ND, inputs.texts)
-    if inputs.fidelity_held_out is not None:
-        known["fidelity_held_out"] = tuple(inputs.fidelity_held_out)
+    if inputs.held_out is not None:
+        known["fidelity_held_out"] = tuple(inputs.held_out.by_depth)
     return SidQuality(
         num_items=len(sids),
         codebook_sizes=sids.codebook_sizes,
@@ -142,6 +142,7 @@ def _measure_by_chance(sids: SemanticIds, inputs: QualityInputs) -> SidFigures:
         codebook_usage=_measure_usage(drawn_NL, sids.codebook_sizes),
         **_measure_codes(mixed_NL),
         **_measure_from_inputs(sids.codes_NL[rng.permutation(n)], inputs),
+        fidelity_held_out=None if inputs.held_out is None else tuple(inputs.held_out.by_chance) or None,
     )
 
 

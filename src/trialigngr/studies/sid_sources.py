@@ -25,6 +25,7 @@ from trialigngr.sids.append_sids import append_sids, remove_sids
 from trialigngr.sids.assign import QUANTIZER_FILE, assign_sids
 from trialigngr.sids.embeddings import read_embeddings
 from trialigngr.sids.errors import SidError
+from trialigngr.sids.fidelity import HeldOutFidelity
 from trialigngr.sids.formats import import_sids, read_parquet
 from trialigngr.sids.quality import QualityInputs
 from trialigngr.sids.quantizers.codebooks import Float32Array
@@ -129,7 +130,7 @@ def _quality_inputs_from_folder(folder: Path, sids: SemanticIds, files: SidFiles
     quantizer = _quantizer_of(folder, sids) if (folder / QUANTIZER_FILE).is_file() else None
     _refuse_width(quantizer, given.embeddings_ND, files.embeddings)
     facts = read_manifest(folder).facts if (folder / MANIFEST_FILE).is_file() else {}
-    held_out = facts.get("fidelity_held_out_by_depth") or None
+    held_out = HeldOutFidelity.from_facts(facts)
     return QualityInputs(quantizer, given.embeddings_ND, given.categories, given.targets, held_out)
 
 
