@@ -38,16 +38,17 @@ def test_the_loss_goes_down_for_every_task(tmp_path: Path):
     assert [line["step"] for line in found if "valid" not in line] == [50]
 
 
-def test_the_loss_of_a_task_beside_is_added():
+def test_the_loss_of_a_task_beside_is_added_by_its_share_of_examples():
     beside = TaskSettings(auxiliary_batch_size=3)
     objective = toy(task_settings=beside, dropout=0.0).objective
     objective.prepare_training()
     both = objective.draw_batch(4)
-    alone = [replace(both, auxiliary=None), both.parts[1]]
+    alone = [replace(both, auxiliary=None), replace(both.parts[1], loss_weight=1.0)]
     assert [batch.name for batch in alone] == ["sids_to_sid", "title_to_sid"]
     main, other = (float(sum(objective.iter_micro_losses(batch)).detach()) for batch in alone)
-    assert other > 1
-    assert float(sum(objective.iter_micro_losses(both)).detach()) == pytest.approx(main + other, rel=1e-6)
+    share = 3 / objective.settings.batch_size
+    assert share < 1 < other
+    assert float(sum(objective.iter_micro_losses(both)).detach()) == pytest.approx(main + share * other, rel=1e-6)
 
 
 def test_every_step_s_loss_is_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

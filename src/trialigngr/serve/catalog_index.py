@@ -104,10 +104,11 @@ class CatalogIndex:
             return NO_ROWS
         return np.flatnonzero((self.codes_NL[:, : len(prefix)] == np.array(prefix, dtype=np.int64)).all(1))
 
-    def count_shared_codes(self, row: int, rows: Rows | slice = slice(None)) -> Rows:
-        """Return how many leading codes an item has in common with others."""
-        same_NL = (self.codes_NL[rows] == self.codes_NL[row]) & (self.codes_NL[row] != END_CODE)
-        return np.cumprod(same_NL, axis=1).sum(1)
+    def count_shared_codes(self, rows: int | Rows, others: Rows | slice = slice(None)) -> Rows:
+        """Return how many leading codes an item has in common with others [M], or each of K items [K, M]."""
+        own_K1L = self.codes_NL[rows][..., None, :]
+        same_KML = (self.codes_NL[others] == own_K1L) & (own_K1L != END_CODE)
+        return np.logical_and.accumulate(same_KML, axis=-1).sum(-1)
 
     @cached_property
     def unit_vectors(self) -> npt.NDArray[np.float32] | None:
@@ -119,10 +120,10 @@ class CatalogIndex:
         vectors_ND /= np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
         return vectors_ND
 
-    def compute_cosines(self, row: int, rows: Rows | slice = slice(None)) -> npt.NDArray[np.float32] | None:
-        """Return the cosines of an item with others; None without embeddings."""
+    def compute_cosines(self, rows: int | Rows, others: Rows | slice = slice(None)) -> npt.NDArray[np.float32] | None:
+        """Return the cosines of an item with others [M], or of each of K items [K, M]; None without embeddings."""
         vectors_ND = self.unit_vectors
-        return None if vectors_ND is None else vectors_ND[rows] @ vectors_ND[row]
+        return None if vectors_ND is None else vectors_ND[rows] @ vectors_ND[others].T
 
     @cached_property
     def users_by_item(self) -> tuple[Rows, Rows]:

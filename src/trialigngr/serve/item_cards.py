@@ -36,44 +36,45 @@ def describe_recommendations(
     found: Sequence[Recommendation], history: Sequence[str], index: CatalogIndex, run_name: str, include: Sequence[str]
 ) -> list[RankedItem]:
     """Return the items of a list with their reasons, as far as those are asked for."""
-    rows = index.catalog.row_by_id
-    before = np.array([rows[item_id] for item_id in dict.fromkeys(history)], dtype=np.int64)
-    cards = []
-    for rank, item in enumerate(found, 1):
-        row = rows[item.item_id]
-        cards.append(
-            RankedItem(
-                **describe_item(index, row, run_name, "metadata" in include),
-                rank=rank,
-                score=item.score,
-                score_parts=dict(item.score_parts),
-                source=item.source,
-                why=find_reason(index, row, before) if "why" in include else None,
-            )
+    row_by_id = index.catalog.row_by_id
+    rows = np.array([row_by_id[item.item_id] for item in found], dtype=np.int64)
+    before = np.array([row_by_id[item_id] for item_id in dict.fromkeys(history)], dtype=np.int64)
+    reasons = find_reasons(index, rows, before) if "why" in include else [None] * len(rows)
+    return [
+        RankedItem(
+            **describe_item(index, row, run_name, "metadata" in include),
+            rank=rank,
+            score=item.score,
+            score_parts=dict(item.score_parts),
+            source=item.source,
+            why=reason,
         )
-    return cards
+        for rank, (item, row, reason) in enumerate(zip(found, rows.tolist(), reasons, strict=True), 1)
+    ]
 
 
-def find_reason(index: CatalogIndex, row: int, history: Rows) -> ItemReason:
-    """Return the items of a history that are nearest to an item, by leading codes and then by cosine, and the
+def find_reasons(index: CatalogIndex, rows: Rows, history: Rows) -> list[ItemReason]:
+    """Return for each item those of a history that are nearest to it, by leading codes and then by cosine, and the
     interests that it shares with any of them, its surest first."""
-    shared, cosines = index.count_shared_codes(row, history), index.compute_cosines(row, history)
-    order = np.lexsort((np.zeros(len(history)) if cosines is None else -cosines, -shared))[
-        :MAX_NEAREST_HISTORY
-    ].tolist()
-    interests = index.snapshot.interests
+    shared_KM, cosines_KM = index.count_shared_codes(rows, history), index.compute_cosines(rows, history)
+    ties_KM = np.zeros_like(shared_KM) if cosines_KM is None else -cosines_KM
+    nearest_KM = np.lexsort((ties_KM, -shared_KM))[:, :MAX_NEAREST_HISTORY]
+    interests, history_ids = index.snapshot.interests, index.list_ids(history)
     known = {tag for other in history.tolist() for tag in interests[other].tag_names}
-    return ItemReason(
-        nearest_history=[
+
+    def describe_reason(number: int, row: int) -> ItemReason:
+        nearest_history = [
             NearHistoryItem(
-                item_id=index.catalog.item_ids[history[place]],
-                shared_prefix=int(shared[place]),
-                cosine=None if cosines is None else round(float(cosines[place]), 4),
+                item_id=history_ids[place],
+                shared_prefix=int(shared_KM[number, place]),
+                cosine=None if cosines_KM is None else round(float(cosines_KM[number, place]), 4),
             )
-            for place in order
-        ],
-        shared_interests=[tag for tag in interests[row].tag_names if tag in known],
-    )
+            for place in nearest_KM[number].tolist()
+        ]
+        shared_interests = [tag for tag in interests[row].tag_names if tag in known]
+        return ItemReason(nearest_history=nearest_history, shared_interests=shared_interests)
+
+    return [describe_reason(number, row) for number, row in enumerate(rows.tolist())]
 
 
 def cap_groups(found: Sequence[Recommendation], cap: DiversityCap, k: int, index: CatalogIndex) -> list[Recommendation]:

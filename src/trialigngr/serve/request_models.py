@@ -41,9 +41,9 @@ class FieldFilter(StrictBody):
 class ItemFilter(StrictBody):
     """What may come back."""
 
-    include: FieldFilter = FieldFilter()
+    include: FieldFilter = Field(default_factory=FieldFilter)
     """Nothing but items that bear one of the names of each field that is given."""
-    exclude: FieldFilter = FieldFilter()
+    exclude: FieldFilter = Field(default_factory=FieldFilter)
     """No item that bears one of these."""
     allow_items: Ids | None = None
     """Nothing but these."""
@@ -77,7 +77,7 @@ class RecommendationQuery(HistoryQuery):
     """What to recommend."""
 
     k: NumItems = 10
-    filter: ItemFilter = ItemFilter()
+    filter: ItemFilter = Field(default_factory=ItemFilter)
     diversity: DiversityCap | None = None
     fallback: Literal["popular", "none"] = "popular"
     """What comes back where no item of the history is known."""

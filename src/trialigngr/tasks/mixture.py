@@ -18,12 +18,16 @@ from trialigngr.tasks.soft_targets import SoftTargets
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """Examples of one task, and perhaps of another beside them; ``number`` counts the batches of the task."""
+    """Examples of one task, and perhaps of another beside them; ``number`` counts the batches of the task.
+
+    ``loss_weight`` is what the mean loss of the task counts in the loss of the step.
+    """
 
     task: TaskExamples
     rows: list[SharedPrefixRow]
     number: int
     auxiliary: TaskBatch | None = None
+    loss_weight: float = 1.0
 
     @property
     def parts(self) -> list[TaskBatch]:
@@ -55,7 +59,8 @@ class TaskBatch:
 class Mixture:
     """Each batch draws a task by weight (uniformly by default, as in the paper) and takes the task's next examples.
 
-    With ``auxiliary_batch_size`` every step has a batch of the task that recommends, and the task drawn stands beside.
+    With ``auxiliary_batch_size`` every step has a batch of the task that recommends, and the task drawn stands beside,
+    with as much weight in the loss as it has examples beside those of the batch.
 
     Raises `RecipeError` where no task can be drawn.
     """
@@ -103,7 +108,10 @@ class Mixture:
         if self.main is None:
             return self._draw_task(step, self.batch_size)
         main = self._draw_examples(self.main, step, self.batch_size)
-        return replace(main, auxiliary=self._draw_task(step, self.auxiliary_batch_size)) if self._drawn_tasks else main
+        if not self._drawn_tasks:
+            return main
+        beside = self._draw_task(step, self.auxiliary_batch_size)
+        return replace(main, auxiliary=replace(beside, loss_weight=self.auxiliary_batch_size / self.batch_size))
 
     def _draw_task(self, step: int, size: int) -> TaskBatch:
         name, number = self._drawn_tasks[self._task_by_step[step]], int(self._batch_number_by_step[step])

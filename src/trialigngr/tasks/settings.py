@@ -34,7 +34,8 @@ class TaskSettings(Settings):
     """Parts of training that begin it with other weights, one after the other; after the last come ``weights``."""
     auxiliary_batch_size: int = Field(0, ge=0)
     """Examples of one of the other tasks that every step learns beside a batch of the task that recommends; the weights
-    draw among those others. 0: a step is one task's alone, as in the paper."""
+    draw among those others, and their loss counts by their number beside ``train.batch_size``. 0: a step is one task's
+    alone, as in the paper."""
 
     def list_tasks(self) -> list[Task]:
         """Return the tasks in use, in the paper's order; raise `RecipeError` for unknown names or none at all."""

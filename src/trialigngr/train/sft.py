@@ -146,9 +146,8 @@ class SftObjective(PackedRows):
     def iter_micro_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         """Yield each micro-batch's share of the mean over all targets of the batch, which nobody waits for here: a GPU
         computes while the next one is laid out."""
-        yield from self._iter_task_losses(batch)
-        if batch.auxiliary is not None:
-            yield from self._iter_task_losses(batch.auxiliary)
+        for part in batch.parts:
+            yield from (part.loss_weight * loss for loss in self._iter_task_losses(part))
 
     def _iter_task_losses(self, batch: TaskBatch) -> Iterator[Tensor]:
         targets = sum(row.num_targets for row in batch.rows)
