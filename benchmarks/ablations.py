@@ -1,6 +1,6 @@
 """The drawn shop without CMSA, without MDIM, without either, and with fewer tasks: three seeds, paired on users.
 
-All train for the same number of steps; with fewer tasks, one more run sees as many next-item examples (T3) as the
+All train as the first measurements did, in steps of one task each (`BASE`), and for the same number of steps; with fewer tasks, one more run sees as many next-item examples (T3) as the
 whole does, and no more. Fewer tasks are tried on a young shop, too: a third of the shoppers, the last four items of
 each held out, six examples of T3 an item, finer codes, and tasks about single items first.
 
@@ -26,6 +26,8 @@ from trialigngr.pipeline.execute import run
 from trialigngr.recipes.recipe import read_recipe
 
 SEEDS = (0, 1, 2)
+BASE = "trialigngr-demo+one-task-a-step"
+TRAINING = ("train.max_steps=1800", "train.validate_every=300", "train.loss_softmax=full")
 METRIC = "HR@10"
 WHOLE, NEITHER = "CMSA and MDIM", "neither"
 VARIANTS = {
@@ -90,13 +92,13 @@ def measure() -> list[Check]:
 
 def _alike(name: str) -> tuple[str, ...]:
     """Return the change that gives a variant as many examples of T3 as the whole recipe has."""
-    (steps, share), (_, own) = (_t3(f"trialigngr-demo{VARIANTS[one]}") for one in (WHOLE, name))
+    (steps, share), (_, own) = (_t3(f"{BASE}{VARIANTS[one]}") for one in (WHOLE, name))
     return (f"train.max_steps={round(steps * share / own)}",)
 
 
 def _t3(recipe: str) -> tuple[int, float]:
     """Return a recipe's steps, and the share of them that are of T3."""
-    read = read_recipe(recipe)
+    read = read_recipe(recipe, TRAINING)
     assert read.train.max_steps is not None
     weights = read.tasks.task_weights()
     return read.train.max_steps, weights["sids_to_sid"] / sum(weights.values())
@@ -112,12 +114,8 @@ def _tested(
     for seed, path in zip(seeds, kept, strict=True):
         if not path.exists():
             out = folder / name
-            run(
-                f"trialigngr-demo{layers}",
-                None,
-                out,
-                changes=(*changes, *cut, f"seed={seed}", f"sids.seed={seed}"),
-            )
+            own = (*TRAINING, *changes, *cut, f"seed={seed}", f"sids.seed={seed}")
+            run(f"{BASE}{layers}", None, out, changes=own)
             shutil.copyfile(out / "evaluation" / "test.parquet", path)
     found = [TargetRanks.load(path) for path in kept]
     means = [values.mean() for values in _values(found)]

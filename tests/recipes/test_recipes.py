@@ -108,6 +108,17 @@ def test_ablations_say_what_their_row_says_and_leave_the_rest(name: str, base: s
     assert recipe.tasks.weights == whole.tasks.weights
 
 
+def test_one_task_a_step_takes_back_what_the_small_recipes_do() -> None:
+    small, apart = (read_recipe(name) for name in ("trialigngr-small", "trialigngr-small+one-task-a-step"))
+    assert small.tasks.main_task == "sids_to_sid"
+    assert small.prompt.history_in_completion
+    assert apart.tasks.main_task is None
+    weights = apart.tasks.task_weights()
+    assert weights["sids_to_sid"] > 0.9 * sum(weights.values())
+    assert apart.prompt == small.prompt.model_copy(update={"history_in_completion": False})
+    assert (apart.train, apart.model, apart.sids) == (small.train, small.model, small.sids)
+
+
 def test_other_systems_head_tables_without_a_language_model() -> None:
     for name in HEADS:
         recipe = read_recipe(f"trialigngr-demo+{name}")
@@ -145,6 +156,7 @@ def test_every_packaged_recipe_is_a_base_or_a_tested_ablation() -> None:
         "counts",  # layers that tests/systems/test_priors.py and tests/pipeline/test_items_run.py run
         "items",
         "pictured",
+        "one-task-a-step",
     }
 
 
@@ -244,7 +256,7 @@ def test_set_lays_over_one_after_the_other() -> None:
     recipe = read_recipe("trialigngr-demo", ["tasks.weights.title_to_sid=3", "train.epochs=9", "train.epochs=4"])
     assert recipe.train.epochs == 4
     assert recipe.tasks.weights["title_to_sid"] == 3
-    assert recipe.tasks.weights["sids_to_sid"] == read_recipe("trialigngr-demo").tasks.weights["sids_to_sid"]
+    assert recipe.tasks.weights["sid_to_title"] == read_recipe("trialigngr-demo").tasks.weights["sid_to_title"]
 
 
 @pytest.mark.parametrize(
