@@ -22,6 +22,7 @@ CHANGES = [
     "model.hidden_size=48",
     "model.ffn_size=96",
     "model.vocab_size=600",
+    "tasks.auxiliary_batch_size=24",
     "train.batch_size=64",
     "train.max_steps=500",
     "train.validate_every=100",
