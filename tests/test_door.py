@@ -44,8 +44,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def test_ci_calls_what_everybody_calls(root: Path) -> None:
-    (job,) = read_yaml(root / ".github" / "workflows" / "ci.yml")["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["make check", "make test"]
+    jobs = read_yaml(root / ".github" / "workflows" / "ci.yml")["jobs"]
+    called = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert called["check-and-test"] == ["make check", "make test"]
+    assert called["image"][0] == "docker build -t trialigngr ."
 
 
 def test_issue_templates_and_citation_are_whole(root: Path) -> None:

@@ -71,7 +71,8 @@ def test_slices_add_up_to_the_whole(tiny_run: Path) -> None:
     for kind in ("items", "history"):
         own = [part for part in found["slices"] if kind in part["name"]]
         assert sum(part["targets"] for part in own) == found["protocol"]["test_targets"]
-        for system, whole in {"generator": found["test"], **found["baselines"]}.items():
+        heads = {"generator": found["test_seen_masked"], **found["baselines_seen_masked"]}
+        for system, whole in heads.items():
             hits = sum(part["targets"] * part["figures"][system]["HR@10"]["value"] for part in own)
             assert hits == pytest.approx(found["protocol"]["test_targets"] * whole["HR@10"]["value"], abs=1e-3)
 
@@ -148,7 +149,7 @@ def test_any_metric_at_any_k_can_be_a_column(tiny_run: Path, cli: Cli) -> None:
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["metrics"] == ["MRR@20", "HR@1"]
-    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["generator"][ITEM]
+    ranks = TargetRanks.load(tiny_run / "evaluation" / "test.parquet").ranks["generator"][SEEN_MASKED]
     assert found["rows"][0]["figures"]["MRR@20"]["value"] == pytest.approx(mrr(ranks, 20).mean())
     assert set(found["paired_comparisons"][0]["p_values"]) == {"MRR@20", "HR@1"}
     assert cli("evaluate", tiny_run, "--metrics", "MRR@20,HR@1").out.count("MRR@20") == 3
@@ -160,12 +161,12 @@ def test_other_ways_to_count_are_those_of_the_test(tiny_run: Path, copied_run: P
     assert done.code == 0, done.err
     ways = {line["name"]: line["figures"]["HR@10"] for line in json.loads(done.out)["alternative_rows"]}
     systems = ("tiny", "run", "popularity", "counts")
-    assert list(ways) == [*(f"{name}, seen masked" for name in systems), "tiny, SID level", "run, SID level"]
+    assert list(ways) == [*(f"{name}, nothing masked" for name in systems), "tiny, SID level", "run, SID level"]
     for name, figures in {"tiny": body(tiny_run), "run": body(copied_run)}.items():
-        for way, told in {"seen masked": "test_seen_masked", "SID level": "test_sid"}.items():
+        for way, told in {"nothing masked": "test", "SID level": "test_sid"}.items():
             assert ways[f"{name}, {way}"] == pytest.approx(figures[told]["HR@10"], abs=1e-6)
-    popular = body(tiny_run)["baselines_seen_masked"]["popularity"]["HR@10"]
-    assert ways["popularity, seen masked"] == pytest.approx(popular, abs=1e-6)
+    popular = body(tiny_run)["baselines"]["popularity"]["HR@10"]
+    assert ways["popularity, nothing masked"] == pytest.approx(popular, abs=1e-6)
 
 
 def test_metrics_of_lists_are_columns_of_the_lists(tiny_run: Path, cli: Cli) -> None:

@@ -130,10 +130,11 @@ def test_vectors_of_another_catalogue_are_a_sentence(copied: Path) -> None:
         ("train.fsdp=true", "train.fsdp and model.items do not go together yet"),
         ('phases=["sft", "dpo"]', "model.items and phase dpo do not go together yet"),
         ("prior.items_weight=1.0", "prior.items_weight = 1.0 does not fit"),
-        ("decode.score_softmax=full", "needs decode.score_softmax = constrained"),
+        ("decode.score_softmax=full;train.loss_softmax=full", "needs decode.score_softmax = constrained"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, cli: Cli, change: str, sentence: str) -> None:
-    done = cli("run", "trialigngr-demo+items", "--out", tmp_path / "run", "--set", change)
+    changes = [word for one in change.split(";") for word in ("--set", one)]
+    done = cli("run", "trialigngr-demo+items", "--out", tmp_path / "run", *changes)
     assert (done.code, sentence in done.err) == (2, True), done.err
     assert not (tmp_path / "run").exists()

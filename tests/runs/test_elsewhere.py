@@ -15,13 +15,14 @@ from trialigngr.studies.flashrec import describe_flashrec_command
 from trialigngr.tasks.task import find_task
 
 
-def test_messages_of_the_third_task_are_the_prompt(tiny_run: Path) -> None:
+def test_messages_of_the_third_task_and_a_begun_answer_are_the_prompt(tiny_run: Path) -> None:
     run, task = load(tiny_run), find_task("T3")
     rows = np.array([run.artifacts.catalog.find_row(item_id) for item_id in HISTORY])
     sids = "".join(run.artifacts.sids.sid_text(row) for row in rows)
-    messages = [{"role": "system", "content": task.system}, {"role": "user", "content": task.instruction + sids}]
+    messages = [{"role": "system", "content": task.system}, {"role": "user", "content": task.instruction}]
+    begun = [*messages, {"role": "assistant", "content": sids}]
     tokenizer = AutoTokenizer.from_pretrained(tiny_run / "model")
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(begun, tokenize=False, continue_final_message=True)
     asked = run.current_recommender.sid_recommender.build_prompt(rows)
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == list(asked)
     answer = run.recommend(HISTORY, 1)[0].sid

@@ -147,7 +147,8 @@ def test_settings_that_cannot_be(change: str, sentence: str) -> None:
 
 
 def test_a_prior_needs_a_softmax_over_the_catalogue(tmp_path: Path, cli: Cli) -> None:
-    done = cli("run", "trialigngr-demo+counts", "--out", tmp_path / "run", "--set", "decode.score_softmax=full")
+    full = ("--set", "decode.score_softmax=full", "--set", "train.loss_softmax=full")
+    done = cli("run", "trialigngr-demo+counts", "--out", tmp_path / "run", *full)
     assert (done.code, "prior.system needs decode.score_softmax = constrained" in done.err) == (2, True), done.err
     assert not (tmp_path / "run").exists()
 
