@@ -1,8 +1,9 @@
 """The drawn shop without CMSA, without MDIM, without either, and with fewer tasks: three seeds, paired on users.
 
-All train as the first measurements did, in steps of one task each (`BASE`), and for the same number of steps; with fewer tasks, one more run sees as many next-item examples (T3) as the
-whole does, and no more. Fewer tasks are tried on a young shop, too: a third of the shoppers, the last four items of
-each held out, six examples of T3 an item, finer codes, and tasks about single items first.
+All train as the first measurements did, in steps of one task each (`BASE`), and for the same number of steps; with
+fewer tasks, one more run sees as many next-item examples (T3) as the whole does, and no more. Fewer tasks are tried on
+a young shop, too: a third of the shoppers, the last four items of each held out, six examples of T3 an item, finer
+codes, and tasks about single items first.
 
 A seed is that of SIDs and model; the shop stays the same. In the control, looks and interests were shuffled among the
 items after the log was made, so that captions and interests are true of nothing. ``TRIALIGNGR_BENCH_RUNS`` names a

@@ -218,17 +218,19 @@ finally:
 
 
 def test_a_run_on_ray_ends_with_the_sids_of_a_local_run(tmp_path: Path, root: Path) -> None:
-    """From the command line, each run in a process of its own: `--ray local` starts its own cluster."""
+    """From the command line, each run in a process of its own: `--ray local` starts its own cluster.
+
+    They do not lie side by side, or one would share the other's stages."""
     for name, on_ray in (("here", []), ("ray", ["--ray", "local"])):
-        words = ["run", "trialigngr-demo", "--out", str(tmp_path / name), "--until", "sids", *tiny(), *on_ray]
+        words = ["run", "trialigngr-demo", "--out", str(tmp_path / name / "run"), "--until", "sids", *tiny(), *on_ray]
         single = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
         start = [sys.executable, "-c", WHOLE_RUN, *words]
         done = subprocess.run(start, cwd=root, env=single, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert f"on ray: {bool(on_ray)}" in done.stdout
     for file in ("captions/captions.parquet", "interests/interests.parquet", "sids/sids.parquet"):
-        here, ray = (pl.read_parquet(tmp_path / name / file) for name in ("here", "ray"))
+        here, ray = (pl.read_parquet(tmp_path / name / "run" / file) for name in ("here", "ray"))
         assert here.equals(ray)
         assert len(here) > 50
-    here_ND, ray_ND = (load_embeddings(tmp_path / name / "embeddings") for name in ("here", "ray"))
+    here_ND, ray_ND = (load_embeddings(tmp_path / name / "run" / "embeddings") for name in ("here", "ray"))
     np.testing.assert_array_equal(here_ND, ray_ND)

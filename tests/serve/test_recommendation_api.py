@@ -441,6 +441,9 @@ def test_overload_is_429_and_the_live_check_answers(
             response = client.post(path, json=body)
             assert check_fault(response, 429, "overloaded")["retryable"]
             assert response.headers["retry-after"] == "1"
+        unread = client.post(RECOMMEND, content=b"{", headers={"Content-Type": "application/json"})
+        check_fault(unread, 429, "overloaded")
+        assert f'route="{RECOMMEND}",status="429"' in client.get("/metrics").text
         assert client.get("/health/live").json()["status"] == "ok"
         ready = client.get("/health/ready")
         assert (ready.status_code, ready.json()["reasons"]) == (503, [f"{run.name}: queue_full"])

@@ -100,6 +100,11 @@ class BatchEngine:
         return sum(job.size for job in tuple(self._jobs))
 
     @property
+    def is_full(self) -> bool:
+        """Whether not even one more request may wait."""
+        return self.num_waiting >= self.settings.max_waiting
+
+    @property
     def is_alive(self) -> bool:
         """Whether there is a thread that answers."""
         return self._thread.is_alive()

@@ -17,6 +17,10 @@ from trialigngr.serve.service import Service
 OPEN_PATHS = {"/health/live", "/health/ready"}
 """Paths for which no key is needed."""
 API_PATHS = re.compile(r"/(v1|health|metrics|openapi\.json)(/|$)")
+QUEUED_PATHS = frozenset(
+    f"/v1/{name}" for name in ("recommendations", "recommendations/batch", "rank", "explain", "chat/completions")
+)
+"""What waits in a queue: where all are full it is refused before it is read, or refusals would hold up live answers."""
 BROWSER_LOGIN = {"WWW-Authenticate": 'Basic realm="TriAlignGR", charset="UTF-8"'}
 """On pages a browser asks its user for the key, as a password."""
 ADMIN_PATHS = re.compile(r"/v1/(catalogue|admin)(/|$)")
@@ -61,6 +65,8 @@ class RequestGate:
 
         try:
             self._check_headers(scope["path"], headers)
+            if scope["path"] in QUEUED_PATHS and self.service.is_full:
+                raise ServiceError("overloaded", "As many requests wait as may; try again later.")
             body = await _read_body(scope, headers, receive)
             await self.app(scope, _replay_body(body, receive), send_with_headers)
         except ServiceError as error:
@@ -71,7 +77,8 @@ class RequestGate:
             if not is_answered:  # else the log has it, without what was asked
                 raise
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            path: str = scope["path"]
+            route: str = getattr(scope.get("route"), "path", path if path in QUEUED_PATHS else "unmatched")
             method = scope["method"] if scope["method"] in {"GET", "HEAD", "POST"} else "other"
             self.service.metrics.count_request(route, method, status, monotonic() - begun)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from trialigngr.serve.api_keys import KeyRing, read_keys
 from trialigngr.serve.gate import LOOPBACK, RequestGate
 from trialigngr.serve.limits import QueueSettings
 from trialigngr.serve.service import Service, open_service
+
+THREADS_TAKE_TURNS_S = 0.0005
+"""Python's own 5 ms would hold up every answer, and each step of a decode, while another thread computes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def serve_runs(folders: Sequence[Path], settings: ListenSettings, queue: QueueSe
     service = open_service(folders, keys, settings.events, queue)
     with _bind_socket(settings) as bound:
         port = bound.getsockname()[1]
-
+        sys.setswitchinterval(THREADS_TAKE_TURNS_S)
         config = uvicorn.Config(
             build_gated_api(service),
             lifespan="on",

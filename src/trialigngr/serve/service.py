@@ -53,16 +53,20 @@ class Service:
             raise ServiceError("unknown_run", f"No such run is served here; there are {', '.join(self.runs)}.", "run")
         return self.runs[name]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no run has room for one more request."""
+        return all(run.engine.is_full for run in self.runs.values())
+
     def describe_readiness(self) -> HealthState:
         """Return whether requests should come here, and if not why."""
         reasons = [] if self.is_warm else ["loading"]
         if self.is_draining:
             reasons.append("draining")
         for name, run in self.runs.items():
-            engine = run.engine
-            if self.is_warm and not engine.is_alive:
+            if self.is_warm and not run.engine.is_alive:
                 reasons.append(f"{name}: no worker")
-            if engine.num_waiting >= engine.settings.max_waiting:
+            if run.engine.is_full:
                 reasons.append(f"{name}: queue_full")
         return HealthState(status="not ready" if reasons else "ok", reasons=reasons)
 
